@@ -1,0 +1,123 @@
+/**
+ * The client's configuration: unknown YAML -> profiles, or an error that names the key's path. The keys are those that
+ * the deployed clients read; docs/configuration.md describes them.
+ */
+
+import { type Bytes, bytesToHex, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import {
+  ConfigError,
+  DEFAULT_UDP_PORT,
+  loadingFrom,
+  namedEntries,
+  nearest,
+  Section,
+} from "./reader.ts";
+import { parseYaml } from "./yaml.ts";
+
+/** A client's way to one server. */
+export interface Profile {
+  readonly name: string;
+  readonly serverHost: string;
+  readonly serverUdpPort: number;
+  /** X25519, 32 bytes. */
+  readonly serverPublicKey: Bytes;
+  /** The Ed25519 seed, 32 bytes. */
+  readonly clientSeed: Bytes;
+  /** A line for the shell, run after a knock. */
+  readonly postKnock: string | undefined;
+}
+
+const PROFILE_KEYS = [
+  "server_host",
+  "server_udp_port",
+  "server_pubkey",
+  "private_key",
+  "public_key",
+  "post_knock",
+];
+
+/** Parses a client configuration. `file` is only for the errors. Rejects with `OpenmeError`, code `CONFIG`. */
+export async function parseClientConfig(text: string, file: string): Promise<Map<string, Profile>> {
+  const profiles = new Map<string, Profile>();
+  const pending = loadingFrom(file, () => {
+    const top = new Section(parseYaml(text), "", ["profiles"]);
+    return namedEntries(top.required("profiles", "a map of profiles"), "profiles")
+      .map(([name, value, path]) => readProfile(name, new Section(value, path, PROFILE_KEYS)));
+  });
+  for (const { profile, claimed } of pending) {
+    const { publicKey } = await keyPairOf("Ed25519", profile.clientSeed);
+    const other = claimed.find(({ key }) => bytesToHex(key) !== bytesToHex(publicKey));
+    if (other) loadingFrom(file, () => failOnOtherKey(other.path));
+    profiles.set(profile.name, profile);
+  }
+  return profiles;
+}
+
+interface PendingProfile {
+  readonly profile: Profile;
+  /** Public keys that the file claims to be the private key's, and where it does. */
+  readonly claimed: readonly { readonly key: Bytes; readonly path: string }[];
+}
+
+function failOnOtherKey(path: string): never {
+  throw new ConfigError(
+    path,
+    "expected the public key that belongs to the private key, got another one",
+    "the lines are from two clients: take the whole profile anew from openme add",
+  );
+}
+
+function readProfile(name: string, section: Section): PendingProfile {
+  // The deployed form is seed and public key in one; 32-byte seeds are accepted too.
+  const privateKey = section.key("private_key", "the client's Ed25519 private key", [
+    2 * KEY_SIZE,
+    KEY_SIZE,
+  ]);
+  const claimed = [];
+  if (privateKey.length === 2 * KEY_SIZE) {
+    claimed.push({ key: privateKey.slice(KEY_SIZE), path: section.path("private_key") });
+  }
+  const publicKey = section.optional(
+    "public_key",
+    (key) => section.key(key, "the client's Ed25519 public key", [KEY_SIZE]),
+  );
+  if (publicKey) claimed.push({ key: publicKey, path: section.path("public_key") });
+  const profile: Profile = {
+    name,
+    serverHost: section.host("server_host"),
+    serverUdpPort: section.optional("server_udp_port", (key) => section.port(key)) ??
+      DEFAULT_UDP_PORT,
+    serverPublicKey: section.key("server_pubkey", "the server's X25519 public key", [KEY_SIZE]),
+    clientSeed: privateKey.slice(0, KEY_SIZE),
+    postKnock: section.optional(
+      "post_knock",
+      (key) => section.string(key, "a command line", /^[^\0]+$/),
+    ),
+  };
+  return { profile, claimed };
+}
+
+/** The profile to use: the named one, else the only one, else the one called `default`. Throws `ConfigError`. */
+export function pickProfile(
+  profiles: ReadonlyMap<string, Profile>,
+  name: string | undefined,
+): Profile {
+  const names = [...profiles.keys()];
+  if (name === undefined) {
+    const picked = profiles.size === 1 ? profiles.values().next().value : profiles.get("default");
+    if (picked) return picked;
+    throw new ConfigError(
+      "profiles",
+      `expected a profile called "default", got ${names.join(", ") || "none"}`,
+      names.length ? `name the one to use: openme knock ${names[0]}` : undefined,
+    );
+  }
+  const picked = profiles.get(name);
+  if (picked) return picked;
+  const similar = nearest(name, names);
+  throw new ConfigError(
+    "profiles",
+    `no profile of that name, there is ${names.join(", ") || "none"}`,
+    similar && `did you mean "${similar}"?`,
+  );
+}

@@ -1,0 +1,272 @@
+/**
+ * The server's configuration: unknown YAML -> `ServerConfig`, or an error that names the key's path. The keys are the
+ * deployed reference server's; docs/configuration.md describes them.
+ */
+
+import {
+  type Bytes,
+  bytesToHex,
+  fingerprint,
+  KEY_SIZE,
+  signingKeyFlaw,
+  type VerifySignature,
+} from "../crypto.ts";
+import { publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
+import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
+import {
+  ConfigError,
+  DEFAULT_UDP_PORT,
+  listOf,
+  loadingFrom,
+  mismatch,
+  namedEntries,
+  Section,
+} from "./reader.ts";
+import { parseYaml } from "./yaml.ts";
+
+export const DEFAULT_STATE_DIR = "/var/lib/openme";
+export const DEFAULT_PROFILE = "default";
+
+/** The firewalls that openme can drive. */
+export const FIREWALLS = ["nft"] as const;
+export type FirewallName = typeof FIREWALLS[number];
+
+/** Everything `serve` needs to know, checked. */
+export interface ServerConfig {
+  /** The name or address by which clients reach this server, where the file gives it. */
+  readonly host: string | undefined;
+  readonly udpPort: number;
+  readonly healthPort: number;
+  readonly firewall: FirewallName;
+  readonly knockTimeoutMs: number;
+  readonly replayWindowMs: number;
+  /** X25519, 32 bytes each. */
+  readonly privateKey: Bytes;
+  readonly publicKey: Bytes;
+  readonly openKnockPort: boolean;
+  readonly dropPorts: boolean;
+  /** The one network interface to guard; all of them where it is `undefined`. */
+  readonly interface: string | undefined;
+  readonly defaultProfile: string;
+  readonly stateDir: string;
+  /** Port groups by name. */
+  readonly groups: ReadonlyMap<string, readonly PortRange[]>;
+  readonly clients: readonly ClientEntry[];
+  /** Every port that openme keeps closed: all groups, all clients' ports, the health port. Disjoint. */
+  readonly guardedPorts: readonly PortRange[];
+}
+
+/** One registered client. */
+export interface ClientEntry {
+  readonly name: string;
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Bytes;
+  /** The public key in hex: what this client is called where its name may change. */
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** What a knock opens, the health port included unless it is disabled. Disjoint. */
+  readonly ports: readonly PortRange[];
+  /** Wall clock, ms since 1970; from then on the key is no good. */
+  readonly expiresAtMs: number | undefined;
+}
+
+const SERVER_KEYS = [
+  "host",
+  "udp_port",
+  "health_port",
+  "firewall",
+  "knock_timeout",
+  "replay_window",
+  "private_key",
+  "public_key",
+  "open_knock_port",
+  "drop_ports",
+  "interface",
+  "default_profile",
+  "state_dir",
+];
+const CLIENT_KEYS = ["ed25519_pubkey", "allowed_ports", "expires", "disable_health_port"];
+
+const PORT_EXPECTED = `a port such as "22/tcp"`;
+/** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
+export const INTERFACE_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}$/;
+
+/** Parses a server configuration. `file` is only for the errors. Throws `OpenmeError` with code `CONFIG`. */
+export function parseServerConfig(text: string, file: string): ServerConfig {
+  return loadingFrom(file, () => readServerConfig(parseYaml(text)));
+}
+
+function readServerConfig(root: unknown): ServerConfig {
+  const top = new Section(root, "", ["server", "ports", "clients"]);
+  const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
+  const udpPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
+  const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
+  const groups = readGroups(top.raw("ports"));
+  const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
+  const clients = readClients(top.raw("clients"), groups, healthRange);
+  return {
+    host: server.optional("host", (key) => server.host(key)),
+    udpPort,
+    healthPort,
+    firewall: server.optional("firewall", () => readFirewall(server)) ?? "nft",
+    knockTimeoutMs:
+      server.optional("knock_timeout", (key) => server.durationMs(key, 1000, 86_400_000)) ?? 30_000,
+    replayWindowMs:
+      server.optional("replay_window", (key) => server.durationMs(key, 1000, 3_600_000)) ?? 60_000,
+    ...readServerKeys(server),
+    openKnockPort: server.optional("open_knock_port", (key) => server.flag(key)) ?? true,
+    // Absent means false, as in deployed files, which leave the closing to the host's own firewall.
+    dropPorts: server.optional("drop_ports", (key) => server.flag(key)) ?? false,
+    interface: server.optional(
+      "interface",
+      (key) =>
+        server.string(key, `the name of a network interface, such as "eth0"`, INTERFACE_PATTERN),
+    ),
+    defaultProfile: server.optional("default_profile", (key) => server.name(key)) ??
+      DEFAULT_PROFILE,
+    stateDir:
+      server.optional("state_dir", (key) => server.string(key, "an absolute path", /^\/[^\0]*$/)) ??
+        DEFAULT_STATE_DIR,
+    groups,
+    clients,
+    guardedPorts: mergePortRanges([
+      ...[...groups.values()].flat(),
+      ...clients.flatMap(({ ports }) => ports),
+      healthRange,
+    ]),
+  };
+}
+
+function readFirewall(server: Section): FirewallName {
+  const expected = FIREWALLS.map((name) => `"${name}"`).join(" or ");
+  const value = server.required("firewall", expected);
+  const found = FIREWALLS.find((name) => name === value);
+  if (!found) throw mismatch(server.path("firewall"), expected, value);
+  return found;
+}
+
+function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes } {
+  const privateKey = server.key("private_key", "the server's X25519 private key", [KEY_SIZE]);
+  const publicKey = publicKeyOf("X25519", privateKey);
+  const given = server.optional(
+    "public_key",
+    (key) => server.key(key, "the server's X25519 public key", [KEY_SIZE]),
+  );
+  if (given && bytesToHex(given) !== bytesToHex(publicKey)) {
+    throw new ConfigError(
+      server.path("public_key"),
+      "expected the public key of server.private_key, got another one",
+      "one of the two lines is from another server: restore the file, or run openme init again",
+    );
+  }
+  return { privateKey, publicKey };
+}
+
+function readGroups(value: unknown): Map<string, PortRange[]> {
+  const groups = new Map<string, PortRange[]>();
+  for (const [name, specs, path] of namedEntries(value, "ports")) {
+    const ranges = listOf(specs, path).flatMap(([spec, at]) => {
+      const range = readPortSpec(spec);
+      if (!range) throw mismatch(at, PORT_EXPECTED, spec);
+      return range;
+    });
+    if (ranges.length === 0) throw mismatch(path, `a list with ${PORT_EXPECTED}`, undefined);
+    groups.set(name, mergePortRanges(ranges));
+  }
+  return groups;
+}
+
+function readClients(
+  value: unknown,
+  groups: ReadonlyMap<string, readonly PortRange[]>,
+  healthRange: PortRange,
+): ClientEntry[] {
+  const nameByKey = new Map<string, string>();
+  return namedEntries(value, "clients").map(([name, entry, path]) => {
+    const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
+    const other = nameByKey.get(client.key);
+    if (other !== undefined) {
+      throw new ConfigError(
+        `${path}.ed25519_pubkey`,
+        `expected a key of its own, got the key of "${other}" (${fingerprint(client.publicKey)})`,
+        "a knock could not tell the two apart: give each client its own key",
+      );
+    }
+    nameByKey.set(client.key, name);
+    return client;
+  });
+}
+
+function readClient(
+  name: string,
+  client: Section,
+  groups: ReadonlyMap<string, readonly PortRange[]>,
+  healthRange: PortRange,
+): ClientEntry {
+  const publicKey = client.key("ed25519_pubkey", "the client's Ed25519 public key", [KEY_SIZE]);
+  const ports = listOf(client.raw("allowed_ports"), client.path("allowed_ports")).flatMap(
+    ([item, at]) => {
+      const ranges = typeof item === "string" && groups.get(item) || readPortSpec(item);
+      if (!ranges) throw mismatch(at, `${PORT_EXPECTED} or a group name`, item);
+      return ranges;
+    },
+  );
+  const healthDisabled = client.optional("disable_health_port", (key) => client.flag(key)) ?? false;
+  return {
+    name,
+    publicKey,
+    key: bytesToHex(publicKey),
+    verify: readVerifier(publicKey, client.path("ed25519_pubkey")),
+    ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
+    expiresAtMs: client.optional("expires", (key) => {
+      const expiresAtMs = parseExpiry(client.raw(key));
+      if (expiresAtMs === undefined) {
+        throw mismatch(client.path(key), EXPIRY_EXPECTED, client.raw(key));
+      }
+      return expiresAtMs;
+    }),
+  };
+}
+
+function readVerifier(publicKey: Bytes, path: string): VerifySignature {
+  const flaw = signingKeyFlaw(publicKey);
+  const expected = "expected the client's Ed25519 public key";
+  if (flaw === "small order") {
+    throw new ConfigError(
+      path,
+      `${expected}, got a point of small order, under which anyone can sign`,
+    );
+  }
+  if (flaw) throw new ConfigError(path, `${expected}, got an encoding that is not canonical`);
+  try {
+    return signatureVerifier(publicKey);
+  } catch {
+    throw new ConfigError(path, `${expected}, got bytes that are not a point of the curve`);
+  }
+}
+
+function readPortSpec(value: unknown): PortRange[] | undefined {
+  // `- 80` is a number to YAML.
+  const spec = typeof value === "string" || typeof value === "number"
+    ? parsePortSpec(String(value))
+    : undefined;
+  return spec && expandPortSpec(spec);
+}
+
+export const EXPIRY_EXPECTED =
+  `a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+
+/** Reads a date (its first moment, UTC) or an RFC 3339 time. Returns ms since 1970, `undefined` for anything else. */
+export function parseExpiry(value: unknown): number | undefined {
+  if (typeof value !== "string") return undefined;
+  const match = /^(\d{4}-\d\d-\d\d)(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d))?$/
+    .exec(value);
+  if (!match) return undefined;
+  // Date.parse rolls "2027-02-30" over into March; that day must exist.
+  const dayMs = Date.parse(`${match[1]}T00:00:00Z`);
+  if (Number.isNaN(dayMs) || new Date(dayMs).toISOString().slice(0, 10) !== match[1]) {
+    return undefined;
+  }
+  const atMs = match[0] === match[1] ? dayMs : Date.parse(value.toUpperCase().replace(" ", "T"));
+  return Number.isNaN(atMs) ? undefined : atMs;
+}

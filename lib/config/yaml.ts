@@ -1,0 +1,41 @@
+/**
+ * YAML text -> plain values, maps as `Map` so that no key can be special. One document, no duplicate keys, no tags
+ * beyond YAML 1.2's core schema, few aliases.
+ */
+
+import { LineCounter, parseDocument } from "yaml";
+import type { Document } from "yaml";
+import { escapeUnprintable } from "../quote.ts";
+import { ConfigError } from "./reader.ts";
+
+/** What an alias may multiply: the library counts resolved nodes. */
+const MAX_ALIASES = 100;
+
+/** Parses one YAML document with its comments; throws {@linkcode ConfigError} with the line and column. */
+export function parseYamlDocument(text: string): Document.Parsed {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    schema: "core",
+    uniqueKeys: true,
+    version: "1.2",
+    logLevel: "silent",
+  });
+  const [problem] = [...document.errors, ...document.warnings];
+  if (problem) {
+    const { line, col } = lines.linePos(problem.pos[0]);
+    throw new ConfigError(`line ${line}, column ${col}`, escapeUnprintable(problem.message));
+  }
+  return document;
+}
+
+/** The document as values: `Map`, array, string, number, boolean, `null`. */
+export function parseYaml(text: string): unknown {
+  const document = parseYamlDocument(text);
+  try {
+    return document.toJS({ mapAsMap: true, maxAliasCount: MAX_ALIASES });
+  } catch (cause) {
+    throw new ConfigError("the file", escapeUnprintable((cause as Error).message));
+  }
+}

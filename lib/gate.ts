@@ -1,0 +1,117 @@
+/**
+ * The gate: a datagram, where it came from and what time it is -> a verdict. One to one with "Order of checks" in
+ * docs/protocol.md. Total over all byte strings: whatever the bytes, it returns, and it never answers anyone.
+ */
+
+import { type Address, isHoldable } from "./address.ts";
+import type { KeyAgreement, VerifySignature } from "./crypto.ts";
+import { type UnsealFailure, unsealKnock } from "./packet.ts";
+import type { ReplayMemory } from "./replay.ts";
+
+/** Why a datagram was dropped, in the order of the checks. The list is closed. */
+export type DropReason =
+  | UnsealFailure // size, version, key_agreement, decrypt
+  | "signature"
+  | "expired"
+  | "stale"
+  | "target"
+  | "replay"
+  | "limit";
+
+/** A registered client, as far as the gate knows it. */
+export interface GateClient {
+  readonly name: string;
+  /** The Ed25519 public key in hex: whose nonces are whose, also after a change of name. */
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ns since 1970; from this time on the key is no good. */
+  readonly expiresNs: bigint | undefined;
+}
+
+/** What the gate decides by. `replay` is the only part that a judgement changes. */
+export interface GateRules {
+  readonly agree: KeyAgreement;
+  readonly clients: readonly GateClient[];
+  readonly replayWindowNs: bigint;
+  readonly replay: ReplayMemory;
+  /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
+  readonly hasRoom: (client: string, address: Address) => boolean;
+}
+
+/** Let `address` in for `client`; the nonce is remembered in memory, and must be on disk before anything opens. */
+export interface GrantVerdict {
+  readonly kind: "grant";
+  readonly client: GateClient;
+  readonly address: Address;
+  readonly randomNonce: Uint8Array;
+  readonly timestampNs: bigint;
+}
+
+/** Do nothing and say nothing. `remembered` is set where the nonce was remembered, and must be on disk as well. */
+export interface DropVerdict {
+  readonly kind: "drop";
+  readonly reason: DropReason;
+  /** Whose key it was, where the signature was good. */
+  readonly client?: GateClient;
+  readonly remembered?: { readonly randomNonce: Uint8Array; readonly timestampNs: bigint };
+}
+
+export type Verdict = GrantVerdict | DropVerdict;
+
+/**
+ * Judges one datagram. Synchronous on purpose: check and remember cannot be interleaved, so of two copies in flight at
+ * most one passes.
+ *
+ * @example
+ * ```ts
+ * import { judge } from "./gate.ts";
+ * import { parseAddress } from "./address.ts";
+ * import { ReplayMemory } from "./replay.ts";
+ * const rules = {
+ *   agree: () => undefined,
+ *   clients: [],
+ *   replayWindowNs: 60_000_000_000n,
+ *   replay: new ReplayMemory(),
+ *   hasRoom: () => true,
+ * };
+ * const verdict = judge(new Uint8Array(164), parseAddress("192.0.2.1")!, 0n, rules);
+ * if (verdict.kind !== "drop" || verdict.reason !== "size") throw new Error("unexpected");
+ * ```
+ */
+export function judge(
+  datagram: Uint8Array,
+  source: Address,
+  nowNs: bigint,
+  rules: GateRules,
+): Verdict {
+  const unsealed = unsealKnock(datagram, rules.agree);
+  if (typeof unsealed === "string") return drop(unsealed);
+  const { knock, signedBytes, signature } = unsealed;
+
+  const client = rules.clients.find((each) => each.verify(signedBytes, signature));
+  if (!client) return drop("signature");
+
+  // From here on the sender is known, but what he sent may be old, and anyone may have sent it again.
+  if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
+  const { timestampNs, randomNonce } = knock;
+  const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
+  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) return drop("stale", client);
+  const address = knock.target ?? source;
+  if (!isHoldable(address)) return drop("target", client);
+
+  // Remember last: until here nothing has changed, so nothing that an unauthenticated sender does can burn a nonce.
+  const remembered = rules.replay.checkAndRemember(client.key, randomNonce, timestampNs, {
+    nowNs,
+    replayWindowNs: rules.replayWindowNs,
+  });
+  if (remembered !== "fresh") return drop(remembered, client);
+  // After remembering, or a knock that was refused could be replayed once there is room.
+  if (!rules.hasRoom(client.name, address)) {
+    return { kind: "drop", reason: "limit", client, remembered: { randomNonce, timestampNs } };
+  }
+  return { kind: "grant", client, address, randomNonce, timestampNs };
+}
+
+function drop(reason: DropReason, client?: GateClient): DropVerdict {
+  return client ? { kind: "drop", reason, client } : { kind: "drop", reason };
+}

@@ -1,0 +1,145 @@
+/**
+ * The wire format of a knock: one to one with "The datagram" in docs/protocol.md. Sizes, offsets, seal and unseal;
+ * whose signature it is and whether it is wanted now is for `gate.ts`.
+ */
+
+import { type Address, addressFromBytes16, addressToBytes16, isUnspecified } from "./address.ts";
+import {
+  AEAD_NONCE_SIZE,
+  AEAD_TAG_SIZE,
+  aeadOpen,
+  aeadSeal,
+  agree,
+  type Bytes,
+  concatBytes,
+  deriveAeadKey,
+  KEY_SIZE,
+  type KeyAgreement,
+  type KeyPair,
+  sign,
+  SIGNATURE_SIZE,
+} from "./crypto.ts";
+
+export const VERSION = 1;
+
+// Plaintext: timestamp, random nonce, target address.
+export const TIMESTAMP_SIZE = 8; //     int64, big-endian, ns since 1970
+export const RANDOM_NONCE_SIZE = 16; // makes every knock a different one
+export const TARGET_SIZE = 16; //       IPv6, or IPv4 as ::ffff:a.b.c.d; the wildcard is all zero or ::ffff:0.0.0.0
+export const PLAINTEXT_SIZE = TIMESTAMP_SIZE + RANDOM_NONCE_SIZE + TARGET_SIZE; // = 40
+
+// Datagram: version, ephemeral key, AEAD nonce, sealed plaintext, signature.
+export const OFFSET_EPHEMERAL_KEY = 1;
+export const OFFSET_AEAD_NONCE = OFFSET_EPHEMERAL_KEY + KEY_SIZE; //             = 33
+export const OFFSET_SEALED = OFFSET_AEAD_NONCE + AEAD_NONCE_SIZE; //             = 45
+export const OFFSET_SIGNATURE = OFFSET_SEALED + PLAINTEXT_SIZE + AEAD_TAG_SIZE; // = 101
+export const PACKET_SIZE = OFFSET_SIGNATURE + SIGNATURE_SIZE; //                 = 165
+
+/** What a knock says. */
+export interface Knock {
+  /** ns since 1970, any int64. */
+  readonly timestampNs: bigint;
+  /** 16 bytes. */
+  readonly randomNonce: Uint8Array;
+  /** Whom to let in; `undefined` is the wildcard: the datagram's own source. */
+  readonly target: Address | undefined;
+}
+
+/** What sealing needs beside the knock itself; all of it is given, so that the bytes are determined. */
+export interface SealingKeys {
+  /** The server's X25519 public key, 32 bytes. */
+  readonly serverPublicKey: Bytes;
+  /** The client's Ed25519 seed, 32 bytes. */
+  readonly clientSeed: Bytes;
+  /** X25519, fresh for every knock. */
+  readonly ephemeral: KeyPair;
+  /** 12 bytes. */
+  readonly aeadNonce: Bytes;
+}
+
+/**
+ * The datagram of a knock, 165 bytes. Throws where the server's key is of low order.
+ *
+ * @example
+ * ```ts
+ * import { keyPairOf } from "./crypto.ts";
+ * import { sealKnock } from "./packet.ts";
+ * const [server, ephemeral] = await Promise.all([7, 8].map((n) => keyPairOf("X25519", new Uint8Array(32).fill(n))));
+ * const datagram = await sealKnock(
+ *   { timestampNs: 1_700_000_000_000_000_000n, randomNonce: new Uint8Array(16), target: undefined },
+ *   { serverPublicKey: server!.publicKey, clientSeed: new Uint8Array(32), ephemeral: ephemeral!, aeadNonce: new Uint8Array(12) },
+ * );
+ * if (datagram.length !== 165 || datagram[0] !== 1) throw new Error("unexpected");
+ * ```
+ */
+export async function sealKnock(knock: Knock, keys: SealingKeys): Promise<Bytes> {
+  const secret = await agree(keys.ephemeral.privateKey, keys.serverPublicKey);
+  const sealed = aeadSeal(deriveAeadKey(secret), keys.aeadNonce, encodePlaintext(knock));
+  const body = concatBytes(
+    Uint8Array.of(VERSION),
+    keys.ephemeral.publicKey,
+    keys.aeadNonce,
+    sealed,
+  );
+  return concatBytes(body, await sign(keys.clientSeed, body));
+}
+
+/** Why a datagram could not be read: the first four drop reasons, in the order of the checks. */
+export type UnsealFailure = "size" | "version" | "key_agreement" | "decrypt";
+
+/** A datagram that was sealed to this server. Nothing in it is to be believed before its signature is checked. */
+export interface Unsealed {
+  readonly knock: Knock;
+  /** Bytes 0..101. */
+  readonly signedBytes: Uint8Array;
+  /** Bytes 101..165. */
+  readonly signature: Uint8Array;
+}
+
+/** Reads a datagram of any length and content with the server's key; never throws, returns the first failed check. */
+export function unsealKnock(
+  datagram: Uint8Array,
+  agreeWith: KeyAgreement,
+): Unsealed | UnsealFailure {
+  if (datagram.length !== PACKET_SIZE) return "size"; // before anything is read at an offset
+  if (datagram[0] !== VERSION) return "version";
+  const secret = agreeWith(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
+  if (!secret) return "key_agreement";
+  // The AEAD before the signature: it costs a quarter, and it hides from a stranger whose signature would be right.
+  const plaintext = aeadOpen(
+    deriveAeadKey(secret),
+    datagram.subarray(OFFSET_AEAD_NONCE, OFFSET_SEALED),
+    datagram.subarray(OFFSET_SEALED, OFFSET_SIGNATURE),
+  );
+  if (!plaintext) return "decrypt";
+  return {
+    knock: decodePlaintext(plaintext),
+    signedBytes: datagram.subarray(0, OFFSET_SIGNATURE),
+    signature: datagram.subarray(OFFSET_SIGNATURE),
+  };
+}
+
+function encodePlaintext({ timestampNs, randomNonce, target }: Knock): Bytes {
+  const plaintext = new Uint8Array(PLAINTEXT_SIZE);
+  if (BigInt.asIntN(64, timestampNs) !== timestampNs) {
+    throw new RangeError(`"timestampNs" expected an int64`);
+  }
+  if (randomNonce.length !== RANDOM_NONCE_SIZE) {
+    throw new RangeError(
+      `"randomNonce" expected ${RANDOM_NONCE_SIZE} bytes, got ${randomNonce.length}`,
+    );
+  }
+  new DataView(plaintext.buffer).setBigInt64(0, timestampNs);
+  plaintext.set(randomNonce, TIMESTAMP_SIZE);
+  if (target) plaintext.set(addressToBytes16(target), TIMESTAMP_SIZE + RANDOM_NONCE_SIZE);
+  return plaintext;
+}
+
+function decodePlaintext(plaintext: Bytes): Knock {
+  const target = addressFromBytes16(plaintext.subarray(TIMESTAMP_SIZE + RANDOM_NONCE_SIZE));
+  return {
+    timestampNs: new DataView(plaintext.buffer, plaintext.byteOffset).getBigInt64(0),
+    randomNonce: plaintext.slice(TIMESTAMP_SIZE, TIMESTAMP_SIZE + RANDOM_NONCE_SIZE),
+    target: isUnspecified(target) ? undefined : target,
+  };
+}

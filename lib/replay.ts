@@ -1,0 +1,150 @@
+/**
+ * The replay memory: which knocks of a client were seen. docs/protocol.md, "Replay".
+ *
+ * A nonce belongs to the client whose signature was good. It is kept while its knock could still be accepted, and a day
+ * longer as far as the client's quota goes, so that a clock that jumps ahead and comes back reopens nothing. What is
+ * forgotten leaves a mark, the newest forgotten timestamp of that client: at or below it every knock counts as seen.
+ * Nothing is ever forgotten to make room while it could be replayed: a client that fills its quota is refused.
+ */
+
+import { bytesToHex } from "./crypto.ts";
+
+/** How many nonces one client may have in memory: a knock every 2 s for the widest window there is (1 h, both ways). */
+export const NONCES_PER_CLIENT = 4096;
+
+/** How long a nonce is kept after its knock has become too old: a day, in ns. */
+export const KEEP_AFTER_WINDOW_NS = 86_400_000_000_000n;
+
+/** `fresh`: not seen before, remembered now. `replay`: seen. `limit`: not seen, but there is no room to remember it. */
+export type Remembered = "fresh" | "replay" | "limit";
+
+interface Seen {
+  readonly nonce: string;
+  readonly timestampNs: bigint;
+}
+
+/** What is known of one client: its nonces, the oldest timestamp first, and its mark. */
+interface ClientMemory {
+  readonly seen: Seen[];
+  readonly nonces: Set<string>;
+  markNs: bigint | undefined;
+}
+
+/** A bounded memory of knocks by client. A client is named by its public key: a renamed client stays the same. */
+export class ReplayMemory {
+  readonly #clients = new Map<string, ClientMemory>();
+  readonly #quota: number;
+  #floorNs: bigint | undefined;
+
+  /** `quota`: nonces a client. */
+  constructor({ quota = NONCES_PER_CLIENT }: { quota?: number } = {}) {
+    this.#quota = quota;
+  }
+
+  /**
+   * Checks and remembers in one step. The knock must be authentic and inside the window already. Times in ns since 1970.
+   */
+  checkAndRemember(
+    key: string,
+    randomNonce: Uint8Array,
+    timestampNs: bigint,
+    { nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint },
+  ): Remembered {
+    if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return "replay";
+    const client = this.#clientOf(key);
+    if (client.markNs !== undefined && timestampNs <= client.markNs) return "replay";
+    const nonce = bytesToHex(randomNonce);
+    if (client.nonces.has(nonce)) return "replay";
+    if (client.seen.length >= this.#quota) {
+      const oldest = client.seen[0]!;
+      if (nowNs - oldest.timestampNs <= replayWindowNs) {
+        // Not remembered, so it must not be good later either: the mark says so without taking room.
+        raiseMark(client, timestampNs);
+        return "limit";
+      }
+      forgetThrough(client, oldest.timestampNs);
+    }
+    remember(client, { nonce, timestampNs });
+    return "fresh";
+  }
+
+  /** Forgets what has been useless for a day. Returns the keys of the clients whose mark has moved. */
+  prune({ nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint }): string[] {
+    const moved: string[] = [];
+    const forgetNs = nowNs - replayWindowNs - KEEP_AFTER_WINDOW_NS;
+    for (const [key, client] of this.#clients) {
+      const last = client.seen.findLast((seen) => seen.timestampNs < forgetNs);
+      if (!last) continue;
+      forgetThrough(client, last.timestampNs);
+      moved.push(key);
+    }
+    return moved;
+  }
+
+  /** The newest forgotten timestamp of a client, if anything of it was forgotten. */
+  markOf(key: string): bigint | undefined {
+    return this.#clients.get(key)?.markNs;
+  }
+
+  /** From now on every knock dated at or before `timestampNs`, whoever's, counts as seen. */
+  raiseFloor(timestampNs: bigint): void {
+    if (this.#floorNs === undefined || timestampNs > this.#floorNs) this.#floorNs = timestampNs;
+  }
+
+  /** Puts back a client's mark as it was stored. */
+  restoreMark(key: string, markNs: bigint): void {
+    raiseMark(this.#clientOf(key), markNs);
+  }
+
+  /** Puts back a nonce as it was stored. The quota does not count here: what is stored must not be forgotten. */
+  restore(key: string, randomNonce: Uint8Array, timestampNs: bigint): void {
+    const client = this.#clientOf(key);
+    const nonce = bytesToHex(randomNonce);
+    if (!client.nonces.has(nonce)) remember(client, { nonce, timestampNs });
+  }
+
+  /** Everything remembered, for writing it down again: `[key, nonce in hex, timestamp]`. */
+  *entries(): Generator<[key: string, nonce: string, timestampNs: bigint]> {
+    for (const [key, { seen }] of this.#clients) {
+      for (const { nonce, timestampNs } of seen) yield [key, nonce, timestampNs];
+    }
+  }
+
+  /** Every client's mark. */
+  *marks(): Generator<[key: string, markNs: bigint]> {
+    for (const [key, { markNs }] of this.#clients) if (markNs !== undefined) yield [key, markNs];
+  }
+
+  /** The floor that {@linkcode raiseFloor} set, if any. */
+  get floorNs(): bigint | undefined {
+    return this.#floorNs;
+  }
+
+  #clientOf(key: string): ClientMemory {
+    let client = this.#clients.get(key);
+    if (!client) {
+      this.#clients.set(key, client = { seen: [], nonces: new Set(), markNs: undefined });
+    }
+    return client;
+  }
+}
+
+function remember(client: ClientMemory, entry: Seen): void {
+  client.nonces.add(entry.nonce);
+  // Knocks come nearly in the order of their timestamps, so the place is nearly always the end.
+  let place = client.seen.length;
+  while (place > 0 && client.seen[place - 1]!.timestampNs > entry.timestampNs) place--;
+  client.seen.splice(place, 0, entry);
+}
+
+/** Forgets every nonce dated at or before the given time, and leaves the mark. */
+function forgetThrough(client: ClientMemory, timestampNs: bigint): void {
+  let count = client.seen.findIndex((seen) => seen.timestampNs > timestampNs);
+  if (count < 0) count = client.seen.length;
+  for (const { nonce } of client.seen.splice(0, count)) client.nonces.delete(nonce);
+  raiseMark(client, timestampNs);
+}
+
+function raiseMark(client: ClientMemory, timestampNs: bigint): void {
+  if (client.markNs === undefined || timestampNs > client.markNs) client.markNs = timestampNs;
+}

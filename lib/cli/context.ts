@@ -1,0 +1,156 @@
+/**
+ * What a subcommand gets from `main.ts`, and what every subcommand shares: its shape, its flags, its errors' wording.
+ */
+
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { nearest } from "../config/reader.ts";
+import { OpenmeError } from "../errors.ts";
+import { createLog, type Log, LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import { quote } from "../quote.ts";
+import type { RunProgram } from "../run_program.ts";
+
+/** The world of a subcommand. */
+export interface Context {
+  /** Data, and nothing but data. */
+  readonly stdout: (text: string) => void;
+  /** Everything else, a line at a time. */
+  readonly stderr: (line: string) => void;
+  /** Whether a person is watching. */
+  readonly interactive: boolean;
+  readonly env: (name: string) => string | undefined;
+  readonly run: RunProgram;
+  /** Aborts when the process is asked to stop; asked for only by commands that stay. */
+  readonly stopSignal: () => AbortSignal;
+  /** Gives up every permission but these, for good. */
+  readonly keepPermissions: (names: readonly PermissionName[]) => Promise<void>;
+}
+
+export type PermissionName = "net" | "read" | "write" | "run" | "env" | "sys";
+
+/** One subcommand: a file of its own in this folder. */
+export interface Command {
+  readonly summary: string;
+  readonly help: string;
+  readonly options: Options;
+  /** The most positional arguments that it takes. */
+  readonly positionals: number;
+  /** Does it; gives the exit code. */
+  readonly run: (args: Arguments, context: Context) => Promise<number>;
+}
+
+type Options = NonNullable<ParseArgsConfig["options"]>;
+
+/** Parsed arguments: every value a text or `true`. */
+export interface Arguments {
+  readonly values: Readonly<Record<string, string | boolean | undefined>>;
+  readonly positionals: readonly string[];
+}
+
+/** Flags that every subcommand takes, before its name or after it. */
+export const GLOBAL_OPTIONS: Options = {
+  config: { type: "string" },
+  "client-config": { type: "string" },
+  "log-level": { type: "string" },
+  "log-format": { type: "string" },
+  help: { type: "boolean", short: "h" },
+};
+
+export const GLOBAL_HELP = `Everywhere:
+  --config FILE          the server's configuration (default /etc/openme/config.yaml)
+  --client-config FILE   the client's profiles (default ~/.openme/config.yaml)
+  --log-level LEVEL      error, warn, info (default) or debug
+  --log-format FORMAT    logfmt (default) or json
+  -h, --help             this text
+`;
+
+/** Parses a subcommand's arguments; throws `OpenmeError`, code `USAGE`. */
+export function parseArguments(command: Command, name: string, args: readonly string[]): Arguments {
+  const options: Options = { ...command.options, ...GLOBAL_OPTIONS };
+  const hint = `see openme ${name} --help`;
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (cause) {
+    throw usageErrorOf(cause, Object.keys(options), hint);
+  }
+  const extra = parsed.positionals[command.positionals];
+  if (extra !== undefined) {
+    throw new OpenmeError("USAGE", `openme ${name}: unexpected argument ${quote(extra)}`, { hint });
+  }
+  return parsed as Arguments;
+}
+
+/** The text of a flag, where it is given. */
+export function textFlag({ values }: Arguments, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** The server's configuration file. */
+export function configPath(args: Arguments): string {
+  return textFlag(args, "config") ?? "/etc/openme/config.yaml";
+}
+
+/** The client's configuration file. */
+export function clientConfigPath(args: Arguments, { env }: Context): string {
+  const given = textFlag(args, "client-config");
+  if (given !== undefined) return given;
+  const home = env("HOME") ?? env("USERPROFILE");
+  if (home === undefined) {
+    throw new OpenmeError("USAGE", "cannot tell where the profiles are: HOME is not set", {
+      hint: "name the file: --client-config FILE",
+    });
+  }
+  return `${home}/.openme/config.yaml`;
+}
+
+/** The log that the flags ask for. */
+export function logOf(args: Arguments, { stderr }: Context): Log {
+  return createLog({
+    level: choiceFlag(args, "log-level", LOG_LEVELS) ?? "info",
+    format: choiceFlag(args, "log-format", LOG_FORMATS) ?? "logfmt",
+    now: () => new Date(),
+    write: stderr,
+  });
+}
+
+/** A flag whose value is one of a few words. */
+export function choiceFlag<T extends string>(
+  args: Arguments,
+  name: string,
+  choices: readonly T[],
+): T | undefined {
+  const value = textFlag(args, name);
+  if (value === undefined) return undefined;
+  const choice = choices.find((each) => each === value);
+  if (choice === undefined) {
+    throw flagError(name, choices.join(", ").replace(/, (?=[^,]*$)/, " or "), value);
+  }
+  return choice;
+}
+
+/** The error for a flag with a wrong value. */
+export function flagError(name: string, expected: string, got: string, hint?: string): OpenmeError {
+  return new OpenmeError(
+    "USAGE",
+    `--${name}: expected ${expected}, got ${quote(got)}`,
+    hint ? { hint } : {},
+  );
+}
+
+function usageErrorOf(cause: unknown, names: readonly string[], hint: string): OpenmeError {
+  const { code, message } = cause as { code?: string; message: string };
+  const option = /'(-[^' ]*)/.exec(message)?.[1] ?? "";
+  if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
+    const similar = nearest(option.replace(/^-+/, ""), names);
+    return new OpenmeError("USAGE", `unknown option ${quote(option)}`, {
+      hint: similar ? `did you mean --${similar}?` : hint,
+    });
+  }
+  if (code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") {
+    const name = /--[a-z-]+/.exec(message)?.[0] ?? option;
+    const problem = message.includes("does not take") ? "takes no value" : "needs a value";
+    return new OpenmeError("USAGE", `option ${name} ${problem}`, { hint });
+  }
+  throw cause;
+}

@@ -1,0 +1,136 @@
+/** `openme init`: keys and a commented configuration for a server. */
+
+import { DEFAULT_UDP_PORT, HOST_PATTERN } from "../config/reader.ts";
+import {
+  DEFAULT_STATE_DIR,
+  FIREWALLS,
+  INTERFACE_PATTERN,
+  parseServerConfig,
+} from "../config/server_config.ts";
+import { encodeBase64, KEY_SIZE } from "../crypto.ts";
+import { publicKeyOf } from "../crypto_sync.ts";
+import { OpenmeError } from "../errors.ts";
+import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
+import {
+  type Arguments,
+  choiceFlag,
+  type Command,
+  configPath,
+  flagError,
+  textFlag,
+} from "./context.ts";
+
+export const init: Command = {
+  summary: "make keys and a configuration for this server",
+  help: `Makes a key pair and a commented configuration for this server.
+
+Usage: openme init --server HOST [--port N] [--firewall nft] [--interface IF] [--force]
+
+  --server HOST    the name or address by which clients reach this server
+  --port N         the UDP port for knocks (default ${DEFAULT_UDP_PORT})
+  --firewall NAME  ${FIREWALLS.join(", ")} (default nft)
+  --interface IF   guard only what arrives on this interface (default: all)
+  --force          replace a configuration that is there; the old one is kept beside it
+
+Example:
+  sudo openme init --server vps.example.org
+`,
+  options: {
+    server: { type: "string" },
+    port: { type: "string" },
+    firewall: { type: "string" },
+    interface: { type: "string" },
+    force: { type: "boolean" },
+  },
+  positionals: 0,
+  run: async (args, context) => {
+    const host = textFlag(args, "server");
+    if (host === undefined) {
+      throw new OpenmeError(
+        "USAGE",
+        "openme init needs --server HOST, the name by which clients reach this server",
+        {
+          hint: "openme init --server vps.example.org",
+        },
+      );
+    }
+    if (!HOST_PATTERN.test(host)) throw flagError("server", "a host name or an address", host);
+    const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+    const text = renderConfig({
+      host,
+      udpPort: readPort(args),
+      firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "nft",
+      interfaceName: readInterface(args),
+      privateKey: encodeBase64(privateKey),
+      publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
+    });
+    const path = configPath(args);
+    parseServerConfig(text, path); // what is written can be read
+    const oldCopy = args.values["force"] ? await keepOldCopy(path) : undefined;
+    if (oldCopy === undefined) {
+      await createSecretFile(path, text, {
+        existsHint: "openme init --force replaces it, and every client needs a new profile then",
+      });
+    } else {
+      await replaceFile(path, text);
+      context.stderr(`openme: the old configuration is ${oldCopy}; its clients no longer get in`);
+    }
+    context.stderr(`openme: wrote ${path}`);
+    context.stderr("openme: next: openme add NAME > NAME.yaml, then openme serve");
+    return 0;
+  },
+};
+
+function readPort(args: Arguments): number {
+  const text = textFlag(args, "port");
+  if (text === undefined) return DEFAULT_UDP_PORT;
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65535) throw flagError("port", "a port from 1 to 65535", text);
+  return port;
+}
+
+function readInterface(args: Arguments): string | undefined {
+  const name = textFlag(args, "interface");
+  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
+    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
+  }
+  return name;
+}
+
+function renderConfig(
+  { host, udpPort, firewall, interfaceName, privateKey, publicKey }: {
+    host: string;
+    udpPort: number;
+    firewall: string;
+    interfaceName: string | undefined;
+    privateKey: string;
+    publicKey: string;
+  },
+): string {
+  const interfaceLine = interfaceName === undefined
+    ? "# interface: eth0"
+    : `interface: ${JSON.stringify(interfaceName)}`;
+  return `# openme server. What every key means: docs/configuration.md
+server:
+  host: ${JSON.stringify(host)} # the name or address that clients knock at
+  udp_port: ${udpPort} # knocks arrive here; nothing is ever answered
+  firewall: ${firewall}
+  knock_timeout: 30s # how long a knock opens
+  replay_window: 60s # how far a client's clock may be off
+  drop_ports: true # openme closes the ports below; false leaves that to your own firewall
+  # open_knock_port: true # let knocks through this host's own firewall
+  # health_port: ${udpPort} # TCP; guarded like the ports below
+  ${interfaceLine} # guard only what arrives there; all interfaces otherwise
+  # state_dir: ${DEFAULT_STATE_DIR}
+  # default_profile: default # what "openme add" calls the client's profile
+  private_key: ${JSON.stringify(privateKey)} # secret: whoever has it can read knocks
+  public_key: ${JSON.stringify(publicKey)}
+
+# Groups of ports that stay closed: "22/tcp", "53/udp", "80" (both), "8080-8090/tcp".
+ports:
+  ssh: ["22/tcp"]
+
+# Who may knock, and what opens then. "openme add NAME" adds to this.
+clients: {}
+`;
+}

@@ -1,0 +1,110 @@
+/**
+ * The client: resolves the server's name and sends one fresh knock to each of its addresses, so that whichever family
+ * the connection takes is open. Nothing comes back; nothing is waited for.
+ */
+
+import { type Address, formatAddress, parseAddress } from "./address.ts";
+import type { Profile } from "./config/client_config.ts";
+import { AEAD_NONCE_SIZE, type Bytes, KEY_SIZE, keyPairOf } from "./crypto.ts";
+import { messageOf, OpenmeError } from "./errors.ts";
+import { RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
+
+/** Who is to be let in, and over which families to knock. */
+export interface KnockOptions {
+  /** `undefined`: whoever the datagram comes from, each family its own address. */
+  readonly target: Address | undefined;
+  /** Only this family, where it is given. */
+  readonly family: 4 | 6 | undefined;
+}
+
+/** What became of the knock to one address. */
+export interface Sent {
+  readonly address: Address;
+  /** Why it could not be sent, where it could not: mostly a family that this machine has no route for. */
+  readonly failure: string | undefined;
+}
+
+/** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where not one could be sent. */
+export async function knock(profile: Profile, options: KnockOptions): Promise<Sent[]> {
+  const addresses = (await resolveHost(profile.serverHost)).filter(({ family }) =>
+    options.family === undefined || family === options.family
+  );
+  if (addresses.length === 0) {
+    throw new OpenmeError("SOCKET", `${profile.serverHost} has no IPv${options.family} address`, {
+      hint: `leave out -${options.family}`,
+    });
+  }
+  const sent: Sent[] = [];
+  for (const address of addresses) {
+    const datagram = await freshKnock(profile, options.target);
+    sent.push({ address, failure: await send(datagram, address, profile.serverUdpPort) });
+  }
+  if (sent.every(({ failure }) => failure !== undefined)) {
+    const attempts = sent.map(({ address, failure }) => `${formatAddress(address)}: ${failure}`)
+      .join(", ");
+    throw new OpenmeError("SOCKET", `cannot knock at ${profile.serverHost}: ${attempts}`, {
+      hint: "is this machine online?",
+    });
+  }
+  return sent;
+}
+
+/** One knock like no other: key, nonces and time are of this moment. */
+async function freshKnock(profile: Profile, target: Address | undefined): Promise<Bytes> {
+  return await sealKnock(
+    {
+      timestampNs: BigInt(Date.now()) * 1_000_000n,
+      randomNonce: crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE)),
+      target,
+    },
+    {
+      serverPublicKey: profile.serverPublicKey,
+      clientSeed: profile.clientSeed,
+      ephemeral: await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE))),
+      aeadNonce: crypto.getRandomValues(new Uint8Array(AEAD_NONCE_SIZE)),
+    },
+  );
+}
+
+/** Every address of a host, as the system resolves names; an address is its own. */
+async function resolveHost(host: string): Promise<Address[]> {
+  const literal = parseAddress(host);
+  if (literal) return [literal];
+  const { lookup } = await import("node:dns/promises"); // loaded where a name is given, not for an address
+  try {
+    const found = await lookup(host, { all: true });
+    const texts = new Set(found.map(({ address }) => address));
+    return [...texts].flatMap((text) => parseAddress(text) ?? []);
+  } catch (cause) {
+    throw new OpenmeError("SOCKET", `cannot resolve ${host}: ${messageOf(cause)}`, {
+      hint: "check server_host in the profile, and this machine's DNS",
+      cause,
+    });
+  }
+}
+
+/** Why it failed, or `undefined`. */
+async function send(
+  datagram: Uint8Array,
+  { family, bytes }: Address,
+  port: number,
+): Promise<string | undefined> {
+  let socket: Deno.DatagramConn | undefined;
+  try {
+    socket = Deno.listenDatagram({
+      transport: "udp",
+      hostname: family === 4 ? "0.0.0.0" : "::",
+      port: 0,
+    });
+    await socket.send(datagram, {
+      transport: "udp",
+      hostname: formatAddress({ family, bytes }),
+      port,
+    });
+    return undefined;
+  } catch (cause) {
+    return messageOf(cause);
+  } finally {
+    socket?.close();
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
+ */
+
+import { dirname } from "node:path";
+import { messageOf, OpenmeError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** The text of a configuration file that holds private keys; refuses one that everyone can read or write. */
+export async function readSecretFile(
+  path: string,
+  { missingHint }: { missingHint: string },
+): Promise<string> {
+  try {
+    const { mode, isDirectory } = await Deno.stat(path);
+    if (isDirectory) {
+      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: it is a directory`);
+    }
+    // 0640 for a group is fine. Windows has no mode.
+    if (mode !== null && (mode & 0o007) !== 0) {
+      throw new OpenmeError(
+        "CONFIG",
+        `cannot load ${
+          quote(path, 1000)
+        }: it holds private keys, expected a mode such as 0600 or 0640, got ${
+          (mode & 0o7777).toString(8).padStart(4, "0")
+        }`,
+        { hint: `chmod o= ${path}, and make new keys if others may have read it` },
+      );
+    }
+    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+  } catch (cause) {
+    if (cause instanceof OpenmeError) throw cause;
+    if (cause instanceof Deno.errors.NotFound) {
+      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: there is no such file`, {
+        hint: missingHint,
+        cause,
+      });
+    }
+    if (cause instanceof Deno.errors.PermissionDenied) {
+      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: permission denied`, {
+        hint: "run it as the file's owner, or with sudo",
+        cause,
+      });
+    }
+    const why = cause instanceof TypeError ? "it is not UTF-8 text" : String(cause);
+    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, { cause });
+  }
+}
+
+/**
+ * Replaces or creates a file in one step: temporary file beside it, fsync, rename, fsync of the folder. Whoever reads
+ * meanwhile sees the old text or the new one. A symbolic link stays one: what it points to is replaced. Owner and mode
+ * of an existing file are kept; a new file gets mode 0600.
+ */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const target = await realPath(path);
+  const existing = await Deno.stat(target).catch(() => undefined);
+  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  try {
+    await writeNewFile(temporary, text);
+    if (existing && existing.uid !== null && existing.gid !== null) {
+      // Only root may give files away; whoever else can write here keeps the file his own.
+      await Deno.chown(temporary, existing.uid, existing.gid).catch(() => {});
+    }
+    if (existing && existing.mode !== null) await Deno.chmod(temporary, existing.mode & 0o777);
+    await Deno.rename(temporary, target);
+  } catch (cause) {
+    await Deno.remove(temporary).catch(() => {});
+    throw writeError(path, cause);
+  }
+  await syncFolder(dirname(target));
+}
+
+/**
+ * Makes a file that is not there yet, mode 0600, its folder too where that is missing; throws where there is one already.
+ */
+export async function createSecretFile(
+  path: string,
+  text: string,
+  { existsHint }: { existsHint: string },
+): Promise<void> {
+  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  try {
+    await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await writeNewFile(temporary, text);
+    await Deno.link(temporary, path); // unlike a rename, this never replaces
+  } catch (cause) {
+    if (cause instanceof Deno.errors.AlreadyExists) {
+      throw new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: it exists already`, {
+        hint: existsHint,
+        cause,
+      });
+    }
+    throw writeError(path, cause);
+  } finally {
+    await Deno.remove(temporary).catch(() => {});
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Gives an existing file a second name beside it and returns that; `undefined` where there is no such file. */
+export async function keepOldCopy(path: string): Promise<string | undefined> {
+  const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const copy = `${path}.old-${stamp}-${crypto.randomUUID().slice(0, 4)}`;
+  try {
+    await Deno.link(await realPath(path), copy);
+    return copy;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw writeError(copy, cause);
+  }
+}
+
+/** Runs `edit` while no other openme edits the same file. */
+export async function withFileLock<T>(path: string, edit: () => Promise<T>): Promise<T> {
+  for (;;) {
+    const file = await Deno.open(path, { read: true });
+    try {
+      await file.lock(true);
+      // Whoever held the lock may have put another file in this one's place.
+      const [held, current] = await Promise.all([file.stat(), Deno.stat(path)]);
+      if (held.ino === current.ino && held.dev === current.dev) return await edit();
+    } finally {
+      file.close();
+    }
+  }
+}
+
+/** A new file, mode 0600, on disk when this returns. */
+async function writeNewFile(path: string, text: string): Promise<void> {
+  const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+  try {
+    const bytes = new TextEncoder().encode(text);
+    for (let written = 0; written < bytes.length;) {
+      written += await file.write(bytes.subarray(written));
+    }
+    await file.sync();
+  } finally {
+    file.close();
+  }
+}
+
+async function realPath(path: string): Promise<string> {
+  try {
+    return await Deno.realPath(path);
+  } catch {
+    return path;
+  }
+}
+
+/** The rename is on disk only when the folder is. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    const folder = await Deno.open(path, { read: true });
+    try {
+      await folder.sync();
+    } finally {
+      folder.close();
+    }
+  } catch {
+    // Not every file system can do that; the file itself is in place.
+  }
+}
+
+function writeError(path: string, cause: unknown): OpenmeError {
+  const known = cause instanceof Deno.errors.NotFound
+    ? "its folder does not exist"
+    : cause instanceof Deno.errors.PermissionDenied
+    ? "permission denied"
+    : messageOf(cause);
+  return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, { cause });
+}

@@ -1,0 +1,65 @@
+/**
+ * The TCP connections that a guard must not freeze. A guard that comes to a host whose conntrack was idle meets running
+ * sessions as `new`; so they are read from the kernel's socket tables (proc_net_tcp.txt) and let through by name.
+ */
+
+import { type Address, addressFromBytes16 } from "../address.ts";
+import { hexToBytes } from "../crypto.ts";
+import type { PortRange } from "../ports.ts";
+import type { RunProgram } from "../run_program.ts";
+
+/** One established TCP connection of this host. */
+export interface Connection {
+  readonly local: Address;
+  readonly localPort: number;
+  readonly remote: Address;
+  readonly remotePort: number;
+}
+
+/** States in which the other side may still have something to say: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
+const LIVE_STATES = new Set(["01", "04", "05", "08"]);
+
+/** Reads the text of `/proc/net/tcp` or `/proc/net/tcp6`; lines that are not connections are passed over. */
+export function parseSocketTable(text: string): Connection[] {
+  return text.split("\n").flatMap((line) => {
+    const [, local, remote, state] = line.trim().split(/\s+/);
+    const here = parseEndpoint(local);
+    const there = parseEndpoint(remote);
+    if (
+      !here || !there || !LIVE_STATES.has(state ?? "") ||
+      here.address.family !== there.address.family
+    ) return [];
+    return [{
+      local: here.address,
+      localPort: here.port,
+      remote: there.address,
+      remotePort: there.port,
+    }];
+  });
+}
+
+/** The established connections to the given ports, from this host's network namespace. None where it cannot tell. */
+export async function establishedConnections(
+  ports: readonly PortRange[],
+  run: RunProgram,
+): Promise<Connection[]> {
+  const tables = await Promise.all(["/proc/net/tcp", "/proc/net/tcp6"].map((path) =>
+    // Deno reads nothing under /proc without every permission there is. A kernel without IPv6 has no tcp6.
+    run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "")
+  ));
+  return tables.flatMap(parseSocketTable).filter(({ localPort }) =>
+    ports.some(({ protocol, first, last }) =>
+      protocol === "tcp" && first <= localPort && localPort <= last
+    )
+  );
+}
+
+/** `0100007F:0016`: words of 32 bits in the byte order of the machine (little-endian, wherever Deno runs). */
+function parseEndpoint(text: string | undefined): { address: Address; port: number } | undefined {
+  const match = /^((?:[0-9A-F]{8})|(?:[0-9A-F]{32})):([0-9A-F]{4})$/.exec(text ?? "");
+  if (!match) return undefined;
+  const bytes = hexToBytes(match[1]!);
+  for (let word = 0; word < bytes.length; word += 4) bytes.subarray(word, word + 4).reverse();
+  const address: Address = bytes.length === 4 ? { family: 4, bytes } : addressFromBytes16(bytes);
+  return { address, port: parseInt(match[2]!, 16) };
+}

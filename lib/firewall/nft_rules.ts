@@ -1,0 +1,173 @@
+/**
+ * The rule text of the nftables backend, as pure functions: docs/firewalls.md explains why each rule is where it is.
+ * Everything in the text is printed from parsed values.
+ */
+
+import { type Address, formatAddress } from "../address.ts";
+import type { AddressOpenings, Opening } from "../grants.ts";
+import { PACKET_SIZE, VERSION } from "../packet.ts";
+import type { PortRange } from "../ports.ts";
+import type { GuardPlan } from "./backend.ts";
+import type { Connection } from "./established.ts";
+
+export const TABLE = "inet openme";
+
+/** The mark of let-in traffic where the host's own chains need a hole. Cleared on every packet before it is set. */
+export const HOLE_MARK = 0x4000_0000;
+const MARK = `0x${HOLE_MARK.toString(16)}`;
+const UNMARK = `0x${(~HOLE_MARK >>> 0).toString(16)}`;
+
+/** The one static rule at the top of a host's chain: what openme has marked may pass. */
+export const HOLE_RULE = `meta mark & ${MARK} == ${MARK} accept`;
+export const HOLE_COMMENT = "openme: what was knocked for";
+
+/** UDP header (8 bytes) and knock. */
+const KNOCK_LENGTH = 8 + PACKET_SIZE;
+
+/**
+ * Right-sized packets a second from one source (a /64 in IPv6) before the kernel drops the rest: far more than a NAT
+ * full of people sends, and whoever forges a victim's address to shut it out must send as much.
+ */
+const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 4000 packets";
+/** Sources that are counted at a time. A full set lets packets through. */
+const METERED_SOURCES = 65535;
+
+/**
+ * One transaction that puts the whole table in place with these openings, replacing one that is there.
+ *
+ * - `knocks` runs at raw (-300): junk for the knock port never costs a conntrack entry, and real knocks need none.
+ * - `prerouting` runs at -110: after conntrack and after mangle (-150), where others restore marks; before destination
+ *   NAT (-100), so that ports which containers publish are guarded by the number that the world sees.
+ */
+export function renderTable(
+  plan: GuardPlan,
+  { openings, kept, hole }: {
+    openings: readonly AddressOpenings[];
+    kept: readonly Connection[];
+    hole: boolean;
+  },
+): string {
+  const letIn = hole ? `meta mark set meta mark | ${MARK} accept` : "accept";
+  const knockIn = hole && !plan.openKnockPort ? "accept" : letIn;
+  const scope = [
+    ...(plan.interface === undefined ? [] : [`iifname != "${plan.interface}" accept`]),
+    `iif "lo" accept`,
+  ];
+  // `local` alone would leave guarded UDP ports answering on the broadcast address and on multicast groups.
+  const local = "{ local, broadcast, multicast, anycast }";
+  return `add table ${TABLE}
+delete table ${TABLE}
+table ${TABLE} {
+  set granted4 { type ipv4_addr . inet_proto . inet_service; flags interval, timeout;${
+    renderSetElements(
+      openings.filter(({ address }) => address.family === 4).flatMap(renderOpenings),
+    )
+  } }
+  set granted6 { type ipv6_addr . inet_proto . inet_service; flags interval, timeout;${
+    renderSetElements(
+      openings.filter(({ address }) => address.family === 6).flatMap(renderOpenings),
+    )
+  } }
+  set guarded { type inet_proto . inet_service; flags interval;${
+    renderSetElements(plan.guardedPorts.map(renderPorts))
+  } }
+  set kept4 { type ipv4_addr . inet_service . ipv4_addr . inet_service;${
+    renderSetElements(kept.filter(({ remote }) => remote.family === 4).map(renderConnection))
+  } }
+  set kept6 { type ipv6_addr . inet_service . ipv6_addr . inet_service;${
+    renderSetElements(kept.filter(({ remote }) => remote.family === 6).map(renderConnection))
+  } }
+  set knockers4 { type ipv4_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
+  set knockers6 { type ipv6_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
+  chain knocks {
+    type filter hook prerouting priority -300; policy accept;
+    ${scope.join("\n    ")}
+    udp dport ${plan.knockPort} fib daddr type ${local} goto knock
+  }
+  chain knock {
+    udp length != ${KNOCK_LENGTH} counter drop
+    @th,64,8 != ${VERSION} counter drop
+    update @knockers4 { ip saddr ${KNOCKS_PER_SOURCE} } counter drop
+    update @knockers6 { ip6 saddr & ffff:ffff:ffff:ffff:: ${KNOCKS_PER_SOURCE} } counter drop
+    notrack
+  }
+  chain prerouting {
+    type filter hook prerouting priority -110; policy accept;
+    ${[...(hole ? [`meta mark set meta mark & ${UNMARK}`] : []), ...scope].join("\n    ")}
+    fib daddr type != ${local} accept
+    udp dport ${plan.knockPort} ${knockIn}
+    meta l4proto . th dport @guarded goto guard
+  }
+  chain guard {
+    ct state established,related ${letIn}
+    ip saddr . meta l4proto . th dport @granted4 ${letIn}
+    ip6 saddr . meta l4proto . th dport @granted6 ${letIn}
+    tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
+    tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
+    ${plan.dropPorts ? "counter drop" : "counter accept"}
+  }
+}
+`;
+}
+
+/**
+ * One transaction that gives each address exactly its new openings. `heldBy` are the ranges that stand in the set for
+ * an address, or stood until they ended.
+ *
+ * A plain `add` does not renew an element, and a bare `delete` of one that has just ended fails the whole batch:
+ * `add; delete; add` is right whether it still stands or not. Old and new ranges may overlap, so every old one goes
+ * before any new one comes.
+ */
+export function renderChanges(
+  changes: readonly AddressOpenings[],
+  heldBy: (address: Address) => readonly PortRange[],
+): string {
+  const lines: string[] = [];
+  for (const change of changes) {
+    const set = `${TABLE} granted${change.address.family}`;
+    const held = heldBy(change.address).map((range) =>
+      `${renderAddress(change.address)} . ${renderPorts(range)}`
+    );
+    for (const element of held) {
+      lines.push(
+        `add element ${set} { ${element} timeout 1s }`,
+        `delete element ${set} { ${element} }`,
+      );
+    }
+    const elements = renderOpenings(change);
+    if (elements.length > 0) lines.push(`add element ${set} { ${elements.join(", ")} }`);
+  }
+  return lines.map((line) => line + "\n").join("");
+}
+
+/** One transaction that takes the table out, whether it is there or not. */
+export function renderRemoval(): string {
+  return `add table ${TABLE}\ndelete table ${TABLE}\n`;
+}
+
+function renderOpenings({ address, openings }: AddressOpenings): string[] {
+  return openings.map((opening) =>
+    `${renderAddress(address)} . ${renderPorts(opening)} timeout ${renderTimeout(opening)}`
+  );
+}
+
+/** Rounded down to whole ms, at least one: a timeout of 0 would mean none at all. */
+function renderTimeout({ timeoutMs }: Opening): string {
+  return `${Math.max(1, Math.floor(timeoutMs))}ms`;
+}
+
+function renderPorts({ protocol, first, last }: PortRange): string {
+  return `${protocol} . ${first === last ? first : `${first}-${last}`}`;
+}
+
+function renderConnection({ remote, remotePort, local, localPort }: Connection): string {
+  return `${renderAddress(remote)} . ${remotePort} . ${renderAddress(local)} . ${localPort}`;
+}
+
+function renderAddress(address: Address): string {
+  return formatAddress(address);
+}
+
+function renderSetElements(elements: readonly string[]): string {
+  return elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} }`;
+}

@@ -1,0 +1,57 @@
+/**
+ * One line an event on stderr, as logfmt or JSON. Event names are fixed words; field values may come from outside and
+ * are escaped. Never a key, a nonce or a byte of a packet.
+ */
+
+import { OpenmeError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
+
+export const LOG_FORMATS = ["logfmt", "json"] as const;
+export type LogFormat = typeof LOG_FORMATS[number];
+
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Writes one event at a level; fields that are `undefined` are left out. */
+export type Log = Readonly<Record<LogLevel, (event: string, fields?: LogFields) => void>> & {
+  /** Whether this level is written at all: for lines that cost something to make. */
+  readonly enabled: (level: LogLevel) => boolean;
+};
+
+/** A log that writes lines, without a line break, to `write`; `now` dates them. */
+export function createLog(
+  { level, format, now, write }: {
+    level: LogLevel;
+    format: LogFormat;
+    now: () => Date;
+    write: (line: string) => void;
+  },
+): Log {
+  const enabled = (each: LogLevel) => LOG_LEVELS.indexOf(each) <= LOG_LEVELS.indexOf(level);
+  const at = (each: LogLevel) => (event: string, fields: LogFields = {}) => {
+    if (!enabled(each)) return;
+    const entry = { time: now().toISOString(), level: each, event, ...fields };
+    write(format === "json" ? JSON.stringify(entry) : formatLogfmt(entry));
+  };
+  return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), enabled };
+}
+
+/** `key=value` pairs; a value with anything but plain characters is quoted and escaped. */
+export function formatLogfmt(fields: LogFields): string {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${formatValue(String(value))}`)
+    .join(" ");
+}
+
+function formatValue(value: string): string {
+  return /^[\w.,:;/@+*()[\]-]+$/.test(value) ? value : quote(value, 500);
+}
+
+/** The fields of a failure: its message, and its hint where it has one. */
+export function errorFields(error: unknown): LogFields {
+  const hint = error instanceof OpenmeError ? error.hint : undefined;
+  return { error: error instanceof Error ? error.message : String(error), hint };
+}

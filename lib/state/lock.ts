@@ -1,0 +1,36 @@
+/**
+ * One `serve` to a state directory: an exclusive SQLite transaction on a small file of its own, which ends with the
+ * process, however that ends.
+ */
+
+import { DatabaseSync } from "node:sqlite";
+import { join } from "node:path";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { quote } from "../quote.ts";
+
+/** Takes the lock or throws; `release` gives it back before the process ends. */
+export function takeLock(stateDir: string): { release: () => void } {
+  const path = join(stateDir, "lock");
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(path);
+    lock.exec("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE");
+    return { release: () => lock?.close() };
+  } catch (cause) {
+    lock?.close();
+    if (/locked|busy/i.test(messageOf(cause))) {
+      throw new OpenmeError(
+        "STATE",
+        `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
+        {
+          hint: "stop that one first; it keeps running, and its guard stays in place",
+          cause,
+        },
+      );
+    }
+    throw new OpenmeError("STATE", `cannot lock ${quote(path, 1000)}: ${messageOf(cause)}`, {
+      hint: "the file holds nothing: remove it if it is damaged",
+      cause,
+    });
+  }
+}

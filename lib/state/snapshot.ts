@@ -1,0 +1,64 @@
+/**
+ * What commands that only look may know: read from the database, whether `serve` runs or not.
+ */
+
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { messageOf, OpenmeError } from "../errors.ts";
+import type { Grant } from "../grants.ts";
+import { quote } from "../quote.ts";
+import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";
+import { DATABASE_NAME } from "./store.ts";
+
+/** The state at one moment. */
+export interface Snapshot {
+  /** Grants that had not ended at that moment; none after a clean stop, which closes them. */
+  readonly grants: readonly Grant[];
+  /** When a knock of each client was last accepted, ms since 1970. */
+  readonly lastSeenMs: ReadonlyMap<string, number>;
+}
+
+/** Reads the state in `dir`. A directory without a database is an empty state. */
+export function readSnapshot(dir: string, nowMs: number): Snapshot {
+  const path = join(dir, DATABASE_NAME);
+  try {
+    Deno.statSync(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return { grants: [], lastSeenMs: new Map() };
+    throw readError(path, cause);
+  }
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    database.exec("PRAGMA busy_timeout = 1000");
+    const rows = (sql: string) => database!.prepare(sql).all() as Row[];
+    const stopped = rows("SELECT value FROM meta WHERE name = 'clean_stop'").some((row) =>
+      row["value"] === "1"
+    );
+    const grants = stopped
+      ? []
+      : rows("SELECT * FROM grants ORDER BY opened_at_ms, client, address").map(grantFromRow);
+    return {
+      grants: grants.filter(({ expiresAtMs }) => expiresAtMs > nowMs),
+      lastSeenMs: new Map(
+        rows("SELECT client, at_ms FROM last_seen ORDER BY client")
+          .map((row) => [textOf(row, "client"), numberOf(row, "at_ms")]),
+      ),
+    };
+  } catch (cause) {
+    throw readError(path, cause);
+  } finally {
+    database?.close();
+  }
+}
+
+function readError(path: string, cause: unknown): OpenmeError {
+  return new OpenmeError(
+    "STATE",
+    `cannot read the state database ${quote(path, 1000)}: ${messageOf(cause)}`,
+    {
+      hint: "it belongs to the user that runs openme serve: try sudo",
+      cause,
+    },
+  );
+}

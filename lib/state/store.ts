@@ -1,0 +1,461 @@
+/**
+ * What must outlive the process: nonces, grants, history, in one SQLite database that is in WAL mode with
+ * `synchronous=NORMAL`: whole after any death of the process. docs/protocol.md, "After a restart", says what holds when
+ * more than the process died.
+ */
+
+import { join } from "node:path";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { Clock } from "../clock.ts";
+import { hexToBytes } from "../crypto.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import type { Grant } from "../grants.ts";
+import { errorFields, type Log } from "../log.ts";
+import { formatAddress } from "../address.ts";
+import { formatPortRange } from "../ports.ts";
+import { quote } from "../quote.ts";
+import type { ReplayMemory } from "../replay.ts";
+import {
+  bigintOf,
+  bytesOf,
+  DamagedStateError,
+  grantFromRow,
+  grantToRow,
+  type Row,
+  SCHEMA,
+  SCHEMA_VERSION,
+  textOf,
+} from "./schema.ts";
+
+/** The database, in the state directory. */
+export const DATABASE_NAME = "state.db";
+/** There while the database is the whole truth: taken away when a write fails, so that the next start knows. */
+const INTACT_NAME = "intact";
+
+/** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
+const TELL_AFTER_MS = 50;
+
+/** The newest rows of the history that are kept. */
+const HISTORY_ROWS = 100_000;
+
+/** Every table, its primary key first: what is written in full when the disk comes back. */
+const TABLES_FROM_MEMORY = ["nonces", "marks", "grants"];
+
+/** An authenticated knock whose nonce is to be remembered, with the grant that it opened, if any. */
+export interface KnockRecord {
+  readonly key: string;
+  readonly randomNonce: Uint8Array;
+  readonly timestampNs: bigint;
+  readonly client: string;
+  readonly atMs: number;
+  /** Where the datagram came from, as text. */
+  readonly source: string;
+  readonly opened: { readonly grant: Grant; readonly renewed: boolean } | undefined;
+}
+
+/** What was on disk when the process came up. */
+export interface StoredGrants {
+  readonly grants: readonly Grant[];
+  /** Whether their steady times count from this boot. */
+  readonly sameBoot: boolean;
+}
+
+/** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
+export class StateStore {
+  #database: DatabaseSync | undefined;
+  #statements: Statements | undefined;
+  readonly #dir: string;
+  readonly #replay: ReplayMemory;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #storedMarks = new Map<string, bigint>();
+  /** Knocks whose history is not written yet. */
+  readonly #untold: KnockRecord[] = [];
+  #tellTimer: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
+    this.#dir = dir;
+    this.#replay = replay;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /**
+   * Opens or makes the database in `dir`, which must exist, and fills `replay` from it. A database that cannot be read
+   * is moved aside, never deleted; then, and after a power cut, `replay` gets the floor that stands in for what is lost.
+   */
+  static open(
+    { dir, replay, replayWindowNs, clock, log }: {
+      dir: string;
+      replay: ReplayMemory;
+      replayWindowNs: bigint;
+      clock: Clock;
+      log: Log;
+    },
+  ): { store: StateStore; stored: StoredGrants } {
+    const store = new StateStore(dir, replay, clock, log);
+    const startNs = clock.now().wallNs;
+    const path = join(dir, DATABASE_NAME);
+    const existed = exists(path);
+    let stored: StoredGrants | undefined;
+    try {
+      stored = store.#load(path, startNs);
+      if (existed && !exists(join(dir, INTACT_NAME))) {
+        log.warn("state_incomplete", { why: "the disk could not be written before the last stop" });
+        replay.raiseFloor(startNs + replayWindowNs);
+      }
+    } catch (cause) {
+      if (cause instanceof OpenmeError) throw cause;
+      store.#close();
+      if (!isDamage(cause)) throw stateError(path, cause);
+      const aside = moveAside(path, startNs);
+      log.warn("state_unreadable", {
+        moved_to: aside,
+        error: messageOf(cause),
+        refusing_knocks_until: new Date(Number((startNs + replayWindowNs) / 1_000_000n))
+          .toISOString(),
+      });
+      replay.raiseFloor(startNs + replayWindowNs);
+      stored = store.#load(path, startNs);
+    }
+    store.#begin();
+    return { store, stored };
+  }
+
+  /**
+   * Writes down an authenticated knock, nonce and grant or neither, before anything opens. What only tells the story,
+   * history and last seen, follows a moment later, for all knocks of that moment in one go.
+   */
+  recordKnock(record: KnockRecord): void {
+    this.#write((run) => {
+      run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
+      this.#writeMark(run, record.key);
+      if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
+    });
+    this.#untold.push(record);
+    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+  }
+
+  #tell(): void {
+    clearTimeout(this.#tellTimer);
+    this.#tellTimer = undefined;
+    const records = this.#untold.splice(0);
+    if (records.length > 0) {
+      this.#write((run) => records.forEach((record) => this.#writeStory(run, record)));
+    }
+  }
+
+  #writeStory(run: Statements, record: KnockRecord): void {
+    run.upsertLastSeen.run(record.client, Math.trunc(record.atMs));
+    if (record.opened) {
+      const { grant, renewed } = record.opened;
+      run.insertHistory.run(
+        Math.trunc(record.atMs),
+        renewed ? "renewed" : "granted",
+        grant.client,
+        record.source,
+        formatAddress(grant.address),
+        grant.ports.map(formatPortRange).join(" "),
+        grant.expiresAtMs,
+      );
+    }
+  }
+
+  /** Writes down that knocks of this client at or before its mark are seen. */
+  recordMark(key: string): void {
+    if (this.#replay.markOf(key) === this.#storedMarks.get(key)) return;
+    this.#write((run) => this.#writeMark(run, key));
+  }
+
+  /** Takes ended or withdrawn grants out. */
+  forgetGrants(grants: readonly Grant[]): void {
+    if (grants.length === 0) return;
+    this.#write((run) => {
+      for (const grant of grants) run.deleteGrant.run(grant.client, formatAddress(grant.address));
+    });
+  }
+
+  /** Once a minute or so: forgets old nonces and history; where the disk refused, tries to write everything anew. */
+  tend({ grants, replayWindowNs }: { grants: Iterable<Grant>; replayWindowNs: bigint }): void {
+    const moved = this.#replay.prune({ nowNs: this.#clock.now().wallNs, replayWindowNs });
+    if (!this.isSound()) return this.#rewrite([...grants]);
+    this.#write((run) => {
+      for (const key of moved) this.#writeMark(run, key);
+      run.pruneHistory.run();
+    });
+    try {
+      this.#database?.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch {
+      // The next one will do; what cannot be written at all shows at the next write.
+    }
+  }
+
+  /** Whether the database is open and still the file that its name leads to. */
+  isSound(): boolean {
+    return this.#database !== undefined && exists(join(this.#dir, DATABASE_NAME)) &&
+      exists(join(this.#dir, INTACT_NAME));
+  }
+
+  /** Leaves the mark of a clean stop; grants stay, for a restart. */
+  close(): void {
+    this.#tell();
+    this.#write((run) => run.upsertMeta.run("clean_stop", "1"));
+    try {
+      this.#database?.exec("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // The write-ahead log itself holds everything.
+    }
+    this.#close();
+  }
+
+  #load(path: string, startNs: bigint): StoredGrants {
+    const database = this.#connect(path);
+    const integrity = database.prepare("PRAGMA quick_check(1)").get() as Row | undefined;
+    if (integrity?.["quick_check"] !== "ok") {
+      throw new DamagedStateError(String(integrity?.["quick_check"]));
+    }
+    const rows = (sql: string) => {
+      const statement = database.prepare(sql);
+      statement.setReadBigInts(true);
+      return statement.all() as Row[];
+    };
+    const meta = new Map(
+      rows("SELECT name, value FROM meta").map((
+        row,
+      ) => [textOf(row, "name"), textOf(row, "value")]),
+    );
+    for (const row of rows("SELECT key, timestamp_ns FROM marks")) {
+      this.#replay.restoreMark(textOf(row, "key"), bigintOf(row, "timestamp_ns"));
+      this.#storedMarks.set(textOf(row, "key"), bigintOf(row, "timestamp_ns"));
+    }
+    for (
+      const row of rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns")
+    ) {
+      this.#replay.restore(
+        textOf(row, "key"),
+        bytesOf(row, "nonce"),
+        bigintOf(row, "timestamp_ns"),
+      );
+    }
+    const grants = rows("SELECT * FROM grants").map(grantFromRow);
+    const floor = meta.get("floor_ns");
+    if (floor !== undefined) {
+      if (!/^-?\d{1,20}$/.test(floor)) throw new DamagedStateError("the floor is not a number");
+      this.#replay.raiseFloor(BigInt(floor));
+    }
+    const sameBoot = meta.get("boot_id") !== undefined &&
+      meta.get("boot_id") === this.#clock.bootId;
+    if (meta.size > 0 && meta.get("clean_stop") !== "1" && !sameBoot) {
+      this.#log.warn("unclean_stop", { why: "the machine went down while openme was running" });
+      this.#replay.raiseFloor(startNs);
+    }
+    return { grants, sameBoot };
+  }
+
+  #connect(path: string): DatabaseSync {
+    const database = new DatabaseSync(path);
+    this.#database = database;
+    database.exec(
+      "PRAGMA busy_timeout = 1000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+    );
+    // A checkpoint waits for the disk, and knocks should not: `tend` makes one a minute, this is only the bound.
+    database.exec("PRAGMA wal_autocheckpoint = 8000");
+    const version = Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
+    if (version > SCHEMA_VERSION) {
+      throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
+        hint: "run that version, or move the file away",
+      });
+    }
+    const tables = Number(
+      (database.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as Row)["n"],
+    );
+    if (version === 0 && tables > 0) throw new DamagedStateError("it is not a state database");
+    if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT`);
+    return database;
+  }
+
+  /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
+  #begin(): void {
+    const failure = this.#attempt((run) => {
+      run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
+      run.upsertMeta.run("clean_stop", "0");
+      this.#writeFloor(run);
+    });
+    if (failure) throw stateError(join(this.#dir, DATABASE_NAME), failure);
+    Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+  }
+
+  #writeFloor(run: Statements): void {
+    const { floorNs } = this.#replay;
+    if (floorNs !== undefined) run.upsertMeta.run("floor_ns", String(floorNs));
+  }
+
+  #writeMark(run: Statements, key: string): void {
+    const markNs = this.#replay.markOf(key);
+    if (markNs === undefined || markNs === this.#storedMarks.get(key)) return;
+    run.upsertMark.run(key, markNs);
+    run.deleteNonces.run(key, markNs);
+    this.#storedMarks.set(key, markNs);
+  }
+
+  #write(change: (run: Statements) => void): void {
+    if (!this.#database) return;
+    const failure = this.#attempt(change);
+    if (!failure) return;
+    this.#log.error("state_not_written", {
+      ...errorFields(failure),
+      doing: "going on from memory, trying again every second",
+    });
+    this.#close();
+    try {
+      Deno.removeSync(join(this.#dir, INTACT_NAME));
+    } catch {
+      // Gone with its folder, or on a disk that has become read-only.
+    }
+  }
+
+  /** One transaction; gives back why it failed. */
+  #attempt(change: (run: Statements) => void): unknown {
+    const database = this.#database;
+    if (!database) return new Error("the database is closed");
+    try {
+      const run = this.#statements ??= prepareStatements(database);
+      run.begin.run();
+      change(run);
+      run.commit.run();
+      return undefined;
+    } catch (cause) {
+      try {
+        database.exec("ROLLBACK");
+      } catch {
+        // There was nothing to roll back.
+      }
+      return cause ?? new Error("unknown failure");
+    }
+  }
+
+  /** After the disk refused, or somebody took the folder away: writes all that memory holds into a sound database. */
+  #rewrite(grants: readonly Grant[]): void {
+    this.#close();
+    try {
+      Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+      const path = join(this.#dir, DATABASE_NAME);
+      try {
+        this.#connect(path);
+      } catch (cause) {
+        this.#close();
+        if (!isDamage(cause)) throw cause;
+        moveAside(path, this.#clock.now().wallNs);
+        this.#connect(path);
+      }
+      const failure = this.#attempt((run) => {
+        for (const table of TABLES_FROM_MEMORY) this.#database?.exec(`DELETE FROM ${table}`);
+        for (const [key, nonce, timestampNs] of this.#replay.entries()) {
+          run.insertNonce.run(key, hexToBytes(nonce), timestampNs);
+        }
+        for (const [key, markNs] of this.#replay.marks()) run.upsertMark.run(key, markNs);
+        for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
+        run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
+        run.upsertMeta.run("clean_stop", "0");
+        this.#writeFloor(run);
+      });
+      if (failure) throw failure;
+      Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+      this.#log.info("state_written", { dir: this.#dir });
+    } catch {
+      this.#close(); // still refused: told once, tried again
+    }
+  }
+
+  #close(): void {
+    try {
+      this.#database?.close();
+    } catch {
+      // Closed already.
+    }
+    this.#database = undefined;
+    this.#statements = undefined;
+    if (this.#storedMarks.size > 0) this.#storedMarks.clear();
+  }
+}
+
+type Statements = ReturnType<typeof prepareStatements>;
+
+function prepareStatements(database: DatabaseSync): Record<
+  | "insertNonce"
+  | "upsertMark"
+  | "deleteNonces"
+  | "upsertGrant"
+  | "deleteGrant"
+  | "upsertLastSeen"
+  | "insertHistory"
+  | "pruneHistory"
+  | "upsertMeta"
+  | "begin"
+  | "commit",
+  StatementSync
+> {
+  return {
+    begin: database.prepare("BEGIN IMMEDIATE"),
+    commit: database.prepare("COMMIT"),
+    insertNonce: database.prepare(
+      "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
+    ),
+    upsertMark: database.prepare("INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)"),
+    deleteNonces: database.prepare("DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?"),
+    upsertGrant: database.prepare(
+      "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    deleteGrant: database.prepare("DELETE FROM grants WHERE client = ? AND address = ?"),
+    upsertLastSeen: database.prepare(
+      "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
+    ),
+    insertHistory: database.prepare(
+      "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    pruneHistory: database.prepare(
+      `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,
+    ),
+    upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
+  };
+}
+
+/** Whether an error says that the file's content is wrong, not that the file cannot be reached. */
+function isDamage(cause: unknown): boolean {
+  return cause instanceof DamagedStateError ||
+    /malformed|not a database|corrupt|no such table|no such column|file is encrypted/i.test(
+      messageOf(cause),
+    );
+}
+
+/** Renames the database and its companions; gives the new name. */
+function moveAside(path: string, atNs: bigint): string {
+  const stamp = new Date(Number(atNs / 1_000_000n)).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const aside = `${path}.unreadable-${stamp}`;
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (exists(path + suffix)) Deno.renameSync(path + suffix, aside + suffix);
+  }
+  return aside;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function stateError(path: string, cause: unknown): OpenmeError {
+  return new OpenmeError(
+    "STATE",
+    `cannot open the state database ${quote(path, 1000)}: ${messageOf(cause)}`,
+    {
+      hint:
+        "openme must be able to write there: run it as root, or choose another folder with --state-dir",
+      cause,
+    },
+  );
+}

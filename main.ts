@@ -1,0 +1,119 @@
+/**
+ * openme: hides a server's ports until a knock opens them. The composition root: finds the subcommand, gives it the
+ * real edges, turns signals into an AbortSignal and errors into lines, and is the only file that exits the process.
+ */
+
+import { COMMANDS, PERMISSIONS } from "./lib/cli/commands.ts";
+import {
+  type Context,
+  GLOBAL_HELP,
+  GLOBAL_OPTIONS,
+  parseArguments,
+  type PermissionName,
+} from "./lib/cli/context.ts";
+import { nearest } from "./lib/config/reader.ts";
+import { messageOf, OpenmeError } from "./lib/errors.ts";
+import { escapeUnprintable, quote } from "./lib/quote.ts";
+import { runProgram } from "./lib/run_program.ts";
+import { VERSION } from "./lib/version.ts";
+
+const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
+
+const context: Context = {
+  stdout: (text) => writeAll(Deno.stdout, text),
+  stderr: (line) => writeAll(Deno.stderr, line + "\n"),
+  interactive: Deno.stderr.isTerminal(),
+  env: (name) => Deno.env.get(name),
+  run: runProgram,
+  stopSignal,
+  keepPermissions: async (names: readonly PermissionName[]) => {
+    for (const name of ALL_PERMISSIONS) {
+      if (!(names as readonly string[]).includes(name)) await Deno.permissions.revoke({ name });
+    }
+  },
+};
+
+async function main(args: readonly string[]): Promise<number> {
+  const { name, rest } = findCommand(args);
+  if (name === undefined) {
+    if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
+    const help = await renderHelp();
+    if (rest.includes("--help") || rest.includes("-h")) return print(help);
+    context.stderr(help.trimEnd());
+    return 2;
+  }
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!load) {
+    const similar = nearest(name, Object.keys(COMMANDS));
+    throw new OpenmeError("USAGE", `unknown command ${quote(name)}`, {
+      hint: similar ? `did you mean openme ${similar}?` : "see openme --help",
+    });
+  }
+  const command = await load();
+  const parsed = parseArguments(command, name, rest);
+  if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);
+  await context.keepPermissions(PERMISSIONS[name as keyof typeof PERMISSIONS]);
+  return await command.run(parsed, context);
+}
+
+/** The first argument that is neither a global flag nor the value of one, and all the others. */
+function findCommand(args: readonly string[]): { name: string | undefined; rest: string[] } {
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    if (!arg.startsWith("-")) {
+      return { name: arg, rest: [...args.slice(0, i), ...args.slice(i + 1)] };
+    }
+    if (GLOBAL_OPTIONS[arg.replace(/^--/, "")]?.type === "string") i++;
+  }
+  return { name: undefined, rest: [...args] };
+}
+
+async function renderHelp(): Promise<string> {
+  const rows = await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, load]) =>
+      `  ${name.padEnd(10)} ${(await load()).summary}\n`
+    ),
+  );
+  return `openme hides a server's ports until a knock opens them.
+
+Usage: openme COMMAND [ARGUMENTS]
+
+${rows.join("")}
+openme COMMAND --help says more about each.
+
+${GLOBAL_HELP}  --version              what this is
+`;
+}
+
+function print(text: string): number {
+  context.stdout(text);
+  return 0;
+}
+
+/** Aborts on the first signal; a second one ends the process at once. */
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
+    Deno.addSignalListener(signal, () => {
+      if (controller.signal.aborted) Deno.exit(exitCode);
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}
+
+function writeAll(sink: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let written = 0; written < bytes.length;) written += sink.writeSync(bytes.subarray(written));
+}
+
+/** `openme: error: …`, and `openme: hint: …` where there is something to do. */
+function report(error: unknown): number {
+  context.stderr(`openme: error: ${escapeUnprintable(messageOf(error))}`);
+  if (!(error instanceof OpenmeError)) return 1;
+  if (error.hint !== undefined) context.stderr(`openme: hint: ${escapeUnprintable(error.hint)}`);
+  return error.code === "USAGE" ? 2 : 1;
+}
+
+Deno.exit(await main(Deno.args).catch(report));

@@ -4,7 +4,7 @@
  */
 
 import { OpenmeError } from "./errors.ts";
-import { quote } from "./quote.ts";
+import { escapeUnprintable, quote } from "./quote.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
@@ -33,7 +33,7 @@ export function createLog(
   const at = (each: LogLevel) => (event: string, fields: LogFields = {}) => {
     if (!enabled(each)) return;
     const entry = { time: now().toISOString(), level: each, event, ...fields };
-    write(format === "json" ? JSON.stringify(entry) : formatLogfmt(entry));
+    write(format === "json" ? escapeUnprintable(JSON.stringify(entry)) : formatLogfmt(entry));
   };
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), enabled };
 }

@@ -22,6 +22,7 @@ export class Guard {
   #waiting = new Map<string, { address: Address; done: (() => void)[] }>();
   #broken = false;
   #running: Promise<void> | undefined;
+  #checking: Promise<void> | undefined;
   #stopped = false;
 
   constructor(
@@ -47,8 +48,14 @@ export class Guard {
     this.#wake();
   }
 
-  /** Looks whether everything is in place, and puts it back where not. */
-  async check(): Promise<void> {
+  /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */
+  check(): Promise<void> {
+    return this.#checking ??= this.#check().finally(() => {
+      this.#checking = undefined;
+    });
+  }
+
+  async #check(): Promise<void> {
     await this.#running;
     if (this.#stopped) return;
     try {
@@ -74,6 +81,7 @@ export class Guard {
   /** Lets the run under way end, then takes everything out. Throws where the backend cannot. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    await this.#checking;
     await this.#running;
     await this.#backend.remove();
   }

@@ -17,7 +17,8 @@ import {
   renderHoleRemoval,
   renderHoles,
 } from "./nft_host.ts";
-import { renderChanges, renderRemoval, renderTable, TABLE } from "./nft_rules.ts";
+import { parseOwner, renderChanges, renderRemoval, renderTable, TABLE } from "./nft_rules.ts";
+import { nameProcess } from "./process_name.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
@@ -47,13 +48,15 @@ class NftBackend implements Backend {
   }
 
   async install(openings: readonly AddressOpenings[]): Promise<void> {
+    if (!this.#installed) await this.#requireNoOwner();
     const chains = await this.#hostChains();
     const hole = !this.#plan.dropPorts || chains.some(mayDrop);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const seen = this.#seen;
     const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
     const holes = hole ? renderHoles(chains) : renderHoleRemoval(chains);
-    await this.#transact(renderTable(this.#plan, { openings, kept, hole }) + holes);
+    const owner = await nameProcess(Deno.pid, this.#run);
+    await this.#transact(renderTable(this.#plan, { openings, kept, hole, owner }) + holes);
     this.#held.clear();
     for (const change of openings) this.#hold(change);
     this.#seen = new Set(connections.map(nameOf));
@@ -102,6 +105,30 @@ class NftBackend implements Backend {
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     return portsOpenToEveryone(this.#plan.guardedPorts, await this.#hostChains());
+  }
+
+  /** A table that a dead process left is taken over; that of a living one, with another port and state, is its own. */
+  async #requireNoOwner(): Promise<void> {
+    let listing: string;
+    try {
+      listing = await this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]);
+    } catch (error) {
+      if (isMissingTable(error)) return;
+      throw error;
+    }
+    const owner = parseOwner(listing);
+    const living = owner && owner.pid !== Deno.pid
+      ? await nameProcess(owner.pid, this.#run)
+      : undefined;
+    if (owner && living?.startTicks === owner.startTicks) {
+      throw new OpenmeError(
+        "FIREWALL",
+        `another openme serve, process ${owner.pid}, guards this host`,
+        {
+          hint: "stop that one first, or add these ports and clients to its configuration",
+        },
+      );
+    }
   }
 
   #hold({ address, openings }: AddressOpenings): void {

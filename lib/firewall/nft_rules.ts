@@ -9,6 +9,7 @@ import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { PortRange } from "../ports.ts";
 import type { GuardPlan } from "./backend.ts";
 import type { Connection } from "./established.ts";
+import type { ProcessName } from "./process_name.ts";
 
 export const TABLE = "inet openme";
 
@@ -41,10 +42,12 @@ const METERED_SOURCES = 65535;
  */
 export function renderTable(
   plan: GuardPlan,
-  { openings, kept, hole }: {
+  { openings, kept, hole, owner }: {
     openings: readonly AddressOpenings[];
     kept: readonly Connection[];
     hole: boolean;
+    /** The process that keeps the table, where that can be told. */
+    owner?: ProcessName | undefined;
   },
 ): string {
   const letIn = hole ? `meta mark set meta mark | ${MARK} accept` : "accept";
@@ -105,9 +108,20 @@ table ${TABLE} {
     tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
     tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
     ${plan.dropPorts ? "counter drop" : "counter accept"}
-  }
+  }${owner ? `\n  chain ${renderOwner(owner)} { }` : ""}
 }
 `;
+}
+
+/** An empty chain whose name says whose table it is. */
+function renderOwner({ pid, startTicks }: ProcessName): string {
+  return `owner_${pid}_${startTicks}`;
+}
+
+/** Whose table a listing shows, where it says so. */
+export function parseOwner(listing: string): ProcessName | undefined {
+  const match = /^\s*chain owner_(\d{1,10})_(\d{1,20}) \{/m.exec(listing);
+  return match ? { pid: Number(match[1]), startTicks: match[2]! } : undefined;
 }
 
 /**

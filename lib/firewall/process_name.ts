@@ -1,0 +1,27 @@
+/**
+ * Names a process for as long as the machine is up: a table in the kernel outlives its process, and the next one must
+ * tell a dead owner from a living one.
+ */
+
+import type { RunProgram } from "../run_program.ts";
+
+/** A process: its number, which is used again, and when it was started, which is not. */
+export interface ProcessName {
+  readonly pid: number;
+  /** Clock ticks since the boot, from proc_pid_stat(5). */
+  readonly startTicks: string;
+}
+
+/** The name of a living process; `undefined` where there is none of that number, or no /proc. */
+export async function nameProcess(pid: number, run: RunProgram): Promise<ProcessName | undefined> {
+  let stat: string;
+  try {
+    // Deno reads nothing under /proc without every permission there is; cat has no such scruples.
+    stat = await run({ program: "cat", args: [`/proc/${pid}/stat`], timeoutMs: 2000 });
+  } catch {
+    return undefined;
+  }
+  // The second field is the program's name in parentheses, and may contain anything.
+  const startTicks = stat.slice(stat.lastIndexOf(")") + 1).trim().split(" ")[19];
+  return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
+}

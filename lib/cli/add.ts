@@ -29,7 +29,7 @@ Usage: openme add NAME [--ports A,B] [--expires DATE] [--profile NAME]
   --expires DATE   when the key ends: 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
   --profile NAME   what the profile is called (default: server.default_profile, or "default")
 
-The private key is printed once and kept nowhere. A running "openme serve" reads the file when it starts.
+The private key is printed once and kept nowhere. A running "openme serve" lets the client in from now on.
 
 Example:
   sudo openme add alice > alice.yaml

@@ -1,12 +1,14 @@
 /** `openme serve`: the server. */
 
 import { loadServerConfig } from "./load.ts";
-import { type Command, configPath, flagError, logOf, textFlag } from "./context.ts";
-import { INTERFACE_PATTERN } from "../config/server_config.ts";
+import { type Arguments, type Command, configPath, flagError, logOf, textFlag } from "./context.ts";
+import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createNftBackend } from "../firewall/nft.ts";
+import { errorFields, type Log } from "../log.ts";
 import { quote } from "../quote.ts";
-import { runServer } from "../server.ts";
+import { guardPlanOf, runServer } from "../server.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system_clock.ts";
 import { bindKnockSocket } from "../udp.ts";
@@ -14,6 +16,7 @@ import { bindKnockSocket } from "../udp.ts";
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
   help: `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM).
+A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing.
 
 Usage: openme serve [--state-dir DIR] [--interface IF]
 
@@ -27,16 +30,13 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const log = logOf(args, context);
-    const { config: loaded } = await loadServerConfig(configPath(args));
-    const interfaceName = textFlag(args, "interface") ?? loaded.interface;
-    if (interfaceName !== undefined && !INTERFACE_PATTERN.test(interfaceName)) {
-      throw flagError(
-        "interface",
-        `the name of a network interface, such as "eth0"`,
-        interfaceName,
-      );
-    }
-    const config = { ...loaded, interface: interfaceName };
+    const path = configPath(args);
+    const interfaceName = readInterface(args);
+    const load = async () => {
+      const { config } = await loadServerConfig(path);
+      return { ...config, interface: interfaceName ?? config.interface };
+    };
+    const config = await load();
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);
@@ -44,14 +44,19 @@ Example:
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
       try {
+        const signal = context.stopSignal();
         await runServer({
           config,
           socket,
-          backend: createNftBackend({ ...config, knockPort: config.udpPort }, context.run),
+          backend: createNftBackend(guardPlanOf(config), context.run),
           stateDir,
           clock: await bootClock(context.run),
           log,
-          signal: context.stopSignal(),
+          signal,
+          onListening: (reload) => {
+            const changed = () => reloadFrom(load, { running: config, reload, log });
+            watchConfig(path, changed, signal);
+          },
         });
       } finally {
         socket.close();
@@ -62,6 +67,50 @@ Example:
     return 0;
   },
 };
+
+function readInterface(args: Arguments): string | undefined {
+  const name = textFlag(args, "interface");
+  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
+    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
+  }
+  return name;
+}
+
+/** Puts the file's configuration in force; a file that is wrong changes nothing. */
+async function reloadFrom(
+  load: () => Promise<ServerConfig>,
+  { running, reload, log }: {
+    running: ServerConfig;
+    reload: (config: ServerConfig) => void;
+    log: Log;
+  },
+): Promise<void> {
+  try {
+    const config = await load();
+    const fixed = (["udpPort", "stateDir", "firewall"] as const).filter((key) =>
+      config[key] !== running[key]
+    );
+    if (fixed.length > 0) {
+      log.warn("restart_needed", {
+        changed: fixed.map((key) => `server.${SPELLED[key]}`).join(","),
+        doing: "going on with the old value",
+      });
+    }
+    reload({
+      ...config,
+      udpPort: running.udpPort,
+      stateDir: running.stateDir,
+      firewall: running.firewall,
+    });
+  } catch (error) {
+    log.error("config_rejected", {
+      ...errorFields(error),
+      doing: "going on with the old configuration",
+    });
+  }
+}
+
+const SPELLED = { udpPort: "udp_port", stateDir: "state_dir", firewall: "firewall" } as const;
 
 /** Nobody else reads what is in there: folder 0700, files 0600. */
 function makeStateDir(path: string): void {

@@ -30,6 +30,8 @@ export interface Backend {
    * a stranger's flush left. Connections that are established go on.
    */
   install(openings: readonly AddressOpenings[]): Promise<void>;
+  /** From the next `install` on, guard this instead. */
+  reconfigure(plan: GuardPlan): void;
   /** From now on each of these addresses may reach what is listed for it, and nothing else; others stay as they are. */
   apply(changes: readonly AddressOpenings[]): Promise<void>;
   /** Whether everything that `install` put in place is still there. */

@@ -7,7 +7,7 @@ import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { Grants } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import type { Backend } from "./backend.ts";
+import type { Backend, GuardPlan } from "./backend.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
@@ -45,6 +45,13 @@ export class Guard {
     const entry = this.#waiting.get(text);
     if (entry) entry.done.push(done);
     else this.#waiting.set(text, { address, done: [done] });
+    this.#wake();
+  }
+
+  /** From now on this is guarded; what is established goes on. */
+  reconfigure(plan: GuardPlan): void {
+    this.#backend.reconfigure(plan);
+    this.#broken = true;
     this.#wake();
   }
 

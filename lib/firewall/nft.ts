@@ -34,7 +34,7 @@ export function createNftBackend(plan: GuardPlan, run: RunProgram): Backend {
 
 class NftBackend implements Backend {
   readonly name = "nft";
-  readonly #plan: GuardPlan;
+  #plan: GuardPlan;
   readonly #run: RunProgram;
   /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
@@ -61,6 +61,10 @@ class NftBackend implements Backend {
     for (const change of openings) this.#hold(change);
     this.#seen = new Set(connections.map(nameOf));
     this.#installed = { table: await this.#listTable(), holes: hole };
+  }
+
+  reconfigure(plan: GuardPlan): void {
+    this.#plan = plan;
   }
 
   async apply(changes: readonly AddressOpenings[]): Promise<void> {

@@ -167,6 +167,11 @@ export class StateStore {
     this.#write((run) => this.#writeMark(run, key));
   }
 
+  /** Writes down a grant that has changed without a knock. */
+  recordGrant(grant: Grant): void {
+    this.#write((run) => run.upsertGrant.run(...grantToRow(grant)));
+  }
+
   /** Takes ended or withdrawn grants out. */
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;

@@ -1,0 +1,43 @@
+/**
+ * Notices that a configuration file has changed, or that somebody asks to read it again (SIGHUP). It looks at the file
+ * twice a second: that also sees a replaced symbolic link, a network file system and a folder that came back, which
+ * change notifications do not.
+ */
+
+const LOOK_INTERVAL_MS = 500;
+
+/** Calls `changed` after every change of the file until `signal` aborts; one call at a time. */
+export function watchConfig(path: string, changed: () => Promise<void>, signal: AbortSignal): void {
+  let known = identify(path);
+  let working: Promise<void> | undefined;
+  const read = () => {
+    working ??= changed().finally(() => {
+      working = undefined;
+    });
+  };
+  const timer = setInterval(() => {
+    if (working) return;
+    const current = identify(path);
+    if (current === known) return;
+    known = current;
+    // A file that is gone for the moment is being replaced, or was removed: what was read last stays in force.
+    if (current !== undefined) read();
+  }, LOOK_INTERVAL_MS);
+  const hangup = () => read();
+  const hasHangup = Deno.build.os !== "windows";
+  if (hasHangup) Deno.addSignalListener("SIGHUP", hangup);
+  signal.addEventListener("abort", () => {
+    clearInterval(timer);
+    if (hasHangup) Deno.removeSignalListener("SIGHUP", hangup);
+  }, { once: true });
+}
+
+/** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */
+function identify(path: string): string | undefined {
+  try {
+    const { dev, ino, size, mtime, ctime } = Deno.statSync(path);
+    return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");
+  } catch {
+    return undefined;
+  }
+}

@@ -3,7 +3,7 @@
  * Whole milliseconds; anything finer, negative or without a unit is refused.
  */
 
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const UNIT_MS: Readonly<Record<string, bigint>> = { ms: 1n, s: 1000n, m: 60_000n, h: 3_600_000n };
 
 /**
  * Reads a duration. Returns milliseconds, or `undefined` for what is not one.
@@ -17,15 +17,15 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h
 export function parseDuration(text: string): number | undefined {
   if (text === "0") return 0;
   if (text.length > 40 || !/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
-  let totalMs = 0;
+  let totalMs = 0n;
   for (const [, whole, , fraction = "", unit] of text.matchAll(/(\d+)(\.(\d+))?(ms|s|m|h)/g)) {
-    const unitMs = UNIT_MS[unit!]!;
-    // The fraction in integers: 0.1 has no exact double, "1.1s" is exactly 1,100 ms.
-    const fractionMs = Number(fraction) * unitMs / 10 ** fraction.length;
-    if (!Number.isInteger(fractionMs)) return undefined;
-    totalMs += Number(whole) * unitMs + fractionMs;
+    // In integers: 0.1 has no exact double, "1.1s" is exactly 1,100 ms.
+    const scale = 10n ** BigInt(fraction.length);
+    const scaledMs = BigInt(whole! + fraction) * UNIT_MS[unit!]!;
+    if (scaledMs % scale !== 0n) return undefined;
+    totalMs += scaledMs / scale;
   }
-  return Number.isSafeInteger(totalMs) ? totalMs : undefined;
+  return totalMs <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(totalMs) : undefined;
 }
 
 /** Prints whole milliseconds as Go does: `500ms`, `1.5s`, `1m30s`, `1h0m0s`. */

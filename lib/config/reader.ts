@@ -15,10 +15,15 @@ export class ConfigError extends Error {
   readonly hint: string | undefined;
 
   constructor(path: string, problem: string, hint?: string) {
-    super(`${path}: ${problem}`);
+    super(hideKeys(`${path}: ${problem}`));
     this.path = path;
     this.hint = hint;
   }
+}
+
+/** Whatever looks like a key, wherever it has slipped to, is left out of an error: errors are logged and pasted. */
+function hideKeys(text: string): string {
+  return text.replaceAll(/[A-Za-z0-9+/]{28,}={0,2}/g, "(hidden: it looks like a key)");
 }
 
 /** What names of clients, groups and profiles look like: safe in a path, a log line, a terminal and a shell. */

@@ -259,8 +259,9 @@ export const EXPIRY_EXPECTED =
 /** Reads a date (its first moment, UTC) or an RFC 3339 time. Returns ms since 1970, `undefined` for anything else. */
 export function parseExpiry(value: unknown): number | undefined {
   if (typeof value !== "string") return undefined;
-  const match = /^(\d{4}-\d\d-\d\d)(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d))?$/
-    .exec(value);
+  const match =
+    /^(\d{4}-\d\d-\d\d)(?:[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d))?$/
+      .exec(value);
   if (!match) return undefined;
   // Date.parse rolls "2027-02-30" over into March; that day must exist.
   const dayMs = Date.parse(`${match[1]}T00:00:00Z`);

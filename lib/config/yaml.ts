@@ -18,9 +18,10 @@ export function parseYamlDocument(text: string): Document.Parsed {
     lineCounter: lines,
     prettyErrors: false,
     schema: "core",
+    resolveKnownTags: false,
     uniqueKeys: true,
     version: "1.2",
-    logLevel: "silent",
+    logLevel: "error", // with "silent" the library ignores what follows the first document,
   });
   const [problem] = [...document.errors, ...document.warnings];
   if (problem) {

@@ -24,6 +24,7 @@ import { nameProcess } from "./process_name.ts";
 const DEADLINE_MS = 5000;
 /** How long after its end an element is still reckoned with. */
 const HELD_SLACK_MS = 60_000;
+const FAILING_HINT = "see whether nft works here by itself, as the same user: nft list ruleset";
 const MISSING_HINT =
   "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
 
@@ -177,10 +178,7 @@ class NftBackend implements Backend {
       });
     } catch (cause) {
       if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, {
-        cause,
-        ...(cause.hint ? { hint: cause.hint } : {}),
-      });
+      throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
     }
   }
 }

@@ -1,0 +1,224 @@
+/** Bad server files: the groups of ports and the clients. Each with the whole error that its operator reads. */
+
+import assert from "node:assert/strict";
+import { parseServerConfig } from "../lib/config/server_config.ts";
+import {
+  ALICE_PUBLIC,
+  aliceFile,
+  BOB_PUBLIC,
+  file,
+  inAlice,
+  NAME_EXPECTED as NAME,
+  type Row,
+  SERVER_PUBLIC,
+  serverFile,
+  testRefused,
+} from "./config_support.ts";
+
+const PORT_SPEC = `a port such as "22/tcp"`;
+const PORT_OR_GROUP = `a port such as "22/tcp" or a group name`;
+const EXPIRY = `a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+const CLIENT_KEY = "the client's Ed25519 public key";
+
+/** Alice with another key. */
+function aliceWith(key: string): string {
+  return aliceFile().replace(ALICE_PUBLIC, key);
+}
+
+const ROWS: readonly Row[] = [
+  file("groups in a list", serverFile("ports: [ssh]"), "ports: expected a map, got a list"),
+  file(
+    "a group without ports",
+    serverFile("ports:", "  ssh: []"),
+    `ports.ssh: expected a list with ${PORT_SPEC}, got nothing`,
+  ),
+  file(
+    "a group of nothing",
+    serverFile("ports:", "  ssh:"),
+    `ports.ssh: expected a list with ${PORT_SPEC}, got nothing`,
+  ),
+  file(
+    "a group that is a number",
+    serverFile("ports:", "  ssh: 22"),
+    "ports.ssh: expected a list, got 22",
+  ),
+  file(
+    "a backward range",
+    serverFile("ports:", "  ssh: [22-21]"),
+    `ports.ssh[0]: expected ${PORT_SPEC}, got "22-21"`,
+  ),
+  file(
+    "a group in a group",
+    serverFile("ports:", "  a: [22]", "  b: [a]"),
+    `ports.b[0]: expected ${PORT_SPEC}, got "a"`,
+  ),
+  file(
+    "a group named by a number",
+    serverFile("ports:", "  22: [22]"),
+    "ports: expected keys that are text, got 22",
+  ),
+  file(
+    "a group with a space",
+    serverFile("ports:", "  a b: [22]"),
+    `ports: expected ${NAME}, got "a b"`,
+  ),
+
+  inAlice(
+    "an unknown key",
+    "allowed_port: [22]",
+    "allowed_port: unknown key",
+    `did you mean "allowed_ports"?`,
+  ),
+  inAlice(
+    "an unknown key three letters from a known one",
+    "expi: 2027-12-31",
+    "expi: unknown key",
+    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port",
+  ),
+  inAlice(
+    "a merge key",
+    "<<: {expires: 2027-12-31}",
+    `"<<": unknown key`,
+    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port",
+  ),
+  inAlice(
+    "a misspelt protocol",
+    "allowed_ports: [ssh/tpc]",
+    `allowed_ports[0]: expected ${PORT_OR_GROUP}, got "ssh/tpc"`,
+  ),
+  inAlice(
+    "an unknown group",
+    "allowed_ports: [22/tcp, web]",
+    `allowed_ports[1]: expected ${PORT_OR_GROUP}, got "web"`,
+  ),
+  inAlice(
+    "__proto__ as a group",
+    "allowed_ports: [__proto__]",
+    `allowed_ports[0]: expected ${PORT_OR_GROUP}, got "__proto__"`,
+  ),
+  inAlice("port 0", "allowed_ports: [0]", `allowed_ports[0]: expected ${PORT_OR_GROUP}, got 0`),
+  inAlice(
+    "half a port",
+    "allowed_ports: [80.5]",
+    `allowed_ports[0]: expected ${PORT_OR_GROUP}, got 80.5`,
+  ),
+  inAlice(
+    "a list of lists",
+    "allowed_ports: [[22]]",
+    `allowed_ports[0]: expected ${PORT_OR_GROUP}, got a list`,
+  ),
+  inAlice(
+    "one port and no list",
+    "allowed_ports: 22/tcp",
+    `allowed_ports: expected a list, got "22/tcp"`,
+  ),
+  inAlice(
+    "nft syntax in a port",
+    `allowed_ports: ["22; drop"]`,
+    `allowed_ports[0]: expected ${PORT_OR_GROUP}, got "22; drop"`,
+  ),
+  inAlice(
+    "a day that is not there",
+    "expires: 2027-02-30",
+    `expires: expected ${EXPIRY}, got "2027-02-30"`,
+  ),
+  inAlice("a word as a date", "expires: soon", `expires: expected ${EXPIRY}, got "soon"`),
+  inAlice("a number as a date", "expires: 20271231", `expires: expected ${EXPIRY}, got 20271231`),
+  inAlice(
+    "a time without a zone",
+    "expires: 2027-12-31T18:00:00",
+    `expires: expected ${EXPIRY}, got "2027-12-31T18:00:00"`,
+  ),
+  inAlice(
+    "a flag that is text",
+    `disable_health_port: "no"`,
+    `disable_health_port: expected true or false, got "no"`,
+  ),
+
+  file("clients in a list", serverFile("clients: [alice]"), "clients: expected a map, got a list"),
+  file(
+    "a client that is a list",
+    serverFile("clients:", "  bob: [1]"),
+    "clients.bob: expected a map, got a list",
+  ),
+  file(
+    "a client of nothing",
+    serverFile("clients:", "  bob:"),
+    "clients.bob: expected a map, got nothing",
+  ),
+  file(
+    "a client with a space",
+    serverFile("clients:", "  a b: {}"),
+    `clients: expected ${NAME}, got "a b"`,
+  ),
+  file(
+    "a client for the shell",
+    serverFile("clients:", "  $(id): {}"),
+    `clients: expected ${NAME}, got "$(id)"`,
+  ),
+  file(
+    "a client named __proto__",
+    serverFile("clients:", "  __proto__: {}"),
+    `clients: expected ${NAME}, got "__proto__"`,
+  ),
+  file(
+    "a client with a long name",
+    serverFile("clients:", `  ${"a.".repeat(33)}: {}`),
+    `clients: expected ${NAME}, got "${"a.".repeat(33)}"`,
+  ),
+  file(
+    "a client without a key",
+    serverFile("clients:", "  bob: {expires: 2027-12-31}"),
+    `clients.bob.ed25519_pubkey: expected ${CLIENT_KEY} (32 bytes in base64), got nothing`,
+  ),
+  file(
+    "a client with a short key",
+    aliceWith("AAAA"),
+    `clients.alice.ed25519_pubkey: expected ${CLIENT_KEY} (32 bytes in base64), got 3 bytes`,
+  ),
+  file(
+    "a client with a private key",
+    aliceWith("A".repeat(86) + "=="),
+    `clients.alice.ed25519_pubkey: expected ${CLIENT_KEY} (32 bytes in base64), got 64 bytes`,
+  ),
+  file(
+    "two clients with one key",
+    aliceFile() + `  bob:\n    ed25519_pubkey: ${ALICE_PUBLIC}\n`,
+    `clients.bob.ed25519_pubkey: expected a key of its own, got the key of "alice" (730a5edc28c2f8da)`,
+    "a knock could not tell the two apart: give each client its own key",
+  ),
+  ...[
+    ["0", "A".repeat(43) + "="],
+    ["1", "AQ" + "A".repeat(41) + "="],
+    ["p - 1", "7P///////////////////////////////////////38="],
+    ["p, which is 0 again", "7f///////////////////////////////////////38="],
+    ["order 8", "JuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/AU="],
+    ["order 8, the other sign", "JuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/IU="],
+  ].map(([why, key]) =>
+    file(
+      `a client's key of small order: ${why}`,
+      aliceWith(key ?? ""),
+      `clients.alice.ed25519_pubkey: expected ${CLIENT_KEY}, got a point of small order, ` +
+        "under which anyone can sign",
+    )
+  ),
+  file(
+    "a client's key that is not canonical",
+    aliceWith("8P///////////////////////////////////////38="),
+    `clients.alice.ed25519_pubkey: expected ${CLIENT_KEY}, got an encoding that is not canonical`,
+  ),
+  file(
+    "a client's key that is not on the curve",
+    aliceWith("Ag" + "A".repeat(41) + "="),
+    `clients.alice.ed25519_pubkey: expected ${CLIENT_KEY}, got bytes that are not a point of the curve`,
+  ),
+];
+
+testRefused(ROWS);
+
+Deno.test("the keys of the table are those that it takes them for", () => {
+  assert.notEqual(ALICE_PUBLIC, BOB_PUBLIC);
+  parseServerConfig(serverFile(`  public_key: ${SERVER_PUBLIC}`), "x");
+  parseServerConfig(aliceFile(), "x");
+  parseServerConfig(aliceWith(BOB_PUBLIC), "x");
+});

@@ -1,7 +1,15 @@
 /** `openme serve`: the server. */
 
 import { loadServerConfig } from "./load.ts";
-import { type Arguments, type Command, configPath, flagError, logOf, textFlag } from "./context.ts";
+import {
+  type Arguments,
+  type Command,
+  configPath,
+  type Context,
+  flagError,
+  logOf,
+  textFlag,
+} from "./context.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
 import { watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
@@ -45,6 +53,7 @@ Example:
       const socket = await bindKnockSocket(config.udpPort, context.run);
       try {
         const signal = context.stopSignal();
+        await warnOfMissingInterface(config.interface, context, log);
         await runServer({
           config,
           socket,
@@ -74,6 +83,24 @@ function readInterface(args: Arguments): string | undefined {
     throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
   }
   return name;
+}
+
+/** An interface may come up later; one whose name is misspelt never does, and then nothing is guarded. */
+async function warnOfMissingInterface(
+  name: string | undefined,
+  { run }: Context,
+  log: Log,
+): Promise<void> {
+  if (name === undefined) return;
+  const path = `/sys/class/net/${name}/ifindex`;
+  // Deno reads nothing under /sys without every permission there is; cat has no such scruples.
+  const found = await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => undefined);
+  if (found === undefined) {
+    log.warn("interface_missing", {
+      interface: name,
+      why: "nothing is guarded until there is one of that name",
+    });
+  }
 }
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */

@@ -37,6 +37,16 @@ export async function readSecretFile(
         cause,
       });
     }
+    if (cause instanceof Deno.errors.NotCapable) {
+      throw new OpenmeError(
+        "CONFIG",
+        `cannot load ${quote(path, 1000)}: openme cannot read in /dev, /proc and /sys`,
+        {
+          hint: "put the file into another folder",
+          cause,
+        },
+      );
+    }
     if (cause instanceof Deno.errors.PermissionDenied) {
       throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: permission denied`, {
         hint: "run it as the file's owner, or with sudo",

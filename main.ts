@@ -37,6 +37,12 @@ async function main(args: readonly string[]): Promise<number> {
   const { name, rest } = findCommand(args);
   if (name === undefined) {
     if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
+    const unknown = rest.find((arg) => arg.startsWith("-") && !isGlobalFlag(arg));
+    if (unknown !== undefined) {
+      throw new OpenmeError("USAGE", `unknown option ${quote(unknown)}`, {
+        hint: "see openme --help",
+      });
+    }
     const help = await renderHelp();
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
@@ -66,6 +72,10 @@ function findCommand(args: readonly string[]): { name: string | undefined; rest:
     if (GLOBAL_OPTIONS[arg.replace(/^--/, "")]?.type === "string") i++;
   }
   return { name: undefined, rest: [...args] };
+}
+
+function isGlobalFlag(arg: string): boolean {
+  return arg === "-h" || Object.hasOwn(GLOBAL_OPTIONS, arg.replace(/^--/, "").replace(/=.*$/s, ""));
 }
 
 async function renderHelp(): Promise<string> {

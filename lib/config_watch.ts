@@ -6,9 +6,16 @@
 
 const LOOK_INTERVAL_MS = 500;
 
-/** Calls `changed` after every change of the file until `signal` aborts; one call at a time. */
-export function watchConfig(path: string, changed: () => Promise<void>, signal: AbortSignal): void {
-  let known = identify(path);
+/**
+ * Calls `changed` after every change of the file until `signal` aborts; one call at a time. `known` is what
+ * {@linkcode identifyFile} gave before the file was last read.
+ */
+export function watchConfig(
+  path: string,
+  known: string | undefined,
+  changed: () => Promise<void>,
+  signal: AbortSignal,
+): void {
   let working: Promise<void> | undefined;
   const read = () => {
     working ??= changed().finally(() => {
@@ -17,7 +24,7 @@ export function watchConfig(path: string, changed: () => Promise<void>, signal: 
   };
   const timer = setInterval(() => {
     if (working) return;
-    const current = identify(path);
+    const current = identifyFile(path);
     if (current === known) return;
     known = current;
     // A file that is gone for the moment is being replaced, or was removed: what was read last stays in force.
@@ -33,7 +40,7 @@ export function watchConfig(path: string, changed: () => Promise<void>, signal: 
 }
 
 /** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */
-function identify(path: string): string | undefined {
+export function identifyFile(path: string): string | undefined {
   try {
     const { dev, ino, size, mtime, ctime } = Deno.statSync(path);
     return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");

@@ -61,7 +61,7 @@ export async function readSecretFile(
 /**
  * Replaces or creates a file in one step: temporary file beside it, fsync, rename, fsync of the folder. Whoever reads
  * meanwhile sees the old text or the new one. A symbolic link stays one: what it points to is replaced. Owner and mode
- * of an existing file are kept; a new file gets mode 0600.
+ * of an existing file are kept, less what others might do with it; a new file gets mode 0600.
  */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const target = await realPath(path);
@@ -73,7 +73,8 @@ export async function replaceFile(path: string, text: string): Promise<void> {
       // Only root may give files away; whoever else can write here keeps the file his own.
       await Deno.chown(temporary, existing.uid, existing.gid).catch(() => {});
     }
-    if (existing && existing.mode !== null) await Deno.chmod(temporary, existing.mode & 0o777);
+    // Owner and group keep what they had; others never had a right to a secret.
+    if (existing && existing.mode !== null) await Deno.chmod(temporary, existing.mode & 0o770);
     await Deno.rename(temporary, target);
   } catch (cause) {
     await Deno.remove(temporary).catch(() => {});
@@ -91,8 +92,10 @@ export async function createSecretFile(
   { existsHint }: { existsHint: string },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((cause) => {
+    throw writeError(path, cause);
+  });
   try {
-    await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await writeNewFile(temporary, text);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
   } catch (cause) {

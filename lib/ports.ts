@@ -84,6 +84,21 @@ export function intersectPortRanges(a: readonly PortRange[], b: readonly PortRan
   return mergePortRanges(common);
 }
 
+/** The ports of `a` that are not in `b`, as disjoint ranges. */
+export function subtractPortRanges(a: readonly PortRange[], b: readonly PortRange[]): PortRange[] {
+  let left = mergePortRanges(a);
+  for (const { protocol, first, last } of b) {
+    left = left.flatMap((range) => {
+      if (range.protocol !== protocol || last < range.first || range.last < first) return [range];
+      return [
+        ...(range.first < first ? [{ ...range, last: first - 1 }] : []),
+        ...(last < range.last ? [{ ...range, first: last + 1 }] : []),
+      ];
+    });
+  }
+  return left;
+}
+
 /** Whether every port of `inner` is in `outer`. */
 export function includesPortRanges(
   outer: readonly PortRange[],

@@ -1,6 +1,6 @@
 /** `openme add`: registers a client and prints its profile. */
 
-import { isMap, type YAMLMap } from "yaml";
+import { insertClient } from "../config/insert_client.ts";
 import { NAME_PATTERN } from "../config/reader.ts";
 import {
   EXPIRY_EXPECTED,
@@ -8,7 +8,6 @@ import {
   parseServerConfig,
   type ServerConfig,
 } from "../config/server_config.ts";
-import { parseYamlDocument } from "../config/yaml.ts";
 import { concatBytes, encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
@@ -66,7 +65,7 @@ Example:
         concatBytes(seed, publicKey),
         publicKey,
       );
-      const edited = addClient(text, name, {
+      const edited = insertClient(text, name, {
         ed25519_pubkey: encodeBase64(publicKey),
         allowed_ports: readPorts(args, config),
         ...(expires === undefined ? {} : { expires }),
@@ -127,22 +126,6 @@ function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
   });
 }
 
-/** The configuration with one more client, everything else as it was, comments included. */
-function addClient(text: string, name: string, entry: Readonly<Record<string, unknown>>): string {
-  const document = parseYamlDocument(text);
-  const clients = document.get("clients");
-  const node = document.createNode(entry) as YAMLMap;
-  const ports = node.get("allowed_ports", true) as { flow?: boolean } | undefined;
-  if (ports) ports.flow = true;
-  if (isMap(clients)) {
-    if (clients.items.length === 0) clients.flow = false; // `{}` was only a placeholder
-    clients.set(document.createNode(name), node);
-  } else {
-    document.set("clients", document.createNode({ [name]: node }));
-  }
-  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
-}
-
 function renderProfile(
   config: ServerConfig,
   profileName: string | undefined,
@@ -160,11 +143,16 @@ function renderProfile(
   }
   if (profileName !== undefined) requireName(profileName, "a profile");
   return `profiles:
-  ${profileName ?? config.defaultProfile}:
+  ${quoteName(profileName ?? config.defaultProfile)}:
     server_host: ${JSON.stringify(config.host)}
     server_udp_port: ${config.udpPort}
     server_pubkey: ${JSON.stringify(encodeBase64(config.publicKey))}
     private_key: ${JSON.stringify(encodeBase64(privateKey))}
     public_key: ${JSON.stringify(encodeBase64(publicKey))}
 `;
+}
+
+/** Words that YAML would read as something else, among them those of YAML 1.1, which deployed clients may read. */
+function quoteName(name: string): string {
+  return /^(true|false|null|yes|no|on|off|y|n)$/i.test(name) ? JSON.stringify(name) : name;
 }

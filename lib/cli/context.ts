@@ -95,8 +95,8 @@ export function configPath(args: Arguments): string {
 export function clientConfigPath(args: Arguments, { env }: Context): string {
   const given = textFlag(args, "client-config");
   if (given !== undefined) return given;
-  const home = env("HOME") ?? env("USERPROFILE");
-  if (home === undefined) {
+  const home = env("HOME") || env("USERPROFILE");
+  if (!home) {
     throw new OpenmeError("USAGE", "cannot tell where the profiles are: HOME is not set", {
       hint: "name the file: --client-config FILE",
     });
@@ -148,7 +148,7 @@ function usageErrorOf(cause: unknown, names: readonly string[], hint: string): O
     });
   }
   if (code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") {
-    const name = /--[a-z-]+/.exec(message)?.[0] ?? option;
+    const name = /--[a-z0-9-]+/.exec(message)?.[0] ?? option;
     const problem = message.includes("does not take") ? "takes no value" : "needs a value";
     return new OpenmeError("USAGE", `option ${name} ${problem}`, { hint });
   }

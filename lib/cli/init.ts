@@ -1,6 +1,6 @@
 /** `openme init`: keys and a commented configuration for a server. */
 
-import { DEFAULT_UDP_PORT, HOST_PATTERN } from "../config/reader.ts";
+import { DEFAULT_UDP_PORT, isHost } from "../config/reader.ts";
 import {
   DEFAULT_STATE_DIR,
   FIREWALLS,
@@ -54,7 +54,7 @@ Example:
         },
       );
     }
-    if (!HOST_PATTERN.test(host)) throw flagError("server", "a host name or an address", host);
+    if (!isHost(host)) throw flagError("server", "a host name or an address", host);
     const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const text = renderConfig({
       host,

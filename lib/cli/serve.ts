@@ -11,7 +11,7 @@ import {
   textFlag,
 } from "./context.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
-import { watchConfig } from "../config_watch.ts";
+import { identifyFile, watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createNftBackend } from "../firewall/nft.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -44,6 +44,7 @@ Example:
       const { config } = await loadServerConfig(path);
       return { ...config, interface: interfaceName ?? config.interface };
     };
+    const known = identifyFile(path);
     const config = await load();
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
@@ -64,7 +65,7 @@ Example:
           signal,
           onListening: (reload) => {
             const changed = () => reloadFrom(load, { running: config, reload, log });
-            watchConfig(path, changed, signal);
+            watchConfig(path, known, changed, signal);
           },
         });
       } finally {

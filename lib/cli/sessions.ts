@@ -4,7 +4,7 @@ import { formatAddress } from "../address.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { formatDuration } from "../duration.ts";
 import type { Grant } from "../grants.ts";
-import { formatPortRange } from "../ports.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -75,7 +75,8 @@ function renderTable(grants: readonly Grant[], config: ServerConfig, nowMs: numb
 
 /** What the client asked for; the health port comes with every grant and is left out. */
 function portsOf(grant: Grant, { healthPort }: ServerConfig): string[] {
-  return grant.ports.map(formatPortRange).filter((text) => text !== `${healthPort}/tcp`);
+  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
+  return subtractPortRanges(grant.ports, [health]).map(formatPortRange);
 }
 
 function isoTime(atMs: number): string {

@@ -3,7 +3,7 @@
  * the deployed clients read; docs/configuration.md describes them.
  */
 
-import { type Bytes, bytesToHex, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { agree, type Bytes, bytesToHex, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
@@ -44,7 +44,10 @@ export async function parseClientConfig(text: string, file: string): Promise<Map
     return namedEntries(top.required("profiles", "a map of profiles"), "profiles")
       .map(([name, value, path]) => readProfile(name, new Section(value, path, PROFILE_KEYS)));
   });
-  for (const { profile, claimed } of pending) {
+  for (const { profile, claimed, serverKeyPath } of pending) {
+    await agree(PROBE_KEY, profile.serverPublicKey).catch(() =>
+      loadingFrom(file, () => failOnLowOrder(serverKeyPath))
+    );
     const { publicKey } = await keyPairOf("Ed25519", profile.clientSeed);
     const other = claimed.find(({ key }) => bytesToHex(key) !== bytesToHex(publicKey));
     if (other) loadingFrom(file, () => failOnOtherKey(other.path));
@@ -57,6 +60,17 @@ interface PendingProfile {
   readonly profile: Profile;
   /** Public keys that the file claims to be the private key's, and where it does. */
   readonly claimed: readonly { readonly key: Bytes; readonly path: string }[];
+  readonly serverKeyPath: string;
+}
+
+/** Any private key: it agrees on something with every public key but those of low order. */
+const PROBE_KEY = new Uint8Array(KEY_SIZE).fill(1);
+
+function failOnLowOrder(path: string): never {
+  throw new ConfigError(
+    path,
+    "expected the server's X25519 public key, got a point of low order, with which nothing is secret",
+  );
 }
 
 function failOnOtherKey(path: string): never {
@@ -94,7 +108,7 @@ function readProfile(name: string, section: Section): PendingProfile {
       (key) => section.string(key, "a command line", /^[^\0]+$/),
     ),
   };
-  return { profile, claimed };
+  return { profile, claimed, serverKeyPath: section.path("server_pubkey") };
 }
 
 /** The profile to use: the named one, else the only one, else the one called `default`. Throws `ConfigError`. */

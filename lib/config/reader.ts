@@ -3,6 +3,7 @@
  * key's path, what was expected there and what was found. Key material is never repeated in an error.
  */
 
+import { parseAddress } from "../address.ts";
 import { type Bytes, decodeBase64 } from "../crypto.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
@@ -34,8 +35,10 @@ const NAME_EXPECTED =
 /** The knock port, unless a file says otherwise. */
 export const DEFAULT_UDP_PORT = 54154;
 
-/** Names and addresses as they can be dialled; no brackets, no port, no zone. */
-export const HOST_PATTERN = /^[A-Za-z0-9][A-Za-z0-9.:_-]{0,253}$|^::[0-9A-Fa-f:.]*$/;
+/** Whether a text is a name or an address that can be dialled: no brackets, no port, no zone. */
+export function isHost(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(text) || parseAddress(text) !== undefined;
+}
 
 /** Runs a parser; what it finds wrong becomes an {@linkcode OpenmeError} that names the file. */
 export function loadingFrom<T>(file: string, parse: () => T): T {
@@ -97,7 +100,10 @@ export class Section {
   }
 
   host(key: string): string {
-    return this.string(key, "a host name or an address", HOST_PATTERN);
+    const expected = "a host name or an address";
+    const host = this.string(key, expected, /./);
+    if (!isHost(host)) throw mismatch(this.path(key), expected, host);
+    return host;
   }
 
   name(key: string): string {

@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
@@ -16,16 +16,14 @@ import { formatPortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
 import {
-  bigintOf,
-  bytesOf,
-  DamagedStateError,
-  grantFromRow,
-  grantToRow,
-  type Row,
-  SCHEMA,
-  SCHEMA_VERSION,
-  textOf,
-} from "./schema.ts";
+  connectDatabase,
+  isDamage,
+  moveAside,
+  readDatabase,
+  type StoredState,
+} from "./database.ts";
+import { grantToRow } from "./schema.ts";
+import { prepareStatements, type Statements } from "./statements.ts";
 
 /** The database, in the state directory. */
 export const DATABASE_NAME = "state.db";
@@ -34,9 +32,6 @@ const INTACT_NAME = "intact";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
-
-/** The newest rows of the history that are kept. */
-const HISTORY_ROWS = 100_000;
 
 /** Every table, its primary key first: what is written in full when the disk comes back. */
 const TABLES_FROM_MEMORY = ["nonces", "marks", "grants"];
@@ -64,6 +59,8 @@ export interface StoredGrants {
 export class StateStore {
   #database: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  /** Which file is open: another may come to stand under its name. */
+  #file: string | undefined;
   readonly #dir: string;
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
@@ -96,30 +93,36 @@ export class StateStore {
     const store = new StateStore(dir, replay, clock, log);
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
-    const existed = exists(path);
-    let stored: StoredGrants | undefined;
+    const [existed, wasIntact] = [exists(path), exists(join(dir, INTACT_NAME))];
+    let stored: StoredState;
     try {
-      stored = store.#load(path, startNs);
-      if (existed && !exists(join(dir, INTACT_NAME))) {
-        log.warn("state_incomplete", { why: "the disk could not be written before the last stop" });
-        replay.raiseFloor(startNs + replayWindowNs);
-      }
+      stored = store.#load(path);
     } catch (cause) {
       if (cause instanceof OpenmeError) throw cause;
       store.#close();
       if (!isDamage(cause)) throw stateError(path, cause);
-      const aside = moveAside(path, startNs);
       log.warn("state_unreadable", {
-        moved_to: aside,
+        moved_to: moveAside(path, startNs),
         error: messageOf(cause),
         refusing_knocks_until: new Date(Number((startNs + replayWindowNs) / 1_000_000n))
           .toISOString(),
       });
       replay.raiseFloor(startNs + replayWindowNs);
-      stored = store.#load(path, startNs);
+      stored = store.#load(path);
+    }
+    const sameBoot = stored.bootId !== undefined && stored.bootId === clock.bootId;
+    if (existed !== wasIntact) {
+      const why = existed
+        ? "the disk could not be written before the last stop"
+        : "the database is gone";
+      log.warn("state_incomplete", { why });
+      replay.raiseFloor(startNs + replayWindowNs);
+    } else if (stored.bootId !== undefined && !stored.cleanStop && !sameBoot) {
+      log.warn("unclean_stop", { why: "the machine went down while openme was running" });
+      replay.raiseFloor(startNs);
     }
     store.#begin();
-    return { store, stored };
+    return { store, stored: { grants: stored.grants, sameBoot } };
   }
 
   /**
@@ -197,7 +200,8 @@ export class StateStore {
 
   /** Whether the database is open and still the file that its name leads to. */
   isSound(): boolean {
-    return this.#database !== undefined && exists(join(this.#dir, DATABASE_NAME)) &&
+    return this.#database !== undefined &&
+      identify(join(this.#dir, DATABASE_NAME)) === this.#file &&
       exists(join(this.#dir, INTACT_NAME));
   }
 
@@ -213,70 +217,24 @@ export class StateStore {
     this.#close();
   }
 
-  #load(path: string, startNs: bigint): StoredGrants {
-    const database = this.#connect(path);
-    const integrity = database.prepare("PRAGMA quick_check(1)").get() as Row | undefined;
-    if (integrity?.["quick_check"] !== "ok") {
-      throw new DamagedStateError(String(integrity?.["quick_check"]));
+  /** Reads the database into memory, all of it or nothing. */
+  #load(path: string): StoredState {
+    const stored = readDatabase(this.#connect(path));
+    for (const { key, timestampNs } of stored.marks) {
+      this.#replay.restoreMark(key, timestampNs);
+      this.#storedMarks.set(key, timestampNs);
     }
-    const rows = (sql: string) => {
-      const statement = database.prepare(sql);
-      statement.setReadBigInts(true);
-      return statement.all() as Row[];
-    };
-    const meta = new Map(
-      rows("SELECT name, value FROM meta").map((
-        row,
-      ) => [textOf(row, "name"), textOf(row, "value")]),
-    );
-    for (const row of rows("SELECT key, timestamp_ns FROM marks")) {
-      this.#replay.restoreMark(textOf(row, "key"), bigintOf(row, "timestamp_ns"));
-      this.#storedMarks.set(textOf(row, "key"), bigintOf(row, "timestamp_ns"));
+    for (const { key, nonce, timestampNs } of stored.nonces) {
+      this.#replay.restore(key, nonce, timestampNs);
     }
-    for (
-      const row of rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns")
-    ) {
-      this.#replay.restore(
-        textOf(row, "key"),
-        bytesOf(row, "nonce"),
-        bigintOf(row, "timestamp_ns"),
-      );
-    }
-    const grants = rows("SELECT * FROM grants").map(grantFromRow);
-    const floor = meta.get("floor_ns");
-    if (floor !== undefined) {
-      if (!/^-?\d{1,20}$/.test(floor)) throw new DamagedStateError("the floor is not a number");
-      this.#replay.raiseFloor(BigInt(floor));
-    }
-    const sameBoot = meta.get("boot_id") !== undefined &&
-      meta.get("boot_id") === this.#clock.bootId;
-    if (meta.size > 0 && meta.get("clean_stop") !== "1" && !sameBoot) {
-      this.#log.warn("unclean_stop", { why: "the machine went down while openme was running" });
-      this.#replay.raiseFloor(startNs);
-    }
-    return { grants, sameBoot };
+    if (stored.floorNs !== undefined) this.#replay.raiseFloor(stored.floorNs);
+    return stored;
   }
 
   #connect(path: string): DatabaseSync {
-    const database = new DatabaseSync(path);
-    this.#database = database;
-    database.exec(
-      "PRAGMA busy_timeout = 1000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
-    );
-    // A checkpoint waits for the disk, and knocks should not: `tend` makes one a minute, this is only the bound.
-    database.exec("PRAGMA wal_autocheckpoint = 8000");
-    const version = Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
-    if (version > SCHEMA_VERSION) {
-      throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
-        hint: "run that version, or move the file away",
-      });
-    }
-    const tables = Number(
-      (database.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as Row)["n"],
-    );
-    if (version === 0 && tables > 0) throw new DamagedStateError("it is not a state database");
-    if (version === 0) database.exec(`BEGIN; ${SCHEMA} COMMIT`);
-    return database;
+    this.#database = connectDatabase(path);
+    this.#file = identify(path);
+    return this.#database;
   }
 
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
@@ -384,64 +342,14 @@ export class StateStore {
   }
 }
 
-type Statements = ReturnType<typeof prepareStatements>;
-
-function prepareStatements(database: DatabaseSync): Record<
-  | "insertNonce"
-  | "upsertMark"
-  | "deleteNonces"
-  | "upsertGrant"
-  | "deleteGrant"
-  | "upsertLastSeen"
-  | "insertHistory"
-  | "pruneHistory"
-  | "upsertMeta"
-  | "begin"
-  | "commit",
-  StatementSync
-> {
-  return {
-    begin: database.prepare("BEGIN IMMEDIATE"),
-    commit: database.prepare("COMMIT"),
-    insertNonce: database.prepare(
-      "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
-    ),
-    upsertMark: database.prepare("INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)"),
-    deleteNonces: database.prepare("DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?"),
-    upsertGrant: database.prepare(
-      "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-    ),
-    deleteGrant: database.prepare("DELETE FROM grants WHERE client = ? AND address = ?"),
-    upsertLastSeen: database.prepare(
-      "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
-    ),
-    insertHistory: database.prepare(
-      "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    ),
-    pruneHistory: database.prepare(
-      `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,
-    ),
-    upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
-  };
-}
-
-/** Whether an error says that the file's content is wrong, not that the file cannot be reached. */
-function isDamage(cause: unknown): boolean {
-  return cause instanceof DamagedStateError ||
-    /malformed|not a database|corrupt|no such table|no such column|file is encrypted/i.test(
-      messageOf(cause),
-    );
-}
-
-/** Renames the database and its companions; gives the new name. */
-function moveAside(path: string, atNs: bigint): string {
-  const stamp = new Date(Number(atNs / 1_000_000n)).toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const aside = `${path}.unreadable-${stamp}`;
-  for (const suffix of ["", "-wal", "-shm"]) {
-    if (exists(path + suffix)) Deno.renameSync(path + suffix, aside + suffix);
+/** Names the file that a path leads to, `undefined` where there is none. */
+function identify(path: string): string | undefined {
+  try {
+    const { dev, ino } = Deno.statSync(path);
+    return `${dev} ${ino}`;
+  } catch {
+    return undefined;
   }
-  return aside;
 }
 
 function exists(path: string): boolean {

@@ -1,0 +1,145 @@
+/**
+ * The database file itself: opened, held against the tables that openme makes, read whole, or moved aside. Either all of
+ * it can be believed or nothing is.
+ */
+
+import { DatabaseSync } from "node:sqlite";
+import { messageOf, OpenmeError } from "../errors.ts";
+import type { Grant } from "../grants.ts";
+import { quote } from "../quote.ts";
+import {
+  bigintOf,
+  bytesOf,
+  DamagedStateError,
+  grantFromRow,
+  type Row,
+  SCHEMA,
+  SCHEMA_VERSION,
+  textOf,
+} from "./schema.ts";
+
+/** Every SQLite database begins with a header of this size; what is shorter has been cut off. */
+const HEADER_SIZE = 100;
+
+/** Everything of a database that a start needs. */
+export interface StoredState {
+  readonly nonces: readonly { key: string; nonce: Uint8Array; timestampNs: bigint }[];
+  readonly marks: readonly { key: string; timestampNs: bigint }[];
+  readonly grants: readonly Grant[];
+  readonly floorNs: bigint | undefined;
+  /** The boot in which it was last in use; `undefined` for a new one. */
+  readonly bootId: string | undefined;
+  readonly cleanStop: boolean;
+}
+
+/**
+ * Opens the database, or makes it. Throws {@linkcode DamagedStateError} or SQLite's own error where its content is wrong
+ * (see {@linkcode isDamage}), `OpenmeError` where a newer openme made it.
+ */
+export function connectDatabase(path: string): DatabaseSync {
+  const size = sizeOf(path);
+  if (size !== undefined && size < HEADER_SIZE) throw new DamagedStateError("it is cut off");
+  const database = new DatabaseSync(path);
+  try {
+    database.exec(
+      "PRAGMA busy_timeout = 1000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+    );
+    // A checkpoint waits for the disk, and knocks should not: `tend` makes one a minute, this is only the bound.
+    database.exec("PRAGMA wal_autocheckpoint = 8000");
+    if (size === undefined) database.exec(`BEGIN; ${SCHEMA} COMMIT`);
+    requireSchema(database, path);
+    return database;
+  } catch (cause) {
+    database.close();
+    throw cause;
+  }
+}
+
+/** Reads all of it; throws as {@linkcode connectDatabase} does where any of it is wrong. */
+export function readDatabase(database: DatabaseSync): StoredState {
+  const integrity = database.prepare("PRAGMA quick_check(1)").get() as Row | undefined;
+  if (integrity?.["quick_check"] !== "ok") {
+    throw new DamagedStateError(String(integrity?.["quick_check"]));
+  }
+  const rows = (sql: string) => {
+    const statement = database.prepare(sql);
+    statement.setReadBigInts(true);
+    return statement.all() as Row[];
+  };
+  const meta = new Map(
+    rows("SELECT name, value FROM meta").map((row) => [textOf(row, "name"), textOf(row, "value")]),
+  );
+  const floor = meta.get("floor_ns");
+  if (floor !== undefined && !/^-?\d{1,20}$/.test(floor)) {
+    throw new DamagedStateError("the floor is not a number");
+  }
+  return {
+    nonces: rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns").map((
+      row,
+    ) => ({
+      key: textOf(row, "key"),
+      nonce: bytesOf(row, "nonce"),
+      timestampNs: bigintOf(row, "timestamp_ns"),
+    })),
+    marks: rows("SELECT key, timestamp_ns FROM marks").map((row) => ({
+      key: textOf(row, "key"),
+      timestampNs: bigintOf(row, "timestamp_ns"),
+    })),
+    grants: rows("SELECT * FROM grants").map(grantFromRow),
+    floorNs: floor === undefined ? undefined : BigInt(floor),
+    bootId: meta.get("boot_id"),
+    cleanStop: meta.get("clean_stop") === "1",
+  };
+}
+
+/** Whether an error says that the file's content is wrong, not that the file cannot be reached. */
+export function isDamage(cause: unknown): boolean {
+  return cause instanceof DamagedStateError ||
+    /malformed|not a database|corrupt|unsupported file format|no such table|no such column|file is encrypted/i
+      .test(messageOf(cause));
+}
+
+/** Renames the database and its companions to a name that is free; gives that name. */
+export function moveAside(path: string, atNs: bigint): string {
+  const time = new Date(Number(atNs / 1_000_000n)).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  let aside = `${path}.unreadable-${time}`;
+  for (let n = 2; sizeOf(aside) !== undefined; n++) aside = `${path}.unreadable-${time}-${n}`;
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (sizeOf(path + suffix) !== undefined) Deno.renameSync(path + suffix, aside + suffix);
+  }
+  return aside;
+}
+
+/** Throws unless the tables are, to the letter, those that openme makes. */
+function requireSchema(database: DatabaseSync, path: string): void {
+  const version = Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
+  if (version > SCHEMA_VERSION) {
+    throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
+      hint: "run that version, or move the file away",
+    });
+  }
+  const pattern = new DatabaseSync(":memory:");
+  try {
+    pattern.exec(SCHEMA);
+    if (version !== SCHEMA_VERSION || tablesOf(database) !== tablesOf(pattern)) {
+      throw new DamagedStateError("it does not have the tables of openme");
+    }
+  } finally {
+    pattern.close();
+  }
+}
+
+function tablesOf(database: DatabaseSync): string {
+  return JSON.stringify(
+    database.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY name").all(),
+  );
+}
+
+/** The size of a file, `undefined` where there is none. */
+function sizeOf(path: string): number | undefined {
+  try {
+    return Deno.lstatSync(path).size;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,50 @@
+/** The statements that write the state, prepared once for each connection. */
+
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+
+/** The newest rows of the history that are kept. */
+const HISTORY_ROWS = 100_000;
+
+/** What a running server writes, prepared. */
+export type Statements = ReturnType<typeof prepareStatements>;
+
+/** Prepares every statement for a connection. */
+export function prepareStatements(database: DatabaseSync): Record<
+  | "insertNonce"
+  | "upsertMark"
+  | "deleteNonces"
+  | "upsertGrant"
+  | "deleteGrant"
+  | "upsertLastSeen"
+  | "insertHistory"
+  | "pruneHistory"
+  | "upsertMeta"
+  | "begin"
+  | "commit",
+  StatementSync
+> {
+  return {
+    begin: database.prepare("BEGIN IMMEDIATE"),
+    commit: database.prepare("COMMIT"),
+    insertNonce: database.prepare(
+      "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
+    ),
+    upsertMark: database.prepare("INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)"),
+    deleteNonces: database.prepare("DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?"),
+    upsertGrant: database.prepare(
+      "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    deleteGrant: database.prepare("DELETE FROM grants WHERE client = ? AND address = ?"),
+    upsertLastSeen: database.prepare(
+      "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
+    ),
+    insertHistory: database.prepare(
+      "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    pruneHistory: database.prepare(
+      `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,
+    ),
+    upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
+  };
+}

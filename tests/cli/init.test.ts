@@ -1,0 +1,158 @@
+/** `openme init`: a configuration that nobody else can read, and that is never overwritten by mistake. */
+
+import assert from "node:assert/strict";
+import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { bytesToHex } from "../../lib/crypto.ts";
+import { formatPortRange } from "../../lib/ports.ts";
+import { must } from "../support.ts";
+import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { failure, good, mapSome, openme } from "./program.ts";
+
+const NEXT = "openme: next: openme add NAME > NAME.yaml, then openme serve";
+const EXISTS_HINT = "openme init --force replaces it, and every client needs a new profile then";
+
+/** What the file says, as `serve` reads it. */
+async function load(folder: Folder, name: string) {
+  const config = parseServerConfig(await folder.read(name), name);
+  const { privateKey, publicKey: _, ...rest } = config;
+  return { ...rest, privateKey: bytesToHex(privateKey) };
+}
+
+Deno.test("openme init makes a commented configuration with keys of its own, mode 0600", async () => {
+  await using folder = await Folder.create();
+  // Whatever the umask; in a folder that is not there yet.
+  const through = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
+  const results = await mapSome(
+    ["a.yaml", "b/c/d.yaml"],
+    (config) =>
+      openme(["init", "--server", "vps.example.org", "--config", config], {
+        cwd: folder.path,
+        through,
+      }),
+  );
+  assert.deepEqual(results, [
+    good(["openme: wrote a.yaml", NEXT]),
+    good(["openme: wrote b/c/d.yaml", NEXT]),
+  ]);
+  assert.deepEqual(await folder.names(), ["a.yaml", "b"]);
+  const modes = ["a.yaml", "b", "b/c", "b/c/d.yaml"].map((name) => folder.mode(name));
+  assert.deepEqual(await Promise.all(modes), [0o600, 0o700, 0o700, 0o600]);
+
+  const made = await load(folder, "a.yaml");
+  assert.equal(made.host, "vps.example.org");
+  assert.deepEqual([made.udpPort, made.healthPort], [54154, 54154]);
+  assert.equal(made.firewall, "nft");
+  assert.deepEqual([made.knockTimeoutMs, made.replayWindowMs], [30_000, 60_000]);
+  assert.deepEqual([made.dropPorts, made.openKnockPort], [true, true]);
+  assert.equal(made.interface, undefined);
+  assert.deepEqual([...made.groups.keys()], ["ssh"]);
+  assert.deepEqual(made.clients, []);
+  assert.deepEqual(made.guardedPorts.map(formatPortRange), ["22/tcp", "54154/tcp"]);
+  assert.notEqual((await load(folder, "b/c/d.yaml")).privateKey, made.privateKey);
+
+  // Every key of the section is there, in force or as a comment, and is explained.
+  const text = await folder.read("a.yaml");
+  for (const key of ["host", "udp_port", "knock_timeout", "replay_window", "drop_ports"]) {
+    assert.match(text, new RegExp(`^  ${key}: .* # \\S`, "m"), key);
+  }
+  for (const key of ["open_knock_port", "health_port", "interface", "default_profile"]) {
+    assert.match(text, new RegExp(`^  # ${key}: .* # \\S`, "m"), key);
+  }
+  assert.match(text, /^ {2}# state_dir: \/var\/lib\/openme$/m);
+});
+
+Deno.test("openme init takes every flag", async () => {
+  await using folder = await Folder.create();
+  const flags = ["--server", "2001:db8::1", "--port", "443", "--firewall", "nft"];
+  const args = ["init", ...flags, "--interface", "br-0.5", "--config", "x.yaml"];
+  assert.deepEqual(
+    await openme(args, { cwd: folder.path }),
+    good(["openme: wrote x.yaml", NEXT]),
+  );
+  const config = await load(folder, "x.yaml");
+  assert.equal(config.host, "2001:db8::1");
+  assert.deepEqual([config.udpPort, config.healthPort], [443, 443]);
+  assert.equal(config.firewall, "nft");
+  assert.equal(config.interface, "br-0.5");
+});
+
+Deno.test("openme init never overwrites: not a file, not a link, not in a race", async () => {
+  await using folder = await Folder.create();
+  await folder.write("file.yaml", "mine\n");
+  await Deno.symlink("nowhere", folder.file("link.yaml"));
+  const exists = (name: string) =>
+    failure(1, `cannot write "${name}": it exists already`, EXISTS_HINT);
+  const init = (config: string) =>
+    openme(["init", "--server", "h", "--config", config], { cwd: folder.path });
+  assert.deepEqual(
+    await mapSome(["file.yaml", "link.yaml"], init),
+    [exists("file.yaml"), exists("link.yaml")],
+  );
+  assert.equal(await folder.read("file.yaml"), "mine\n");
+  assert.equal(await Deno.readLink(folder.file("link.yaml")), "nowhere");
+
+  const racers = await Promise.all(["race.yaml", "race.yaml", "race.yaml"].map(init));
+  assert.deepEqual(racers.map(({ code }) => code).sort(), [0, 1, 1]);
+  assert.deepEqual(racers.find(({ code }) => code === 1), exists("race.yaml"));
+  await load(folder, "race.yaml");
+  assert.deepEqual(await folder.names(), ["file.yaml", "link.yaml", "race.yaml"]);
+});
+
+Deno.test("openme init tells why it cannot write, and leaves nothing behind", async () => {
+  await using folder = await Folder.create();
+  await folder.write("file", "");
+  const [below, tooLong] = await mapSome(
+    ["file/config.yaml", "x".repeat(250)],
+    (config) => openme(["init", "--server", "h", "--config", config], { cwd: folder.path }),
+  );
+  assert.equal(below!.code, 1);
+  assert.match(below!.stderr, /^openme: error: cannot write "file\/config\.yaml": \S/);
+  assert.doesNotMatch(below!.stderr, /exists already|--force/, "there is no such file");
+  assert.equal(tooLong!.code, 1);
+  assert.match(tooLong!.stderr, /^openme: error: cannot write "x{250}": .*name too long/i);
+  assert.deepEqual(await folder.names(), ["file"]);
+});
+
+Deno.test("openme init --force keeps the old file beside the new one", async () => {
+  await using folder = await Folder.create();
+  const old = serverYaml();
+  const through = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
+  const force = (config: string) =>
+    openme(["init", "--server", "new.example", "--force", "--config", config], {
+      cwd: folder.path,
+      through,
+    });
+  // Nothing there: as without the flag.
+  assert.deepEqual(await force("fresh.yaml"), good(["openme: wrote fresh.yaml", NEXT]));
+  assert.equal(await folder.mode("fresh.yaml"), 0o600);
+  assert.deepEqual(await folder.names(), ["fresh.yaml"]);
+
+  await folder.write("real.yaml", old, 0o640);
+  await Deno.symlink("real.yaml", folder.file("link.yaml"));
+  const { code, stdout, stderr } = await force("link.yaml");
+  assert.deepEqual({ code, stdout }, { code: 0, stdout: "" });
+  const copy = must(/^openme: the old configuration is (\S+); its clients no longer get in\n/.exec(
+    stderr,
+  ))[1]!;
+  assert.equal(stderr.split("\n").slice(1).join("\n"), `openme: wrote link.yaml\n${NEXT}\n`);
+  assert.match(copy, /^link\.yaml\.old-\d{8}T\d{6}Z-[0-9a-f]{4}$/);
+  assert.equal(await folder.read(copy), old);
+  assert.equal(await folder.mode(copy), 0o640);
+  assert.equal(await Deno.readLink(folder.file("link.yaml")), "real.yaml");
+  const config = await load(folder, "real.yaml");
+  assert.equal(config.host, "new.example");
+  assert.ok(!(await folder.read("real.yaml")).includes(SERVER_PRIVATE));
+  assert.equal(await folder.mode("real.yaml"), 0o640);
+  assert.deepEqual(await folder.names(), ["fresh.yaml", "link.yaml", copy, "real.yaml"].sort());
+});
+
+Deno.test("openme init --force never makes keys that everyone can read", async () => {
+  await using folder = await Folder.create();
+  await folder.write("open.yaml", "# an old file, left open by mistake\n", 0o644);
+  const { code } = await openme(
+    ["init", "--server", "h", "--force", "--config", folder.file("open.yaml")],
+  );
+  assert.equal(code, 0);
+  assert.equal(await folder.mode("open.yaml") & 0o007, 0);
+});

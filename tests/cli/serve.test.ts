@@ -1,0 +1,498 @@
+/** `openme serve` without a firewall to speak of: an `nft` that only writes down what it is asked. */
+
+import assert from "node:assert/strict";
+import { Program } from "../e2e/program.ts";
+import { waitFor } from "../e2e/wait.ts";
+import { address, ALICE, knockBy } from "../support.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { commandLine, failure, freeUdpPort, mapSome, openme, type Result } from "./program.ts";
+
+/** A place for one server: configuration, state, and an `nft` of its own. */
+class Site implements AsyncDisposable {
+  readonly folder: Folder;
+  readonly port: number;
+
+  private constructor(folder: Folder, port: number) {
+    this.folder = folder;
+    this.port = port;
+  }
+
+  /** `nft` is what the stand-in does beside writing down; by default it says that there are no rules. */
+  static async create({ port = freeUdpPort(), nft = "" } = {}): Promise<Site> {
+    const site = new Site(await Folder.create(), port);
+    const { folder } = site;
+    await folder.write("server.yaml", site.yaml());
+    await Deno.mkdir(folder.file("bin"));
+    await folder.write(
+      "bin/nft",
+      `#!/bin/sh
+echo "nft $*" >>'${folder.file("asked")}'
+[ "$1" != -f ] || cat >>'${folder.file("asked")}'
+${nft}
+[ "$1" != --json ] || echo '{"nftables": []}'
+`,
+      0o700,
+    );
+    return site;
+  }
+
+  yaml(server: string[] = [], rest?: string): string {
+    return serverYaml({
+      server: [
+        `udp_port: ${this.port}`,
+        "drop_ports: true",
+        `state_dir: ${this.folder.file("state")}`,
+        ...server,
+      ],
+      ...(rest === undefined ? {} : { rest }),
+    });
+  }
+
+  /** Whatever `nft` was asked so far. */
+  async asked(): Promise<string> {
+    return (await this.folder.names()).includes("asked") ? await this.folder.read("asked") : "";
+  }
+
+  get env(): Record<string, string> {
+    return { ...Deno.env.toObject(), PATH: `${this.folder.file("bin")}:${Deno.env.get("PATH")}` };
+  }
+
+  #args(args: readonly string[]): string[] {
+    return ["serve", "--config", "server.yaml", ...args];
+  }
+
+  /** Runs it to an end that it should find by itself. */
+  run(args: readonly string[] = []): Promise<Result> {
+    return openme(this.#args(args), { cwd: this.folder.path, env: this.env });
+  }
+
+  /** Starts it and waits until it listens. */
+  async start(args: readonly string[] = []): Promise<Program> {
+    const [file, ...rest] = commandLine(this.#args(args));
+    const program = new Program(file!, { args: rest, cwd: this.folder.path, env: this.env });
+    try {
+      await program.stderr.waitFor(/listening/, 15_000);
+      return program;
+    } catch (error) {
+      await program[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async send(datagram: Uint8Array): Promise<void> {
+    const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+    await socket.send(datagram, { transport: "udp", hostname: "127.0.0.1", port: this.port });
+    socket.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
+
+const TARGET = address("198.51.100.20");
+
+/** A knock by alice of this moment, for an address that she could have. */
+function knockNow(): Promise<Uint8Array> {
+  return knockBy(ALICE, {
+    timestampNs: BigInt(Date.now()) * 1_000_000n,
+    randomNonce: crypto.getRandomValues(new Uint8Array(16)),
+    target: TARGET,
+  });
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  Deno.test(`openme serve opens for a knock, and leaves with exit code 0 on ${signal}`, async () => {
+    await using site = await Site.create();
+    await using program = await site.start();
+    assert.match(
+      program.stderr.all.at(-1)!,
+      new RegExp(
+        `^time=\\S+Z level=info event=listening udp_port=${site.port} backend=nft drop_ports=true ` +
+          `guarded=22/tcp,${site.port}/tcp clients=1 grants=0$`,
+      ),
+    );
+    assert.match(await site.asked(), /^table inet openme \{$/m);
+    await site.send(await knockNow());
+    await program.stderr.waitFor(
+      /event=granted client=alice address=198\.51\.100\.20 source=127\.0\.0\.1 ports=22\/tcp,\d+\/tcp lifetime=30s$/,
+    );
+    assert.match(
+      await site.asked(),
+      /^add element inet openme granted4 \{ 198\.51\.100\.20 . tcp/m,
+    );
+
+    const { code } = await program.kill(signal);
+    assert.equal(code, 0, String(program.stderr));
+    assert.match(program.stderr.all.at(-1)!, /level=info event=stopped backend=nft guard=removed$/);
+    assert.deepEqual(program.stdout.all, []);
+    const removal = "add table inet openme\ndelete table inet openme\n";
+    assert.ok(
+      (await site.asked()).endsWith(`nft -f -\n${removal}nft --json --terse list ruleset\n`),
+    );
+    assert.ok(!String(program.stderr).includes(SERVER_PRIVATE));
+
+    // Nobody else reads what it keeps.
+    assert.equal(await site.folder.mode("state"), 0o700);
+    const kept = await Array.fromAsync(Deno.readDir(site.folder.file("state")));
+    assert.ok(kept.some(({ name }) => name === "state.db"));
+    for (const { name } of kept) {
+      assert.equal(await site.folder.mode(`state/${name}`) & 0o077, 0, name);
+    }
+  });
+}
+
+Deno.test("openme serve puts grants back after a kill, and takes no knock again", async () => {
+  await using site = await Site.create();
+  const knock = await knockNow();
+  {
+    await using program = await site.start();
+    await site.send(knock);
+    await program.stderr.waitFor(/event=granted/);
+    await program.kill("SIGKILL");
+  }
+  const { stdout } = await openme(["sessions", "--json", "--config", "server.yaml"], {
+    cwd: site.folder.path,
+  });
+  const [session] = JSON.parse(stdout).sessions;
+  assert.deepEqual([session.client, session.address], ["alice", "198.51.100.20"]);
+  assert.deepEqual(session.ports, ["22/tcp"]);
+
+  await using program = await site.start(["--log-level", "debug"]);
+  assert.match(program.stderr.all.at(-1)!, / grants=1$/);
+  await site.send(knock);
+  await program.stderr.waitFor(/event=dropped reason=replay source=127\.0\.0\.1 client=alice$/);
+});
+
+Deno.test("openme serve tells of drops at debug only, in the format that was asked for", async () => {
+  for (const level of ["info", "debug"]) {
+    await using site = await Site.create();
+    await using program = await site.start(["--log-format", "json", "--log-level", level]);
+    await site.send(new Uint8Array(164));
+    await site.send(await knockNow()); // what comes after it tells that the first was dealt with
+    await program.stderr.waitFor(/"event":"granted"/);
+    const events = program.stderr.all.map((line) => JSON.parse(line));
+    assert.deepEqual(
+      events.filter(({ event }) => event === "dropped").map(({ time: _, ...fields }) => fields),
+      level === "info"
+        ? []
+        : [{ level: "debug", event: "dropped", reason: "size", source: "127.0.0.1" }],
+    );
+  }
+});
+
+Deno.test("a second openme serve fails without harm", async () => {
+  await using site = await Site.create();
+  await using program = await site.start();
+  const before = await site.asked();
+  const [sameState, samePort] = await mapSome(
+    [["--interface", "lo"], ["--state-dir", site.folder.file("other")]],
+    (args) => site.run(args),
+  );
+  assert.deepEqual(
+    sameState,
+    failure(
+      1,
+      `another openme serve is running with the state directory "${site.folder.file("state")}"`,
+      "stop that one first; it keeps running, and its guard stays in place",
+    ),
+  );
+  assert.deepEqual(
+    samePort,
+    failure(
+      1,
+      `cannot listen on UDP port ${site.port}: another program has it`,
+      `see which: ss -ulpn 'sport = :${site.port}'`,
+    ),
+  );
+  // Whatever has been asked since is the first one's looking after its own.
+  const asked = (await site.asked()).slice(before.length);
+  assert.ok(!asked.includes("nft -f"), asked);
+  await site.send(await knockNow());
+  await program.stderr.waitFor(/event=granted/);
+});
+
+Deno.test("a second signal ends openme serve at once", async () => {
+  // Taking the rules out hangs.
+  const nft = `[ "$1" = -f ] && [ -e stop ] && { echo $$ >pid; exec sleep 60; }`;
+  await using site = await Site.create({ nft });
+  await using program = await site.start();
+  await site.folder.write("stop", "");
+  program.signal("SIGTERM");
+  await waitFor(
+    "the firewall to hang",
+    async () => (await site.folder.names()).includes("pid"),
+    { everyMs: 10 },
+  );
+  const { code } = await program.kill("SIGTERM");
+  assert.equal(code, 143);
+  const pid = Number(await waitFor("the pid", () => site.folder.read("pid")));
+  Deno.kill(pid, "SIGKILL");
+});
+
+Deno.test("openme serve touches no firewall where it cannot begin", async () => {
+  await using site = await Site.create();
+  const { folder } = site;
+  const taken = Deno.listenDatagram({ transport: "udp", hostname: "::", port: 0 });
+  const takenPort = (taken.addr as Deno.NetAddr).port;
+  try {
+    await folder.write(
+      "taken.yaml",
+      site.yaml().replace(/udp_port: \d+/, `udp_port: ${takenPort}`),
+    );
+    await folder.write("open.yaml", site.yaml(), 0o604);
+    await folder.write("file", "");
+    for (const name of ["lock_damaged", "newer", "no_database"]) {
+      await Deno.mkdir(folder.file(name));
+    }
+    await folder.write("lock_damaged/lock", "not a lock".repeat(100));
+    await Deno.mkdir(folder.file("no_database/state.db"));
+    await makeNewer(folder.file("newer"));
+    const rows = [
+      {
+        args: ["--config", "missing.yaml"],
+        error: `cannot load "missing.yaml": there is no such file`,
+        hint: "make one: openme init --server HOST",
+      },
+      {
+        args: ["--config", "open.yaml"],
+        error:
+          `cannot load "open.yaml": it holds private keys, expected a mode such as 0600 or 0640, got 0604`,
+        hint: "chmod o= open.yaml, and make new keys if others may have read it",
+      },
+      {
+        args: ["--config", "taken.yaml"],
+        error: `cannot listen on UDP port ${takenPort}: another program has it`,
+        hint: `see which: ss -ulpn 'sport = :${takenPort}'`,
+      },
+      {
+        args: ["--state-dir", "file/state"],
+        error: /^cannot make the state directory "file\/state": Not a directory/,
+        hint: "run openme as root, or choose another folder with --state-dir",
+      },
+      {
+        args: ["--state-dir", "lock_damaged"],
+        error: `cannot lock "lock_damaged/lock": file is not a database`,
+        hint: "the file holds nothing: remove it if it is damaged",
+      },
+      {
+        args: ["--state-dir", "newer"],
+        error: `cannot use "newer/state.db": a newer openme made it`,
+        hint: "run that version, or move the file away",
+      },
+      {
+        args: ["--state-dir", "no_database"],
+        error: /^cannot open the state database "no_database\/state\.db": unable to open database/,
+        hint:
+          "openme must be able to write there: run it as root, or choose another folder with --state-dir",
+      },
+    ];
+    const results = await mapSome(rows, ({ args }) => site.run(args));
+    for (const [i, { error, hint }] of rows.entries()) {
+      const result = results[i]!;
+      if (typeof error === "string") assert.deepEqual(result, failure(1, error, hint));
+      else {
+        const [first, ...others] = result.stderr.split("\n");
+        assert.match(first!.replace("openme: error: ", ""), error);
+        assert.deepEqual(
+          { ...result, stderr: others.join("\n") },
+          { code: 1, stdout: "", stderr: `openme: hint: ${hint}\n` },
+        );
+      }
+    }
+    assert.equal(await site.asked(), "");
+  } finally {
+    taken.close();
+  }
+});
+
+async function makeNewer(dir: string): Promise<void> {
+  const { DatabaseSync } = await import("node:sqlite");
+  const database = new DatabaseSync(`${dir}/state.db`);
+  database.exec("PRAGMA user_version = 1000");
+  database.close();
+}
+
+Deno.test("openme serve tells what the firewall says where that fails", async () => {
+  const HINT = /^openme: hint: see whether nft works here by itself/;
+  const rows = [
+    {
+      nft: "echo 'Error: syntax error, unexpected junk' >&2; exit 3",
+      error: /^nft .+ failed with exit code 3: Error: syntax error, unexpected junk$/,
+      hint: HINT,
+    },
+    {
+      nft: "printf 'netlink: Operation not permitted\\n\\033[2Jmore\\n' >&2; exit 1",
+      error: /^nft .+ failed with exit code 1: netlink: Operation not permitted; \\u001b\[2Jmore$/,
+      hint: /^openme: hint: run openme as root, or give it the capability CAP_NET_ADMIN$/,
+    },
+    { nft: "kill -TERM $$", error: /^nft .+ was ended by SIGTERM$/, hint: HINT },
+    { nft: `[ "$1" != -f ] || exit 1`, error: /^nft -f - failed with exit code 1$/, hint: HINT },
+    {
+      nft: `[ "$1" != --json ] || { echo nonsense; exit 0; }`,
+      error: /^cannot read what nft lists of this host's rules$/,
+      hint: /nftables 1\.0 or newer$/,
+    },
+  ];
+  const results = await mapSome(rows, async ({ nft }) => {
+    await using site = await Site.create({ nft });
+    return await site.run();
+  });
+  for (const [i, { error, hint }] of rows.entries()) {
+    const { code, stdout, stderr } = results[i]!;
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
+    const [first, second, ...more] = stderr.split("\n");
+    assert.match(first!, /^openme: error: /);
+    assert.match(first!.slice("openme: error: ".length), error);
+    assert.match(second!, hint);
+    assert.deepEqual(more, [""]);
+  }
+});
+
+Deno.test("openme serve takes a changed configuration at once, and nothing of one that is wrong", async () => {
+  await using site = await Site.create();
+  await using program = await site.start(["--log-level", "debug"]);
+  const knock = async (event: RegExp) => {
+    const seen = program.stderr.all.length;
+    await site.send(await knockNow());
+    await program.stderr.waitFor(event, 5000, seen);
+  };
+  await knock(/event=granted client=alice/);
+  const change = async (text: string, event: RegExp) => {
+    const seen = program.stderr.all.length;
+    // As editors and openme do it: another file in its place.
+    await site.folder.write("new.yaml", text);
+    await Deno.rename(site.folder.file("new.yaml"), site.folder.file("server.yaml"));
+    return await program.stderr.waitFor(event, 5000, seen);
+  };
+  const wrong = await change(site.yaml(["nonsense: 1"]), /level=error/);
+  assert.match(
+    wrong,
+    /event=config_rejected error="cannot load \\"server\.yaml\\": server\.nonsense: unknown key" hint=".*" doing="going on with the old configuration"$/,
+  );
+  await change(
+    site.yaml([], "clients: {}"),
+    /event=withdrawn client=alice address=198\.51\.100\.20/,
+  );
+  await knock(/event=dropped reason=signature/);
+  await change(site.yaml(), /event=reloaded .* clients=1 grants=0$/);
+  await knock(/event=granted client=alice/);
+  const seen = program.stderr.all.length;
+  program.signal("SIGHUP");
+  await program.stderr.waitFor(/event=reloaded .* clients=1 grants=1$/, 5000, seen);
+  assert.equal((await program.kill("SIGTERM")).code, 0);
+});
+
+Deno.test("openme serve takes a configuration that changed while it was starting", async () => {
+  // The moment in which the table is put in place is after the file was read.
+  const nft = `[ "$1" != -f ] || [ ! -e new.yaml ] || mv new.yaml server.yaml`;
+  await using site = await Site.create({ nft });
+  await site.folder.write("new.yaml", site.yaml([], "clients: {}"));
+  await using program = await site.start();
+  assert.match(String(program.stderr), /event=listening .* clients=1 /);
+  await program.stderr.waitFor(/event=reloaded .* clients=0 /, 3000);
+});
+
+/** One wrong line each: what the file says instead, and the error. */
+const WRONG_LINES: {
+  server?: string[];
+  rest?: string;
+  text?: string;
+  error: string;
+  hint?: string;
+}[] = [
+  { text: "", error: "the file: expected a map, got nothing" },
+  { text: "- a\n", error: "the file: expected a map, got a list" },
+  { text: "server: 5\n", error: "server: expected a map, got 5" },
+  { text: "clients: {}\n", error: "server: expected a map, got nothing" },
+  {
+    text: "server: {}\n",
+    error:
+      "server.private_key: expected the server's X25519 private key (32 bytes in base64), got nothing",
+  },
+  {
+    server: ["udp_prot: 1"],
+    error: "server.udp_prot: unknown key",
+    hint: `did you mean "udp_port"?`,
+  },
+  {
+    server: ["nonsense: 1"],
+    error: "server.nonsense: unknown key",
+    hint:
+      "the keys here are host, udp_port, health_port, firewall, knock_timeout, replay_window, private_key, public_key, open_knock_port, drop_ports, interface, default_profile, state_dir",
+  },
+  { server: ["udp_port: 0"], error: "server.udp_port: expected a port from 1 to 65535, got 0" },
+  {
+    server: ["health_port: http"],
+    error: `server.health_port: expected a port from 1 to 65535, got "http"`,
+  },
+  { server: ["firewall: ufw"], error: `server.firewall: expected "nft", got "ufw"` },
+  {
+    server: ["knock_timeout: 999ms"],
+    error:
+      `server.knock_timeout: expected a duration from 1s to 24h0m0s, such as "30s", got "999ms"`,
+  },
+  {
+    server: ["replay_window: 61m"],
+    error: `server.replay_window: expected a duration from 1s to 1h0m0s, such as "30s", got "61m"`,
+  },
+  {
+    server: [`public_key: ${OTHER_PUBLIC}`],
+    error: "server.public_key: expected the public key of server.private_key, got another one",
+    hint: "one of the two lines is from another server: restore the file, or run openme init again",
+  },
+  {
+    server: ["open_knock_port: perhaps"],
+    error: `server.open_knock_port: expected true or false, got "perhaps"`,
+  },
+  { server: ["drop_ports: no"], error: `server.drop_ports: expected true or false, got "no"` },
+  {
+    server: ["interface: eth*"],
+    error: `server.interface: expected the name of a network interface, such as "eth0", got "eth*"`,
+  },
+  {
+    server: ["default_profile: 1x"],
+    error:
+      `server.default_profile: expected a name of letters, digits, dots, hyphens and underscores that starts with a letter, got "1x"`,
+  },
+  {
+    server: ["state_dir: lib"],
+    error: `server.state_dir: expected an absolute path, got "lib"`,
+  },
+  {
+    rest: "ports: {ssh: [22/tpc]}",
+    error: `ports.ssh[0]: expected a port such as "22/tcp", got "22/tpc"`,
+  },
+  {
+    rest: `clients: {al: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [22/tcp, ssh/tpc]}}`,
+    error:
+      `clients.al.allowed_ports[1]: expected a port such as "22/tcp" or a group name, got "ssh/tpc"`,
+  },
+  {
+    rest: `clients: {al: {ed25519_pubkey: ${ALICE_PUBLIC}, expires: soon}}`,
+    error:
+      `clients.al.expires: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z", got "soon"`,
+  },
+  {
+    rest: `clients: {al: {ed25519_pubkey: ${btoa("\x01" + "\0".repeat(31))}}}`,
+    error:
+      "clients.al.ed25519_pubkey: expected the client's Ed25519 public key, got a point of small order, under which anyone can sign",
+  },
+  { server: ["host: b"], error: "line 4, column 3: Map keys must be unique" },
+];
+
+Deno.test("openme serve names the file, the key, what it expected there and what it found", async () => {
+  await using site = await Site.create();
+  const results = await mapSome([...WRONG_LINES.entries()], async ([i, row]) => {
+    await site.folder.write(`${i}.yaml`, row.text ?? serverYaml(row));
+    return await site.run(["--config", `${i}.yaml`, "--state-dir", site.folder.file("state")]);
+  });
+  const expected = WRONG_LINES.map(({ error, hint }, i) =>
+    failure(1, `cannot load "${i}.yaml": ${error}`, hint)
+  );
+  assert.deepEqual(results, expected);
+  // Nothing half-read is ever used.
+  assert.equal(await site.asked(), "");
+  assert.ok(!(await site.folder.names()).includes("state"));
+});

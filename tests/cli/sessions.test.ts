@@ -1,0 +1,190 @@
+/** `openme sessions`: what is in the database, whether anybody serves or not. */
+
+import assert from "node:assert/strict";
+import { parseAddress } from "../../lib/address.ts";
+import type { Grant } from "../../lib/grants.ts";
+import { createLog } from "../../lib/log.ts";
+import { ReplayMemory } from "../../lib/replay.ts";
+import { StateStore } from "../../lib/state/store.ts";
+import { waitFor } from "../e2e/wait.ts";
+import { ALICE, BOB, filled, must } from "../support.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { failure, good, openme } from "./program.ts";
+
+const NOBODY = "openme: nobody is let in at the moment";
+
+/** A state as a running server leaves it on disk: each grant with the knock that opened it, history included. */
+function fill(dir: string, grants: readonly Grant[]): StateStore {
+  const { store } = StateStore.open({
+    dir,
+    replay: new ReplayMemory(),
+    replayWindowNs: 60_000_000_000n,
+    clock: {
+      now: () => ({ wallNs: BigInt(Date.now()) * 1_000_000n, steadyMs: performance.now() }),
+      bootId: "boot",
+    },
+    log: createLog({ level: "error", format: "logfmt", now: () => new Date(), write: assert.fail }),
+  });
+  for (const [i, grant] of grants.entries()) {
+    store.recordKnock({
+      key: grant.key,
+      randomNonce: filled(i, 16),
+      timestampNs: BigInt(i),
+      client: grant.client,
+      atMs: grant.openedAtMs + 0.5,
+      source: "192.0.2.77",
+      opened: { grant, renewed: false },
+    });
+  }
+  return store;
+}
+
+function grantOf(client: string, address: string, ports: Grant["ports"], endsInMs: number): Grant {
+  const nowMs = Date.now();
+  return {
+    client,
+    key: client === "alice" ? ALICE.key : BOB.key,
+    address: must(parseAddress(address)),
+    ports,
+    openedAtMs: nowMs - 2000,
+    expiresAtMs: nowMs + endsInMs,
+    endsSteadyMs: performance.now() + endsInMs,
+  };
+}
+
+const SSH: Grant["ports"][number] = { protocol: "tcp", first: 22, last: 22 };
+const HEALTH: Grant["ports"][number] = { protocol: "tcp", first: 54154, last: 54154 };
+
+/** Ten minutes: long for a test, and it still says `9m5…s` when it is shown. */
+const TEN_MINUTES_MS = 600_000;
+
+async function sessions(folder: Folder, args: readonly string[] = []) {
+  return await openme(["sessions", "--config", folder.file("server.yaml"), ...args]);
+}
+
+Deno.test("openme sessions shows nobody where there is no state, and makes none", async () => {
+  await using folder = await Folder.create();
+  await folder.write(
+    "server.yaml",
+    serverYaml({ server: [`state_dir: ${folder.file("missing")}`] }),
+  );
+  await Deno.mkdir(folder.file("empty"));
+  const empty = good([], `${JSON.stringify({ sessions: [], last_seen: {} }, undefined, 2)}\n`);
+  for (const args of [[], ["--state-dir", folder.file("empty")]]) {
+    assert.deepEqual(await sessions(folder, args), good([NOBODY]));
+    assert.deepEqual(await sessions(folder, ["--json", ...args]), empty);
+  }
+  assert.deepEqual(await folder.names(), ["empty", "server.yaml"]);
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(folder.file("empty"))), []);
+});
+
+Deno.test("openme sessions shows who is let in, as JSON and as a table", async () => {
+  await using folder = await Folder.create();
+  const state = folder.file("state");
+  await Deno.mkdir(state);
+  await folder.write(
+    "server.yaml",
+    serverYaml({
+      server: [`state_dir: ${state}`],
+      rest:
+        `clients: {alice: {ed25519_pubkey: ${ALICE_PUBLIC}}, bob: {ed25519_pubkey: ${OTHER_PUBLIC}}}`,
+    }),
+  );
+  const web: Grant["ports"][number] = { protocol: "udp", first: 8080, last: 8090 };
+  const grants = [
+    grantOf("alice", "198.51.100.20", [SSH, HEALTH], TEN_MINUTES_MS),
+    grantOf("bob", "2001:db8::7", [SSH, HEALTH, web], TEN_MINUTES_MS),
+    // Ended, though nobody has cleared it away yet.
+    grantOf("bob", "198.51.100.21", [SSH], -1),
+  ];
+  const store = fill(state, grants);
+  try {
+    // What tells the story comes a moment later than the grants.
+    await waitFor("both to have been seen", async () => {
+      const { stdout } = await sessions(folder, ["--json"]);
+      return Object.keys(JSON.parse(stdout).last_seen).length === 2;
+    });
+    const json = await sessions(folder, ["--json"]);
+    assert.deepEqual({ ...json, stdout: "" }, good());
+    const iso = (ms: number) => new Date(Math.trunc(ms)).toISOString();
+    const shown = (
+      { client, openedAtMs, expiresAtMs }: Grant,
+      address: string,
+      ports: string[],
+    ) => ({
+      client,
+      address,
+      ports,
+      opened_at: iso(openedAtMs),
+      expires_at: iso(expiresAtMs),
+    });
+    const expected = {
+      sessions: [
+        shown(grants[0]!, "198.51.100.20", ["22/tcp"]),
+        shown(grants[1]!, "2001:db8::7", ["22/tcp", "8080-8090/udp"]),
+      ],
+      "last_seen": { alice: iso(grants[0]!.openedAtMs), bob: iso(grants[2]!.openedAtMs) },
+    };
+    assert.deepEqual(JSON.parse(json.stdout), expected);
+    assert.equal(json.stdout, JSON.stringify(expected, undefined, 2) + "\n");
+
+    const table = await sessions(folder);
+    assert.deepEqual({ ...table, stdout: "" }, good());
+    assert.match(
+      table.stdout,
+      /^CLIENT {2}ADDRESS {8}PORTS {17}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}(10m0s|9m\d\ds)\n$/,
+    );
+    // The flag names another folder, with nothing in it.
+    await Deno.mkdir(folder.file("other"));
+    assert.deepEqual(
+      await sessions(folder, ["--state-dir", folder.file("other")]),
+      good([NOBODY]),
+    );
+  } finally {
+    store.close();
+  }
+  // After a clean stop nothing is open, whatever the time left.
+  assert.deepEqual(await sessions(folder), good([NOBODY]));
+  const after = JSON.parse((await sessions(folder, ["--json"])).stdout);
+  assert.deepEqual(after.sessions, []);
+  assert.deepEqual(Object.keys(after.last_seen), ["alice", "bob"]);
+});
+
+Deno.test("openme sessions leaves out the health port, also where it borders on another", async () => {
+  await using folder = await Folder.create();
+  await folder.write(
+    "server.yaml",
+    serverYaml({ server: [`state_dir: ${folder.path}`, "udp_port: 54154"] }),
+  );
+  const store = fill(folder.path, [
+    grantOf("alice", "192.0.2.1", [{ protocol: "tcp", first: 54153, last: 54154 }], TEN_MINUTES_MS),
+    grantOf("alice", "192.0.2.2", [{ protocol: "udp", first: 54154, last: 54154 }], TEN_MINUTES_MS),
+  ]);
+  try {
+    const { stdout } = await sessions(folder, ["--json"]);
+    assert.deepEqual(
+      JSON.parse(stdout).sessions.map(({ ports }: { ports: string[] }) => ports),
+      [["54153/tcp"], ["54154/udp"]],
+    );
+  } finally {
+    store.close();
+  }
+});
+
+Deno.test("openme sessions says that it cannot read a damaged database, and leaves it alone", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml({ server: [`state_dir: ${folder.path}`] }));
+  await folder.write("state.db", "this is not a database ".repeat(500));
+  for (const args of [[], ["--json"]]) {
+    assert.deepEqual(
+      await sessions(folder, args),
+      failure(
+        1,
+        `cannot read the state database "${folder.file("state.db")}": file is not a database`,
+        "it belongs to the user that runs openme serve: try sudo",
+      ),
+    );
+  }
+  assert.deepEqual(await folder.names(), ["server.yaml", "state.db"]);
+});

@@ -1,0 +1,275 @@
+/** What openme says of itself, and of a command line that it does not understand. */
+
+import assert from "node:assert/strict";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
+import { VERSION } from "../../lib/version.ts";
+import { profilesYaml, serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { failure, good, mapSome, openme, type Result } from "./program.ts";
+
+Deno.test("openme --version tells the version", async () => {
+  assert.deepEqual(await openme(["--version"]), good([], `openme ${VERSION}\n`));
+});
+
+Deno.test("openme --help names every command; without one it is the same text, and a failure", async () => {
+  const [long, short, bare] = await mapSome([["--help"], ["-h"], []], (args) => openme(args));
+  assert.equal(long!.code, 0);
+  assert.equal(long!.stderr, "");
+  assert.match(long!.stdout, /^openme hides a server's ports until a knock opens them\.\n/);
+  for (const [name, load] of Object.entries(COMMANDS)) {
+    const { summary } = await load();
+    assert.ok(long!.stdout.includes(`\n  ${name.padEnd(10)} ${summary}\n`), name);
+  }
+  for (const name of Object.keys(GLOBAL_OPTIONS)) {
+    assert.match(long!.stdout, new RegExp(`^  (-h, )?--${name} `, "m"));
+  }
+  assert.deepEqual(short, long);
+  assert.deepEqual(bare, { code: 2, stdout: "", stderr: long!.stdout });
+});
+
+Deno.test("openme COMMAND --help tells the usage and every flag", async () => {
+  const names = Object.keys(COMMANDS);
+  const texts = await mapSome(names, (name) => openme([name, "--help"]));
+  for (const [i, name] of names.entries()) {
+    const { code, stdout, stderr } = texts[i]!;
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: "" }, name);
+    assert.match(stdout, new RegExp(`^Usage: openme ${name}\\b`, "m"));
+    assert.match(stdout, /^Example:\n {2}\S/m);
+    assert.ok(stdout.endsWith(GLOBAL_HELP), name);
+    const { options } = await COMMANDS[name]!();
+    for (const [option, { short }] of Object.entries(options)) {
+      const flag = short === undefined ? `--${option}` : `-${short}`;
+      assert.match(stdout, new RegExp(`^  (-., )*${flag}\\b`, "m"), `${name} ${flag}`);
+    }
+  }
+  // Before the command or after it, short or long, whatever else is there.
+  const others = [["-h", "knock"], ["knock", "-h"], ["knock", "home", "--ip", "x", "--help"]];
+  for (const result of await mapSome(others, (args) => openme(args))) {
+    assert.deepEqual(result, texts[names.indexOf("knock")]);
+  }
+});
+
+/** One wrong use: nothing is done, nothing is on stdout, and the two lines say what was wrong. */
+interface Row {
+  readonly args: string[];
+  readonly result: Result;
+}
+
+const usage = (args: string[], error: string, hint?: string): Row => ({
+  args,
+  result: failure(2, error, hint),
+});
+const failed = (args: string[], error: string, hint?: string): Row => ({
+  args,
+  result: failure(1, error, hint),
+});
+
+const SERVER = ["--config", "server.yaml"];
+const NAME_HINT =
+  "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64";
+const PORTS_EXPECTED = `--ports: expected ports such as "22/tcp" or group names`;
+const EXPIRES_EXPECTED =
+  `--expires: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+const INTERFACE_EXPECTED = `--interface: expected the name of a network interface, such as "eth0"`;
+const HOLDABLE_HINT = "leave out --ip to let this machine in";
+
+const ROWS: Row[] = [
+  // Commands.
+  usage(["nothing"], `unknown command "nothing"`, "see openme --help"),
+  usage(["knok"], `unknown command "knok"`, "did you mean openme knock?"),
+  usage(["sesions", "--json"], `unknown command "sesions"`, "did you mean openme sessions?"),
+  usage([""], `unknown command ""`, "see openme --help"),
+  usage(["\x1b[2J"], `unknown command "\\u001b[2J"`, "see openme --help"),
+  usage(["--config", "x", "nothing"], `unknown command "nothing"`, "see openme --help"),
+  // Options.
+  usage(["--bogus"], `unknown option "--bogus"`, "see openme --help"),
+  usage(["knock", "--bogus"], `unknown option "--bogus"`, "see openme knock --help"),
+  usage(["--bogus", "knock"], `unknown option "--bogus"`, "see openme knock --help"),
+  usage(["knock", "--ipp", "192.0.2.1"], `unknown option "--ipp"`, "did you mean --ip?"),
+  usage(["knock", "--log-levle", "x"], `unknown option "--log-levle"`, "did you mean --log-level?"),
+  usage(["knock", "--ip"], "option --ip needs a value", "see openme knock --help"),
+  usage(["knock", "--ip", "-4"], "option --ip needs a value", "see openme knock --help"),
+  usage(["knock", "--ipv4=yes"], "option --ipv4 takes no value", "see openme knock --help"),
+  usage(["sessions", "--json=1"], "option --json takes no value", "see openme sessions --help"),
+  usage(["init", "--server"], "option --server needs a value", "see openme init --help"),
+  // Arguments that nobody asked for.
+  usage(
+    ["init", "x", "--server", "h"],
+    `openme init: unexpected argument "x"`,
+    "see openme init --help",
+  ),
+  usage(["add", "a", "\x07"], `openme add: unexpected argument "\\u0007"`, "see openme add --help"),
+  usage(["knock", "a", "b"], `openme knock: unexpected argument "b"`, "see openme knock --help"),
+  // init
+  usage(
+    ["init"],
+    "openme init needs --server HOST, the name by which clients reach this server",
+    "openme init --server vps.example.org",
+  ),
+  ...["", "h.example:22", "\x1b[1m"].map((host) =>
+    usage(
+      ["init", `--server=${host}`, "--config", "new.yaml"],
+      `--server: expected a host name or an address, got ${JSON.stringify(host)}`,
+    )
+  ),
+  ...["0", "65536", "022"].map((port) =>
+    usage(
+      ["init", "--server", "h", `--port=${port}`, "--config", "new.yaml"],
+      `--port: expected a port from 1 to 65535, got ${JSON.stringify(port)}`,
+    )
+  ),
+  usage(
+    ["init", "--server", "h", "--firewall", "pfsense", "--config", "new.yaml"],
+    `--firewall: expected nft, got "pfsense"`,
+  ),
+  ...["eth*", "aaaaaaaaaaaaaaaa"].map((name) =>
+    usage(
+      ["init", "--server", "h", `--interface=${name}`, "--config", "new.yaml"],
+      `${INTERFACE_EXPECTED}, got ${JSON.stringify(name)}`,
+    )
+  ),
+  failed(
+    ["init", "--server", "h", ...SERVER],
+    `cannot write "server.yaml": it exists already`,
+    "openme init --force replaces it, and every client needs a new profile then",
+  ),
+  // add
+  usage(["add", ...SERVER], "openme add needs the client's NAME", "openme add alice > alice.yaml"),
+  ...["1x", "ü", "a".repeat(65), "a\n"].map((name) =>
+    usage(
+      ["add", ...SERVER, "--", name],
+      `expected a client name, got ${JSON.stringify(name).replace("ü", "\\u00fc")}`,
+      NAME_HINT,
+    )
+  ),
+  usage(
+    ["add", "\x1b]0;x\x07", ...SERVER],
+    `expected a client name, got "\\u001b]0;x\\u0007"`,
+    NAME_HINT,
+  ),
+  usage(
+    ["add", "bob", "--profile", "\x1b[31m", ...SERVER],
+    `expected a profile name, got "\\u001b[31m"`,
+    NAME_HINT,
+  ),
+  usage(["add", "bob", "--profile=", ...SERVER], `expected a profile name, got ""`, NAME_HINT),
+  ...["22/tpc", "22/tcp;"].map((port) =>
+    usage(
+      ["add", "bob", "--ports", `ssh,${port}`, ...SERVER],
+      `${PORTS_EXPECTED}, got ${JSON.stringify(port)}`,
+      "groups here: ssh",
+    )
+  ),
+  usage(
+    ["add", "bob", "--ports=", ...SERVER],
+    `${PORTS_EXPECTED}, got ""`,
+    "groups here: ssh",
+  ),
+  usage(
+    ["add", "bob", "--ports", "ssh,", ...SERVER],
+    `${PORTS_EXPECTED}, got ""`,
+    "groups here: ssh",
+  ),
+  usage(
+    ["add", "bob", "--config", "no_groups.yaml"],
+    "cannot tell which ports the client may have: expected --ports",
+    "such as --ports 22/tcp",
+  ),
+  usage(
+    ["add", "bob", "--config", "two_groups.yaml"],
+    "cannot tell which ports the client may have: expected --ports",
+    "groups here: ssh, web",
+  ),
+  ...["tomorrow", "2030-02-30"].map(
+    (date) =>
+      usage(
+        ["add", "bob", `--expires=${date}`, ...SERVER],
+        `${EXPIRES_EXPECTED}, got ${JSON.stringify(date)}`,
+      ),
+  ),
+  usage(
+    ["add", "bob", "--expires", "2020-01-01", ...SERVER],
+    `--expires: expected a time to come, got "2020-01-01"`,
+  ),
+  failed(
+    ["add", "alice", ...SERVER],
+    `cannot add "alice": there is a client of that name`,
+    "choose another name, or take clients.alice out of server.yaml",
+  ),
+  failed(
+    ["add", "bob", "--config", "no_host.yaml"],
+    "cannot make a profile: the configuration does not say how clients reach this server",
+    "add server.host: the server's name or address",
+  ),
+  failed(
+    ["add", "bob", "--config", "missing.yaml"],
+    `cannot load "missing.yaml": there is no such file`,
+    "make one: openme init --server HOST",
+  ),
+  // serve
+  usage(
+    ["serve", `--interface=x"; drop`, ...SERVER],
+    `${INTERFACE_EXPECTED}, got "x\\"; drop"`,
+  ),
+  usage(
+    ["serve", "--log-level", "loud", ...SERVER],
+    `--log-level: expected error, warn, info or debug, got "loud"`,
+  ),
+  usage(
+    ["--log-format", "xml", "serve", ...SERVER],
+    `--log-format: expected logfmt or json, got "xml"`,
+  ),
+  // sessions
+  failed(
+    ["sessions", "--config", "missing.yaml"],
+    `cannot load "missing.yaml": there is no such file`,
+    "make one: openme init --server HOST",
+  ),
+  failed(["sessions", "--config", "."], `cannot load ".": it is a directory`),
+  // knock
+  usage(
+    ["knock", "-4", "-6"],
+    "-4 and -6 exclude each other",
+    "leave out both to knock over both",
+  ),
+  ...["", "home.example.org", "192.0.2.1/32", "192.0.2.1\n"]
+    .map((ip) =>
+      usage(
+        ["knock", `--ip=${ip}`],
+        `--ip: expected an IPv4 or IPv6 address, got ${JSON.stringify(ip)}`,
+      )
+    ),
+  ...["0.0.0.0", "::", "::ffff:0.0.0.0", "127.0.0.1", "ff02::1"]
+    .map((ip) =>
+      usage(
+        ["knock", `--ip=${ip}`],
+        `--ip: expected an address that a client can have, got "${ip}"`,
+        HOLDABLE_HINT,
+      )
+    ),
+];
+
+Deno.test("a wrong use is an error with a hint, and nothing is done", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  await folder.write("client.yaml", profilesYaml({ home: {} }));
+  await folder.write("no_groups.yaml", serverYaml({ rest: "" }));
+  await folder.write("two_groups.yaml", serverYaml({ rest: "ports: {ssh: [22], web: [80]}" }));
+  await folder.write("no_host.yaml", serverYaml().replace(/^ {2}host: .*\n/m, ""));
+  const before = await snapshot(folder);
+  const results = await mapSome(ROWS, async ({ args }) => ({
+    args,
+    result: await openme(args, { cwd: folder.path }),
+  }));
+  assert.deepEqual(results, ROWS);
+  assert.deepEqual(await snapshot(folder), before);
+});
+
+async function snapshot(folder: Folder): Promise<[name: string, text: string][]> {
+  const names = await folder.names();
+  return await Promise.all(names.map(async (name): Promise<[string, string]> => [
+    name,
+    await folder.read(name),
+  ]));
+}

@@ -1,0 +1,47 @@
+/** What was on the server's wires while a test ran: how many datagrams to, and from, the knock port. */
+
+import { fileURLToPath } from "node:url";
+import type { Lab } from "./lab.ts";
+import type { Program } from "./program.ts";
+
+/** What a capture has seen. A datagram over the loopback interface counts twice: on its way out and in. */
+export interface Tally {
+  readonly toPort: number;
+  readonly fromPort: number;
+  /** Packets that the capture missed. */
+  readonly missed: number;
+}
+
+/** A capture on all of the server's interfaces, from `start` to `stop`. */
+export class Capture {
+  readonly #program: Program;
+  readonly #port: number;
+
+  private constructor(program: Program, port: number) {
+    this.#program = program;
+    this.#port = port;
+  }
+
+  /** Resolves once nothing can go by unseen. */
+  static async start(lab: Lab, port: number): Promise<Capture> {
+    const script = fileURLToPath(new URL("./wire.ts", import.meta.url));
+    const flags = ["--quiet", "--no-config", "--no-lock", "--unstable-net", "-A"];
+    const command = [Deno.execPath(), "run", ...flags, script, String(port)];
+    const program = lab.start("server", command);
+    await program.stdout.waitFor(/^ready$/, 10_000);
+    return new Capture(program, port);
+  }
+
+  /** Ends the capture, with everything that was sent before. */
+  async stop(): Promise<Tally> {
+    await this.#program.closeStdin();
+    const end = await this.#program.stdout.waitFor(/^end /, 10_000);
+    const count = (pattern: RegExp) =>
+      this.#program.stdout.all.filter((line) => pattern.test(line)).length;
+    return {
+      toPort: count(new RegExp(`^datagram \\d+ > ${this.#port}$`)),
+      fromPort: count(new RegExp(`^datagram ${this.#port} > `)),
+      missed: Number(end.slice("end ".length)),
+    };
+  }
+}

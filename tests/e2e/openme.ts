@@ -1,0 +1,116 @@
+/** The program under test, as a spawned process: `main.ts` run by this Deno, or the binary that OPENME_BIN names. */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import type { Lab, Output, Side } from "./lab.ts";
+import type { Program } from "./program.ts";
+
+const binary = Deno.env.get("OPENME_BIN");
+
+/** How openme is started here; a binary may be named relative to the current folder. */
+export const OPENME: readonly string[] = binary
+  ? [Deno.realPathSync(binary)]
+  : [Deno.execPath(), "run", "-A", fileURLToPath(new URL("../../main.ts", import.meta.url))];
+
+/** How long `serve` may take to say that it is listening; what is left is for a machine with other things to do. */
+const START_MS = 15_000;
+
+/** Runs a subcommand on one side to its end. */
+export function openme(lab: Lab, side: Side, args: readonly string[]): Promise<Output> {
+  return lab.output(side, [...OPENME, ...args]);
+}
+
+/** `openme init` for a new configuration in `dir`; returns the path of the file. */
+export async function init(lab: Lab, dir: string, args: readonly string[]): Promise<string> {
+  const config = `${dir}/config.yaml`;
+  const { code, stderr } = await openme(lab, "server", ["init", "--config", config, ...args]);
+  assert.equal(code, 0, stderr);
+  return config;
+}
+
+/** `openme add NAME`; returns the client's YAML. */
+export async function add(
+  lab: Lab,
+  config: string,
+  name: string,
+  args: readonly string[],
+): Promise<string> {
+  const command = ["add", name, "--config", config, ...args];
+  const { code, stdout, stderr } = await openme(lab, "server", command);
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+/** `openme knock` with a client's configuration file. `hosts` stands in for /etc/hosts where it is given. */
+export function knock(
+  lab: Lab,
+  side: Side,
+  clientConfig: string,
+  args: readonly string[] = [],
+  hosts?: string,
+): Promise<Output> {
+  const command = [...OPENME, "knock", ...args, "--client-config", clientConfig];
+  if (!hosts) return lab.output(side, command);
+  // `ip netns exec` runs everything in a mount namespace of its own.
+  const script = 'mount --bind "$0" /etc/hosts && exec "$@"';
+  return lab.output(side, ["sh", "-c", script, hosts, ...command]);
+}
+
+/** Starts `openme serve` without waiting for anything. */
+export function startServe(lab: Lab, config: string, args: readonly string[] = []): Served {
+  return new Served(lab.start("server", [...OPENME, "serve", "--config", config, ...args]));
+}
+
+/** Starts `openme serve`; resolves once it takes knocks. */
+export async function serve(
+  lab: Lab,
+  config: string,
+  args: readonly string[] = [],
+): Promise<Served> {
+  const served = startServe(lab, config, args);
+  await served.waitForLine(/listening/, START_MS);
+  return served;
+}
+
+/** A running server. */
+export class Served implements AsyncDisposable {
+  readonly #program: Program;
+
+  constructor(program: Program) {
+    this.#program = program;
+  }
+
+  /** Everything it has logged, standard error. */
+  get lines(): readonly string[] {
+    return this.#program.stderr.all;
+  }
+
+  /** Standard output, of which there should be none. */
+  get output(): readonly string[] {
+    return this.#program.stdout.all;
+  }
+
+  get status(): Promise<Deno.CommandStatus> {
+    return this.#program.status;
+  }
+
+  /** The first line, from line `from` on, that matches. */
+  waitForLine(pattern: RegExp, timeoutMs = 5000, from = 0): Promise<string> {
+    return this.#program.stderr.waitFor(pattern, timeoutMs, from);
+  }
+
+  /** Sends a signal and waits for the end. */
+  kill(signal: Deno.Signal): Promise<Deno.CommandStatus> {
+    return this.#program.kill(signal, 10_000);
+  }
+
+  /** Ends it as a service manager does. Rejects where it complains. */
+  async stop(): Promise<void> {
+    const { code } = await this.kill("SIGTERM");
+    assert.equal(code, 0, this.lines.join("\n"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,260 @@
+/** Databases that cannot be read: moved aside, never deleted, and made up for by a floor. Nothing is lost in silence. */
+
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { OpenmeError } from "../../lib/errors.ts";
+import { Folder } from "../cli/folder.ts";
+import { NOW_NS, WINDOW_NS } from "../support.ts";
+import {
+  contentOf,
+  eventOf,
+  grantOf,
+  knockRecord,
+  nonce,
+  open,
+  type Opened,
+  StillClock,
+  take,
+} from "./support.ts";
+
+const START_NS = NOW_NS + 1_000_000_000n;
+const KNOCKS = 150;
+
+/** The file of a database with some hundred rows, after a clean stop. */
+async function goodDatabase(): Promise<Uint8Array> {
+  await using folder = await Folder.create();
+  {
+    using opened = open(folder.path);
+    for (let n = 0; n < KNOCKS; n++) {
+      const grant = grantOf(`client-${n}`, `10.0.0.${n % 250 + 1}`);
+      const key = (n % 3).toString().repeat(64);
+      take(opened, knockRecord(n, { key, opened: { grant, renewed: false } }));
+    }
+    opened.replay.restoreMark("mark", NOW_NS);
+    opened.store.recordMark("mark");
+  }
+  return await Deno.readFile(folder.file("state.db"));
+}
+
+const GOOD = await goodDatabase();
+const PAGE_SIZE = new DataView(GOOD.buffer).getUint16(16);
+const PAGES = GOOD.length / PAGE_SIZE;
+
+/** A state directory with this database, as a process that stopped in good order would have left it. */
+async function folderWith(bytes: Uint8Array): Promise<Folder> {
+  const folder = await Folder.create();
+  await folder.write("state.db", bytes);
+  await folder.write("intact", "");
+  return folder;
+}
+
+/** That the old database is beside the new one, byte for byte, and that a floor stands in for it. */
+async function assertMovedAside(folder: Folder, opened: Opened, bytes: Uint8Array): Promise<void> {
+  const names = await folder.names();
+  const aside = names.filter((name) => /^state\.db\.unreadable-\d{8}T\d{6}Z$/.test(name));
+  assert.equal(aside.length, 1, names.join(" "));
+  assert.ok(isSame(await Deno.readFile(folder.file(aside[0]!)), bytes), "it has been changed");
+  const { level, fields } = eventOf(opened, "state_unreadable");
+  assert.equal(level, "warn");
+  assert.equal(fields["moved_to"], folder.file(aside[0]!));
+  assert.ok(String(fields["error"]).length > 0);
+  assert.equal(
+    fields["refusing_knocks_until"],
+    new Date(Number((START_NS + WINDOW_NS) / 1_000_000n)).toISOString(),
+  );
+  assert.equal(opened.replay.floorNs, START_NS + WINDOW_NS);
+  assert.deepEqual(opened.stored.grants, []);
+  assert.ok(opened.store.isSound());
+}
+
+/** That the new database works, and keeps the floor. */
+function assertGoesOn(folder: Folder, opened: Opened): void {
+  const timestampNs = START_NS + WINDOW_NS;
+  opened.clock.wallNs = START_NS + 2n * WINDOW_NS;
+  assert.equal(take(opened, knockRecord(1000, { timestampNs })), "replay");
+  assert.equal(take(opened, knockRecord(1001, { timestampNs: timestampNs + 1n })), "fresh");
+  const before = contentOf(opened.replay);
+  opened.store.close();
+  using again = open(folder.path, { clock: new StillClock(START_NS + 1n) });
+  assert.deepEqual(contentOf(again.replay), before);
+  assert.equal(again.replay.floorNs, START_NS + WINDOW_NS);
+  assert.deepEqual(again.events, []);
+}
+
+function openAtStart(folder: Folder): Opened {
+  return open(folder.path, { clock: new StillClock(START_NS) });
+}
+
+Deno.test("the good database is good", async () => {
+  assert.equal(GOOD.length % PAGE_SIZE, 0);
+  assert.ok(PAGES >= 8, `${PAGES} pages`);
+  await using folder = await folderWith(GOOD);
+  using opened = openAtStart(folder);
+  assert.deepEqual(opened.events, []);
+  assert.equal([...opened.replay.entries()].length, KNOCKS);
+  assert.equal(opened.stored.grants.length, KNOCKS);
+  assert.equal(opened.replay.floorNs, undefined);
+});
+
+const text = new TextEncoder();
+const UNREADABLE: { why: string; bytes: Uint8Array }[] = [
+  { why: "is garbage", bytes: text.encode("this is not a database\n".repeat(1000)) },
+  { why: "is one byte", bytes: Uint8Array.of(0) },
+  { why: "is all zeros", bytes: new Uint8Array(8192) },
+  { why: "is empty", bytes: new Uint8Array() },
+  ...[16, 99, 100, 512, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, GOOD.length / 2]
+    .map((size) => ({ why: `ends after ${size} bytes`, bytes: GOOD.slice(0, size) })),
+  { why: "begins in the middle", bytes: GOOD.slice(PAGE_SIZE) },
+  { why: "has a page of zeros", bytes: withPage(2, new Uint8Array(PAGE_SIZE)) },
+  { why: "has a page twice", bytes: withPage(2, GOOD.slice(3 * PAGE_SIZE, 4 * PAGE_SIZE)) },
+];
+
+function withPage(page: number, content: Uint8Array): Uint8Array {
+  const bytes = GOOD.slice();
+  bytes.set(content, page * PAGE_SIZE);
+  return bytes;
+}
+
+for (const { why, bytes } of UNREADABLE) {
+  Deno.test(`a database that ${why} is moved aside, and replays are refused`, async () => {
+    await using folder = await folderWith(bytes);
+    using opened = openAtStart(folder);
+    await assertMovedAside(folder, opened, bytes);
+    assertGoesOn(folder, opened);
+  });
+}
+
+/** Well-formed databases that are not, or no longer, what openme made. */
+const WRONG_TABLES = [
+  ...["meta", "nonces", "marks", "grants", "last_seen", "history"].map((table) => ({
+    why: `has no table ${table}`,
+    sql: `DROP TABLE ${table}`,
+  })),
+  ...["nonces", "grants", "last_seen", "history"].map((table) => ({
+    why: `has other columns in ${table}`,
+    sql: `DROP TABLE ${table}; CREATE TABLE ${table} (something TEXT) STRICT`,
+  })),
+  { why: "is somebody else's", sql: "PRAGMA user_version = 0" },
+  { why: "has a grant without an address", sql: "UPDATE grants SET address = 'home'" },
+  { why: "has a grant to no ports", sql: "UPDATE grants SET ports = '22/tcp nonsense'" },
+  { why: "has a grant to too many ports", sql: "UPDATE grants SET ports = '0-65536/tcp'" },
+  { why: "has a grant that never ends", sql: "UPDATE grants SET ends_steady_ms = 9e999" },
+  { why: "has a floor that is none", sql: "INSERT INTO meta VALUES ('floor_ns', 'high')" },
+  {
+    why: "has nonces that are text",
+    sql: `DROP TABLE nonces; CREATE TABLE nonces (key TEXT, nonce TEXT, timestamp_ns INTEGER);
+      INSERT INTO nonces VALUES ('aa', 'bb', 1)`,
+  },
+];
+
+for (const { why, sql } of WRONG_TABLES) {
+  Deno.test(`a database that ${why} is moved aside, and replays are refused`, async () => {
+    await using folder = await folderWith(GOOD);
+    const database = new DatabaseSync(folder.file("state.db"));
+    database.exec(`${sql}; PRAGMA wal_checkpoint(TRUNCATE)`);
+    database.close();
+    const bytes = await Deno.readFile(folder.file("state.db"));
+    using opened = openAtStart(folder);
+    await assertMovedAside(folder, opened, bytes);
+    assertGoesOn(folder, opened);
+  });
+}
+
+Deno.test("nothing of a database that is moved aside counts", async () => {
+  await using folder = await folderWith(GOOD);
+  const database = new DatabaseSync(folder.file("state.db"));
+  // A mark of the far future would shut the client out for good.
+  database.exec(`
+    INSERT INTO marks VALUES ('alice', ${2n ** 63n - 1n});
+    UPDATE grants SET address = 'nowhere'`);
+  database.close();
+  using opened = openAtStart(folder);
+  eventOf(opened, "state_unreadable");
+  assert.deepEqual(contentOf(opened.replay), {
+    entries: [],
+    marks: [],
+    floorNs: START_NS + WINDOW_NS,
+  });
+});
+
+Deno.test("two databases that are moved aside in one moment are both kept", async () => {
+  await using folder = await folderWith(text.encode("the first"));
+  openAtStart(folder)[Symbol.dispose]();
+  for (const name of await folder.names()) {
+    if (/^state\.db(-wal|-shm)?$/.test(name)) await Deno.remove(folder.file(name));
+  }
+  await folder.write("state.db", "the second");
+  openAtStart(folder)[Symbol.dispose]();
+  const aside = (await folder.names()).filter((name) => name.includes("unreadable"));
+  const texts = await Promise.all(aside.map((name) => folder.read(name)));
+  assert.deepEqual(texts.sort(), ["the first", "the second"]);
+});
+
+/**
+ * What may come of a database in which one byte has turned over: all of it is there, or none of it and a floor instead;
+ * or openme does not start, and the operator has the last word. Never a part of it.
+ */
+async function outcomeWith(bytes: Uint8Array): Promise<"whole" | "moved aside" | "refused"> {
+  await using folder = await folderWith(bytes);
+  let opened: Opened;
+  try {
+    opened = openAtStart(folder);
+  } catch (error) {
+    assert.ok(error instanceof OpenmeError && error.code === "STATE", String(error));
+    assert.ok(isSame(await Deno.readFile(folder.file("state.db")), bytes), "it has been changed");
+    return "refused";
+  }
+  using _closing = opened;
+  if (opened.events.length === 0) {
+    const nonces = new Set([...opened.replay.entries()].map(([, each]) => each));
+    for (let n = 0; n < KNOCKS; n++) assert.ok(nonces.has(hexOf(nonce(n))), `nonce ${n} is lost`);
+    assert.equal(opened.replay.markOf("mark"), NOW_NS);
+    return "whole";
+  }
+  await assertMovedAside(folder, opened, bytes);
+  return "moved aside";
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function flipped(at: number, mask: number): Uint8Array {
+  const bytes = GOOD.slice();
+  bytes[at]! ^= mask;
+  return bytes;
+}
+
+Deno.test("a flipped byte in a page's header, or a cut at the end, loses nothing in silence", async () => {
+  const seen = new Set<string>();
+  for (const size of [PAGE_SIZE / 2, PAGE_SIZE - 1, 1]) {
+    const outcome = await outcomeWith(GOOD.slice(0, GOOD.length - size));
+    assert.notEqual(outcome, "refused", `${size} bytes less`);
+    seen.add(outcome);
+  }
+  for (let page = 0; page < PAGES; page += 2) {
+    // The first page has the file's header before its own; an interior page's header is 12 bytes.
+    const start = page * PAGE_SIZE + (page === 0 ? 100 : 0);
+    for (let at = start; at < start + 12; at++) {
+      const outcome = await outcomeWith(flipped(at, at % 3 === 0 ? 0xff : 0x01));
+      assert.notEqual(outcome, "refused", `byte ${at}`);
+      seen.add(outcome);
+    }
+  }
+  assert.deepEqual([...seen].sort(), ["moved aside", "whole"]);
+});
+
+Deno.test("a flipped byte in the file's header loses nothing in silence", async () => {
+  const refused: number[] = [];
+  for (let at = 0; at < 100; at++) {
+    for (const mask of [0x02, 0xff]) {
+      if (await outcomeWith(flipped(at, mask)) === "refused") refused.push(at);
+    }
+  }
+  // The one byte that says "not to be written to", and the version of the tables: somebody else's decision.
+  assert.deepEqual([...new Set(refused)], [18, 60, 61, 62, 63]);
+});

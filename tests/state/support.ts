@@ -1,0 +1,164 @@
+/** What the tests of the state share: a clock that stands still, a log that is remembered, knocks to write down. */
+
+import assert from "node:assert/strict";
+import type { Clock } from "../../lib/clock.ts";
+import type { Grant } from "../../lib/grants.ts";
+import type { Log, LogFields } from "../../lib/log.ts";
+import { ReplayMemory } from "../../lib/replay.ts";
+import { type KnockRecord, StateStore, type StoredGrants } from "../../lib/state/store.ts";
+import { address, NOW_NS, SOURCE, WINDOW_NS } from "../support.ts";
+
+/** A clock that stands still until it is moved. */
+export class StillClock implements Clock {
+  wallNs: bigint;
+  readonly bootId: string | undefined;
+
+  constructor(wallNs = NOW_NS, boot: { id: string | undefined } = { id: "boot-1" }) {
+    this.wallNs = wallNs;
+    this.bootId = boot.id;
+  }
+
+  now() {
+    return { wallNs: this.wallNs, steadyMs: 1_000_000 };
+  }
+}
+
+/** One line of a log. */
+export interface LogEvent {
+  readonly level: string;
+  readonly event: string;
+  readonly fields: LogFields;
+}
+
+/** A log that is kept instead of written. */
+export function memoryLog(): { log: Log; events: LogEvent[] } {
+  const events: LogEvent[] = [];
+  const at = (level: string) => (event: string, fields: LogFields = {}) => {
+    events.push({ level, event, fields });
+  };
+  const log: Log = {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug: at("debug"),
+    enabled: () => true,
+  };
+  return { log, events };
+}
+
+/** A store that has been opened, with all that opening it did. */
+export interface Opened extends Disposable {
+  readonly store: StateStore;
+  readonly stored: StoredGrants;
+  readonly replay: ReplayMemory;
+  readonly clock: StillClock;
+  readonly events: LogEvent[];
+  /** The names of the events so far. */
+  readonly told: () => string[];
+}
+
+/** Opens the state in `dir`; closes it with the scope, unless a test has done so. */
+export function open(
+  dir: string,
+  { clock = new StillClock(), replay = new ReplayMemory() }: {
+    clock?: StillClock;
+    replay?: ReplayMemory;
+  } = {},
+): Opened {
+  const { log, events } = memoryLog();
+  const { store, stored } = StateStore.open({
+    dir,
+    replay,
+    replayWindowNs: WINDOW_NS,
+    clock,
+    log,
+  });
+  return {
+    store,
+    stored,
+    replay,
+    clock,
+    events,
+    told: () => events.map(({ level, event }) => `${level} ${event}`),
+    [Symbol.dispose]: () => store.close(),
+  };
+}
+
+/** What would be on disk if the process died now, in a folder of its own: SQLite reads it as after a crash. */
+export async function copyOfState(dir: string, to: string): Promise<string> {
+  await Deno.mkdir(to);
+  for await (const { name, isFile } of Deno.readDir(dir)) {
+    if (isFile) await Deno.copyFile(`${dir}/${name}`, `${to}/${name}`);
+  }
+  return to;
+}
+
+/** 16 bytes that name the knock. */
+export function nonce(n: number): Uint8Array {
+  const bytes = new Uint8Array(16);
+  new DataView(bytes.buffer).setUint32(12, n);
+  return bytes;
+}
+
+/** An authentic knock that opened nothing, unless `opened` says so. */
+export function knockRecord(n: number, record: Partial<KnockRecord> = {}): KnockRecord {
+  return {
+    key: "a1".repeat(32),
+    randomNonce: nonce(n),
+    timestampNs: NOW_NS + BigInt(n),
+    client: "alice",
+    atMs: Number(NOW_NS / 1_000_000n),
+    source: "198.51.100.20",
+    opened: undefined,
+    ...record,
+  };
+}
+
+/** Remembers a knock as the gate does, and writes it down. */
+export function take({ store, replay, clock }: Opened, record: KnockRecord): string {
+  const { key, randomNonce, timestampNs } = record;
+  const remembered = replay.checkAndRemember(key, randomNonce, timestampNs, {
+    nowNs: clock.wallNs,
+    replayWindowNs: WINDOW_NS,
+  });
+  if (remembered === "fresh") store.recordKnock(record);
+  if (remembered === "limit") store.recordMark(key);
+  return remembered;
+}
+
+export function grantOf(client: string, at = "198.51.100.20", grant: Partial<Grant> = {}): Grant {
+  return {
+    client,
+    key: "a1".repeat(32),
+    address: at === "198.51.100.20" ? SOURCE : address(at),
+    ports: [
+      { protocol: "tcp", first: 22, last: 22 },
+      { protocol: "tcp", first: 8080, last: 8090 },
+      { protocol: "udp", first: 53, last: 53 },
+    ],
+    openedAtMs: 1_790_000_000_123,
+    expiresAtMs: 1_790_000_030_123.25,
+    endsSteadyMs: 1_030_000.75,
+    ...grant,
+  };
+}
+
+/** All that a memory holds, in an order that does not matter; a mark stands for everything at or before it. */
+export function contentOf(replay: ReplayMemory) {
+  const isBeforeMark = ([key, , timestampNs]: [string, string, bigint]) =>
+    timestampNs <= (replay.markOf(key) ?? timestampNs - 1n);
+  const text = (value: unknown) =>
+    JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
+  return {
+    entries: [...replay.entries()].filter((entry) => !isBeforeMark(entry)).map(text).sort(),
+    marks: [...replay.marks()].map(text).sort(),
+    floorNs: replay.floorNs,
+  };
+}
+
+/** The only event of that name. */
+export function eventOf({ events }: Opened, name: string): LogEvent {
+  const found = events.filter(({ event }) => event === name);
+  assert.equal(found.length, 1, `${name}: ${JSON.stringify(events)}`);
+  return found[0]!;
+}

@@ -65,20 +65,13 @@ export class Guard {
   async #check(): Promise<void> {
     await this.#running;
     if (this.#stopped) return;
+    if (this.#broken) return this.#wake();
     try {
-      if (this.#broken || await this.#backend.isIntact()) {
-        if (this.#broken) this.#wake();
-        return;
-      }
-      this.#log.warn("rules_missing", {
-        backend: this.#backend.name,
-        doing: "putting them back",
-      });
+      if (await this.#backend.isIntact() || this.#stopped) return;
+      this.#log.warn("rules_missing", { backend: this.#backend.name, doing: "putting them back" });
     } catch (error) {
-      this.#log.error("check_failed", {
-        backend: this.#backend.name,
-        ...errorFields(error),
-      });
+      if (this.#stopped) return;
+      this.#log.error("check_failed", { backend: this.#backend.name, ...errorFields(error) });
     }
     this.#broken = true;
     this.#wake();
@@ -131,15 +124,17 @@ export class Guard {
   }
 
   async #repair(): Promise<boolean> {
+    // Before the run: whoever finds something wrong meanwhile asks for another one.
+    this.#broken = false;
     try {
       await this.#backend.install(this.#grants.allOpenings(this.#clock.now()));
-      this.#broken = false;
       this.#log.info("rules_restored", {
         backend: this.#backend.name,
         grants: this.#grants.size,
       });
       return true;
     } catch (error) {
+      this.#broken = true;
       this.#log.error("firewall_failed", {
         backend: this.#backend.name,
         reason: "backend",

@@ -79,25 +79,32 @@ export function renderHoleRemoval(chains: readonly HostChain[]): string {
 }
 
 /**
- * Of the given ports those which, as far as the rules show, a stranger can reach: where no chain drops by policy or by
- * an unconditional last rule, all of them; else those that a rule accepts by number without asking who it is.
+ * Of the given ports those which, as far as the rules show, a stranger can reach over IPv4 or IPv6: where no chain of
+ * that family drops by policy or by an unconditional last rule, all of them; else those that every such chain accepts
+ * without asking who it is.
  */
 export function portsOpenToEveryone(
   ports: readonly PortRange[],
   chains: readonly HostChain[],
 ): { ports: readonly PortRange[]; why: string } | undefined {
-  const closing = chains.filter((chain) => chain.dropsByPolicy || endsInDrop(chain));
-  if (closing.length === 0) {
-    return { ports, why: "no firewall chain of this host drops what it does not know" };
-  }
+  let closedNowhere = false;
   const open = ports.filter((range) =>
-    closing.every((chain) => chain.rules.some((rule) => acceptsAnyone(rule, range)))
+    (["ip", "ip6"] as const).some((family) => {
+      const closing = chains.filter((chain) =>
+        (chain.family === "inet" || chain.family === family) &&
+        (chain.dropsByPolicy || endsInDrop(chain))
+      );
+      closedNowhere ||= closing.length === 0;
+      return closing.every((chain) =>
+        chain.rules.some((rule) => acceptsAnyone(rule, range, family))
+      );
+    })
   );
   if (open.length === 0) return undefined;
-  return {
-    ports: open,
-    why: `a rule of this host accepts ${open.map(formatPortRange).join(" ")} from everyone`,
-  };
+  const why = closedNowhere
+    ? "no firewall chain of this host drops what it does not know"
+    : `a rule of this host accepts ${open.map(formatPortRange).join(" ")} from everyone`;
+  return { ports: open, why };
 }
 
 function endsInDrop({ rules }: HostChain): boolean {
@@ -106,25 +113,61 @@ function endsInDrop({ rules }: HostChain): boolean {
     !verdicts.includes("match");
 }
 
-/** Whether a rule accepts by destination port (or whatever comes) and nothing else. */
-function acceptsAnyone({ isHole, expressions }: HostRule, range: PortRange): boolean {
+/** Whether a rule accepts a stranger's first packet to these ports, as far as it is written in words known here. */
+function acceptsAnyone(
+  { isHole, expressions }: HostRule,
+  range: PortRange,
+  family: "ip" | "ip6",
+): boolean {
   if (isHole || !expressions.some((expression) => verdictOf(expression) === "accept")) return false;
-  const matches = expressions.filter((expression) => verdictOf(expression) === "match");
-  return matches.every((expression) => matchesPort(expression, range)) &&
-    expressions.every((expression) =>
-      ["match", "accept", "counter"].includes(verdictOf(expression))
-    );
+  return expressions.every((expression) =>
+    verdictOf(expression) === "match"
+      ? matchesPort(expression, range) || matchesStranger(expression, range, family)
+      : ["accept", "counter", "log"].includes(verdictOf(expression))
+  );
+}
+
+/** Matches that every new connection of the family and protocol meets. */
+function matchesStranger(
+  expression: unknown,
+  { protocol }: PortRange,
+  family: "ip" | "ip6",
+): boolean {
+  const { left, right, op } = (expression as { match: Match }).match;
+  if (op !== "==" && op !== "in") return false;
+  const values = valuesOf(right);
+  if (left.ct?.key === "state") return values.includes("new");
+  if (left.meta?.key === "l4proto") return values.includes(protocol);
+  if (left.payload?.field === (family === "ip" ? "protocol" : "nexthdr")) {
+    return values.includes(protocol);
+  }
+  if (left.meta?.key === "nfproto") return values.includes(family === "ip" ? "ipv4" : "ipv6");
+  return false;
+}
+
+interface Match {
+  readonly left: {
+    readonly payload?: { readonly protocol?: string; readonly field?: string };
+    readonly ct?: { readonly key?: string };
+    readonly meta?: { readonly key?: string };
+  };
+  readonly right: unknown;
+  readonly op: string;
+}
+
+/** One value, a list or a set of them. */
+function valuesOf(right: unknown): readonly unknown[] {
+  if (Array.isArray(right)) return right;
+  const set = right && typeof right === "object" ? (right as { set?: unknown }).set : undefined;
+  return Array.isArray(set) ? set : [right];
 }
 
 function matchesPort(expression: unknown, { protocol, first, last }: PortRange): boolean {
-  const { left, right, op } =
-    (expression as { match: { left: unknown; right: unknown; op: string } }).match;
-  const payload = (left as { payload?: { protocol?: string; field?: string } }).payload;
+  const { left: { payload }, right, op } = (expression as { match: Match }).match;
   const isDestinationPort = (payload?.protocol === protocol || payload?.protocol === "th") &&
     payload?.field === "dport";
   if (op !== "==" || !isDestinationPort) return false;
-  const values = (right as { set?: unknown[] }).set ?? [right];
-  return values.some((value) => {
+  return valuesOf(right).some((value) => {
     const range = (value as { range?: [number, number] }).range ?? [value, value];
     return Number(range[0]) <= last && first <= Number(range[1]);
   });

@@ -1,0 +1,81 @@
+/** A network namespace of a test's own, in which it may do with nftables what it likes. */
+
+import assert from "node:assert/strict";
+import { type ProgramRun, runProgram } from "../../lib/run_program.ts";
+import { Program } from "../e2e/program.ts";
+
+/** Alive as long as a program that waits in it. */
+export class Namespace implements AsyncDisposable {
+  readonly #holder: Program;
+  readonly #pid: string;
+
+  private constructor(holder: Program, pid: string) {
+    this.#holder = holder;
+    this.#pid = pid;
+  }
+
+  /** An empty namespace. Rejects where there can be none. */
+  static async create(): Promise<Namespace> {
+    const holder = new Program("unshare", { args: ["-rn", "sh", "-c", "echo $$; exec cat"] });
+    try {
+      return new Namespace(holder, await holder.stdout.waitFor(/^\d+$/));
+    } catch (error) {
+      await holder[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Runs a program in it: what a backend is given. */
+  readonly run = (run: ProgramRun): Promise<string> =>
+    runProgram({
+      ...run,
+      program: "nsenter",
+      args: ["-t", this.#pid, "-U", "-n", "--preserve-credentials", "--", run.program, ...run.args],
+    });
+
+  /** Runs `nft`; rejects with what it says where it does not like the text. */
+  nft(args: readonly string[], stdin = ""): Promise<string> {
+    return this.run({ program: "nft", args, stdin, timeoutMs: 10_000 });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#holder[Symbol.asyncDispose]();
+  }
+}
+
+/** Why there can be no namespace here, or `undefined` where there can. */
+async function whyNot(): Promise<string | undefined> {
+  if (Deno.build.os !== "linux") return "needs Linux";
+  try {
+    await runProgram({ program: "nft", args: ["--version"], timeoutMs: 10_000 });
+  } catch {
+    return "needs nft (apt-get install nftables)";
+  }
+  try {
+    await using namespace = await Namespace.create();
+    await namespace.nft(["list", "ruleset"]);
+    return undefined;
+  } catch {
+    return "needs unshare, nsenter, and root or user namespaces";
+  }
+}
+
+const missing = await whyNot();
+const required = Deno.env.get("OPENME_E2E") === "require";
+
+/**
+ * Registers a test that gets a namespace. Where there can be none it is skipped, and its title says why; with
+ * `OPENME_E2E=require` it fails instead.
+ */
+export function namespaceTest(title: string, body: (namespace: Namespace) => Promise<void>): void {
+  const ignore = missing !== undefined && !required;
+  Deno.test({
+    name: ignore ? `${title} [skipped: ${missing}]` : title,
+    ignore,
+    fn: async () => {
+      assert.equal(missing, undefined, "OPENME_E2E=require, but this host cannot");
+      await using namespace = await Namespace.create();
+      await body(namespace);
+    },
+  });
+}

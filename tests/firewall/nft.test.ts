@@ -1,0 +1,398 @@
+/** The nftables backend: the order of what it asks of `nft`, its errors, and, against the real one, what then stands. */
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { type Address, formatAddress } from "../../lib/address.ts";
+import { OpenmeError } from "../../lib/errors.ts";
+import { createNftBackend } from "../../lib/firewall/nft.ts";
+import { HOLE_COMMENT } from "../../lib/firewall/nft_rules.ts";
+import { type AddressOpenings, Grants } from "../../lib/grants.ts";
+import { mergePortRanges, type PortRange } from "../../lib/ports.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
+import { address } from "../support.ts";
+import { type Namespace, namespaceTest } from "./namespace.ts";
+import { anyRange, openings, planOf, ranges } from "./support.ts";
+
+const NO_TABLE =
+  "nft list table inet openme failed with exit code 1: Error: No such file or directory";
+
+/** A machine whose `nft` takes everything, and remembers it. */
+class FakeMachine {
+  readonly asked: string[] = [];
+  /** The texts of its transactions. */
+  readonly given: string[] = [];
+  ruleset: unknown[] = [];
+  /** What it lists of openme's table; it has none where this is `undefined`. */
+  table: string | undefined;
+  failing: RegExp | undefined;
+
+  readonly run: RunProgram = ({ program, args, stdin }: ProgramRun) => {
+    const line = [program, ...args].join(" ");
+    if (program === "cat") return Promise.reject(new Error("nothing there"));
+    this.asked.push(line);
+    if (this.failing?.test(line)) {
+      return Promise.reject(new OpenmeError("COMMAND", `${line} failed with exit code 1: broken`));
+    }
+    if (args[0] === "-f") {
+      this.given.push(stdin ?? "");
+      this.table = /^table inet openme \{\n[^]*?^\}$/m.exec(stdin ?? "")?.[0] ??
+        (stdin?.includes("delete table inet openme") ? undefined : this.table);
+      return Promise.resolve("");
+    }
+    if (args[0] === "--json") return Promise.resolve(JSON.stringify({ nftables: this.ruleset }));
+    if (this.table === undefined) return Promise.reject(new OpenmeError("COMMAND", NO_TABLE));
+    return Promise.resolve(args.includes("set") ? "" : this.table);
+  };
+
+  /** Somebody else's input chain with that policy, and openme's hole in it if so. */
+  setHost(policy: "accept" | "drop", hole = false): void {
+    const chain = { family: "inet", table: "filter", name: "input" };
+    const kind = { type: "filter", hook: "input", prio: 0, policy };
+    const rule = { family: "inet", table: "filter", chain: "input", handle: 7 };
+    this.ruleset = [
+      { chain: { ...chain, ...kind } },
+      ...(hole ? [{ rule: { ...rule, comment: HOLE_COMMENT, expr: [{ accept: null }] } }] : []),
+    ];
+  }
+}
+
+const GRANTED = [openings("198.51.100.20", { "22/tcp": 30_000 })];
+const INSERT = "insert rule inet filter input meta mark & 0x40000000 == 0x40000000 accept";
+
+Deno.test("install() is one transaction, the hole included", async () => {
+  for (
+    const { dropPorts, policy, hole } of [
+      { dropPorts: true, policy: "accept", hole: false },
+      { dropPorts: true, policy: "drop", hole: true },
+      { dropPorts: false, policy: "drop", hole: true },
+    ] as const
+  ) {
+    const machine = new FakeMachine();
+    machine.setHost(policy);
+    const backend = createNftBackend(planOf({ dropPorts }), machine.run);
+    await backend.install(GRANTED);
+    assert.equal(machine.given.length, 1);
+    const [text = ""] = machine.given;
+    assert.match(text, /^add table inet openme\ndelete table inet openme\ntable inet openme \{\n/);
+    assert.ok(text.includes("elements = { 198.51.100.20 . tcp . 22 timeout 30000ms }"));
+    assert.equal(text.includes("mark"), hole);
+    assert.equal(text.includes(INSERT), hole);
+  }
+});
+
+Deno.test("install() takes out a hole that an earlier openme left and that nobody needs", async () => {
+  const machine = new FakeMachine();
+  machine.setHost("accept", true);
+  await createNftBackend(planOf(), machine.run).install([]);
+  assert.ok(machine.given[0]!.endsWith("delete rule inet filter input handle 7\n"));
+});
+
+Deno.test("isIntact() sees what is gone, what is changed and what has come", async () => {
+  const machine = new FakeMachine();
+  machine.setHost("accept");
+  const backend = createNftBackend(planOf(), machine.run);
+  assert.equal(await backend.isIntact(), false, "before the first install");
+  await backend.install([]);
+  assert.equal(await backend.isIntact(), true);
+  const { table } = machine;
+  machine.table = undefined;
+  assert.equal(await backend.isIntact(), false, "somebody flushed it");
+  machine.table = table!.replace("counter drop\n  }", "counter accept\n  }");
+  assert.equal(await backend.isIntact(), false, "somebody changed it");
+  machine.table = table;
+  machine.setHost("drop");
+  assert.equal(await backend.isIntact(), false, "a firewall came that drops what openme lets in");
+  await backend.install([]);
+  assert.equal(await backend.isIntact(), false, "the hole is not there");
+  machine.setHost("drop", true);
+  assert.equal(await backend.isIntact(), true);
+  machine.setHost("accept", true);
+  assert.equal(await backend.isIntact(), false, "the hole is needed no longer");
+  assert.equal(machine.given.length, 2, "looking changes nothing");
+});
+
+Deno.test("isIntact() throws where it cannot look", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install([]);
+  machine.failing = /list table/;
+  await assert.rejects(backend.isIntact(), { code: "FIREWALL" });
+});
+
+Deno.test("apply() renews, narrows and takes away, and asks nothing for nothing", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install(GRANTED);
+  machine.given.length = machine.asked.length = 0;
+  const at = "198.51.100.20 . tcp";
+  const removal = (port: string) =>
+    `add element inet openme granted4 { ${at} . ${port} timeout 1s }\n` +
+    `delete element inet openme granted4 { ${at} . ${port} }\n`;
+  await backend.apply([openings("198.51.100.20", { "20-30/tcp": 5000 })]);
+  await backend.apply([openings("198.51.100.20", {})]);
+  await backend.apply([openings("198.51.100.20", {})]);
+  await backend.apply([]);
+  assert.deepEqual(machine.given, [
+    removal("22") + `add element inet openme granted4 { ${at} . 20-30 timeout 5000ms }\n`,
+    removal("20-30"),
+  ]);
+  assert.deepEqual(machine.asked, ["nft -f -", "nft -f -"]);
+});
+
+Deno.test("apply() that failed has changed nothing", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install(GRANTED);
+  machine.failing = /-f/;
+  await assert.rejects(backend.apply([openings("198.51.100.20", { "80/tcp": 1000 })]));
+  machine.failing = undefined;
+  machine.given.length = 0;
+  await backend.apply([openings("198.51.100.20", {})]);
+  assert.match(
+    machine.given[0]!,
+    /^delete element inet openme granted4 \{ 198\.51\.100\.20 \. tcp \. 22 \}$/m,
+  );
+  assert.ok(!machine.given[0]!.includes(". 80"));
+});
+
+Deno.test("reconfigure() holds from the next install on", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf({ guardedPorts: ranges("22/tcp") }), machine.run);
+  await backend.install([]);
+  backend.reconfigure(planOf({ guardedPorts: ranges("80/tcp") }));
+  assert.equal(machine.given.length, 1);
+  await backend.install([]);
+  assert.match(machine.given[1]!, /set guarded \{ .* elements = \{ tcp \. 80 \} \}/);
+});
+
+Deno.test("remove() takes the table out first, then the holes", async () => {
+  const machine = new FakeMachine();
+  machine.setHost("drop", true);
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install([]);
+  machine.given.length = 0;
+  await backend.remove();
+  assert.deepEqual(machine.given, [
+    "add table inet openme\ndelete table inet openme\n",
+    "delete rule inet filter input handle 7\n",
+  ]);
+  assert.equal(await backend.isIntact(), false);
+});
+
+Deno.test("openToEveryone() asks only where the host's firewall does the closing", async () => {
+  const machine = new FakeMachine();
+  assert.equal(await createNftBackend(planOf(), machine.run).openToEveryone(), undefined);
+  assert.deepEqual(machine.asked, []);
+  const plan = planOf({ dropPorts: false });
+  const open = await createNftBackend(plan, machine.run).openToEveryone();
+  assert.deepEqual(open?.ports, plan.guardedPorts);
+  machine.setHost("drop");
+  assert.equal(await createNftBackend(plan, machine.run).openToEveryone(), undefined);
+});
+
+Deno.test("a missing nft is an error that says what to install", async () => {
+  const run: RunProgram = (run) =>
+    runProgram({ ...run, program: run.program === "nft" ? "no-nft-on-this-host" : run.program });
+  for (const act of ["install", "remove"] as const) {
+    const backend = createNftBackend(planOf(), run);
+    await assert.rejects(act === "install" ? backend.install([]) : backend.remove(), (error) => {
+      assert.ok(error instanceof OpenmeError);
+      assert.equal(error.code, "FIREWALL");
+      assert.equal(error.message, "cannot run no-nft-on-this-host: there is no such program");
+      assert.match(error.hint ?? "", /^install nftables: apt-get install nftables/);
+      return true;
+    });
+  }
+});
+
+Deno.test("a failing or hanging nft is an error with a hint, and a deadline", async () => {
+  const deadlines = new Set<number>();
+  const machine = new FakeMachine();
+  machine.failing = /./;
+  const run: RunProgram = (each) => {
+    deadlines.add(each.timeoutMs);
+    return machine.run(each);
+  };
+  await assert.rejects(createNftBackend(planOf(), run).install([]), (error) => {
+    assert.ok(error instanceof OpenmeError);
+    assert.equal(error.code, "FIREWALL");
+    assert.match(error.message, /^nft .* failed with exit code 1: broken$/);
+    assert.match(error.hint ?? "", /nft list ruleset/);
+    return true;
+  });
+  assert.ok(deadlines.size > 0);
+  for (const ms of deadlines) assert.ok(0 < ms && ms <= 10_000, `${ms} ms`);
+});
+
+Deno.test("the table of a living openme is not taken over, that of a dead one is", async () => {
+  const stat = (pid: number, ticks: number) =>
+    `${pid} (openme) x) S 1 ${Array(17).fill(0).join(" ")} ${ticks} 0 0\n`;
+  for (const { ticks, taken } of [{ ticks: 500, taken: false }, { ticks: 501, taken: true }]) {
+    const machine = new FakeMachine();
+    machine.table = "table inet openme {\n\tchain owner_4242_500 {\n\t}\n}";
+    const run: RunProgram = (each) =>
+      each.args[0] === "/proc/4242/stat" ? Promise.resolve(stat(4242, ticks)) : machine.run(each);
+    const installing = createNftBackend(planOf(), run).install([]);
+    if (taken) await installing;
+    else {
+      await assert.rejects(installing, {
+        message: "another openme serve, process 4242, guards this host",
+      });
+    }
+    assert.equal(machine.given.length, taken ? 1 : 0);
+  }
+});
+
+const SECONDS: Record<string, number> = { d: 86_400, h: 3600, m: 60, s: 1, ms: 0.001 };
+
+/** The elements of a set, as nft lists them: `198.51.100.20 . tcp . 22` and the time that they were given, in s. */
+async function elementsOf(namespace: Namespace, set: string): Promise<Map<string, number>> {
+  const listing = await namespace.nft(["list", "set", "inet", "openme", set]);
+  const inside = /elements = \{([^}]*)\}/.exec(listing)?.[1] ?? "";
+  return new Map(
+    inside.split(",").map((each) => each.trim()).filter(Boolean).map((each) => {
+      const [, element, timeout] = /^(.+) timeout (\S+) expires \S+$/.exec(each) ??
+        assert.fail(each);
+      const parts = [...timeout!.matchAll(/(\d+)(d|h|ms|m|s)/g)];
+      assert.equal(parts.map(([part]) => part).join(""), timeout);
+      const seconds = parts.map(([, count, unit]) => Number(count) * SECONDS[unit!]!);
+      return [element!, seconds.reduce((sum, part) => sum + part, 0)];
+    }),
+  );
+}
+
+async function grantedIn(namespace: Namespace): Promise<Map<string, number>> {
+  const [v4, v6] = await Promise.all(
+    ["granted4", "granted6"].map((set) => elementsOf(namespace, set)),
+  );
+  return new Map([...v4!, ...v6!].sort());
+}
+
+/** What the kernel must hold for these openings. */
+function expectedFrom(all: readonly AddressOpenings[]): Map<string, number> {
+  return new Map(
+    all.flatMap(({ address, openings }) =>
+      openings.map(({ protocol, first, last, timeoutMs }): [string, number] => [
+        `${formatAddress(address)} . ${protocol} . ${first === last ? first : `${first}-${last}`}`,
+        timeoutMs / 1000,
+      ])
+    ).sort(),
+  );
+}
+
+/** One knock: who, for which address, to what, for how many seconds; or the end of what was granted. */
+interface Step {
+  readonly at: Address;
+  readonly client: string;
+  readonly ports: readonly PortRange[];
+  readonly seconds: number;
+}
+
+const FEW = ["198.51.100.20", "198.51.100.21", "2001:db8::7"].map(address);
+
+const anyStep: fc.Arbitrary<Step> = fc.record({
+  at: fc.constantFrom(...FEW),
+  client: fc.constantFrom("alice", "bob"),
+  ports: fc.array(
+    fc.oneof(
+      anyRange,
+      fc.constantFrom(...ranges("22/tcp", "20-30/tcp", "25-40/tcp", "1-65535/udp")),
+    ),
+    { maxLength: 3 },
+  ).map(mergePortRanges),
+  // Long enough that nothing ends by itself while the test looks.
+  seconds: fc.constantFrom(3600, 3601, 7200, 86_400),
+});
+
+namespaceTest(
+  "after any history of knocks the kernel holds exactly what is granted",
+  async (namespace) => {
+    const backend = createNftBackend(planOf(), namespace.run);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(anyStep, { minLength: 1, maxLength: 3 }), { maxLength: 5 }),
+        async (batches) => {
+          const grants = new Grants();
+          const now = { wallNs: 0n, steadyMs: 0 };
+          await backend.install([]);
+          for (const batch of batches) {
+            for (const { at, client, ports, seconds } of batch) {
+              if (ports.length === 0) {
+                grants.withdraw((each) => each.client === client && each.address === at);
+              } else {
+                grants.open(at, {
+                  client,
+                  key: client,
+                  ports,
+                  lifetimeMs: seconds * 1000,
+                  expiresAtMs: undefined,
+                }, now);
+              }
+            }
+            const touched = new Set(batch.map(({ at }) => at));
+            await backend.apply([...touched].map((at) => grants.openingsOf(at, now)));
+          }
+          const expected = expectedFrom(grants.allOpenings(now));
+          assert.deepEqual(await grantedIn(namespace), expected);
+          // Putting everything anew comes to the same.
+          await backend.install(grants.allOpenings(now));
+          assert.deepEqual(await grantedIn(namespace), expected);
+        },
+      ),
+      { numRuns: 12 },
+    );
+  },
+);
+
+namespaceTest("an element that has just ended is renewed all the same", async (namespace) => {
+  const backend = createNftBackend(planOf(), namespace.run);
+  await backend.install([openings("198.51.100.20", { "22/tcp": 50, "80-90/tcp": 50 })]);
+  const deadlineMs = performance.now() + 5000;
+  while ((await grantedIn(namespace)).size > 0) assert.ok(performance.now() < deadlineMs);
+  await backend.apply([openings("198.51.100.20", { "22/tcp": 3600_000, "85-95/tcp": 3600_000 })]);
+  assert.deepEqual(
+    await grantedIn(namespace),
+    new Map([["198.51.100.20 . tcp . 22", 3600], ["198.51.100.20 . tcp . 85-95", 3600]]),
+  );
+});
+
+namespaceTest("the guard comes, is looked after, and goes without a trace", async (namespace) => {
+  const host = `table inet filter {
+  set friends { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 } }
+  chain input {
+    type filter hook input priority 0; policy drop
+    ip saddr @friends accept comment "not of openme"
+  }
+  chain forward { type filter hook forward priority 0; policy drop; }
+}`;
+  await namespace.nft(["-f", "-"], host);
+  const before = await namespace.nft(["list", "ruleset"]);
+  const others = async () => {
+    const tables = await namespace.nft(["list", "ruleset"]);
+    return tables.replace(/^table inet openme \{\n[^]*?^\}\n/m, "");
+  };
+  for (const dropPorts of [true, false]) {
+    const backend = createNftBackend(planOf({ dropPorts }), namespace.run);
+    await backend.install(GRANTED);
+    assert.equal(await backend.isIntact(), true);
+    const hole = INSERT.replace("insert rule inet filter input ", "");
+    assert.ok((await others()).includes(`policy drop;\n\t\t${hole}`), "the hole is the first rule");
+    // One hole, whatever is installed on top.
+    await backend.install(GRANTED);
+    assert.equal((await others()).split(HOLE_COMMENT).length, 2);
+
+    await namespace.nft(["flush", "chain", "inet", "filter", "input"]);
+    assert.equal(await backend.isIntact(), false, "the hole is gone");
+    await namespace.nft(["flush", "ruleset"]);
+    assert.equal(await backend.isIntact(), false, "all is gone");
+    await namespace.nft(["-f", "-"], host);
+    await backend.install(GRANTED);
+    assert.equal(await backend.isIntact(), true);
+    assert.deepEqual([...(await grantedIn(namespace)).keys()], ["198.51.100.20 . tcp . 22"]);
+
+    await backend.remove();
+    assert.equal(await namespace.nft(["list", "ruleset"]), before);
+    await backend.remove(); // and once more, with nothing there
+    assert.equal(await namespace.nft(["list", "ruleset"]), before);
+  }
+});

@@ -1,0 +1,248 @@
+/** The rule text: pinned to the byte, taken by the real nft, and nothing but what its values can print. */
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { type Address, formatAddress } from "../../lib/address.ts";
+import { INTERFACE_PATTERN } from "../../lib/config/server_config.ts";
+import type { Connection } from "../../lib/firewall/established.ts";
+import {
+  parseOwner,
+  renderChanges,
+  renderRemoval,
+  renderTable,
+} from "../../lib/firewall/nft_rules.ts";
+import type { AddressOpenings } from "../../lib/grants.ts";
+import { mergePortRanges, type PortRange } from "../../lib/ports.ts";
+import { address } from "../support.ts";
+import { namespaceTest } from "./namespace.ts";
+import { anyRange, assertGolden, fewAddresses, openings, planOf, ranges } from "./support.ts";
+
+const NOTHING = { openings: [], kept: [], hole: false };
+
+function connection(
+  remote: string,
+  remotePort: number,
+  local: string,
+  localPort: number,
+): Connection {
+  return { remote: address(remote), remotePort, local: address(local), localPort };
+}
+
+const GRANTED = [
+  openings("198.51.100.20", { "22/tcp": 30_000, "8080-8090/tcp": 12_345.9, "53/udp": 0.4 }),
+  openings("2001:db8::7", { "1-65535/udp": 86_400_000 }),
+  openings("10.0.0.1", { "22/tcp": 1000 }),
+];
+const KEPT = [
+  connection("198.51.100.20", 50_000, "192.0.2.1", 22),
+  connection("198.51.100.21", 1, "192.0.2.1", 8080),
+  connection("2001:db8::7", 65_535, "2001:db8::1", 22),
+];
+
+/** Each file in golden/ and what renders it. */
+const TEXTS: Record<string, string> = {
+  "drop_ports.nft": renderTable(planOf(), NOTHING),
+  "host_firewall.nft": renderTable(planOf({ dropPorts: false }), { ...NOTHING, hole: true }),
+  "both.nft": renderTable(planOf({ openKnockPort: false }), { ...NOTHING, hole: true }),
+  "everything.nft": renderTable(planOf({ interface: "br-0.5@x:1" }), {
+    openings: GRANTED,
+    kept: KEPT,
+    hole: true,
+    owner: { pid: 4_194_304, startTicks: "18446744073709551615" },
+  }),
+  "changes.nft": renderTable(planOf(), { ...NOTHING, openings: GRANTED }) +
+    renderChanges([
+      openings("198.51.100.20", { "22/tcp": 30_000, "8000-9000/tcp": 30_000 }),
+      openings("2001:db8::7", {}),
+      openings("203.0.113.9", { "22/tcp": 5000 }),
+      openings("192.0.2.9", {}),
+    ], (each) => heldIn(GRANTED, each)),
+  "removal.nft": renderRemoval(),
+};
+
+function heldIn(held: readonly AddressOpenings[], each: Address): readonly PortRange[] {
+  const text = formatAddress(each);
+  return held.find((one) => formatAddress(one.address) === text)?.openings ?? [];
+}
+
+for (const [name, text] of Object.entries(TEXTS)) {
+  Deno.test(`the rules of ${name} are those of the file`, () => assertGolden(name, text));
+}
+
+namespaceTest("nft takes every text, and its table is what was meant", async (namespace) => {
+  for (const [name, text] of Object.entries(TEXTS)) {
+    await namespace.nft(["-c", "-f", "-"], text);
+    await namespace.nft(["-f", "-"], text);
+    await namespace.nft(["-f", "-"], text); // once more, over what is there
+    const tables = await namespace.nft(["list", "tables"]);
+    assert.equal(tables, name === "removal.nft" ? "" : "table inet openme\n", name);
+  }
+  await namespace.nft(["-f", "-"], TEXTS["everything.nft"]!);
+  const listing = await namespace.nft([
+    "--stateless",
+    "--terse",
+    "list",
+    "table",
+    "inet",
+    "openme",
+  ]);
+  assert.deepEqual(parseOwner(listing), { pid: 4_194_304, startTicks: "18446744073709551615" });
+  assert.match(listing, /^\t\tiifname != "br-0\.5@x:1" accept$/m);
+  assert.match(listing, /^\t\tmeta mark set meta mark & 0xbfffffff$/m);
+  assert.match(
+    listing,
+    /^\t\ttype filter hook prerouting priority (-110|dstnat - 10); policy accept;$/m,
+  );
+});
+
+Deno.test("parseOwner() finds no owner where there is none", () => {
+  for (
+    const text of [
+      "",
+      "table inet openme {\n\tchain guard {\n\t}\n}",
+      "chain owner_x_1 {",
+      "owner_1_2",
+    ]
+  ) {
+    assert.equal(parseOwner(text), undefined);
+  }
+});
+
+// Everything that may stand between the braces of a set.
+const NUMBER = String.raw`(?:0|[1-9]\d{0,4})`;
+const V4 = String.raw`(?:\d{1,3}\.){3}\d{1,3}`;
+const V6 = "[0-9a-f:]{2,39}";
+const PORTS = String.raw`(?:tcp|udp) \. ${NUMBER}(?:-${NUMBER})?`;
+const TIMEOUT = String.raw`timeout [1-9]\d{0,8}ms`;
+const list = (element: string) => `${element}(?:, ${element})*`;
+const ELEMENTS: Record<string, RegExp> = {
+  granted4: new RegExp(`^${list(String.raw`${V4} \. ${PORTS} ${TIMEOUT}`)}$`),
+  granted6: new RegExp(`^${list(String.raw`${V6} \. ${PORTS} ${TIMEOUT}`)}$`),
+  guarded: new RegExp(`^${list(PORTS)}$`),
+  kept4: new RegExp(`^${list(String.raw`${V4} \. ${NUMBER} \. ${V4} \. ${NUMBER}`)}$`),
+  kept6: new RegExp(`^${list(String.raw`${V6} \. ${NUMBER} \. ${V6} \. ${NUMBER}`)}$`),
+};
+
+const anyTimeoutMs = fc.oneof(
+  fc.integer({ min: 1, max: 86_400_000 }),
+  fc.double({ min: 0, max: 1, noNaN: true }),
+);
+
+const anyOpenings: fc.Arbitrary<AddressOpenings> = fc.record({
+  address: fewAddresses,
+  openings: fc.array(fc.record({ range: anyRange, timeoutMs: anyTimeoutMs }), { maxLength: 4 })
+    .map((each) => each.map(({ range, timeoutMs }) => ({ ...range, timeoutMs }))),
+});
+
+const anyConnection: fc.Arbitrary<Connection> = fc.tuple(fewAddresses, fewAddresses)
+  .filter(([a, b]) => a.family === b.family)
+  .chain(([remote, local]) =>
+    fc.record({
+      remote: fc.constant(remote),
+      local: fc.constant(local),
+      remotePort: fc.nat(65535),
+      localPort: fc.nat(65535),
+    })
+  );
+
+Deno.test("renderTable() adds nothing to its fixed text but elements of a closed grammar", () => {
+  fc.assert(fc.property(
+    fc.record({
+      interface: fc.option(fc.stringMatching(INTERFACE_PATTERN), { nil: undefined }),
+      guardedPorts: fc.array(anyRange, { maxLength: 5 }).map(mergePortRanges),
+      dropPorts: fc.boolean(),
+      openKnockPort: fc.boolean(),
+      knockPort: fc.integer({ min: 1, max: 65535 }),
+    }),
+    fc.record({
+      openings: fc.array(anyOpenings, { maxLength: 4 }),
+      kept: fc.array(anyConnection, { maxLength: 3 }),
+      hole: fc.boolean(),
+    }),
+    (plan, state) => {
+      const text = renderTable(plan, state);
+      const elements: Record<string, string> = {};
+      const rest = text.replaceAll(
+        /^( {2}set (\w+) \{ type [^={}]*;) elements = \{ ([^{}]*) \} \}$/gm,
+        (_, head: string, set: string, inside: string) => {
+          elements[set] = inside;
+          return head + " }";
+        },
+      );
+      for (const [set, inside] of Object.entries(elements)) {
+        assert.match(inside, ELEMENTS[set] ?? /^none$/, set);
+      }
+      // Without elements it is the text of an empty table; that differs in numbers and a quoted name at most.
+      const empty = renderTable({ ...plan, guardedPorts: [] }, {
+        ...state,
+        openings: [],
+        kept: [],
+      });
+      assert.equal(rest, empty);
+      const named = plan.interface === undefined ? undefined : "eth0";
+      const plain = renderTable({ ...plan, guardedPorts: [], interface: named, knockPort: 7 }, {
+        ...state,
+        openings: [],
+        kept: [],
+      });
+      assert.equal(
+        empty.replaceAll(`iifname != "${plan.interface}" `, `iifname != "eth0" `)
+          .replaceAll(`udp dport ${plan.knockPort} `, "udp dport 7 "),
+        plain,
+      );
+    },
+  ));
+});
+
+Deno.test("renderChanges() gives every address what is new, after taking what is old, and says nothing else", () => {
+  const LINE = new RegExp(
+    String.raw`^(add|delete) element inet openme granted(4|6) \{ (.+) \}$`,
+  );
+  const ELEMENT = new RegExp(
+    String.raw`^(${V4}|${V6}) \. (${PORTS})(?: (timeout [1-9]\d{0,8}(?:ms|s)))?$`,
+  );
+  fc.assert(fc.property(
+    fc.uniqueArray(anyOpenings, { maxLength: 4, selector: (each) => formatAddress(each.address) }),
+    fc.array(anyRange, { maxLength: 3 }),
+    (changes, held) => {
+      const text = renderChanges(changes, () => held);
+      assert.ok(text === "" || text.endsWith("\n"));
+      const lines = text.split("\n").slice(0, -1).map((line) => {
+        const [, verb, set, inside] = LINE.exec(line) ?? assert.fail(line);
+        const elements = inside!.split(", ").map((element) => {
+          const [, at, ports, timeout] = ELEMENT.exec(element) ?? assert.fail(element);
+          assert.equal(set, at!.includes(":") ? "6" : "4");
+          return { at, ports, timeout };
+        });
+        return { verb, elements };
+      });
+      const print = ({ protocol, first, last }: PortRange) =>
+        `${protocol} . ${first === last ? first : `${first}-${last}`}`;
+      const expected = changes.flatMap(({ address: each, openings: wanted }) => {
+        const at = formatAddress(each);
+        const taken = held.flatMap((range) => [
+          { verb: "add", elements: [{ at, ports: print(range), timeout: "timeout 1s" }] },
+          { verb: "delete", elements: [{ at, ports: print(range), timeout: undefined }] },
+        ]);
+        const given = wanted.map((opening) => ({
+          at,
+          ports: print(opening),
+          timeout: `timeout ${Math.max(1, Math.floor(opening.timeoutMs))}ms`,
+        }));
+        return given.length > 0 ? [...taken, { verb: "add", elements: given }] : taken;
+      });
+      assert.deepEqual(lines, expected);
+    },
+  ));
+});
+
+Deno.test("renderTable() keeps what is guarded apart from what is not", () => {
+  const text = renderTable(planOf({ guardedPorts: ranges("22/tcp") }), NOTHING);
+  assert.match(text, /set guarded \{ .* elements = \{ tcp \. 22 \} \}/);
+  // With drop_ports the guard's last word is a drop; without, the host's firewall has it.
+  assert.match(text, /counter drop\n {2}\}\n\}\n$/);
+  const open = renderTable(planOf({ dropPorts: false }), { ...NOTHING, hole: true });
+  assert.match(open, /counter accept\n {2}\}\n\}\n$/);
+  // Without a hole no mark is touched.
+  assert.ok(!text.includes("mark"));
+});

@@ -70,7 +70,10 @@ async function freshKnock(profile: Profile, target: Address | undefined): Promis
 async function resolveHost(host: string): Promise<Address[]> {
   const literal = parseAddress(host);
   if (literal) return [literal];
-  const { lookup } = await import("node:dns/promises"); // loaded where a name is given, not for an address
+  // Loaded where a name is given, not for an address. In Deno 2.6 it brings in a module that announces its own end.
+  const { default: process } = await import("node:process");
+  Object.assign(process, { noDeprecation: true });
+  const { lookup } = await import("node:dns/promises");
   try {
     const found = await lookup(host, { all: true });
     const texts = new Set(found.map(({ address }) => address));

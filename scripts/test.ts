@@ -7,7 +7,7 @@ import { inNamespaces, run } from "./run.ts";
 
 const deno = Deno.execPath();
 const targets = Deno.args.length > 0 ? Deno.args : ["tests", "lib"];
-const command = [deno, "test", "-A", "--doc", "--quiet", ...targets];
+const command = [deno, "test", "-A", "--doc", "--quiet", "--parallel", ...targets];
 // Everything is fetched and checked before: inside a namespace there is no network.
 const prepared = await run(deno, ["test", "-A", "--doc", "--no-run", "--quiet", ...targets]);
 if (prepared !== 0) Deno.exit(prepared);

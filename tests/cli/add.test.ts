@@ -1,11 +1,13 @@
 /** `openme add`: a client more in the file, its profile on stdout, and nothing else touched. */
 
 import assert from "node:assert/strict";
+import { insertClient } from "../../lib/config/insert_client.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
-import { decodeBase64 } from "../../lib/crypto.ts";
+import { decodeBase64, encodeBase64 } from "../../lib/crypto.ts";
+import { publicKeyOf } from "../../lib/crypto_sync.ts";
 import { formatPortRange } from "../../lib/ports.ts";
-import { must } from "../support.ts";
+import { filled, must } from "../support.ts";
 import {
   ALICE_PUBLIC,
   OTHER_PUBLIC,
@@ -134,6 +136,8 @@ Deno.test("openme add says until when the key is good, and uses the server's def
   assert.deepEqual([...(await parseClientConfig(stdout, "stdout")).keys()], ["home"]);
 });
 
+const CAROL_PUBLIC = encodeBase64(publicKeyOf("Ed25519", filled(0xca)));
+
 const ALICE_BLOCK = `  alice: # the first
     ed25519_pubkey: ${ALICE_PUBLIC} # hers
     allowed_ports: [ssh]
@@ -141,7 +145,6 @@ const ALICE_BLOCK = `  alice: # the first
 
 /** Files whose every line, comment and space has to be there afterwards, in its order. */
 const KEPT = [
-  { why: "as openme init writes it", text: undefined },
   {
     why: "with comments everywhere, and spaces as somebody likes them",
     text: `# top
@@ -216,7 +219,29 @@ server:
 ];
 
 for (const { why, text } of KEPT) {
-  Deno.test(`openme add keeps every comment and every other line of a file ${why}`, async () => {
+  Deno.test(`insertClient() keeps every comment and every other line of a file ${why}`, () => {
+    const namesIn = (yaml: string) =>
+      parseServerConfig(yaml, "server.yaml").clients.map(({ name }) => name);
+    const withBob = insertClient(text, "bob", {
+      ed25519_pubkey: OTHER_PUBLIC,
+      allowed_ports: ["ssh"],
+      expires: "2100-01-01T00:00:00Z",
+    });
+    const after = insertClient(withBob, "carol", {
+      ed25519_pubkey: CAROL_PUBLIC,
+      allowed_ports: ["ssh", "80"],
+    });
+    assert.deepEqual(namesIn(after), [...namesIn(text), "bob", "carol"]);
+    const { ports } = clientOf(parseServerConfig(after, "server.yaml"), "carol");
+    for (const port of ["22/tcp", "80/tcp", "80/udp"]) assert.ok(ports.includes(port), port);
+    assertComments(text, after);
+    assertLines(text, after);
+  });
+}
+
+for (const text of [undefined, KEPT[0]!.text]) {
+  const whose = text === undefined ? "openme init has written" : "somebody has written";
+  Deno.test(`openme add keeps every comment and every other line of a file that ${whose}`, async () => {
     await using folder = await Folder.create();
     if (text === undefined) {
       const init = await openme(["init", "--server", "h", "--config", folder.file("server.yaml")]);

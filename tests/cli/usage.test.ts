@@ -79,16 +79,12 @@ const ROWS: Row[] = [
   usage(["nothing"], `unknown command "nothing"`, "see openme --help"),
   usage(["knok"], `unknown command "knok"`, "did you mean openme knock?"),
   usage(["sesions", "--json"], `unknown command "sesions"`, "did you mean openme sessions?"),
-  usage([""], `unknown command ""`, "see openme --help"),
   usage(["\x1b[2J"], `unknown command "\\u001b[2J"`, "see openme --help"),
-  usage(["--config", "x", "nothing"], `unknown command "nothing"`, "see openme --help"),
   // Options.
   usage(["--bogus"], `unknown option "--bogus"`, "see openme --help"),
-  usage(["knock", "--bogus"], `unknown option "--bogus"`, "see openme knock --help"),
   usage(["--bogus", "knock"], `unknown option "--bogus"`, "see openme knock --help"),
   usage(["knock", "--ipp", "192.0.2.1"], `unknown option "--ipp"`, "did you mean --ip?"),
   usage(["knock", "--log-levle", "x"], `unknown option "--log-levle"`, "did you mean --log-level?"),
-  usage(["knock", "--ip"], "option --ip needs a value", "see openme knock --help"),
   usage(["knock", "--ip", "-4"], "option --ip needs a value", "see openme knock --help"),
   usage(["knock", "--ipv4=yes"], "option --ipv4 takes no value", "see openme knock --help"),
   usage(["sessions", "--json=1"], "option --json takes no value", "see openme sessions --help"),
@@ -113,7 +109,7 @@ const ROWS: Row[] = [
       `--server: expected a host name or an address, got ${JSON.stringify(host)}`,
     )
   ),
-  ...["0", "65536", "022"].map((port) =>
+  ...["65536", "022"].map((port) =>
     usage(
       ["init", "--server", "h", `--port=${port}`, "--config", "new.yaml"],
       `--port: expected a port from 1 to 65535, got ${JSON.stringify(port)}`,
@@ -123,11 +119,9 @@ const ROWS: Row[] = [
     ["init", "--server", "h", "--firewall", "pfsense", "--config", "new.yaml"],
     `--firewall: expected nft, got "pfsense"`,
   ),
-  ...["eth*", "aaaaaaaaaaaaaaaa"].map((name) =>
-    usage(
-      ["init", "--server", "h", `--interface=${name}`, "--config", "new.yaml"],
-      `${INTERFACE_EXPECTED}, got ${JSON.stringify(name)}`,
-    )
+  usage(
+    ["init", "--server", "h", "--interface=eth*", "--config", "new.yaml"],
+    `${INTERFACE_EXPECTED}, got "eth*"`,
   ),
   failed(
     ["init", "--server", "h", ...SERVER],
@@ -136,7 +130,7 @@ const ROWS: Row[] = [
   ),
   // add
   usage(["add", ...SERVER], "openme add needs the client's NAME", "openme add alice > alice.yaml"),
-  ...["1x", "ü", "a".repeat(65), "a\n"].map((name) =>
+  ...["ü", "a".repeat(65)].map((name) =>
     usage(
       ["add", ...SERVER, "--", name],
       `expected a client name, got ${JSON.stringify(name).replace("ü", "\\u00fc")}`,
@@ -154,16 +148,9 @@ const ROWS: Row[] = [
     NAME_HINT,
   ),
   usage(["add", "bob", "--profile=", ...SERVER], `expected a profile name, got ""`, NAME_HINT),
-  ...["22/tpc", "22/tcp;"].map((port) =>
-    usage(
-      ["add", "bob", "--ports", `ssh,${port}`, ...SERVER],
-      `${PORTS_EXPECTED}, got ${JSON.stringify(port)}`,
-      "groups here: ssh",
-    )
-  ),
   usage(
-    ["add", "bob", "--ports=", ...SERVER],
-    `${PORTS_EXPECTED}, got ""`,
+    ["add", "bob", "--ports", "ssh,22/tpc", ...SERVER],
+    `${PORTS_EXPECTED}, got "22/tpc"`,
     "groups here: ssh",
   ),
   usage(
@@ -233,14 +220,14 @@ const ROWS: Row[] = [
     "-4 and -6 exclude each other",
     "leave out both to knock over both",
   ),
-  ...["", "home.example.org", "192.0.2.1/32", "192.0.2.1\n"]
+  ...["", "home.example.org", "192.0.2.1\n"]
     .map((ip) =>
       usage(
         ["knock", `--ip=${ip}`],
         `--ip: expected an IPv4 or IPv6 address, got ${JSON.stringify(ip)}`,
       )
     ),
-  ...["0.0.0.0", "::", "::ffff:0.0.0.0", "127.0.0.1", "ff02::1"]
+  ...["0.0.0.0", "::ffff:0.0.0.0", "127.0.0.1"]
     .map((ip) =>
       usage(
         ["knock", `--ip=${ip}`],

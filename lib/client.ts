@@ -5,9 +5,9 @@
 
 import { type Address, formatAddress, parseAddress } from "./address.ts";
 import type { Profile } from "./config/client_config.ts";
-import { AEAD_NONCE_SIZE, type Bytes, KEY_SIZE, keyPairOf } from "./crypto.ts";
+import { type Bytes, KEY_SIZE, keyPairOf, knockTags } from "./crypto.ts";
 import { messageOf, OpenmeError } from "./errors.ts";
-import { RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
+import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
 
 /** Who is to be let in, and over which families to knock. */
 export interface KnockOptions {
@@ -49,19 +49,30 @@ export async function knock(profile: Profile, options: KnockOptions): Promise<Se
   return sent;
 }
 
-/** One knock like no other: key, nonces and time are of this moment. */
-async function freshKnock(profile: Profile, target: Address | undefined): Promise<Bytes> {
+/**
+ * One knock like no other: key, nonces and time are of this moment. The AEAD nonce is the knock tag and the random nonce
+ * bears the hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack knows it from junk.
+ */
+export async function freshKnock(
+  { serverPublicKey, clientSeed }: Pick<Profile, "serverPublicKey" | "clientSeed">,
+  target: Address | undefined,
+): Promise<Bytes> {
+  const [ephemeral, client] = await Promise.all([
+    keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE))),
+    keyPairOf("Ed25519", clientSeed),
+  ]);
+  const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
   return await sealKnock(
     {
       timestampNs: BigInt(Date.now()) * 1_000_000n,
-      randomNonce: crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE)),
+      randomNonce: hintedNonce(random, client.publicKey),
       target,
     },
     {
-      serverPublicKey: profile.serverPublicKey,
-      clientSeed: profile.clientSeed,
-      ephemeral: await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE))),
-      aeadNonce: crypto.getRandomValues(new Uint8Array(AEAD_NONCE_SIZE)),
+      serverPublicKey,
+      clientSeed,
+      ephemeral,
+      aeadNonce: knockTags(serverPublicKey)(ephemeral.publicKey),
     },
   );
 }

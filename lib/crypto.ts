@@ -7,6 +7,7 @@
 
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
+import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
 /** Bytes that WebCrypto takes: never a view of shared memory. */
@@ -20,6 +21,9 @@ export const FINGERPRINT_SIZE = 8; // of SHA-256(public key)
 
 /** HKDF's `info`: separates this use of the shared secret from any other. */
 const AEAD_KEY_INFO = new TextEncoder().encode("openme-v1-chacha20poly1305");
+
+/** Separates the key of knock tags from every other key. */
+const TAG_KEY_INFO = new TextEncoder().encode("openme-v1-knock-tag");
 
 /** DER heads that turn 32 raw bytes into a PKCS #8 private key (RFC 8410 section 7). */
 export const PKCS8_HEAD = {
@@ -36,6 +40,25 @@ export interface KeyPair {
 /** The AEAD key of one knock: HKDF-SHA256 of the X25519 secret, no salt. 32 bytes. */
 export function deriveAeadKey(sharedSecret: Uint8Array): Bytes {
   return ownBytes(hkdf(sha256, sharedSecret, undefined, AEAD_KEY_INFO, KEY_SIZE));
+}
+
+/**
+ * The knock tags of one server: the first 12 bytes of HMAC-SHA256(k, ephemeral public key), k = HKDF-SHA256 of the
+ * server's public key. Whoever holds a profile of this server can make one; it says nothing about who.
+ */
+export type KnockTags = (ephemeralPublicKey: Uint8Array) => Bytes;
+
+/** {@linkcode KnockTags} of the server with this X25519 public key, 32 bytes. The key is prepared once: 4 µs a tag. */
+export function knockTags(serverPublicKey: Uint8Array): KnockTags {
+  const key = hkdf(sha256, serverPublicKey, undefined, TAG_KEY_INFO, KEY_SIZE);
+  const prepared = hmac.create(sha256, key);
+  return (ephemeralPublicKey) =>
+    ownBytes(prepared.clone().update(ephemeralPublicKey).digest().slice(0, AEAD_NONCE_SIZE));
+}
+
+/** The bytes of a key's {@linkcode fingerprint}, 8. */
+export function fingerprintBytes(publicKey: Uint8Array): Bytes {
+  return ownBytes(sha256(publicKey).slice(0, FINGERPRINT_SIZE));
 }
 
 /** ChaCha20-Poly1305 without associated data: ciphertext, then the 16-byte tag. */
@@ -58,7 +81,7 @@ export function aeadOpen(
 
 /** The first 8 bytes of SHA-256(public key), lower-case hex: how a key is named in logs and tables. */
 export function fingerprint(publicKey: Uint8Array): string {
-  return bytesToHex(sha256(publicKey).subarray(0, FINGERPRINT_SIZE));
+  return bytesToHex(fingerprintBytes(publicKey));
 }
 
 /** X25519 in WebCrypto. Throws where the peer's key is of low order (RFC 7748 section 6.1). */

@@ -4,9 +4,12 @@
  */
 
 import { type Address, isHoldable } from "./address.ts";
-import type { KeyAgreement, VerifySignature } from "./crypto.ts";
-import { type UnsealFailure, unsealKnock } from "./packet.ts";
+import type { KeyAgreement } from "./crypto.ts";
+import { signatureParts, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
+import type { GateClient, Signers } from "./signers.ts";
+
+export type { GateClient } from "./signers.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
 export type DropReason =
@@ -18,20 +21,10 @@ export type DropReason =
   | "replay"
   | "limit";
 
-/** A registered client, as far as the gate knows it. */
-export interface GateClient {
-  readonly name: string;
-  /** The Ed25519 public key in hex: whose nonces are whose, also after a change of name. */
-  readonly key: string;
-  readonly verify: VerifySignature;
-  /** ns since 1970; from this time on the key is no good. */
-  readonly expiresNs: bigint | undefined;
-}
-
 /** What the gate decides by. `replay` is the only part that a judgement changes. */
 export interface GateRules {
   readonly agree: KeyAgreement;
-  readonly clients: readonly GateClient[];
+  readonly signers: Signers;
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
@@ -67,9 +60,10 @@ export type Verdict = GrantVerdict | DropVerdict;
  * import { judge } from "./gate.ts";
  * import { parseAddress } from "./address.ts";
  * import { ReplayMemory } from "./replay.ts";
+ * import { Signers } from "./signers.ts";
  * const rules = {
  *   agree: () => undefined,
- *   clients: [],
+ *   signers: new Signers([]),
  *   replayWindowNs: 60_000_000_000n,
  *   replay: new ReplayMemory(),
  *   hasRoom: () => true,
@@ -84,13 +78,61 @@ export function judge(
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
+  const step = beginJudging(datagram, source, rules);
+  if ("kind" in step) return step;
+  return continueJudging(step, nowNs, rules, Infinity) ?? drop("signature");
+}
+
+/** A knock that was sealed to this server, while it is being found out whose it is. */
+export interface UnsignedKnock {
+  readonly unsealed: Unsealed;
+  readonly source: Address;
+  readonly candidates: Iterator<GateClient, undefined>;
+}
+
+/** {@linkcode judge} up to the signature. The datagram's bytes must stay as they are until its verdict is there. */
+export function beginJudging(
+  datagram: Uint8Array,
+  source: Address,
+  rules: GateRules,
+): UnsignedKnock | DropVerdict {
   const unsealed = unsealKnock(datagram, rules.agree);
   if (typeof unsealed === "string") return drop(unsealed);
-  const { knock, signedBytes, signature } = unsealed;
+  const candidates = rules.signers.candidates(unsealed.knock.randomNonce, source);
+  return { unsealed, source, candidates };
+}
 
-  const client = rules.clients.find((each) => each.verify(signedBytes, signature));
-  if (!client) return drop("signature");
+/** The same knock on a copy of its datagram, for when the bytes are needed elsewhere. */
+export function withBytesOf(copy: Uint8Array, knock: UnsignedKnock): UnsignedKnock {
+  return { ...knock, unsealed: { ...knock.unsealed, ...signatureParts(copy) } };
+}
 
+/** The rest of {@linkcode judge}, trying at most so many keys; `undefined` where more are left to try. */
+export function continueJudging(
+  { unsealed, source, candidates }: UnsignedKnock,
+  nowNs: bigint,
+  rules: GateRules,
+  keys: number,
+): Verdict | undefined {
+  for (let tried = 0; tried < keys; tried++) {
+    const { value: client } = candidates.next();
+    if (!client) return drop("signature");
+    if (client.verify(unsealed.signedBytes, unsealed.signature)) {
+      const verdict = judgeSigned(unsealed, client, source, nowNs, rules);
+      if (verdict.kind === "grant") rules.signers.accepted(client, source);
+      return verdict;
+    }
+  }
+  return undefined;
+}
+
+function judgeSigned(
+  { knock }: Unsealed,
+  client: GateClient,
+  source: Address,
+  nowNs: bigint,
+  rules: GateRules,
+): Verdict {
   // From here on the sender is known, but what he sent may be old, and anyone may have sent it again.
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = knock;

@@ -13,9 +13,11 @@ import {
   type Bytes,
   concatBytes,
   deriveAeadKey,
+  fingerprintBytes,
   KEY_SIZE,
   type KeyAgreement,
   type KeyPair,
+  type KnockTags,
   sign,
   SIGNATURE_SIZE,
 } from "./crypto.ts";
@@ -25,6 +27,7 @@ export const VERSION = 1;
 // Plaintext: timestamp, random nonce, target address.
 export const TIMESTAMP_SIZE = 8; //     int64, big-endian, ns since 1970
 export const RANDOM_NONCE_SIZE = 16; // makes every knock a different one
+export const HINT_SIZE = 4; //          the end of the random nonce, in openme's own knocks: whose signature to try first
 export const TARGET_SIZE = 16; //       IPv6, or IPv4 as ::ffff:a.b.c.d; the wildcard is all zero or ::ffff:0.0.0.0
 export const PLAINTEXT_SIZE = TIMESTAMP_SIZE + RANDOM_NONCE_SIZE + TARGET_SIZE; // = 40
 
@@ -84,6 +87,39 @@ export async function sealKnock(knock: Knock, keys: SealingKeys): Promise<Bytes>
   return concatBytes(body, await sign(keys.clientSeed, body));
 }
 
+/**
+ * The random nonce of openme's own knocks: 96 random bits, then the first 4 bytes of the client's fingerprint. It is
+ * inside the encryption, and saves the server from trying every client's key.
+ */
+export function hintedNonce(random: Uint8Array, clientPublicKey: Uint8Array): Bytes {
+  if (random.length !== RANDOM_NONCE_SIZE - HINT_SIZE) {
+    throw new RangeError(
+      `"random" expected ${RANDOM_NONCE_SIZE - HINT_SIZE} bytes, got ${random.length}`,
+    );
+  }
+  return concatBytes(random, fingerprintBytes(clientPublicKey).subarray(0, HINT_SIZE));
+}
+
+/** The hint in a random nonce, as one number. In the knocks of other clients it is random, and names nobody. */
+export function hintOf(randomNonce: Uint8Array): number {
+  return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(
+    RANDOM_NONCE_SIZE - HINT_SIZE,
+  );
+}
+
+/**
+ * Whether a datagram of the right size bears this server's knock tag where other clients have a random AEAD nonce. It
+ * proves only that somebody held a profile of this server when its ephemeral key was first used.
+ */
+export function bearsTag(datagram: Uint8Array, tags: KnockTags): boolean {
+  const tag = tags(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
+  let difference = 0; // every byte is looked at: how many were right is nobody's business
+  for (let i = 0; i < AEAD_NONCE_SIZE; i++) {
+    difference |= tag[i]! ^ datagram[OFFSET_AEAD_NONCE + i]!;
+  }
+  return difference === 0;
+}
+
 /** Why a datagram could not be read: the first four drop reasons, in the order of the checks. */
 export type UnsealFailure = "size" | "version" | "key_agreement" | "decrypt";
 
@@ -112,8 +148,14 @@ export function unsealKnock(
     datagram.subarray(OFFSET_SEALED, OFFSET_SIGNATURE),
   );
   if (!plaintext) return "decrypt";
+  return { knock: decodePlaintext(plaintext), ...signatureParts(datagram) };
+}
+
+/** What is signed of a datagram of the right size, and its signature: views, not copies. */
+export function signatureParts(
+  datagram: Uint8Array,
+): Pick<Unsealed, "signedBytes" | "signature"> {
   return {
-    knock: decodePlaintext(plaintext),
     signedBytes: datagram.subarray(0, OFFSET_SIGNATURE),
     signature: datagram.subarray(OFFSET_SIGNATURE),
   };

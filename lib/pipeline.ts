@@ -10,17 +10,34 @@ import { keyAgreement } from "./crypto_sync.ts";
 import { formatDuration } from "./duration.ts";
 import type { Guard } from "./firewall/guard.ts";
 import {
+  beginJudging,
+  continueJudging,
   type DropVerdict,
   type GateClient,
   type GateRules,
   type GrantVerdict,
-  judge,
+  type UnsignedKnock,
+  type Verdict,
+  withBytesOf,
 } from "./gate.ts";
 import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
+import type { DropLog } from "./drop_log.ts";
+import type { NextStep } from "./intake.ts";
+import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { Log } from "./log.ts";
 import { formatPortRange } from "./ports.ts";
 import type { ReplayMemory } from "./replay.ts";
+import { FREE_CANDIDATES, Signers } from "./signers.ts";
 import type { StateStore } from "./state/store.ts";
+import { TokenBucket } from "./token_bucket.ts";
+
+/** Knocks of clients that are not found at once: how many may wait, and what looking for them may cost. */
+const SEARCHES = 256;
+const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
+/** In a row: 1 ms. */
+const VERIFICATIONS_PER_STEP = 20;
+/** Ephemeral keys of tagged knocks whose secrets are kept. */
+const SECRETS_REMEMBERED = 4096;
 
 /** What the pipeline works on. */
 export interface PipelineParts {
@@ -30,25 +47,65 @@ export interface PipelineParts {
   readonly guard: Guard;
   readonly clock: Clock;
   readonly log: Log;
+  readonly drops: DropLog;
+}
+
+/** A knock whose client was not among the first to be tried. */
+interface Search {
+  readonly datagram: Uint8Array;
+  readonly source: Address;
+  readonly knock: UnsignedKnock;
 }
 
 /** The way of every datagram, under the configuration of now. */
 export class Pipeline {
   readonly #parts: PipelineParts;
   #rules: GateRules;
+  /** The same for tagged knocks: what was agreed with an ephemeral key is remembered. */
+  #taggedRules: GateRules;
   #permissions: ReadonlyMap<string, Permission>;
+  /** The oldest first. */
+  #searches: Search[] = [];
+  readonly #verifications = new TokenBucket(VERIFICATIONS);
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
     this.#rules = this.#rulesOf(config);
+    this.#taggedRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
   }
 
-  /** Judges a datagram and does what follows. The bytes are not kept. */
-  take(datagram: Uint8Array, source: Address): void {
-    const verdict = judge(datagram, source, this.#parts.clock.now().wallNs, this.#rules);
-    if (verdict.kind === "grant") this.#open(verdict, source);
-    else this.#drop(verdict, source);
+  /** Judges a datagram and does what follows. Its bytes are not kept. */
+  take({ datagram, source, kind }: Waiting): void {
+    const rules = kind === "other" ? this.#rules : this.#taggedRules;
+    const step = beginJudging(datagram, source, rules);
+    if ("kind" in step) return this.#drop(step, source);
+    const verdict = continueJudging(step, this.#nowNs(), rules, FREE_CANDIDATES);
+    if (verdict) return this.#act(verdict, source);
+    if (this.#searches.length >= SEARCHES) return this.drop("overload", source);
+    const own = datagram.slice();
+    this.#searches.push({ datagram: own, source, knock: withBytesOf(own, step) });
+  }
+
+  /** Looks a little further for the client of the oldest knock that waits for it. Returns when to go on. */
+  search(): NextStep {
+    const [search] = this.#searches;
+    if (!search) return "done";
+    const allowed = this.#verifications.take(
+      VERIFICATIONS_PER_STEP,
+      this.#parts.clock.now().steadyMs,
+    );
+    if (allowed === 0) return "later";
+    const verdict = continueJudging(search.knock, this.#nowNs(), this.#rules, allowed);
+    if (!verdict) return "soon";
+    this.#searches.shift();
+    this.#act(verdict, search.source);
+    return "soon";
+  }
+
+  /** Counts, and at debug says, that a datagram was dropped before it was judged. */
+  drop(reason: string, source: Address, client?: string): void {
+    this.#parts.drops.dropped(reason, () => ({ source: formatAddress(source), client }));
   }
 
   /**
@@ -57,8 +114,14 @@ export class Pipeline {
    */
   reconfigure(config: ServerConfig): void {
     const { grants, store, guard, clock, log } = this.#parts;
-    this.#rules = this.#rulesOf(config);
+    this.#rules = this.#rulesOf(config, this.#rules.signers);
+    this.#taggedRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
+    // Whose keys are good has changed: the searches under way begin anew, with the clients of now.
+    this.#searches = this.#searches.flatMap(({ datagram, source }) => {
+      const knock = beginJudging(datagram, source, this.#rules);
+      return "kind" in knock ? [] : [{ datagram, source, knock }];
+    });
     const now = clock.now();
     for (const grant of [...grants.list()]) {
       const allowed = resumeGrant(grant, this.#permissions.get(grant.client), now, {
@@ -93,6 +156,15 @@ export class Pipeline {
     }
   }
 
+  #nowNs(): bigint {
+    return this.#parts.clock.now().wallNs;
+  }
+
+  #act(verdict: Verdict, source: Address): void {
+    if (verdict.kind === "grant") this.#open(verdict, source);
+    else this.#drop(verdict, source);
+  }
+
   #open(verdict: GrantVerdict, source: Address): void {
     const { grants, store, guard, clock, log } = this.#parts;
     const permission = this.#permissions.get(verdict.client.name);
@@ -121,7 +193,7 @@ export class Pipeline {
   }
 
   #drop({ reason, client, remembered }: DropVerdict, source: Address): void {
-    const { store, clock, log } = this.#parts;
+    const { store, clock } = this.#parts;
     if (client && remembered) {
       store.recordKnock({
         key: client.key,
@@ -134,20 +206,22 @@ export class Pipeline {
     } else if (client && reason === "limit") {
       store.recordMark(client.key);
     }
-    if (log.enabled("debug")) {
-      log.debug("dropped", { reason, source: formatAddress(source), client: client?.name });
-    }
+    this.drop(reason, source, client?.name);
   }
 
-  #rulesOf(config: ServerConfig): GateRules {
+  #rulesOf(config: ServerConfig, before?: Signers): GateRules {
     return {
       agree: keyAgreement(config.privateKey),
-      clients: gateClientsOf(config),
+      signers: new Signers(gateClientsOf(config), before),
       replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
       replay: this.#parts.replay,
       hasRoom: (client, address) => this.#parts.grants.hasRoom(client, address),
     };
   }
+}
+
+function withMemory(rules: GateRules): GateRules {
+  return { ...rules, agree: rememberingAgreement(rules.agree, SECRETS_REMEMBERED) };
 }
 
 /** What each client may have, by its name. */

@@ -3,12 +3,17 @@
  * a datagram is in `pipeline.ts`. Nothing is ever sent.
  */
 
+import { setImmediate } from "node:timers";
 import { formatAddress } from "./address.ts";
 import type { Clock } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard } from "./firewall/guard.ts";
+import { knockTags } from "./crypto.ts";
+import { DropLog, limitLog } from "./drop_log.ts";
 import { Grants } from "./grants.ts";
+import { Intake } from "./intake.ts";
+import { KnockQueue } from "./knock_queue.ts";
 import { errorFields, type Log } from "./log.ts";
 import { Pipeline } from "./pipeline.ts";
 import { formatPortRange } from "./ports.ts";
@@ -19,6 +24,8 @@ import type { KnockSocket } from "./udp.ts";
 /** How often ended grants are cleared away; the kernel has closed them by then. */
 const TICK_MS = 1000;
 const TEND_MS = 60_000;
+/** How long a search for a knock's client pauses when its budget is used up. */
+const SEARCH_PAUSE_MS = 5;
 
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
 export interface ServerParts {
@@ -37,7 +44,9 @@ export interface ServerParts {
 
 /** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
 export async function runServer(parts: ServerParts): Promise<void> {
-  const { socket, backend, clock, log, signal } = parts;
+  const { socket, backend, clock, signal } = parts;
+  const { log, tick: renewLines } = limitLog(parts.log);
+  const drops = new DropLog(parts.log);
   let config = parts.config;
   const replayWindowNs = () => BigInt(config.replayWindowMs) * 1_000_000n;
   const replay = new ReplayMemory();
@@ -50,7 +59,20 @@ export async function runServer(parts: ServerParts): Promise<void> {
     log,
   });
   const guard = new Guard({ backend, grants, clock, log });
-  const pipeline = new Pipeline(config, { grants, replay, store, guard, clock, log });
+  const pipeline = new Pipeline(config, { grants, replay, store, guard, clock, log, drops });
+  const queue = new KnockQueue(
+    knockTags(config.publicKey),
+    (reason, source) => pipeline.drop(reason, source),
+  );
+  const intake = new Intake({
+    queue,
+    judge: (waiting) => pipeline.take(waiting),
+    whenIdle: () => pipeline.search(),
+    drop: (reason, source) => pipeline.drop(reason, source),
+    steadyMs: () => clock.now().steadyMs,
+    soon: (turn) => setImmediate(turn),
+    later: (turn) => setTimeout(turn, SEARCH_PAUSE_MS),
+  });
   pipeline.resume(stored);
   try {
     await guard.start();
@@ -67,6 +89,8 @@ export async function runServer(parts: ServerParts): Promise<void> {
       }
       store.forgetGrants(ended);
       if (!store.isSound()) tend();
+      drops.tick();
+      renewLines();
     }, TICK_MS),
     setInterval(tend, TEND_MS),
     setInterval(() => guard.check(), CHECK_INTERVAL_MS),
@@ -85,6 +109,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
       const [oldPlan, newPlan] = [guardPlanOf(config), guardPlanOf(changed)];
       config = changed;
       pipeline.reconfigure(changed);
+      queue.retag(knockTags(changed.publicKey));
       if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) guard.reconfigure(newPlan);
       log.info("reloaded", {
         guarded: changed.guardedPorts.map(formatPortRange).join(","),
@@ -92,8 +117,9 @@ export async function runServer(parts: ServerParts): Promise<void> {
         grants: grants.size,
       });
     });
-    await socket.listen((datagram, source) => pipeline.take(datagram, source), signal);
+    await socket.listen((datagram, source) => intake.offer(datagram, source), signal);
   } finally {
+    intake.stop();
     timers.forEach(clearInterval);
     socket.close();
     try {

@@ -18,6 +18,7 @@ import {
   sealKnock,
 } from "../lib/packet.ts";
 import { ReplayMemory } from "../lib/replay.ts";
+import { Signers } from "../lib/signers.ts";
 import { StateStore } from "../lib/state/store.ts";
 import { processClock } from "../lib/system_clock.ts";
 import { datagramToRule } from "./bench_latency.ts";
@@ -170,7 +171,9 @@ function rulesFor(agree: GateRules["agree"], replay = new ReplayMemory()): GateR
   const verify = signatureVerifier(client.publicKey);
   return {
     agree,
-    clients: [{ name: "alice", key: bytesToHex(client.publicKey), verify, expiresNs: undefined }],
+    signers: new Signers([
+      { name: "alice", key: bytesToHex(client.publicKey), verify, expiresNs: undefined },
+    ]),
     replayWindowNs: 3_600_000_000_000n,
     replay,
     hasRoom: () => true,

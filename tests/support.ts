@@ -20,6 +20,7 @@ import type { Permission } from "../lib/grants.ts";
 import { type Knock, sealKnock } from "../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../lib/ports.ts";
 import { ReplayMemory } from "../lib/replay.ts";
+import { Signers } from "../lib/signers.ts";
 
 /** The value, where a test knows that there is one. */
 export function must<T>(value: T | null | undefined): T {
@@ -97,10 +98,13 @@ export function knockBy({ seed }: Sender, knock: Partial<Knock> = {}): Promise<B
 }
 
 /** Rules with a fresh memory and room for everyone, for alice and bob unless told otherwise. */
-export function freshRules(rules: Partial<GateRules> = {}): GateRules {
+export function freshRules(
+  { clients = [ALICE, BOB], ...rules }: Partial<GateRules> & { clients?: readonly GateClient[] } =
+    {},
+): GateRules {
   return {
     agree: agreeAsServer,
-    clients: [ALICE, BOB],
+    signers: new Signers(clients),
     replayWindowNs: WINDOW_NS,
     replay: new ReplayMemory(),
     hasRoom: () => true,

@@ -1,0 +1,82 @@
+/**
+ * Drops in the log: at debug a line each, as long as they are few; from then on they are counted, and a line a second
+ * says how many there were of each reason, those that the kernel dropped included.
+ */
+
+import type { Log, LogFields } from "./log.ts";
+
+/** Debug lines a second for single drops. */
+export const DROP_LINES_PER_SECOND = 20;
+/** Other lines a second, below and from the level `warn`. */
+export const EVENT_LINES_PER_SECOND = 65;
+export const ALARM_LINES_PER_SECOND = 10;
+
+/** Counts drops. Whoever owns it calls {@linkcode DropLog.tick} once a second. */
+export class DropLog {
+  readonly #log: Log;
+  readonly #counts = new Map<string, number>();
+  #lines = 0;
+  #leftOut = 0;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** One datagram was dropped; `fields` are only made where a line is written. */
+  dropped(reason: string, fields: () => LogFields): void {
+    this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + 1);
+    if (this.#lines >= DROP_LINES_PER_SECOND) {
+      this.#leftOut++;
+      return;
+    }
+    this.#lines++; // counted at every level, so that what a summary says does not depend on it
+    if (this.#log.enabled("debug")) this.#log.debug("dropped", { reason, ...fields() });
+  }
+
+  /** A second is over. `kernel`: what the kernel has dropped since the last tick that told, by reason. */
+  tick(kernel: Readonly<Record<string, number>> = {}): void {
+    const inKernel = Object.entries(kernel).filter(([, count]) => count > 0);
+    if (this.#leftOut > 0 || inKernel.length > 0) {
+      this.#log.info("drops", {
+        ...Object.fromEntries([...this.#counts].sort(([a], [b]) => a < b ? -1 : 1)),
+        ...Object.fromEntries(inKernel.map(([reason, count]) => [`kernel_${reason}`, count])),
+      });
+    }
+    this.#counts.clear();
+    this.#lines = 0;
+    this.#leftOut = 0;
+  }
+}
+
+/**
+ * A log that writes so many lines between two ticks and counts the rest: `events` below the level `warn`, `alarms` from
+ * there on, so that a flood of the one does not hide the other.
+ */
+export function limitLog(
+  log: Log,
+  { events = EVENT_LINES_PER_SECOND, alarms = ALARM_LINES_PER_SECOND } = {},
+): { log: Log; tick: () => void } {
+  let [eventsLeft, alarmsLeft, leftOut] = [events, alarms, 0];
+  const event = (level: "info" | "debug"): Log["info"] => (name, fields) => {
+    if (!log.enabled(level)) return;
+    if (eventsLeft-- > 0) log[level](name, fields);
+    else leftOut++;
+  };
+  const alarm = (level: "error" | "warn"): Log["info"] => (name, fields) => {
+    if (alarmsLeft-- > 0) log[level](name, fields);
+    else leftOut++;
+  };
+  return {
+    log: {
+      error: alarm("error"),
+      warn: alarm("warn"),
+      info: event("info"),
+      debug: event("debug"),
+      enabled: log.enabled,
+    },
+    tick: () => {
+      if (leftOut > 0) log.warn("lines_left_out", { lines: leftOut });
+      [eventsLeft, alarmsLeft, leftOut] = [events, alarms, 0];
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/** The log under attack: a line a drop while they are few, a line a second from then on. */
+
+import assert from "node:assert/strict";
+import { DropLog, limitLog } from "../lib/drop_log.ts";
+import { createLog, type LogLevel } from "../lib/log.ts";
+
+function recorder(level: LogLevel) {
+  const lines: string[] = [];
+  const write = (line: string) => lines.push(line.replace(/^time=\S+ /, ""));
+  return { lines, log: createLog({ level, format: "logfmt", now: () => new Date(0), write }) };
+}
+
+Deno.test("DropLog: a line for each drop at debug while there are few", () => {
+  const { lines, log } = recorder("debug");
+  const drops = new DropLog(log);
+  for (let i = 0; i < 20; i++) drops.dropped("size", () => ({ source: `192.0.2.${i}` }));
+  assert.equal(lines.length, 20);
+  assert.equal(lines[3], "level=debug event=dropped reason=size source=192.0.2.3");
+  drops.tick();
+  assert.equal(lines.length, 20);
+});
+
+Deno.test("DropLog: 100,000 drops in a second are twenty lines and a summary with every one in it", () => {
+  const { lines, log } = recorder("debug");
+  const drops = new DropLog(log);
+  for (let i = 0; i < 100_000; i++) drops.dropped(i % 4 ? "decrypt" : "overload", () => ({}));
+  drops.tick({ size: 5, rate: 700_000, version: 0 });
+  assert.equal(lines.length, 21);
+  assert.equal(
+    lines[20],
+    "level=info event=drops decrypt=75000 overload=25000 kernel_size=5 kernel_rate=700000",
+  );
+  drops.dropped("size", () => ({}));
+  drops.tick();
+  assert.equal(lines.length, 22); // it begins anew
+});
+
+Deno.test("DropLog: at info a summary only, at warn nothing; fields are not made for lines that are not written", () => {
+  for (const [level, expected] of [["info", 1], ["warn", 0]] as const) {
+    const { lines, log } = recorder(level);
+    const drops = new DropLog(log);
+    for (let i = 0; i < 50; i++) drops.dropped("size", () => assert.fail("fields were made"));
+    drops.tick();
+    assert.equal(lines.length, expected);
+  }
+});
+
+Deno.test("limitLog: at most 100 lines a second with all the rest, and it says how many it left out", () => {
+  const { lines, log } = recorder("debug");
+  const limited = limitLog(log);
+  const drops = new DropLog(log);
+  const second = () => {
+    const before = lines.length;
+    for (let i = 0; i < 5000; i++) {
+      limited.log.info("granted", { client: "alice" });
+      limited.log.error("firewall_failed");
+      drops.dropped("replay", () => ({}));
+    }
+    drops.tick({ rate: 1 });
+    limited.tick();
+    return lines.length - before;
+  };
+  assert.ok(second() <= 100);
+  assert.ok(second() <= 100);
+  assert.equal(lines.at(-1), "level=warn event=lines_left_out lines=9925");
+});
+
+Deno.test("limitLog: many events do not hide an alarm", () => {
+  const { lines, log } = recorder("info");
+  const limited = limitLog(log);
+  for (let i = 0; i < 1000; i++) limited.log.info("granted");
+  limited.log.error("firewall_failed");
+  assert.equal(lines.at(-1), "level=error event=firewall_failed");
+});

@@ -1,0 +1,189 @@
+/** What waits to be judged: tagged knocks are never behind strangers', nobody fills it alone, nothing grows. */
+
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { parseAddress } from "../lib/address.ts";
+import { freshKnock } from "../lib/client.ts";
+import { concatBytes, knockTags } from "../lib/crypto.ts";
+import { FairQueue } from "../lib/fair_queue.ts";
+import { KnockQueue, rememberingAgreement } from "../lib/knock_queue.ts";
+import { TokenBucket } from "../lib/token_bucket.ts";
+import {
+  address,
+  agreeAsServer,
+  ALICE,
+  anyBytes,
+  filled,
+  knockBy,
+  must,
+  SERVER_PUBLIC_KEY,
+  SOURCE,
+} from "./support.ts";
+
+const tags = knockTags(SERVER_PUBLIC_KEY);
+const profile = { serverPublicKey: SERVER_PUBLIC_KEY, clientSeed: ALICE.seed };
+const STRANGER = address("203.0.113.66");
+
+function queue(): { queue: KnockQueue; dropped: () => number } {
+  let dropped = 0;
+  return { queue: new KnockQueue(tags, () => dropped++), dropped: () => dropped };
+}
+
+const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
+const junk = () => concatBytes(Uint8Array.of(1), random(164));
+const nth = (i: number) => must(parseAddress(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
+
+/** Bytes that bear this server's tag, with anything behind it: what somebody with its public key can make. */
+function taggedJunk(): Uint8Array {
+  const ephemeral = random(32);
+  return concatBytes(Uint8Array.of(1), ephemeral, tags(ephemeral), random(120));
+}
+
+Deno.test("offer() refuses sizes and versions before it looks any further", () => {
+  const { queue: waiting } = queue();
+  for (const size of [0, 1, 45, 164, 166, 1500]) {
+    assert.equal(waiting.offer(filled(1, size), SOURCE), "size");
+  }
+  assert.equal(waiting.offer(filled(2, 165), SOURCE), "version");
+  assert.equal(waiting.size, 0);
+});
+
+Deno.test("a tagged knock goes before everything without a tag, and no number of those pushes it out", async () => {
+  const { queue: waiting, dropped } = queue();
+  for (let i = 0; i < 5000; i++) waiting.offer(junk(), STRANGER);
+  const good = await freshKnock(profile, undefined);
+  assert.equal(waiting.offer(good, SOURCE), undefined);
+  for (let i = 0; i < 5000; i++) waiting.offer(junk(), nth(i));
+  assert.equal(waiting.size, 1025);
+  assert.equal(dropped(), 10_000 - 1024);
+  assert.deepEqual(must(waiting.next()).datagram, good);
+});
+
+Deno.test("of what has no tag, the oldest gives way and the rest keeps its order", () => {
+  const { queue: waiting } = queue();
+  const sent = Array.from({ length: 1500 }, (_, i) => {
+    const datagram = junk();
+    waiting.offer(datagram, nth(i));
+    return datagram;
+  });
+  for (const [i, datagram] of sent.slice(-1024).entries()) {
+    const next = must(waiting.next());
+    assert.equal(next.kind, "other");
+    assert.deepEqual(next.datagram, datagram);
+    assert.deepEqual(next.source, nth(1500 - 1024 + i));
+  }
+  assert.equal(waiting.next(), undefined);
+});
+
+Deno.test("one source that holds the server's key cannot keep a tagged knock of another waiting", async () => {
+  const good = await freshKnock(profile, undefined);
+  // A whole /64 is one source.
+  for (const sourceOf of [() => STRANGER, (i: number) => address(`2001:db8::${i.toString(16)}`)]) {
+    const { queue: waiting } = queue();
+    for (let i = 1; i < 10_000; i++) waiting.offer(taggedJunk(), sourceOf(i));
+    waiting.offer(good, SOURCE);
+    assert.ok([waiting.next(), waiting.next()].some((each) => each?.source === SOURCE));
+  }
+});
+
+Deno.test("the front of a watched knock on new rubbish waits behind fresh ones, and never keeps the genuine out", async () => {
+  const { queue: waiting } = queue();
+  const [genuine, another] = [
+    await freshKnock(profile, undefined),
+    await freshKnock(profile, undefined),
+  ];
+  // Before the genuine one, which somebody on the path holds back.
+  for (let i = 0; i < 20_000; i++) {
+    waiting.offer(concatBytes(genuine.subarray(0, 45), random(120)), nth(i % 50));
+  }
+  waiting.offer(genuine, SOURCE);
+  waiting.offer(another, SOURCE);
+  assert.equal(must(waiting.next()).kind, "tagged"); // the first copy: nobody can tell it from a fresh knock
+  assert.deepEqual(must(waiting.next()).datagram, another);
+  let turns = 1;
+  while (must(waiting.next()).source !== SOURCE) turns++;
+  assert.ok(turns <= 52, `the genuine knock came after ${turns} others`);
+});
+
+Deno.test("repeated and untagged ones are served in turn: neither starves the other", async () => {
+  const { queue: waiting } = queue();
+  const genuine = await freshKnock(profile, undefined);
+  for (let i = 0; i < 300; i++) {
+    waiting.offer(genuine, nth(i));
+    waiting.offer(junk(), nth(i));
+  }
+  const kinds = Array.from({ length: 101 }, () => must(waiting.next()).kind).slice(1);
+  assert.equal(kinds.filter((kind) => kind === "other").length, 20);
+  assert.equal(kinds.filter((kind) => kind === "repeated").length, 80);
+});
+
+Deno.test("the queue owns its bytes: what the socket writes over them afterwards does not matter", async () => {
+  const { queue: waiting } = queue();
+  for (const datagram of [await freshKnock(profile, undefined), await knockBy(ALICE)]) {
+    const buffer = datagram.slice();
+    waiting.offer(buffer, SOURCE);
+    buffer.fill(0);
+    assert.deepEqual(must(waiting.next()).datagram, datagram);
+  }
+});
+
+Deno.test("a new server key has new tags", async () => {
+  const { queue: waiting } = queue();
+  waiting.retag(knockTags(filled(7)));
+  waiting.offer(await freshKnock(profile, undefined), SOURCE);
+  assert.equal(must(waiting.next()).kind, "other");
+});
+
+Deno.test("FairQueue() keeps each lane's order, loses nothing but what it gives back, and is bounded", () => {
+  const pushes = fc.array(fc.tuple(fc.nat(9), fc.boolean()), { maxLength: 400 });
+  fc.assert(fc.property(pushes, (steps) => {
+    const fair = new FairQueue<{ lane: number; number: number }>({ capacity: 30, perLane: 5 });
+    const inside = new Set<number>();
+    const last = new Map<number, number>();
+    const leave = (item: { lane: number; number: number } | undefined) => {
+      if (!item) return;
+      assert.ok(inside.delete(item.number));
+      assert.ok((last.get(item.lane) ?? -1) < item.number, "a lane is out of order");
+      last.set(item.lane, item.number);
+    };
+    for (const [number, [lane, take]] of steps.entries()) {
+      inside.add(number);
+      leave(fair.push(String(lane), { lane, number }));
+      if (take) leave(fair.shift());
+      assert.equal(fair.size, inside.size);
+      assert.ok(fair.size <= 30);
+    }
+    while (fair.size > 0) leave(fair.shift());
+    assert.equal(inside.size, 0);
+    assert.equal(fair.shift(), undefined);
+  }));
+});
+
+Deno.test("TokenBucket() gives what has come in by the second, never more, whatever the clock says", () => {
+  const bucket = new TokenBucket({ perSecond: 100, capacity: 10 });
+  assert.equal(bucket.take(50, 0), 10);
+  assert.equal(bucket.take(1, 0), 0);
+  assert.equal(bucket.take(50, 55), 5);
+  assert.equal(bucket.take(50, 10), 0); // back in time: nothing
+  let given = 0;
+  for (let ms = 1000; ms <= 11_000; ms++) given += bucket.take(3, ms);
+  assert.ok(given >= 1000 && given <= 1011, `${given} in 10 s`);
+});
+
+Deno.test("rememberingAgreement() is the agreement it remembers, and asks once for a key", () => {
+  let asked = 0;
+  const agree = rememberingAgreement((key) => {
+    asked++;
+    return agreeAsServer(key);
+  }, 8);
+  fc.assert(
+    fc.property(anyBytes(32), (key) => {
+      assert.deepEqual(agree(key), agreeAsServer(key));
+      const before = asked;
+      assert.deepEqual(agree(key), agreeAsServer(key));
+      assert.equal(asked, before);
+    }),
+    { numRuns: 50 },
+  );
+  assert.equal(agree(new Uint8Array(32)), undefined); // low order
+});

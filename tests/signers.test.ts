@@ -1,0 +1,144 @@
+/** The order in which clients' keys are tried: the right one first, however many there are. */
+
+import assert from "node:assert/strict";
+import { freshKnock } from "../lib/client.ts";
+import { beginJudging, continueJudging, type GateClient } from "../lib/gate.ts";
+import { hintedNonce } from "../lib/packet.ts";
+import { Signers } from "../lib/signers.ts";
+import { hexToBytes } from "../lib/crypto.ts";
+import {
+  address,
+  ALICE,
+  BOB,
+  filled,
+  freshRules,
+  knockBy,
+  MALLORY,
+  must,
+  outcome,
+  SERVER_PUBLIC_KEY,
+  SOURCE,
+} from "./support.ts";
+
+const NO_HINT = filled(0, 16);
+const ELSEWHERE = address("192.0.2.200");
+
+/** Registered clients whose keys are never right; they count how often they are tried. */
+function crowd(size: number): { clients: GateClient[]; tried: () => number } {
+  let tried = 0;
+  const verify = () => {
+    tried++;
+    return false;
+  };
+  const clients = Array.from({ length: size }, (_, i) => ({
+    name: `client${i}`,
+    key: i.toString(16).padStart(64, "0"),
+    verify,
+    expiresNs: undefined,
+  }));
+  return { clients, tried: () => tried };
+}
+
+const namesOf = (signers: Signers, nonce: Uint8Array, source = SOURCE) =>
+  [...signers.candidates(nonce, source)].map(({ name }) => name);
+
+Deno.test("candidates() gives every client once, whatever is remembered", () => {
+  const { clients } = crowd(50);
+  const signers = new Signers([...clients, ALICE, BOB]);
+  for (const client of [ALICE, clients[7]!, BOB, ALICE]) signers.accepted(client, SOURCE);
+  const nonce = hintedNonce(filled(0, 12), hexToBytes(BOB.key));
+  const names = namesOf(signers, nonce);
+  assert.equal(names.length, 52);
+  assert.equal(new Set(names).size, 52);
+});
+
+Deno.test("candidates() begins with the hinted, then those from this source, then the last accepted", () => {
+  const { clients } = crowd(50);
+  const signers = new Signers([...clients, ALICE, BOB]);
+  signers.accepted(clients[5]!, SOURCE);
+  signers.accepted(clients[6]!, SOURCE);
+  signers.accepted(clients[9]!, ELSEWHERE);
+  const hinted = namesOf(signers, hintedNonce(filled(0, 12), hexToBytes(BOB.key)));
+  assert.deepEqual(hinted.slice(0, 5), ["bob", "client6", "client5", "client9", "client0"]);
+  assert.deepEqual(namesOf(signers, NO_HINT).slice(0, 4), [
+    "client6",
+    "client5",
+    "client9",
+    "client0",
+  ]);
+  assert.deepEqual(namesOf(signers, NO_HINT, ELSEWHERE).slice(0, 3), [
+    "client9",
+    "client6",
+    "client5",
+  ]);
+});
+
+Deno.test("a hinted knock is verified once among 10,000 clients, also the first time", async () => {
+  const { clients, tried } = crowd(10_000);
+  const rules = freshRules({ clients: [...clients, ALICE] });
+  const profile = { serverPublicKey: SERVER_PUBLIC_KEY, clientSeed: ALICE.seed };
+  const datagram = await freshKnock(profile, undefined);
+  assert.equal(outcome(datagram, rules, { nowNs: BigInt(Date.now()) * 1_000_000n }), "grant");
+  assert.equal(tried(), 0);
+});
+
+Deno.test("an unhinted knock tries everyone the first time, and from then on its client first", async () => {
+  const { clients, tried } = crowd(500);
+  const rules = freshRules({ clients: [...clients, ALICE] });
+  assert.equal(outcome(await knockBy(ALICE), rules), "grant");
+  assert.equal(tried(), 500);
+  assert.equal(outcome(await knockBy(ALICE, { randomNonce: filled(1, 16) }), rules), "grant");
+  assert.equal(
+    outcome(await knockBy(ALICE, { randomNonce: filled(2, 16) }), rules, { source: ELSEWHERE }),
+    "grant",
+  );
+  assert.equal(tried(), 500);
+});
+
+Deno.test("only accepted knocks are remembered: replays, strangers and stale ones move nobody to the front", async () => {
+  const { clients } = crowd(20);
+  const rules = freshRules({ clients: [...clients, ALICE] });
+  outcome(await knockBy(MALLORY), rules);
+  outcome(await knockBy(ALICE, { timestampNs: 0n }), rules);
+  assert.equal(namesOf(rules.signers, NO_HINT)[0], "client0");
+});
+
+Deno.test("a hint that names another client costs one key more, and proves nothing", async () => {
+  const rules = freshRules();
+  const lying = hintedNonce(filled(0, 12), hexToBytes(BOB.key));
+  assert.equal(outcome(await knockBy(ALICE, { randomNonce: lying }), rules), "grant");
+  assert.equal(outcome(await knockBy(MALLORY, { randomNonce: lying }), rules), "signature");
+});
+
+Deno.test("continueJudging() goes on where it stopped, and never tries more keys than it may", async () => {
+  const { clients, tried } = crowd(100);
+  const rules = freshRules({ clients: [...clients, ALICE] });
+  const pending = beginJudging(await knockBy(ALICE), SOURCE, rules);
+  assert.ok(!("kind" in pending));
+  const nowNs = 1_790_000_000_123_456_789n;
+  for (let i = 1; i <= 10; i++) {
+    assert.equal(continueJudging(pending, nowNs, rules, 10), undefined);
+    assert.equal(tried(), 10 * i);
+  }
+  assert.equal(must(continueJudging(pending, nowNs, rules, 10)).kind, "grant");
+});
+
+Deno.test("what is remembered goes on under a changed configuration, without the clients that are gone", () => {
+  const { clients } = crowd(5);
+  const before = new Signers([...clients, ALICE, BOB]);
+  before.accepted(ALICE, SOURCE);
+  before.accepted(BOB, SOURCE);
+  assert.deepEqual(namesOf(new Signers([...clients, ALICE], before), NO_HINT).slice(0, 2), [
+    "alice",
+    "client0",
+  ]);
+});
+
+Deno.test("the memory of accepted knocks is bounded, in sources and in clients", () => {
+  const { clients } = crowd(1000);
+  const signers = new Signers(clients);
+  for (let i = 0; i < 20_000; i++) {
+    signers.accepted(clients[i % 1000]!, address(`10.${i >> 14}.${(i >> 7) & 127}.${i & 127}`));
+  }
+  assert.deepEqual(signers.remembered(), { sources: 4096, clients: 256 });
+});

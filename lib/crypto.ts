@@ -52,8 +52,12 @@ export type KnockTags = (ephemeralPublicKey: Uint8Array) => Bytes;
 export function knockTags(serverPublicKey: Uint8Array): KnockTags {
   const key = hkdf(sha256, serverPublicKey, undefined, TAG_KEY_INFO, KEY_SIZE);
   const prepared = hmac.create(sha256, key);
-  return (ephemeralPublicKey) =>
-    ownBytes(prepared.clone().update(ephemeralPublicKey).digest().slice(0, AEAD_NONCE_SIZE));
+  const scratch = prepared.clone(); // one for all: a flood makes no garbage
+  const digest = new Uint8Array(sha256.outputLen);
+  return (ephemeralPublicKey) => {
+    prepared._cloneInto(scratch).update(ephemeralPublicKey).digestInto(digest);
+    return digest.slice(0, AEAD_NONCE_SIZE);
+  };
 }
 
 /** The bytes of a key's {@linkcode fingerprint}, 8. */

@@ -17,6 +17,8 @@ export class DropLog {
   readonly #counts = new Map<string, number>();
   #lines = 0;
   #leftOut = 0;
+  #kernelBefore: Readonly<Record<string, number>> | undefined;
+  #kernelNew: Readonly<Record<string, number>> = {};
 
   constructor(log: Log) {
     this.#log = log;
@@ -33,15 +35,29 @@ export class DropLog {
     if (this.#log.enabled("debug")) this.#log.debug("dropped", { reason, ...fields() });
   }
 
-  /** A second is over. `kernel`: what the kernel has dropped since the last tick that told, by reason. */
-  tick(kernel: Readonly<Record<string, number>> = {}): void {
-    const inKernel = Object.entries(kernel).filter(([, count]) => count > 0);
+  /** What the kernel has dropped so far, by reason; what is new of it is in the next summary. */
+  kernelHas(totals: Readonly<Record<string, number>>): void {
+    const before = this.#kernelBefore;
+    this.#kernelBefore = totals;
+    if (!before) return;
+    this.#kernelNew = Object.fromEntries(
+      Object.entries(totals).map(([reason, total]) => {
+        const known = before[reason] ?? 0;
+        return [reason, total >= known ? total - known : total]; // a new table counts from nothing
+      }),
+    );
+  }
+
+  /** A second is over. */
+  tick(): void {
+    const inKernel = Object.entries(this.#kernelNew).filter(([, count]) => count > 0);
     if (this.#leftOut > 0 || inKernel.length > 0) {
       this.#log.info("drops", {
         ...Object.fromEntries([...this.#counts].sort(([a], [b]) => a < b ? -1 : 1)),
         ...Object.fromEntries(inKernel.map(([reason, count]) => [`kernel_${reason}`, count])),
       });
     }
+    this.#kernelNew = {};
     this.#counts.clear();
     this.#lines = 0;
     this.#leftOut = 0;

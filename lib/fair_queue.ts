@@ -4,6 +4,9 @@ interface Lane<T> {
   readonly items: T[];
 }
 
+/** How many lanes are compared when one has to give way. */
+const LANES_LOOKED_AT = 16;
+
 /** Items in lanes; each turn takes the oldest item of the next lane. Every operation is O(1). */
 export class FairQueue<T> {
   /** In the order of their turns. */
@@ -22,21 +25,38 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item to its lane. Where there is no room, what gives way is returned: the oldest of the same lane, or, while
-   * that is empty, the oldest of the lane whose turn would come next.
+   * Adds an item to its lane. Where there is no room, what gives way is returned: the oldest of a long lane, its own
+   * where that is full.
    */
   push(lane: string, item: T): T | undefined {
     let given: T | undefined;
     const own = this.#lanes.get(lane);
-    if (own && (own.items.length >= this.#perLane || this.#size >= this.#capacity)) {
+    if (own && own.items.length >= this.#perLane) {
       given = own.items.shift();
       this.#size--;
-    } else if (this.#size >= this.#capacity) given = this.shift();
+    } else if (this.#size >= this.#capacity) given = this.#dropFromLongLane(own);
     // Looked up again: the lane that gave way may have been removed.
     const at = this.#lanes.get(lane);
     if (at) at.items.push(item);
     else this.#lanes.set(lane, { items: [item] });
     this.#size++;
+    return given;
+  }
+
+  /** The oldest of the longest among a few lanes, so that whoever waits with a single item keeps his place. */
+  #dropFromLongLane(own: Lane<T> | undefined): T | undefined {
+    let longest = own;
+    let name: string | undefined;
+    let looked = 0;
+    for (const [each, lane] of this.#lanes) {
+      if (++looked > LANES_LOOKED_AT) break;
+      if (longest && lane.items.length <= longest.items.length) continue;
+      longest = lane;
+      name = each;
+    }
+    const given = longest?.items.shift();
+    this.#size--;
+    if (name !== undefined && longest?.items.length === 0) this.#lanes.delete(name);
     return given;
   }
 

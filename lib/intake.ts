@@ -9,10 +9,10 @@ import type { KnockQueue, Waiting } from "./knock_queue.ts";
 import { TokenBucket } from "./token_bucket.ts";
 
 /** How long one turn may judge. At 50,000 datagrams a second the socket's buffer is full after 5.5 ms. */
-const SLICE_MS = 2;
+const SLICE_MS = 1;
 const BUSY_SLICE_MS = 0.5;
-/** Deno hands over at most 129 waiting datagrams in a row: half of that in one turn is more than a burst. */
-const BUSY_DATAGRAMS = 64;
+/** Deno hands over at most 129 waiting datagrams in a row: a third of that in one turn is more than a burst. */
+const BUSY_DATAGRAMS = 40;
 
 /** What is judged in spite of a flood, a second. A repeated one costs 25 µs, one without a tag 120. */
 const REPEATED_WHEN_BUSY = { perSecond: 2000, capacity: 100 };
@@ -22,19 +22,19 @@ const OTHERS_WHEN_BUSY = { perSecond: 200, capacity: 10 };
 export interface IntakeParts {
   readonly queue: KnockQueue;
   readonly judge: (waiting: Waiting) => void;
-  /** Work that can wait, a little of it. */
-  readonly whenIdle: () => NextStep;
+  /** Work that can wait, a little of it; returns whether there is more. */
+  readonly whenIdle: () => boolean;
   /** Drops a datagram that is not even worth queueing. */
   readonly drop: (reason: "size" | "version", source: Address) => void;
   readonly steadyMs: () => number;
-  /** Runs a function in the next turn of the event loop. */
+  /** Runs a function once the socket has handed over what it has. */
   readonly soon: (turn: () => void) => void;
-  /** Runs a function some milliseconds from now. */
+  /**
+   * Runs a function after the event loop has slept, however shortly. One that is woken again and again without sleep
+   * looks at its sockets only every 61st time: with turns of 2 ms, 17,000 of 20,000 datagrams a second were lost.
+   */
   readonly later: (turn: () => void) => void;
 }
-
-/** When to go on: in the next turn, after a pause, or when something arrives. */
-export type NextStep = "soon" | "later" | "done";
 
 /** The edge between the socket and the pipeline. */
 export class Intake {
@@ -42,8 +42,8 @@ export class Intake {
   readonly #repeatedWhenBusy = new TokenBucket(REPEATED_WHEN_BUSY);
   readonly #othersWhenBusy = new TokenBucket(OTHERS_WHEN_BUSY);
   #arrived = 0;
-  #scheduled = false;
-  #waiting = false;
+  #soon = false;
+  #later = false;
   #stopped = false;
 
   constructor(parts: IntakeParts) {
@@ -54,8 +54,13 @@ export class Intake {
   offer(datagram: Uint8Array, source: Address): void {
     this.#arrived++;
     const refused = this.#parts.queue.offer(datagram, source);
-    if (refused) this.#parts.drop(refused, source);
-    else this.#schedule();
+    if (refused) return this.#parts.drop(refused, source);
+    if (this.#soon) return;
+    this.#soon = true;
+    this.#parts.soon(() => {
+      this.#soon = false;
+      this.#turn();
+    });
   }
 
   /** Judges nothing more. */
@@ -63,30 +68,21 @@ export class Intake {
     this.#stopped = true;
   }
 
-  #schedule(): void {
-    if (this.#scheduled || this.#stopped) return;
-    this.#scheduled = true;
-    this.#parts.soon(() => this.#turn());
-  }
-
   #turn(): void {
-    this.#scheduled = false;
     if (this.#stopped) return;
     const busy = this.#arrived >= BUSY_DATAGRAMS;
     this.#arrived = 0;
-    const next = busy ? this.#judgeSome() : this.#judgeAll();
-    if (next === "soon") this.#schedule();
-    else if (next === "later" && !this.#waiting) {
-      this.#waiting = true;
-      this.#parts.later(() => {
-        this.#waiting = false;
-        this.#schedule();
-      });
-    }
+    const more = busy ? this.#judgeSome() : this.#judgeAll();
+    if (!more || this.#later) return;
+    this.#later = true;
+    this.#parts.later(() => {
+      this.#later = false;
+      if (!this.#soon) this.#turn();
+    });
   }
 
   /** Whatever waits, for a slice; then what can wait. */
-  #judgeAll(): NextStep {
+  #judgeAll(): boolean {
     const { queue, judge, whenIdle, steadyMs } = this.#parts;
     const endMs = steadyMs() + SLICE_MS;
     do {
@@ -94,11 +90,11 @@ export class Intake {
       if (!waiting) return whenIdle();
       judge(waiting);
     } while (steadyMs() < endMs);
-    return "soon";
+    return true;
   }
 
   /** The tagged ones, at least one; of the others what the budgets give. */
-  #judgeSome(): NextStep {
+  #judgeSome(): boolean {
     const { queue, judge, steadyMs } = this.#parts;
     const nowMs = steadyMs();
     const endMs = nowMs + BUSY_SLICE_MS;
@@ -112,6 +108,6 @@ export class Intake {
       if (!waiting) break;
       judge(waiting);
     } while (steadyMs() < endMs);
-    return "soon"; // the queue is not empty, or the socket is about to fill it
+    return true; // the queue is not empty, or the socket is about to fill it
   }
 }

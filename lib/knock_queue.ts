@@ -23,7 +23,8 @@ export interface Waiting {
 export type WaitingKind = "tagged" | "repeated" | "other";
 
 const TAGGED_CAPACITY = 4096;
-const TAGGED_PER_SOURCE = 32;
+/** A company behind one address that knocks at nine. */
+const TAGGED_PER_SOURCE = 1024;
 const REPEATED_CAPACITY = 2048;
 const REPEATED_PER_KEY_AND_SOURCE = 16;
 const OTHER_CAPACITY = 1024;

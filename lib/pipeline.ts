@@ -22,7 +22,6 @@ import {
 } from "./gate.ts";
 import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
 import type { DropLog } from "./drop_log.ts";
-import type { NextStep } from "./intake.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { Log } from "./log.ts";
 import { formatPortRange } from "./ports.ts";
@@ -87,20 +86,20 @@ export class Pipeline {
     this.#searches.push({ datagram: own, source, knock: withBytesOf(own, step) });
   }
 
-  /** Looks a little further for the client of the oldest knock that waits for it. Returns when to go on. */
-  search(): NextStep {
+  /** Looks a little further for the client of the oldest knock that waits for it. Returns whether more wait. */
+  search(): boolean {
     const [search] = this.#searches;
-    if (!search) return "done";
+    if (!search) return false;
     const allowed = this.#verifications.take(
       VERIFICATIONS_PER_STEP,
       this.#parts.clock.now().steadyMs,
     );
-    if (allowed === 0) return "later";
+    if (allowed === 0) return true;
     const verdict = continueJudging(search.knock, this.#nowNs(), this.#rules, allowed);
-    if (!verdict) return "soon";
+    if (!verdict) return true;
     this.#searches.shift();
     this.#act(verdict, search.source);
-    return "soon";
+    return this.#searches.length > 0;
   }
 
   /** Counts, and at debug says, that a datagram was dropped before it was judged. */

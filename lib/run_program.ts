@@ -71,12 +71,17 @@ function failure({ program, args }: ProgramRun, ended: string, stderr: string): 
   );
 }
 
-function spawn({ program, args, missingHint }: ProgramRun): Deno.ChildProcess {
+/** What every program gets added to its environment: the system's folders, and messages in English. */
+export function programEnvironment(): { LC_ALL: string; PATH: string } {
   const path = [Deno.env.get("PATH") ?? "", ...SYSTEM_FOLDERS].filter(Boolean).join(":");
+  return { LC_ALL: "C", PATH: path };
+}
+
+function spawn({ program, args, missingHint }: ProgramRun): Deno.ChildProcess {
   try {
     return new Deno.Command(program, {
       args: [...args],
-      env: { LC_ALL: "C", PATH: path },
+      env: programEnvironment(),
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",

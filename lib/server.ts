@@ -24,8 +24,8 @@ import type { KnockSocket } from "./udp.ts";
 /** How often ended grants are cleared away; the kernel has closed them by then. */
 const TICK_MS = 1000;
 const TEND_MS = 60_000;
-/** How long a search for a knock's client pauses when its budget is used up. */
-const SEARCH_PAUSE_MS = 5;
+/** How often the kernel is asked what it has dropped: a program run each time. */
+const KERNEL_DROPS_MS = 10_000;
 
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
 export interface ServerParts {
@@ -71,7 +71,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     drop: (reason, source) => pipeline.drop(reason, source),
     steadyMs: () => clock.now().steadyMs,
     soon: (turn) => setImmediate(turn),
-    later: (turn) => setTimeout(turn, SEARCH_PAUSE_MS),
+    later: (turn) => setTimeout(turn, 0),
   });
   pipeline.resume(stored);
   try {
@@ -94,6 +94,10 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }, TICK_MS),
     setInterval(tend, TEND_MS),
     setInterval(() => guard.check(), CHECK_INTERVAL_MS),
+    setInterval(() => {
+      // Where it cannot be told, the guard's own check is about to say why.
+      backend.kernelDrops?.().then((totals) => drops.kernelHas(totals), () => {});
+    }, KERNEL_DROPS_MS),
   ];
   try {
     await warnOfOpenPorts(backend, log);

@@ -34,6 +34,6 @@ export async function datagramToRule(): Promise<void> {
   times.sort((a, b) => a - b);
   const at = (share: number) => (times[Math.floor(share * (times.length - 1))] ?? NaN).toFixed(1);
   print(
-    `datagram to rule, ${KNOCKS} knocks, one nft run each: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms`,
+    `datagram to rule, ${KNOCKS} knocks: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms`,
   );
 }

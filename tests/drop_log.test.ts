@@ -24,7 +24,9 @@ Deno.test("DropLog: 100,000 drops in a second are twenty lines and a summary wit
   const { lines, log } = recorder("debug");
   const drops = new DropLog(log);
   for (let i = 0; i < 100_000; i++) drops.dropped(i % 4 ? "decrypt" : "overload", () => ({}));
-  drops.tick({ size: 5, rate: 700_000, version: 0 });
+  drops.kernelHas({ size: 100, rate: 300, version: 7 }); // from before: nobody's news
+  drops.kernelHas({ size: 105, rate: 700_300, version: 7 });
+  drops.tick();
   assert.equal(lines.length, 21);
   assert.equal(
     lines[20],
@@ -33,6 +35,15 @@ Deno.test("DropLog: 100,000 drops in a second are twenty lines and a summary wit
   drops.dropped("size", () => ({}));
   drops.tick();
   assert.equal(lines.length, 22); // it begins anew
+});
+
+Deno.test("DropLog: a table that was put back counts from nothing", () => {
+  const { lines, log } = recorder("info");
+  const drops = new DropLog(log);
+  drops.kernelHas({ rate: 1000 });
+  drops.kernelHas({ rate: 3 });
+  drops.tick();
+  assert.deepEqual(lines, ["level=info event=drops kernel_rate=3"]);
 });
 
 Deno.test("DropLog: at info a summary only, at warn nothing; fields are not made for lines that are not written", () => {
@@ -49,6 +60,7 @@ Deno.test("limitLog: at most 100 lines a second with all the rest, and it says h
   const { lines, log } = recorder("debug");
   const limited = limitLog(log);
   const drops = new DropLog(log);
+  let kernel = 0;
   const second = () => {
     const before = lines.length;
     for (let i = 0; i < 5000; i++) {
@@ -56,7 +68,8 @@ Deno.test("limitLog: at most 100 lines a second with all the rest, and it says h
       limited.log.error("firewall_failed");
       drops.dropped("replay", () => ({}));
     }
-    drops.tick({ rate: 1 });
+    drops.kernelHas({ rate: kernel++ });
+    drops.tick();
     limited.tick();
     return lines.length - before;
   };

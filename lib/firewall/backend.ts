@@ -40,4 +40,6 @@ export interface Backend {
   remove(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
   openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined>;
+  /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
+  kernelDrops?(): Promise<Readonly<Record<string, number>>>;
 }

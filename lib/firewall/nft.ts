@@ -17,7 +17,15 @@ import {
   renderHoleRemoval,
   renderHoles,
 } from "./nft_host.ts";
-import { parseOwner, renderChanges, renderRemoval, renderTable, TABLE } from "./nft_rules.ts";
+import {
+  parseKnockCounters,
+  parseOwner,
+  renderChanges,
+  renderRemoval,
+  renderTable,
+  TABLE,
+} from "./nft_rules.ts";
+import { NftSession } from "./nft_session.ts";
 import { nameProcess } from "./process_name.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
@@ -29,23 +37,29 @@ const MISSING_HINT =
   "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
 
 /** A backend that drives this host's nftables through `run`. */
-export function createNftBackend(plan: GuardPlan, run: RunProgram): Backend {
-  return new NftBackend(plan, run);
+export function createNftBackend(
+  plan: GuardPlan,
+  run: RunProgram,
+  session: NftSession = new NftSession(),
+): Backend {
+  return new NftBackend(plan, run, session);
 }
 
 class NftBackend implements Backend {
   readonly name = "nft";
   #plan: GuardPlan;
   readonly #run: RunProgram;
+  readonly #session: NftSession;
   /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   #installed: { table: string; holes: boolean } | undefined;
 
-  constructor(plan: GuardPlan, run: RunProgram) {
+  constructor(plan: GuardPlan, run: RunProgram, session: NftSession) {
     this.#plan = plan;
     this.#run = run;
+    this.#session = session;
   }
 
   async install(openings: readonly AddressOpenings[]): Promise<void> {
@@ -62,6 +76,7 @@ class NftBackend implements Backend {
     for (const change of openings) this.#hold(change);
     this.#seen = new Set(connections.map(nameOf));
     this.#installed = { table: await this.#listTable(), holes: hole };
+    this.#session.prepare();
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -73,7 +88,7 @@ class NftBackend implements Backend {
       changes,
       (address) => this.#held.get(formatAddress(address))?.ranges ?? [],
     );
-    if (text) await this.#transact(text);
+    if (text && !await this.#session.transact(text)) await this.#transact(text);
     for (const change of changes) this.#hold(change);
   }
 
@@ -99,6 +114,7 @@ class NftBackend implements Backend {
   }
 
   async remove(): Promise<void> {
+    this.#session.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
     const holes = renderHoleRemoval(await this.#hostChains());
@@ -110,6 +126,10 @@ class NftBackend implements Backend {
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     return portsOpenToEveryone(this.#plan.guardedPorts, await this.#hostChains());
+  }
+
+  async kernelDrops(): Promise<Record<string, number>> {
+    return parseKnockCounters(await this.#nft(["list", "chain", ...TABLE.split(" "), "knock"]));
   }
 
   /** A table that a dead process left is taken over; that of a living one, with another port and state, is its own. */

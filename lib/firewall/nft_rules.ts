@@ -124,6 +124,14 @@ export function parseOwner(listing: string): ProcessName | undefined {
   return match ? { pid: Number(match[1]), startTicks: match[2]! } : undefined;
 }
 
+/** What the knock chain has dropped: its counters, in the order of its rules. */
+export function parseKnockCounters(listing: string): Record<string, number> {
+  const counts = [...listing.matchAll(/counter packets (\d{1,15}) bytes \d+ drop/g)]
+    .map((match) => Number(match[1]));
+  const [size = 0, version = 0, ...rate] = counts;
+  return { size, version, rate: rate.reduce((sum, count) => sum + count, 0) };
+}
+
 /**
  * One transaction that gives each address exactly its new openings. `heldBy` are the ranges that stand in the set for
  * an address, or stood until they ended.

@@ -1,0 +1,87 @@
+/** What the attack tests do to a lab: floods with good knocks in them, and faults at the firewall program. */
+
+import { fileURLToPath } from "node:url";
+import { parseAddress } from "../../lib/address.ts";
+import { freshKnock } from "../../lib/client.ts";
+import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
+import { bytesToHex } from "../../lib/crypto.ts";
+import { KNOCK_PORT } from "../e2e/e2e.ts";
+import { IPV4, type Lab } from "../e2e/lab.ts";
+import type { Site } from "../e2e/site.ts";
+import type { Flood, Flooded } from "./flood.ts";
+
+/** The bytes that `openme knock` would send now for a client, with tag and hint. */
+export async function taggedKnock(site: Site, name: string, target?: string): Promise<Uint8Array> {
+  const path = `${site.dir}/${name}.yaml`;
+  const profile = pickProfile(
+    await parseClientConfig(await Deno.readTextFile(path), path),
+    undefined,
+  );
+  return await freshKnock(profile, target === undefined ? undefined : parseAddress(target));
+}
+
+/** Addresses to let in, one a knock, so that each good knock that was accepted can be counted. */
+export const targetOf = (i: number) => `172.16.${i >> 8}.${i & 255}`;
+
+/** Good knocks for different targets, by clients in turn: a client may hold 256 grants. */
+export async function goodKnocks(
+  site: Site,
+  names: readonly string[],
+  { count, from = 0, tagged }: { count: number; from?: number; tagged: boolean },
+): Promise<string[]> {
+  return await Promise.all(
+    Array.from({ length: count }, async (_, i) => {
+      const [name, target] = [names[i % names.length]!, targetOf(from + i)];
+      return bytesToHex(
+        tagged ? await taggedKnock(site, name, target) : await site.seal(name, { target }),
+      );
+    }),
+  );
+}
+
+/** Runs a flood against the lab's server, from the client's namespace. */
+export async function flood(
+  lab: Lab,
+  { dir }: Site,
+  flood: Omit<Flood, "target" | "port" | "goodSource">,
+): Promise<Flooded> {
+  const path = `${dir}/flood.json`;
+  const whole: Flood = {
+    target: IPV4.server,
+    port: KNOCK_PORT,
+    goodSource: IPV4.client,
+    ...flood,
+  };
+  await Deno.writeTextFile(path, JSON.stringify(whole));
+  const script = fileURLToPath(new URL("./flood.ts", import.meta.url));
+  const flags = ["--quiet", "--no-config", "--no-lock", "-A"];
+  const output = await lab.run("client", [Deno.execPath(), "run", ...flags, script, path]);
+  return JSON.parse(output) as Flooded;
+}
+
+/** Every IPv4 address that the kernel lets in now. */
+export async function letIn(lab: Lab): Promise<Set<string>> {
+  const listing = await lab.run("server", ["nft", "list", "set", "inet", "openme", "granted4"]);
+  return new Set(listing.match(/\d+\.\d+\.\d+\.\d+(?= \. tcp)/g) ?? []);
+}
+
+/** How many of the first so many targets are let in. */
+export async function countLetIn(lab: Lab, count: number, from = 0): Promise<number> {
+  const open = await letIn(lab);
+  return Array.from({ length: count }, (_, i) => targetOf(from + i)).filter((each) =>
+    open.has(each)
+  ).length;
+}
+
+/** Sends a signal to the `nft -i` that serves a server; returns how many there were. */
+export async function signalNft(lab: Lab, signal: "KILL" | "STOP" | "CONT"): Promise<number> {
+  const script = `for pid in $(ip netns pids "$0"); do
+    [ "$(cat /proc/$pid/comm 2>/dev/null)" = nft ] && kill -${signal} $pid && echo $pid
+  done; true`;
+  // From outside: `ip netns exec` has a /run of its own.
+  const { stdout } = await new Deno.Command("sh", {
+    args: ["-c", script, lab.namespace("server")],
+    stderr: "null",
+  }).output();
+  return new TextDecoder().decode(stdout).split("\n").filter(Boolean).length;
+}

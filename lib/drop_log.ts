@@ -17,7 +17,7 @@ export class DropLog {
   readonly #counts = new Map<string, number>();
   #lines = 0;
   #leftOut = 0;
-  #kernelBefore: Readonly<Record<string, number>> | undefined;
+  #kernelBefore: Readonly<Record<string, number>> = {};
   #kernelNew: Readonly<Record<string, number>> = {};
 
   constructor(log: Log) {
@@ -39,7 +39,6 @@ export class DropLog {
   kernelHas(totals: Readonly<Record<string, number>>): void {
     const before = this.#kernelBefore;
     this.#kernelBefore = totals;
-    if (!before) return;
     this.#kernelNew = Object.fromEntries(
       Object.entries(totals).map(([reason, total]) => {
         const known = before[reason] ?? 0;

@@ -14,7 +14,7 @@ const MAX_ALIASES = 100;
 /** Parses one YAML document with its comments; throws {@linkcode ConfigError} with the line and column. */
 export function parseYamlDocument(text: string): Document.Parsed {
   const lines = new LineCounter();
-  const document = parseDocument(text, {
+  const document = parseOrRefuse(text, {
     lineCounter: lines,
     prettyErrors: false,
     schema: "core",
@@ -29,6 +29,23 @@ export function parseYamlDocument(text: string): Document.Parsed {
     throw new ConfigError(`line ${line}, column ${col}`, escapeUnprintable(problem.message));
   }
   return document;
+}
+
+/** The library reads nested text by calling itself: some thousand levels are more than the stack holds. */
+function parseOrRefuse(
+  text: string,
+  options: Parameters<typeof parseDocument>[1],
+): Document.Parsed {
+  try {
+    return parseDocument(text, options);
+  } catch (cause) {
+    throw new ConfigError("the file", `cannot be read as YAML: ${describe(cause)}`);
+  }
+}
+
+function describe(cause: unknown): string {
+  if (cause instanceof RangeError) return "it is nested too deep";
+  return escapeUnprintable(cause instanceof Error ? cause.message : String(cause));
 }
 
 /** The document as values: `Map`, array, string, number, boolean, `null`. */

@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
-import { hexToBytes } from "../crypto.ts";
+import { fingerprint, hexToBytes } from "../crypto.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -29,6 +29,13 @@ import { prepareStatements, type Statements } from "./statements.ts";
 export const DATABASE_NAME = "state.db";
 /** There while the database is the whole truth: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
+
+/**
+ * Where the mark goes that the database is not the whole truth while `intact` cannot be removed, as on a disk that has
+ * become read-only: in memory that outlives the process, and no more than the boot, after which knocks of before are
+ * refused anyway.
+ */
+const VOLATILE_DIR = "/run";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
@@ -65,6 +72,7 @@ export class StateStore {
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #unsoundPath: string;
   readonly #storedMarks = new Map<string, bigint>();
   /** Knocks whose history is not written yet. */
   readonly #untold: KnockRecord[] = [];
@@ -72,6 +80,7 @@ export class StateStore {
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
+    this.#unsoundPath = unsoundPathOf(dir);
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
@@ -94,6 +103,7 @@ export class StateStore {
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
     const [existed, wasIntact] = [exists(path), exists(join(dir, INTACT_NAME))];
+    const wasUnsound = exists(store.#unsoundPath);
     let stored: StoredState;
     try {
       stored = store.#load(path);
@@ -111,7 +121,7 @@ export class StateStore {
       stored = store.#load(path);
     }
     const sameBoot = stored.bootId !== undefined && stored.bootId === clock.bootId;
-    if (existed !== wasIntact) {
+    if (existed !== wasIntact || wasUnsound) {
       const why = existed
         ? "the disk could not be written before the last stop"
         : "the database is gone";
@@ -245,7 +255,7 @@ export class StateStore {
       this.#writeFloor(run);
     });
     if (failure) throw stateError(join(this.#dir, DATABASE_NAME), failure);
-    Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+    this.#markIntact();
   }
 
   #writeFloor(run: Statements): void {
@@ -274,7 +284,25 @@ export class StateStore {
       Deno.removeSync(join(this.#dir, INTACT_NAME));
     } catch {
       // Gone with its folder, or on a disk that has become read-only.
+      if (exists(join(this.#dir, INTACT_NAME))) this.#markUnsound();
     }
+  }
+
+  #markUnsound(): void {
+    try {
+      Deno.writeTextFileSync(this.#unsoundPath, "", { mode: 0o600 });
+    } catch (cause) {
+      this.#log.error("state_not_marked", {
+        ...errorFields(cause),
+        doing: "going on: if openme is killed now, the next start cannot know what is missing",
+      });
+    }
+  }
+
+  /** From here on the database is the whole truth. */
+  #markIntact(): void {
+    Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+    if (exists(this.#unsoundPath)) Deno.removeSync(this.#unsoundPath);
   }
 
   /** One transaction; gives back why it failed. */
@@ -323,7 +351,7 @@ export class StateStore {
         this.#writeFloor(run);
       });
       if (failure) throw failure;
-      Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+      this.#markIntact();
       this.#log.info("state_written", { dir: this.#dir });
     } catch {
       this.#close(); // still refused: told once, tried again
@@ -350,6 +378,11 @@ function identify(path: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A name for this folder among the volatile marks. */
+function unsoundPathOf(dir: string): string {
+  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.unsound`);
 }
 
 function exists(path: string): boolean {

@@ -31,11 +31,13 @@ export const DATABASE_NAME = "state.db";
 const INTACT_NAME = "intact";
 
 /**
- * Where the mark goes that the database is not the whole truth while `intact` cannot be removed, as on a disk that has
- * become read-only: in memory that outlives the process, and no more than the boot, after which knocks of before are
- * refused anyway.
+ * Where a second mark goes while the server runs: in memory that outlives the process, and no more than the boot, after
+ * which knocks of before are refused anyway. It says what `intact` cannot: on a disk that has become read-only, and when
+ * somebody has deleted the whole folder.
  */
 const VOLATILE_DIR = "/run";
+const RUNNING = "running";
+const UNSOUND = "unsound";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
@@ -72,7 +74,7 @@ export class StateStore {
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #unsoundPath: string;
+  readonly #markPath: string;
   readonly #storedMarks = new Map<string, bigint>();
   /** Knocks whose history is not written yet. */
   readonly #untold: KnockRecord[] = [];
@@ -80,7 +82,7 @@ export class StateStore {
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
-    this.#unsoundPath = unsoundPathOf(dir);
+    this.#markPath = markPathOf(dir);
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
@@ -103,7 +105,7 @@ export class StateStore {
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
     const [existed, wasIntact] = [exists(path), exists(join(dir, INTACT_NAME))];
-    const wasUnsound = exists(store.#unsoundPath);
+    const mark = readMark(store.#markPath);
     let stored: StoredState;
     try {
       stored = store.#load(path);
@@ -121,7 +123,7 @@ export class StateStore {
       stored = store.#load(path);
     }
     const sameBoot = stored.bootId !== undefined && stored.bootId === clock.bootId;
-    if (existed !== wasIntact || wasUnsound) {
+    if (existed !== wasIntact || mark === UNSOUND || (mark === RUNNING && !existed)) {
       const why = existed
         ? "the disk could not be written before the last stop"
         : "the database is gone";
@@ -224,6 +226,7 @@ export class StateStore {
     } catch {
       // The write-ahead log itself holds everything.
     }
+    if (this.isSound()) removeMark(this.#markPath);
     this.#close();
   }
 
@@ -290,7 +293,7 @@ export class StateStore {
 
   #markUnsound(): void {
     try {
-      Deno.writeTextFileSync(this.#unsoundPath, "", { mode: 0o600 });
+      Deno.writeTextFileSync(this.#markPath, UNSOUND, { mode: 0o600 });
     } catch (cause) {
       this.#log.error("state_not_marked", {
         ...errorFields(cause),
@@ -302,7 +305,11 @@ export class StateStore {
   /** From here on the database is the whole truth. */
   #markIntact(): void {
     Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
-    if (exists(this.#unsoundPath)) Deno.removeSync(this.#unsoundPath);
+    try {
+      Deno.writeTextFileSync(this.#markPath, RUNNING, { mode: 0o600 });
+    } catch {
+      // No such folder on this system, or not for this user: `intact` alone has to do.
+    }
   }
 
   /** One transaction; gives back why it failed. */
@@ -380,9 +387,25 @@ function identify(path: string): string | undefined {
   }
 }
 
+function readMark(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function removeMark(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // It could not be written either.
+  }
+}
+
 /** A name for this folder among the volatile marks. */
-function unsoundPathOf(dir: string): string {
-  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.unsound`);
+function markPathOf(dir: string): string {
+  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.state`);
 }
 
 function exists(path: string): boolean {

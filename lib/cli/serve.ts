@@ -14,6 +14,7 @@ import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createNftBackend } from "../firewall/nft.ts";
+import { NftSession } from "../firewall/nft_session.ts";
 import { errorFields, type Log } from "../log.ts";
 import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
@@ -58,7 +59,7 @@ Example:
         await runServer({
           config,
           socket,
-          backend: createNftBackend(guardPlanOf(config), context.run),
+          backend: createNftBackend(guardPlanOf(config), context.run, new NftSession()),
           stateDir,
           clock: await bootClock(context.run),
           log,

@@ -25,7 +25,7 @@ import {
   renderTable,
   TABLE,
 } from "./nft_rules.ts";
-import { NftSession } from "./nft_session.ts";
+import type { NftSession } from "./nft_session.ts";
 import { nameProcess } from "./process_name.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
@@ -36,11 +36,14 @@ const FAILING_HINT = "see whether nft works here by itself, as the same user: nf
 const MISSING_HINT =
   "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
 
-/** A backend that drives this host's nftables through `run`. */
+/**
+ * A backend that drives nftables through `run`, and makes changes through `session` where it is given: both must lead to
+ * the same network namespace.
+ */
 export function createNftBackend(
   plan: GuardPlan,
   run: RunProgram,
-  session: NftSession = new NftSession(),
+  session?: NftSession,
 ): Backend {
   return new NftBackend(plan, run, session);
 }
@@ -49,14 +52,14 @@ class NftBackend implements Backend {
   readonly name = "nft";
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #session: NftSession;
+  readonly #session: NftSession | undefined;
   /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   #installed: { table: string; holes: boolean } | undefined;
 
-  constructor(plan: GuardPlan, run: RunProgram, session: NftSession) {
+  constructor(plan: GuardPlan, run: RunProgram, session: NftSession | undefined) {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
@@ -76,7 +79,7 @@ class NftBackend implements Backend {
     for (const change of openings) this.#hold(change);
     this.#seen = new Set(connections.map(nameOf));
     this.#installed = { table: await this.#listTable(), holes: hole };
-    this.#session.prepare();
+    this.#session?.prepare();
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -88,7 +91,7 @@ class NftBackend implements Backend {
       changes,
       (address) => this.#held.get(formatAddress(address))?.ranges ?? [],
     );
-    if (text && !await this.#session.transact(text)) await this.#transact(text);
+    if (text && !await this.#session?.transact(text)) await this.#transact(text);
     for (const change of changes) this.#hold(change);
   }
 
@@ -114,7 +117,7 @@ class NftBackend implements Backend {
   }
 
   async remove(): Promise<void> {
-    this.#session.close();
+    this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
     const holes = renderHoleRemoval(await this.#hostChains());

@@ -43,7 +43,7 @@ export async function goodKnocks(
 export async function flood(
   lab: Lab,
   { dir }: Site,
-  flood: Omit<Flood, "target" | "port" | "goodSource">,
+  flood: Omit<Flood, "target" | "port" | "goodSource"> & { port?: number },
 ): Promise<Flooded> {
   const path = `${dir}/flood.json`;
   const whole: Flood = {

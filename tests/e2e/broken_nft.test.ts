@@ -1,6 +1,7 @@
 /** An `nft` that is missing, fails or hangs: an error with a hint at the start, and no one else's loss later. */
 
 import assert from "node:assert/strict";
+import { signalNft } from "../attack/siege.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { OPENME, Served } from "./openme.ts";
@@ -71,6 +72,8 @@ e2e("a broken nft", async (lab, t) => {
     await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
     await opens(client, IPV4.server, 22);
     await Deno.writeTextFile(`${site.dir}/broken`, "");
+    // The one that runs still obeys, and would take bob's knock.
+    assert.equal(await signalNft(lab, "KILL"), 1);
     await client.send(await site.seal("bob"), IPV4.server, KNOCK_PORT);
     await served.waitForLine(/level=error/);
     assert.deepEqual(

@@ -13,13 +13,13 @@ import { FWKNOP_MODES, type Rival, startFwknop } from "./bench_rivals.ts";
 import { plotOf, type Series } from "./bench_plot.ts";
 import { print } from "./run.ts";
 
-const SECONDS = 8;
+const SECONDS = 6;
 const GOOD = 300;
 /** A rival's knocks are processes of its client: fewer of them. */
 const RIVAL_GOOD = 80;
 const NAMES = ["alice", "bob", "carol"];
 const FORGED = 10_000;
-const ROUNDS = 15;
+const ROUNDS = 12;
 
 const ROWS = [
   { rate: 0, sources: 1 },

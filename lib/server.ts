@@ -33,6 +33,8 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken, with what puts another configuration in force. */
   readonly onListening?: (reload: (config: ServerConfig) => void) => void;
+  /** Asked at the stop: whether everything is to be put back, whatever `on_stop` says. */
+  readonly rollsBack?: () => boolean;
 }
 
 /** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
@@ -71,6 +73,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     setInterval(tend, TEND_MS),
     setInterval(() => guard.check(), CHECK_INTERVAL_MS),
   ];
+  let leavesClosed = false;
   try {
     await warnOfOpenPorts(backend, log);
     log.info("listening", {
@@ -97,18 +100,28 @@ export async function runServer(parts: ServerParts): Promise<void> {
     timers.forEach(clearInterval);
     socket.close();
     try {
-      await guard.stop();
+      leavesClosed = config.onStop === "closed" && !parts.rollsBack?.();
+      await guard.stop({ closed: leavesClosed });
     } finally {
       store.close();
     }
   }
-  log.info("stopped", { backend: backend.name, guard: "removed" });
+  log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
 }
 
 /** What of a configuration concerns the firewall. */
 export function guardPlanOf(config: ServerConfig): GuardPlan {
-  const { udpPort: knockPort, guardedPorts, dropPorts, openKnockPort } = config;
-  return { knockPort, guardedPorts, dropPorts, openKnockPort, interface: config.interface };
+  const { udpPort: knockPort, guardedPorts, forwardedPorts, dropPorts, closedAs } = config;
+  const { openKnockPort, interface: interfaceName } = config;
+  return {
+    knockPort,
+    guardedPorts,
+    forwardedPorts,
+    dropPorts,
+    closedAs,
+    openKnockPort,
+    interface: interfaceName,
+  };
 }
 
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {

@@ -3,13 +3,13 @@
 import { DEFAULT_UDP_PORT, isHost } from "../config/reader.ts";
 import {
   DEFAULT_STATE_DIR,
-  FIREWALLS,
   INTERFACE_PATTERN,
   parseServerConfig,
 } from "../config/server_config.ts";
 import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
+import { FIREWALLS } from "../firewall/backends.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,

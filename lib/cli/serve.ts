@@ -1,5 +1,6 @@
 /** `openme serve`: the server. */
 
+import { Confirmation } from "./confirmation.ts";
 import { loadServerConfig } from "./load.ts";
 import {
   type Arguments,
@@ -10,10 +11,13 @@ import {
   logOf,
   textFlag,
 } from "./context.ts";
+import { warnOfOwnSession } from "./own_session.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
-import { createNftBackend } from "../firewall/nft.ts";
+import { chooseBackend } from "../firewall/choose.ts";
+import { createNoneBackend } from "../firewall/none.ts";
 import { errorFields, type Log } from "../log.ts";
 import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
@@ -26,20 +30,29 @@ export const serve: Command = {
   help: `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM).
 A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing.
 
-Usage: openme serve [--state-dir DIR] [--interface IF]
+Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-run]
 
   --state-dir DIR   where nonces, grants and history are kept (default: server.state_dir)
   --interface IF    guard only what arrives on this interface (default: server.interface)
+  --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
+                    or openme confirm is called
+  --dry-run         decide and log, but touch no firewall: show what would be run
 
 Example:
   sudo openme serve --log-level debug
 `,
-  options: { "state-dir": { type: "string" }, interface: { type: "string" } },
+  options: {
+    "state-dir": { type: "string" },
+    interface: { type: "string" },
+    confirm: { type: "string" },
+    "dry-run": { type: "boolean" },
+  },
   positionals: 0,
   run: async (args, context) => {
     const log = logOf(args, context);
     const path = configPath(args);
     const interfaceName = readInterface(args);
+    const confirmMs = readConfirm(args);
     const load = async () => {
       const { config } = await loadServerConfig(path);
       return { ...config, interface: interfaceName ?? config.interface };
@@ -53,12 +66,26 @@ Example:
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
       try {
-        const signal = context.stopSignal();
+        const backend = await chooseBackend(config.firewall, {
+          plan: guardPlanOf(config),
+          run: context.run,
+          log,
+          stateDir,
+          command: config.command,
+        });
+        await warnOfOwnSession(config, { log, context, backend });
+        const stop = context.stopSignal();
+        const confirmation = confirmMs === undefined
+          ? undefined
+          : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log });
+        const signal = confirmation?.signal ?? stop;
         await warnOfMissingInterface(config.interface, context, log);
         await runServer({
           config,
           socket,
-          backend: createNftBackend(guardPlanOf(config), context.run),
+          backend: args.values["dry-run"]
+            ? createNoneBackend({ shown: backend, show: context.stdout })
+            : backend,
           stateDir,
           clock: await bootClock(context.run),
           log,
@@ -66,8 +93,11 @@ Example:
           onListening: (reload) => {
             const changed = () => reloadFrom(load, { running: config, reload, log });
             watchConfig(path, known, changed, signal);
+            confirmation?.begin();
           },
+          rollsBack: () => confirmation?.hasFailed ?? false,
         });
+        if (confirmation?.hasFailed) return 1;
       } finally {
         socket.close();
       }
@@ -102,6 +132,14 @@ async function warnOfMissingInterface(
       why: "nothing is guarded until there is one of that name",
     });
   }
+function readConfirm(args: Arguments): number | undefined {
+  const text = textFlag(args, "confirm");
+  if (text === undefined) return undefined;
+  const durationMs = parseDuration(text);
+  if (durationMs === undefined || durationMs < 1000 || durationMs > 3_600_000) {
+    throw flagError("confirm", `a time from 1s to 1h, such as "60s"`, text);
+  }
+  return durationMs;
 }
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
@@ -115,8 +153,8 @@ async function reloadFrom(
 ): Promise<void> {
   try {
     const config = await load();
-    const fixed = (["udpPort", "stateDir", "firewall"] as const).filter((key) =>
-      config[key] !== running[key]
+    const fixed = (["udpPort", "stateDir", "firewall", "command"] as const).filter((key) =>
+      JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );
     if (fixed.length > 0) {
       log.warn("restart_needed", {
@@ -129,6 +167,7 @@ async function reloadFrom(
       udpPort: running.udpPort,
       stateDir: running.stateDir,
       firewall: running.firewall,
+      command: running.command,
     });
   } catch (error) {
     log.error("config_rejected", {
@@ -138,7 +177,12 @@ async function reloadFrom(
   }
 }
 
-const SPELLED = { udpPort: "udp_port", stateDir: "state_dir", firewall: "firewall" } as const;
+const SPELLED = {
+  udpPort: "udp_port",
+  stateDir: "state_dir",
+  firewall: "firewall",
+  command: "command",
+} as const;
 
 /** Nobody else reads what is in there: folder 0700, files 0600. */
 function makeStateDir(path: string): void {

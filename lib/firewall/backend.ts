@@ -64,7 +64,7 @@ export interface Backend {
   apply(changes: readonly ClientOpenings[]): Promise<void>;
   /** Whether everything that `install` put in place is still there; always, where the backend cannot tell. */
   isIntact(): Promise<boolean>;
-  /** Which openings stand in the firewall now; `undefined` where the backend cannot tell. */
+  /** Which openings stand in the firewall now; `undefined` without a guard, and where the backend cannot tell. */
   list(): Promise<readonly Standing[] | undefined>;
   /** Takes out everything that is openme's, and nothing else. */
   remove(): Promise<void>;

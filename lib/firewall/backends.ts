@@ -28,6 +28,7 @@ export const BACKENDS = {
     (await import("./iptables.ts")).makeIptables("iptables-nft", parts),
   "iptables-legacy": async (parts) =>
     (await import("./iptables.ts")).makeIptables("iptables-legacy", parts),
+  "pf": async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
   "command": async (parts) => (await import("./command.ts")).makeCommand(parts),
   "none": async () => (await import("./none.ts")).createNoneBackend(),
 } as const satisfies Readonly<Record<string, MakeBackend>>;

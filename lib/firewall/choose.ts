@@ -31,6 +31,9 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
       return undefined;
     }
   };
+  if (await works("pfctl", "-s", "info") !== undefined) {
+    return { name: "pf", why: "this host has pf" };
+  }
   if (await hasLegacyRules(run)) {
     return {
       name: "iptables-legacy",

@@ -104,7 +104,9 @@ class CommandBackend implements Backend {
     for (const { address, openings, clients } of changes) {
       const wanted = new Map(openings.map((opening) => [keyOf(address, opening), opening]));
       for (const [key, slot] of this.#slots) {
-        if (sameText(slot.entry.address, address) && !wanted.has(key)) work.push(this.#close(key));
+        if (sameText(slot.entry.address, address) && !wanted.has(key)) {
+          work.push(this.#closeQuietly(key));
+        }
       }
       for (const [key, { timeoutMs, ...ports }] of wanted) {
         work.push(this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs));
@@ -209,7 +211,7 @@ class CommandBackend implements Backend {
     });
   }
 
-  /** For closes that nobody waits for: a failure is logged, and tried again at the next check. */
+  /** A close that fails keeps nobody from getting in: it is logged, and tried again at the next check. */
   async #closeQuietly(key: string): Promise<void> {
     try {
       await this.#close(key);

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress } from "../address.ts";
 import { PACKET_SIZE } from "../packet.ts";
-import { formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
+import { parsePortSpec, type PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
 import { HOLE_COMMENT, HOLE_MARK } from "./nft_rules.ts";
@@ -46,7 +46,7 @@ export interface OwnChains {
   readonly madeTable: boolean;
   /** Everything of openme's but the grants, to compare. */
   readonly fixed: string;
-  readonly grants: readonly Standing[];
+  readonly grants: readonly (Standing & { endsAtMs: number })[];
 }
 
 /** Reads `iptables -t mangle -S`. */
@@ -70,12 +70,17 @@ function byChain(a: string, b: string): number {
   return x! < y! ? -1 : x! > y! ? 1 : 0;
 }
 
-function parseGrant(line: string): Standing | [] {
-  const match = /^-A OPENME_GRANTS -s ([0-9a-f.:]+)\/\d+ -p (tcp|udp) .*--dport (\d+)(?::(\d+))? /
-    .exec(line);
+function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
+  const match =
+    /^-A OPENME_GRANTS -s ([0-9a-f.:]+)\/\d+ -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
+      .exec(line);
   const spec = match && parsePortSpec(`${match[3]}-${match[4] ?? match[3]}/${match[2]}`);
   if (!spec || spec.protocol === "both") return [];
-  return { address: match[1]!, ports: [{ ...spec, protocol: spec.protocol }] };
+  return {
+    address: match[1]!,
+    ports: [{ ...spec, protocol: spec.protocol }],
+    endsAtMs: Date.parse(`${match[5]}Z`) + 1000,
+  };
 }
 
 /**
@@ -199,9 +204,4 @@ function parseOwner(chain: string): ProcessName | undefined {
   const match = /^OPENME_O_([0-9a-z]{1,6})_([0-9a-z]{1,10})$/.exec(chain);
   if (!match) return undefined;
   return { pid: parseInt(match[1]!, 36), startTicks: String(parseInt(match[2]!, 36)) };
-}
-
-/** For people and tests: `192.0.2.7 22/tcp`. */
-export function describeStanding({ address, ports }: Standing): string {
-  return `${address} ${ports.map(formatPortRange).join(" ")}`;
 }

@@ -149,19 +149,15 @@ class IptablesBackend implements Backend {
     return true;
   }
 
-  async list(): Promise<readonly Standing[]> {
+  async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
+    const families = await this.#ownFamilies();
     const listed = await Promise.all(
-      (await this.#ownFamilies()).map(async (family) =>
-        parseOwnChains(await this.#list(family, "mangle")).grants
-      ),
+      families.map(async (family) => parseOwnChains(await this.#list(family, "mangle"))),
     );
-    // A rule stays after its date; it matches nothing then.
-    const live = new Set(
-      [...this.#openings.values()].flat().filter(({ endsAtMs }) => endsAtMs > nowMs)
-        .map(({ address }) => formatAddress(address)),
-    );
-    return listed.flat().filter(({ address }) => live.has(address));
+    if (listed.every(({ chains }) => chains.length === 0)) return undefined;
+    // A rule stays after its date, and matches nothing then.
+    return listed.flatMap(({ grants }) => grants).filter(({ endsAtMs }) => endsAtMs > nowMs);
   }
 
   async remove(): Promise<void> {
@@ -289,9 +285,7 @@ class IptablesBackend implements Backend {
     for (const family of families) {
       own.set(family, parseOwnChains(await this.#list(family, "mangle")));
       chains.set(family, await this.#filterChains(family));
-      published.push(
-        await this.#has(family, "nat") ? parsePublished(await this.#list(family, "nat")) : [],
-      );
+      published.push(parsePublished(await this.#list(family, "nat")));
     }
     const nft = await this.#nft.look();
     const known = published.every((each) => each !== undefined) && nft.published !== undefined;
@@ -325,7 +319,6 @@ class IptablesBackend implements Backend {
 
   /** INPUT and FORWARD of the filter table, where there is one. */
   async #filterChains(family: Family): Promise<HostChain[]> {
-    if (!await this.#has(family, "filter")) return [];
     return parseFilterChains(family === 4 ? "ip" : "ip6", await this.#list(family, "filter"));
   }
 
@@ -358,8 +351,10 @@ class IptablesBackend implements Backend {
     return lists.map((listing) => parseOwnChains(listing).fixed).join("\n\n");
   }
 
-  #list(family: Family, table: string): Promise<string> {
-    return this.#call(this.#program(family, ""), [...LOCK_WAIT, "-t", table, "-S"]);
+  /** What `-S` prints of a table; nothing where it is not there. */
+  async #list(family: Family, table: string): Promise<string> {
+    if (!await this.#has(family, table)) return "";
+    return await this.#call(this.#program(family, ""), [...LOCK_WAIT, "-t", table, "-S"]);
   }
 
   async #restore(family: Family, text: string): Promise<void> {

@@ -21,6 +21,7 @@ export const PLACEHOLDERS = [
   "family",
   "port",
   "end_port",
+  "ports",
   "protocol",
   "client",
   "timeout_s",

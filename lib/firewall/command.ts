@@ -276,6 +276,7 @@ export function fillIn(
     family: String(address.family),
     port: String(ports.first),
     "end_port": String(ports.last),
+    ports: ports.first === ports.last ? `${ports.first}` : `${ports.first}:${ports.last}`,
     protocol: ports.protocol,
     client,
     "timeout_s": String(Math.max(timeoutMs > 0 ? 1 : 0, Math.floor(timeoutMs / 1000))),

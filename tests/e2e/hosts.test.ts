@@ -100,7 +100,7 @@ e2e("a host with rules of its own", async (lab, t) => {
   const isOpen = () => client.reaches(IPV4.server, 22);
 
   for (const { title, prepare } of HOSTS) {
-    for (const firewall of ["nft", "iptables-nft", "iptables-legacy", "auto"]) {
+    for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
       for (const dropPorts of [true, false]) {
         await t.step(`${title}: ${firewall}, drop_ports: ${dropPorts}`, async () => {
           await using site = await createSite(lab, firewall, {
@@ -177,8 +177,10 @@ e2e("a host with rules of its own", async (lab, t) => {
     });
     await using served = await site.serve();
     await lab.nft(HOST_RULES);
+    const hasHole = async () => /accept comment "openme/.test(await lab.ruleset());
+    await waitFor("the hole", hasHole, { timeoutMs: 10_000 });
     await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
-    await waitFor("the port to open", isOpen, { timeoutMs: 15_000 });
+    await waitFor("the port to open", isOpen);
     await served.stop();
   });
 

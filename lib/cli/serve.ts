@@ -132,6 +132,8 @@ async function warnOfMissingInterface(
       why: "nothing is guarded until there is one of that name",
     });
   }
+}
+
 function readConfirm(args: Arguments): number | undefined {
   const text = textFlag(args, "confirm");
   if (text === undefined) return undefined;

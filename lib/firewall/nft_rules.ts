@@ -103,11 +103,8 @@ table ${TABLE} {
   chain prerouting {
     type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;
     ${[...(hole ? [`meta mark set meta mark & ${UNMARK}`] : []), ...scope].join("\n    ")}
-    ${
-    // What is only passing through is guarded where the configuration says so.
-    plan.forwardedPorts.length === 0
-      ? ""
-      : `fib daddr type != ${local} meta l4proto . th dport @forwarded goto guard\n    `}fib daddr type != ${local} accept
+    fib daddr type != ${local} meta l4proto . th dport @forwarded goto guard
+    fib daddr type != ${local} accept
     udp dport ${plan.knockPort} ${knockIn}
     meta l4proto . th dport @guarded goto guard
   }

@@ -76,6 +76,12 @@ export async function runServer(parts: ServerParts): Promise<void> {
   let leavesClosed = false;
   try {
     await warnOfOpenPorts(backend, log);
+    if (!backend.endsByKernel) {
+      log.warn("grants_outlive_a_crash", {
+        backend: backend.name,
+        why: "this firewall ends nothing by itself; the next serve closes what a dead one left",
+      });
+    }
     log.info("listening", {
       udp_port: config.udpPort,
       backend: backend.name,

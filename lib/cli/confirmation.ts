@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { formatDuration } from "../duration.ts";
 import type { Log } from "../log.ts";
+import type { RunProgram } from "../run_program.ts";
 
 const FILE_NAME = "unconfirmed";
 const LOOK_INTERVAL_MS = 200;
@@ -21,25 +22,29 @@ export class Confirmation {
   readonly #path: string;
   readonly #timeoutMs: number;
   readonly #log: Log;
+  readonly #run: RunProgram;
 
   constructor(
-    { stateDir, timeoutMs, stop, log }: {
+    { stateDir, timeoutMs, stop, log, run }: {
       stateDir: string;
       timeoutMs: number;
       stop: AbortSignal;
       log: Log;
+      run: RunProgram;
     },
   ) {
     this.#path = join(stateDir, FILE_NAME);
     this.#timeoutMs = timeoutMs;
     this.#log = log;
+    this.#run = run;
     this.signal = AbortSignal.any([stop, this.#controller.signal]);
   }
 
   /** The guard stands: from now on the time runs. */
   begin(): void {
     Deno.writeTextFileSync(this.#path, "", { mode: 0o600 });
-    const stopKeys = awaitKey(() => end("a key"));
+    let stopKeys = () => {};
+    let finished = false;
     const timers = [
       setTimeout(() => this.#fail(finish), this.#timeoutMs),
       setInterval(() => {
@@ -47,6 +52,7 @@ export class Confirmation {
       }, LOOK_INTERVAL_MS),
     ];
     const finish = () => {
+      finished = true;
       timers.forEach(clearTimeout);
       stopKeys();
       this.signal.removeEventListener("abort", finish);
@@ -57,6 +63,9 @@ export class Confirmation {
       this.#log.info("confirmed", { by });
     };
     this.signal.addEventListener("abort", finish);
+    isForeground(this.#run).then((may) => {
+      if (may && !finished) stopKeys = awaitKey(() => end("a key"));
+    });
     this.#log.warn("unconfirmed", {
       doing: `putting everything back in ${formatDuration(this.#timeoutMs)}`,
       hint: "check that you can still get in, then press a key here or run openme confirm",
@@ -74,6 +83,22 @@ export class Confirmation {
 /** What `openme confirm` does: `false` where no `serve` waits. */
 export function confirmWaiting(stateDir: string): boolean {
   return removeFile(join(stateDir, FILE_NAME));
+}
+
+/**
+ * Whether this process may use its terminal. One in the background would be stopped for it (SIGTTOU), time and all, and
+ * nobody would put anything back.
+ */
+async function isForeground(run: RunProgram): Promise<boolean> {
+  if (!Deno.stdin.isTerminal()) return false;
+  try {
+    const stat = await run({ program: "cat", args: [`/proc/${Deno.pid}/stat`], timeoutMs: 2000 });
+    // proc_pid_stat(5): after the name come state, parent, process group, session, terminal, the terminal's group.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[2] === fields[5];
+  } catch {
+    return false; // openme confirm does it, too
+  }
 }
 
 /** Calls `pressed` at the first key on a terminal; gives what stops that. */

@@ -27,6 +27,9 @@ Example:
       });
     }
     const backend = await backendOf(config, { context, log: logOf(args, context) });
+    if (backend.name === "none") {
+      throw new OpenmeError("CONFIG", "there is nothing to close with: server.firewall is none");
+    }
     await backend.install([]);
     context.stderr(
       `openme: closed by ${backend.name}: ${config.guardedPorts.map(formatPortRange).join(" ")}`,

@@ -77,7 +77,7 @@ Example:
         const stop = context.stopSignal();
         const confirmation = confirmMs === undefined
           ? undefined
-          : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log });
+          : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log, run: context.run });
         const signal = confirmation?.signal ?? stop;
         await warnOfMissingInterface(config.interface, context, log);
         await runServer({

@@ -12,6 +12,8 @@ export interface HostChain {
   readonly name: string;
   readonly hook: "input" | "forward" | "prerouting";
   readonly priority: number;
+  /** The program that loaded it, where nft does not see it. */
+  readonly program?: string;
   /** Whether a program keeps the table for itself (`flags owner`): it takes no rule from others. */
   readonly owned: boolean;
   readonly dropsByPolicy: boolean;

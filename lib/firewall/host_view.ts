@@ -22,11 +22,17 @@ export async function hostFirewall(
   return (ports) => ports.flatMap((range) => portsOpenToEveryone([range], forIpv4)?.ports ?? []);
 }
 
-/** Only a table that is there is listed: iptables-legacy makes those that it lists. */
-async function legacyChains(run: RunProgram): Promise<HostChain[]> {
+/**
+ * INPUT and FORWARD of iptables-legacy, for IPv4. Only a table that is there is listed: to list one is to make it.
+ */
+export async function legacyChains(run: RunProgram): Promise<HostChain[]> {
   const read = (program: string, ...args: string[]) =>
     run({ program, args, timeoutMs: 5000 }).catch(() => "");
   const names = (await read("cat", "/proc/net/ip_tables_names")).split("\n");
   if (!names.includes("filter")) return [];
-  return parseFilterChains("ip", await read("iptables-legacy", "-w", "4", "-t", "filter", "-S"));
+  const listing = await read("iptables-legacy", "-w", "4", "-t", "filter", "-S");
+  return parseFilterChains("ip", listing).map((chain) => ({
+    ...chain,
+    program: "iptables-legacy",
+  }));
 }

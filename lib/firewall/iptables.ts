@@ -195,6 +195,7 @@ class IptablesBackend implements Backend {
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     this.#requirePlan();
     const host = await this.#lookAtHost();
+    await this.#requireWayIn(host);
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);

@@ -9,6 +9,7 @@ import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
 import { type Connection, establishedConnections } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { legacyChains } from "./host_view.ts";
 import {
   needsForward,
   parseHostChains,
@@ -81,10 +82,7 @@ class NftBackend implements Backend {
   /** The whole transaction that puts everything in place on this host as it is now. */
   async #render(openings: readonly ClientOpenings[]) {
     const host = await this.#lookAtHost();
-    const connections = await establishedConnections(
-      [...this.#plan.guardedPorts, ...this.#plan.forwardedPorts],
-      this.#run,
-    );
+    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const seen = this.#seen;
     const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
     const holes = host.hole
@@ -163,7 +161,9 @@ class NftBackend implements Backend {
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    return `nft -f - <<'END'\n${(await this.#render(openings)).text}END\n`;
+    const { text, host } = await this.#render(openings);
+    await this.#requireWayIn(host);
+    return `nft -f - <<'END'\n${text}END\n`;
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -217,9 +217,11 @@ class NftBackend implements Backend {
     const closed = chains.filter((chain) =>
       onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
     );
+    // What iptables-legacy loaded drops as well, and is out of reach.
+    const legacy = (await legacyChains(this.#run)).filter(({ hook }) => hook === "input");
     await requireWayIn(
       this.#plan,
-      closed,
+      [...closed, ...legacy],
       ({ family, table, name }) => this.#nft(["--handle", "list", "chain", family, table, name]),
     );
   }

@@ -27,7 +27,9 @@ export async function requireWayIn(
     "FIREWALL",
     `${place} drops what openme lets in to ${ports.map(formatPortRange).join(" ")}: its ${what}`,
     {
-      hint: chain.owned
+      hint: chain.program !== undefined
+        ? `nft does not reach the rules of ${chain.program}: set firewall: ${chain.program}`
+        : chain.owned
         ? "its table belongs to a program (flags owner) and takes no rule from others: let knocks and clients in " +
           "with that program, by firewall: command (docs/firewalls.md, firewalld)"
         : "it comes before openme's guard, so that no hole helps: move that rule to input, or except these ports",

@@ -123,6 +123,36 @@ e2e("a host with rules of its own", async (lab, t) => {
     }
   }
 
+  await t.step(
+    "rules of iptables-legacy that drop are an error for nft, which cannot reach them",
+    async () => {
+      await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+      await lab.run("server", [
+        "iptables-legacy",
+        "-A",
+        "INPUT",
+        "-p",
+        "tcp",
+        "--dport",
+        "22",
+        "-j",
+        "DROP",
+      ]);
+      try {
+        await using served = site.startServe();
+        const status = await within(served.status, 15_000, undefined);
+        assert.equal(status?.code, 1, served.lines.join("\n"));
+        await served.waitForLine(
+          /error: chain ip filter INPUT drops .* 22\/tcp: its rule "-A INPUT -p tcp -m tcp --dport 22 -j DROP"/,
+        );
+        await served.waitForLine(/hint: .* set firewall: iptables-legacy/);
+        assert.equal(await lab.ruleset(), "");
+      } finally {
+        await lab.run("server", ["iptables-legacy", "-F"]);
+      }
+    },
+  );
+
   await t.step("rules of iptables-legacy are auto's reason to take iptables-legacy", async () => {
     await using site = await createSite(lab, "auto", {
       clients: { alice: ["22/tcp"] },

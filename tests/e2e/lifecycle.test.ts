@@ -115,6 +115,19 @@ e2e("an administrator", async (lab, t) => {
     await terminal.stdout.waitFor(/event=stopped/);
   });
 
+  await t.step(
+    "gets everything back also where serve runs in the background of a terminal",
+    async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      const command = [...OPENME, "serve", "--config", site.config, "--confirm", "1s"].join(" ");
+      const background = `bash -c 'set -m; ${command} & wait'`;
+      await using terminal = lab.start("server", ["script", "-qec", background, "/dev/null"]);
+      // A process that touched the terminal would be stopped, and its timers with it.
+      await terminal.stdout.waitFor(/event=stopped/, 15_000);
+      assert.ok(await isOpen());
+    },
+  );
+
   await t.step("is told of open sessions to guarded ports, and keeps them", async () => {
     await using site = await Site.create(lab, CLIENTS);
     const session = await client.hold(IPV4.server, 22);
@@ -215,6 +228,29 @@ e2e("an administrator", async (lab, t) => {
     await waitFor("the port to open", isOpen);
     await served.stop();
   });
+
+  await t.step(
+    "may hold back everything but the two capabilities of the systemd unit",
+    async () => {
+      for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+        await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "3s" });
+        const text = await Deno.readTextFile(site.config);
+        await Deno.writeTextFile(
+          site.config,
+          text.replace("firewall: nft", `firewall: ${firewall}`),
+        );
+        const confined = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"];
+        await using served = new Served(
+          lab.start("server", [...confined, ...OPENME, "serve", "--config", site.config]),
+        );
+        await served.waitForLine(/event=listening/, 15_000);
+        assert.equal(await isOpen(), false);
+        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+        await waitFor("the port to open", isOpen);
+        await served.stop();
+      }
+    },
+  );
 
   await t.step("reads with check what is wrong with a configuration", async () => {
     await using site = await Site.create(lab, CLIENTS);

@@ -141,6 +141,11 @@ export class Grants {
     return { address, openings: here ? disjointOpenings([...here.values()], now) : [] };
   }
 
+  /** The clients that hold a grant for this address. */
+  clientsAt(address: Address): string[] {
+    return [...this.#byAddress.get(formatAddress(address))?.keys() ?? []];
+  }
+
   /** {@linkcode openingsOf} for every address that holds a grant. */
   allOpenings(now: Moment): AddressOpenings[] {
     return [...this.#byAddress.values()].flatMap((here) => {

@@ -40,6 +40,8 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken, with what puts another configuration in force. */
   readonly onListening?: (reload: (config: ServerConfig) => void) => void;
+  /** Asked at the stop: whether everything is to be put back, whatever `on_stop` says. */
+  readonly rollsBack?: () => boolean;
 }
 
 /** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
@@ -99,8 +101,15 @@ export async function runServer(parts: ServerParts): Promise<void> {
       backend.kernelDrops?.().then((totals) => drops.kernelHas(totals), () => {});
     }, KERNEL_DROPS_MS),
   ];
+  let leavesClosed = false;
   try {
     await warnOfOpenPorts(backend, log);
+    if (!backend.endsByKernel) {
+      log.warn("grants_outlive_a_crash", {
+        backend: backend.name,
+        why: "this firewall ends nothing by itself; the next serve closes what a dead one left",
+      });
+    }
     log.info("listening", {
       udp_port: config.udpPort,
       backend: backend.name,
@@ -127,18 +136,28 @@ export async function runServer(parts: ServerParts): Promise<void> {
     timers.forEach(clearInterval);
     socket.close();
     try {
-      await guard.stop();
+      leavesClosed = config.onStop === "closed" && !parts.rollsBack?.();
+      await guard.stop({ closed: leavesClosed });
     } finally {
       store.close();
     }
   }
-  log.info("stopped", { backend: backend.name, guard: "removed" });
+  log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
 }
 
 /** What of a configuration concerns the firewall. */
 export function guardPlanOf(config: ServerConfig): GuardPlan {
-  const { udpPort: knockPort, guardedPorts, dropPorts, openKnockPort } = config;
-  return { knockPort, guardedPorts, dropPorts, openKnockPort, interface: config.interface };
+  const { udpPort: knockPort, guardedPorts, forwardedPorts, dropPorts, closedAs } = config;
+  const { openKnockPort, interface: interfaceName } = config;
+  return {
+    knockPort,
+    guardedPorts,
+    forwardedPorts,
+    dropPorts,
+    closedAs,
+    openKnockPort,
+    interface: interfaceName,
+  };
 }
 
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {

@@ -1,7 +1,8 @@
 /** Bad server files: the file as a whole, and its `server` section. Each with the whole error that its operator reads. */
 
 import assert from "node:assert/strict";
-import { FIREWALLS, parseServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig } from "../lib/config/server_config.ts";
+import { FIREWALLS } from "../lib/firewall/backends.ts";
 import {
   ALICE_PUBLIC,
   configErrorOf,

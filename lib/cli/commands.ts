@@ -10,6 +10,11 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./serve.ts")).serve,
   knock: async () => (await import("./knock.ts")).knock,
   sessions: async () => (await import("./sessions.ts")).sessions,
+  check: async () => (await import("./check.ts")).check,
+  plan: async () => (await import("./plan.ts")).plan,
+  guard: async () => (await import("./guard.ts")).guard,
+  confirm: async () => (await import("./confirm.ts")).confirm,
+  uninstall: async () => (await import("./uninstall.ts")).uninstall,
 };
 
 /** What each command may use beside memory and its own output. */
@@ -18,5 +23,10 @@ export const PERMISSIONS = {
   add: ["read", "write", "env"],
   serve: ["net", "read", "write", "run", "env", "sys"],
   knock: ["net", "read", "run", "env"],
+  check: ["read", "env"],
+  plan: ["read", "run", "env"],
+  guard: ["read", "write", "run", "env"],
+  confirm: ["read", "write", "env"],
+  uninstall: ["read", "write", "run", "env"],
   sessions: ["read", "write", "env"], // SQLite writes beside a database that it reads
 } as const;

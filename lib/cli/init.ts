@@ -3,13 +3,13 @@
 import { DEFAULT_UDP_PORT, isHost } from "../config/reader.ts";
 import {
   DEFAULT_STATE_DIR,
-  FIREWALLS,
   INTERFACE_PATTERN,
   parseServerConfig,
 } from "../config/server_config.ts";
 import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
+import { FIREWALLS } from "../firewall/backends.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,
@@ -24,11 +24,11 @@ export const init: Command = {
   summary: "make keys and a configuration for this server",
   help: `Makes a key pair and a commented configuration for this server.
 
-Usage: openme init --server HOST [--port N] [--firewall nft] [--interface IF] [--force]
+Usage: openme init --server HOST [--port N] [--firewall NAME] [--interface IF] [--force]
 
   --server HOST    the name or address by which clients reach this server
   --port N         the UDP port for knocks (default ${DEFAULT_UDP_PORT})
-  --firewall NAME  ${FIREWALLS.join(", ")} (default nft)
+  --firewall NAME  ${FIREWALLS.join(", ")} (default auto)
   --interface IF   guard only what arrives on this interface (default: all)
   --force          replace a configuration that is there; the old one is kept beside it
 
@@ -59,7 +59,7 @@ Example:
     const text = renderConfig({
       host,
       udpPort: readPort(args),
-      firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "nft",
+      firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "auto",
       interfaceName: readInterface(args),
       privateKey: encodeBase64(privateKey),
       publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
@@ -97,6 +97,16 @@ function readInterface(args: Arguments): string | undefined {
   return name;
 }
 
+/** `command` needs its two programs; ufw's are an example that works. */
+function renderFirewall(firewall: string): string {
+  if (firewall !== "command") return `  firewall: ${firewall} # ${FIREWALLS.join(", ")}`;
+  const rule = `allow, proto, "{protocol}", from, "{address}", to, any, port, "{ports}"`;
+  return `  firewall: command # runs these two; ufw is an example
+  command:
+    open: [ufw, ${rule}]
+    close: [ufw, delete, ${rule}]`;
+}
+
 function renderConfig(
   { host, udpPort, firewall, interfaceName, privateKey, publicKey }: {
     host: string;
@@ -114,10 +124,14 @@ function renderConfig(
 server:
   host: ${JSON.stringify(host)} # the name or address that clients knock at
   udp_port: ${udpPort} # knocks arrive here; nothing is ever answered
-  firewall: ${firewall}
+${renderFirewall(firewall)}
   knock_timeout: 30s # how long a knock opens
   replay_window: 60s # how far a client's clock may be off
-  drop_ports: true # openme closes the ports below; false leaves that to your own firewall
+  drop_ports: ${
+    firewall !== "command"
+  } # true: openme closes the ports below; false: your own firewall does
+  # closed_as: drop # what strangers see of a closed port: nothing (drop) or a refusal (reject)
+  # on_stop: open # what a stop leaves: all as without openme (open), or the ports closed (closed)
   # open_knock_port: true # let knocks through this host's own firewall
   # health_port: ${udpPort} # TCP; guarded like the ports below
   ${interfaceLine} # guard only what arrives there; all interfaces otherwise

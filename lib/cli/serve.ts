@@ -1,5 +1,6 @@
 /** `openme serve`: the server. */
 
+import { Confirmation } from "./confirmation.ts";
 import { loadServerConfig } from "./load.ts";
 import {
   type Arguments,
@@ -10,11 +11,14 @@ import {
   logOf,
   textFlag,
 } from "./context.ts";
+import { warnOfOwnSession } from "./own_session.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
-import { createNftBackend } from "../firewall/nft.ts";
 import { NftSession } from "../firewall/nft_session.ts";
+import { chooseBackend } from "../firewall/choose.ts";
+import { createNoneBackend } from "../firewall/none.ts";
 import { errorFields, type Log } from "../log.ts";
 import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
@@ -27,20 +31,29 @@ export const serve: Command = {
   help: `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM).
 A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing.
 
-Usage: openme serve [--state-dir DIR] [--interface IF]
+Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-run]
 
   --state-dir DIR   where nonces, grants and history are kept (default: server.state_dir)
   --interface IF    guard only what arrives on this interface (default: server.interface)
+  --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
+                    or openme confirm is called
+  --dry-run         decide and log, but touch no firewall: show what would be run
 
 Example:
   sudo openme serve --log-level debug
 `,
-  options: { "state-dir": { type: "string" }, interface: { type: "string" } },
+  options: {
+    "state-dir": { type: "string" },
+    interface: { type: "string" },
+    confirm: { type: "string" },
+    "dry-run": { type: "boolean" },
+  },
   positionals: 0,
   run: async (args, context) => {
     const log = logOf(args, context);
     const path = configPath(args);
     const interfaceName = readInterface(args);
+    const confirmMs = readConfirm(args);
     const load = async () => {
       const { config } = await loadServerConfig(path);
       return { ...config, interface: interfaceName ?? config.interface };
@@ -54,12 +67,27 @@ Example:
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
       try {
-        const signal = context.stopSignal();
+        const backend = await chooseBackend(config.firewall, {
+          plan: guardPlanOf(config),
+          run: context.run,
+          log,
+          stateDir,
+          command: config.command,
+          nftSession: new NftSession(),
+        });
+        await warnOfOwnSession(config, { log, context, backend });
+        const stop = context.stopSignal();
+        const confirmation = confirmMs === undefined
+          ? undefined
+          : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log, run: context.run });
+        const signal = confirmation?.signal ?? stop;
         await warnOfMissingInterface(config.interface, context, log);
         await runServer({
           config,
           socket,
-          backend: createNftBackend(guardPlanOf(config), context.run, new NftSession()),
+          backend: args.values["dry-run"]
+            ? createNoneBackend({ shown: backend, show: context.stdout })
+            : backend,
           stateDir,
           clock: await bootClock(context.run),
           log,
@@ -67,8 +95,11 @@ Example:
           onListening: (reload) => {
             const changed = () => reloadFrom(load, { running: config, reload, log });
             watchConfig(path, known, changed, signal);
+            confirmation?.begin();
           },
+          rollsBack: () => confirmation?.hasFailed ?? false,
         });
+        if (confirmation?.hasFailed) return 1;
       } finally {
         socket.close();
       }
@@ -105,6 +136,16 @@ async function warnOfMissingInterface(
   }
 }
 
+function readConfirm(args: Arguments): number | undefined {
+  const text = textFlag(args, "confirm");
+  if (text === undefined) return undefined;
+  const durationMs = parseDuration(text);
+  if (durationMs === undefined || durationMs < 1000 || durationMs > 3_600_000) {
+    throw flagError("confirm", `a time from 1s to 1h, such as "60s"`, text);
+  }
+  return durationMs;
+}
+
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
 async function reloadFrom(
   load: () => Promise<ServerConfig>,
@@ -116,8 +157,8 @@ async function reloadFrom(
 ): Promise<void> {
   try {
     const config = await load();
-    const fixed = (["udpPort", "stateDir", "firewall"] as const).filter((key) =>
-      config[key] !== running[key]
+    const fixed = (["udpPort", "stateDir", "firewall", "command"] as const).filter((key) =>
+      JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );
     if (fixed.length > 0) {
       log.warn("restart_needed", {
@@ -130,6 +171,7 @@ async function reloadFrom(
       udpPort: running.udpPort,
       stateDir: running.stateDir,
       firewall: running.firewall,
+      command: running.command,
     });
   } catch (error) {
     log.error("config_rejected", {
@@ -139,7 +181,12 @@ async function reloadFrom(
   }
 }
 
-const SPELLED = { udpPort: "udp_port", stateDir: "state_dir", firewall: "firewall" } as const;
+const SPELLED = {
+  udpPort: "udp_port",
+  stateDir: "state_dir",
+  firewall: "firewall",
+  command: "command",
+} as const;
 
 /** Nobody else reads what is in there: folder 0700, files 0600. */
 function makeStateDir(path: string): void {

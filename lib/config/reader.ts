@@ -118,6 +118,15 @@ export class Section {
     return value as number;
   }
 
+  /** One of a few words. */
+  choice<T extends string>(key: string, words: readonly T[]): T {
+    const expected = words.map((word) => `"${word}"`).join(" or ");
+    const value = this.required(key, expected);
+    const found = words.find((word) => word === value);
+    if (found === undefined) throw mismatch(this.path(key), expected, value);
+    return found;
+  }
+
   flag(key: string): boolean {
     const value = this.required(key, "true or false");
     if (typeof value !== "boolean") throw mismatch(this.path(key), "true or false", value);

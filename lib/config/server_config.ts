@@ -12,7 +12,9 @@ import {
   type VerifySignature,
 } from "../crypto.ts";
 import { publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
+import type { FirewallName } from "../firewall/backends.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
+import { CLOSED_AS, type ClosedAs, type CommandLines, readFirewall } from "./firewall_config.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
@@ -27,9 +29,8 @@ import { parseYaml } from "./yaml.ts";
 export const DEFAULT_STATE_DIR = "/var/lib/openme";
 export const DEFAULT_PROFILE = "default";
 
-/** The firewalls that openme can drive. */
-export const FIREWALLS = ["nft"] as const;
-export type FirewallName = typeof FIREWALLS[number];
+/** What a stop leaves of the guard. */
+export const ON_STOP = ["open", "closed"] as const;
 
 /** Everything `serve` needs to know, checked. */
 export interface ServerConfig {
@@ -38,6 +39,8 @@ export interface ServerConfig {
   readonly udpPort: number;
   readonly healthPort: number;
   readonly firewall: FirewallName;
+  /** What the backend `command` runs; there exactly where `firewall` says so. */
+  readonly command: CommandLines | undefined;
   readonly knockTimeoutMs: number;
   readonly replayWindowMs: number;
   /** X25519, 32 bytes each. */
@@ -45,6 +48,8 @@ export interface ServerConfig {
   readonly publicKey: Bytes;
   readonly openKnockPort: boolean;
   readonly dropPorts: boolean;
+  readonly closedAs: ClosedAs;
+  readonly onStop: typeof ON_STOP[number];
   /** The one network interface to guard; all of them where it is `undefined`. */
   readonly interface: string | undefined;
   readonly defaultProfile: string;
@@ -54,6 +59,8 @@ export interface ServerConfig {
   readonly clients: readonly ClientEntry[];
   /** Every port that openme keeps closed: all groups, all clients' ports, the health port. Disjoint. */
   readonly guardedPorts: readonly PortRange[];
+  /** The guarded ports that are guarded in forwarded traffic as well. Disjoint. */
+  readonly forwardedPorts: readonly PortRange[];
 }
 
 /** One registered client. */
@@ -75,6 +82,9 @@ const SERVER_KEYS = [
   "udp_port",
   "health_port",
   "firewall",
+  "command",
+  "closed_as",
+  "on_stop",
   "knock_timeout",
   "replay_window",
   "private_key",
@@ -101,14 +111,14 @@ function readServerConfig(root: unknown): ServerConfig {
   const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
   const udpPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
   const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
-  const groups = readGroups(top.raw("ports"));
+  const { groups, forwardedPorts } = readGroups(top.raw("ports"));
   const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
   const clients = readClients(top.raw("clients"), groups, healthRange);
   return {
     host: server.optional("host", (key) => server.host(key)),
     udpPort,
     healthPort,
-    firewall: server.optional("firewall", () => readFirewall(server)) ?? "nft",
+    ...readFirewall(server),
     knockTimeoutMs:
       server.optional("knock_timeout", (key) => server.durationMs(key, 1000, 86_400_000)) ?? 30_000,
     replayWindowMs:
@@ -117,6 +127,8 @@ function readServerConfig(root: unknown): ServerConfig {
     openKnockPort: server.optional("open_knock_port", (key) => server.flag(key)) ?? true,
     // Absent means false, as in deployed files, which leave the closing to the host's own firewall.
     dropPorts: server.optional("drop_ports", (key) => server.flag(key)) ?? false,
+    closedAs: server.optional("closed_as", (key) => server.choice(key, CLOSED_AS)) ?? "drop",
+    onStop: server.optional("on_stop", (key) => server.choice(key, ON_STOP)) ?? "open",
     interface: server.optional(
       "interface",
       (key) =>
@@ -134,15 +146,8 @@ function readServerConfig(root: unknown): ServerConfig {
       ...clients.flatMap(({ ports }) => ports),
       healthRange,
     ]),
+    forwardedPorts,
   };
-}
-
-function readFirewall(server: Section): FirewallName {
-  const expected = FIREWALLS.map((name) => `"${name}"`).join(" or ");
-  const value = server.required("firewall", expected);
-  const found = FIREWALLS.find((name) => name === value);
-  if (!found) throw mismatch(server.path("firewall"), expected, value);
-  return found;
 }
 
 function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes } {
@@ -162,18 +167,30 @@ function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes 
   return { privateKey, publicKey };
 }
 
-function readGroups(value: unknown): Map<string, PortRange[]> {
+function readGroups(
+  value: unknown,
+): { groups: Map<string, PortRange[]>; forwardedPorts: PortRange[] } {
   const groups = new Map<string, PortRange[]>();
-  for (const [name, specs, path] of namedEntries(value, "ports")) {
-    const ranges = listOf(specs, path).flatMap(([spec, at]) => {
+  const forwarded: PortRange[] = [];
+  for (const [name, entry, path] of namedEntries(value, "ports")) {
+    const group = entry instanceof Map ? new Section(entry, path, ["ports", "guard"]) : undefined;
+    const specsPath = group ? group.path("ports") : path;
+    const ranges = listOf(group ? group.raw("ports") : entry, specsPath).flatMap(([spec, at]) => {
       const range = readPortSpec(spec);
       if (!range) throw mismatch(at, PORT_EXPECTED, spec);
       return range;
     });
-    if (ranges.length === 0) throw mismatch(path, `a list with ${PORT_EXPECTED}`, undefined);
+    if (ranges.length === 0) throw mismatch(specsPath, `a list with ${PORT_EXPECTED}`, undefined);
     groups.set(name, mergePortRanges(ranges));
+    if (group?.optional("guard", (key) => readForward(group, key))) forwarded.push(...ranges);
   }
-  return groups;
+  return { groups, forwardedPorts: mergePortRanges(forwarded) };
+}
+
+/** `{forward: true}`: forwarded traffic to these ports is guarded as well. */
+function readForward(group: Section, key: string): boolean {
+  const guard = new Section(group.raw(key), group.path(key), ["forward"]);
+  return guard.optional("forward", (each) => guard.flag(each)) ?? false;
 }
 
 function readClients(

@@ -1,11 +1,21 @@
 /**
  * What a firewall backend owes. A backend renders rules from parsed values and runs its program; it knows nothing of
- * knocks, clients or configuration files.
+ * knocks or configuration files. docs/firewalls.md says how to add one, and what each of them promises.
  *
- * Every call is idempotent, and all or nothing: where it throws, either nothing has changed or the next `install`
- * puts everything right. Time is the kernel's: once an opening stands, it ends by itself, whatever becomes of openme.
+ * - **Prepare and repair** are `install`: the guard, the holes in the host's own rules, and exactly these openings.
+ * - **Grant, renew and withdraw** are `apply`: what an address may reach from now on, in place of what it had.
+ * - **Remove** takes out everything that is openme's, also what a dead process left.
+ *
+ * Every call may be repeated. Calls for different addresses, and `install`, may overlap in time: a program that hangs
+ * must keep nobody else waiting. Where the program is missing, fails, or is killed at its deadline, the call throws an
+ * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right.
+ *
+ * Time is the kernel's wherever the firewall can count it: an opening ends by itself, whatever becomes of openme. A
+ * backend that cannot promise that (`endsByKernel`) closes by timers of its own, and what a dead process left open is
+ * closed by the next `install`.
  */
 
+import type { ClosedAs } from "../config/firewall_config.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { PortRange } from "../ports.ts";
 
@@ -14,32 +24,58 @@ export interface GuardPlan {
   /** Where knocks arrive: never guarded. */
   readonly knockPort: number;
   readonly guardedPorts: readonly PortRange[];
+  /** Guarded ports that are guarded in forwarded traffic as well. Disjoint; a part of `guardedPorts`. */
+  readonly forwardedPorts: readonly PortRange[];
   /** Whether openme closes the guarded ports itself; otherwise the host's own firewall does. */
   readonly dropPorts: boolean;
+  /** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
+  readonly closedAs: ClosedAs;
   /** Whether the host's own firewall has to be made to let knocks in. */
   readonly openKnockPort: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
 }
 
+/** What an address may reach, and the clients whose grants say so. */
+export interface ClientOpenings extends AddressOpenings {
+  readonly clients: readonly string[];
+}
+
+/** What stands in the firewall for an address. */
+export interface Standing {
+  /** Canonical text. */
+  readonly address: string;
+  readonly ports: readonly PortRange[];
+}
+
 /** One firewall. */
 export interface Backend {
   readonly name: string;
+  /** Whether the kernel ends every opening even when openme is dead. */
+  readonly endsByKernel: boolean;
   /**
-   * Puts the guard in place with exactly these openings, in one transaction, replacing whatever an earlier process or
-   * a stranger's flush left. Connections that are established go on.
+   * Puts the guard in place with exactly these openings, replacing whatever an earlier process or a stranger's flush
+   * left, with no moment in between in which a guarded port is open. Connections that are established go on.
    */
-  install(openings: readonly AddressOpenings[]): Promise<void>;
+  install(openings: readonly ClientOpenings[]): Promise<void>;
   /** From the next `install` on, guard this instead. */
   reconfigure(plan: GuardPlan): void;
   /** From now on each of these addresses may reach what is listed for it, and nothing else; others stay as they are. */
-  apply(changes: readonly AddressOpenings[]): Promise<void>;
-  /** Whether everything that `install` put in place is still there. */
+  apply(changes: readonly ClientOpenings[]): Promise<void>;
+  /** Whether everything that `install` put in place is still there; always, where the backend cannot tell. */
   isIntact(): Promise<boolean>;
+  /** Which openings stand in the firewall now; `undefined` without a guard, and where the backend cannot tell. */
+  list(): Promise<readonly Standing[] | undefined>;
   /** Takes out everything that is openme's, and nothing else. */
   remove(): Promise<void>;
+  /** openme stops and the guard stays: ends the openings that nobody else would end. */
+  leave(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
   openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
+  /** For people: what `install` would run. Looks at the host, changes nothing. */
+  preview(openings: readonly ClientOpenings[]): Promise<string>;
+  /** For people: what `apply` would run. */
+  previewChanges(changes: readonly ClientOpenings[]): string;
 }

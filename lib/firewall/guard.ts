@@ -1,16 +1,26 @@
 /**
- * Keeps a backend in step with the grants: changes are gathered while a run is under way and made in one go, what fails
- * is repaired whole, and what somebody else took away is put back. Knows grants, not knocks.
+ * Keeps a backend in step with the grants: changes are gathered while a run is under way and made in one go, a run that
+ * hangs keeps nobody else waiting, what fails is repaired whole, and what somebody else took away is put back. Knows
+ * grants, not knocks.
  */
 
 import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
-import type { Grants } from "../grants.ts";
+import type { AddressOpenings, Grants } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import type { Backend, GuardPlan } from "./backend.ts";
+import type { Backend, ClientOpenings, GuardPlan } from "./backend.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
+/** A run that takes longer than this hangs, for all that others can tell: they no longer wait for it. */
+const PATIENCE_MS = 300;
+/** Runs at a time, all but one of which hang. */
+const MOST_RUNS = 8;
+
+interface Waiting {
+  readonly address: Address;
+  readonly done: (() => void)[];
+}
 
 /** The edge between the grants and one backend. */
 export class Guard {
@@ -19,9 +29,17 @@ export class Guard {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Addresses whose openings are not in the firewall yet, and whom to tell when they are. */
-  #waiting = new Map<string, { address: Address; done: (() => void)[] }>();
+  #waiting = new Map<string, Waiting>();
+  /** Addresses that a run is busy with: the next change of one waits for that run, or the older could come out last. */
+  readonly #busy = new Set<string>();
+  readonly #runs = new Set<Promise<void>>();
+  #mostRuns = 1;
+  /** Whether the firewall may not be as it should: then all of it is put in place anew. */
   #broken = false;
-  #running: Promise<void> | undefined;
+  /** Whether it is time to try that (again). */
+  #repairDue = false;
+  /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
+  #duringRepair: Map<string, Address> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
 
@@ -36,23 +54,20 @@ export class Guard {
 
   /** Puts the guard in place with all grants in force. Throws where the backend cannot. */
   async start(): Promise<void> {
-    await this.#backend.install(this.#grants.allOpenings(this.#clock.now()));
+    await this.#backend.install(this.#allOpenings());
   }
 
   /** The openings of this address have changed; `done` is called once the firewall has them. */
   changed(address: Address, done: () => void = () => {}): void {
-    const text = formatAddress(address);
-    const entry = this.#waiting.get(text);
-    if (entry) entry.done.push(done);
-    else this.#waiting.set(text, { address, done: [done] });
-    this.#wake();
+    this.#enqueue(formatAddress(address), { address, done: [done] });
+    this.#repairDue = this.#broken;
+    this.#pump();
   }
 
   /** From now on this is guarded; what is established goes on. */
   reconfigure(plan: GuardPlan): void {
     this.#backend.reconfigure(plan);
-    this.#broken = true;
-    this.#wake();
+    this.#repairSoon();
   }
 
   /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */
@@ -63,9 +78,9 @@ export class Guard {
   }
 
   async #check(): Promise<void> {
-    await this.#running;
+    await this.#idle();
     if (this.#stopped) return;
-    if (this.#broken) return this.#wake();
+    if (this.#broken) return this.#repairSoon();
     try {
       if (await this.#backend.isIntact() || this.#stopped) return;
       this.#log.warn("rules_missing", { backend: this.#backend.name, doing: "putting them back" });
@@ -73,66 +88,112 @@ export class Guard {
       if (this.#stopped) return;
       this.#log.error("check_failed", { backend: this.#backend.name, ...errorFields(error) });
     }
-    this.#broken = true;
-    this.#wake();
-    await this.#running;
+    this.#repairSoon();
+    await this.#idle();
   }
 
-  /** Lets the run under way end, then takes everything out. Throws where the backend cannot. */
-  async stop(): Promise<void> {
+  /**
+   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands. Throws
+   * where the backend cannot.
+   */
+  async stop({ closed = false }: { closed?: boolean } = {}): Promise<void> {
     this.#stopped = true;
     await this.#checking;
-    await this.#running;
-    await this.#backend.remove();
+    await this.#idle();
+    if (closed) await this.#backend.leave();
+    else await this.#backend.remove();
   }
 
-  #wake(): void {
-    if (this.#stopped) return;
-    this.#running ??= this.#work().finally(() => {
-      this.#running = undefined;
-    });
+  async #idle(): Promise<void> {
+    while (this.#runs.size > 0) await Promise.all(this.#runs);
   }
 
-  async #work(): Promise<void> {
-    while (!this.#stopped && (this.#broken || this.#waiting.size > 0)) {
-      const taken = this.#waiting;
-      this.#waiting = new Map();
-      if (!this.#broken) {
-        try {
-          // The time left is reckoned when the rule is written, not when the knock came.
-          const now = this.#clock.now();
-          await this.#backend.apply(
-            [...taken.values()].map(({ address }) => this.#grants.openingsOf(address, now)),
-          );
-        } catch (error) {
-          this.#log.warn("change_failed", {
-            backend: this.#backend.name,
-            doing: "installing all rules anew",
-            ...errorFields(error),
-          });
-          this.#broken = true;
-        }
-      }
-      // Whatever failed, the whole is known: put it all in place anew, with the time that every grant has left.
-      if (this.#broken && !await this.#repair()) {
-        // Their grants stand: the next check or the next knock tries again with all of them.
-        for (const { address, done } of taken.values()) this.#giveBack(address, done);
-        return;
-      }
-      for (const { done } of taken.values()) for (const each of done) each();
+  #repairSoon(): void {
+    this.#broken = true;
+    this.#repairDue = true;
+    this.#pump();
+  }
+
+  /** Starts a run, where there is something to do and none that can be waited for. */
+  #pump(): void {
+    while (!this.#stopped && this.#runs.size < this.#mostRuns) {
+      const work = this.#next();
+      if (!work) return;
+      const run = this.#watch(work).finally(() => {
+        this.#runs.delete(run);
+        this.#pump();
+      });
+      this.#runs.add(run);
     }
   }
 
-  async #repair(): Promise<boolean> {
-    // Before the run: whoever finds something wrong meanwhile asks for another one.
-    this.#broken = false;
+  #next(): (() => Promise<void>) | undefined {
+    const repairing = this.#duringRepair !== undefined;
+    if (this.#broken && !repairing) {
+      return this.#repairDue ? () => this.#repair() : undefined;
+    }
+    const taken = this.#take((address) => !this.#busy.has(address));
+    return taken.size > 0 ? () => this.#change(taken) : undefined;
+  }
+
+  /** While a run hangs, there may be one more. */
+  async #watch(work: () => Promise<void>): Promise<void> {
+    let hangs = false;
+    const timer = setTimeout(() => {
+      if (this.#mostRuns === MOST_RUNS) return;
+      hangs = true;
+      this.#mostRuns++;
+      this.#pump();
+    }, PATIENCE_MS);
     try {
-      await this.#backend.install(this.#grants.allOpenings(this.#clock.now()));
+      await work();
+    } finally {
+      clearTimeout(timer);
+      if (hangs) this.#mostRuns--;
+    }
+  }
+
+  async #change(taken: ReadonlyMap<string, Waiting>): Promise<void> {
+    for (const [text, { address }] of taken) {
+      this.#busy.add(text);
+      this.#duringRepair?.set(text, address);
+    }
+    try {
+      // The time left is reckoned when the rule is written, not when the knock came.
+      const now = this.#clock.now();
+      await this.#backend.apply(
+        [...taken.values()].map(({ address }) =>
+          this.#withClients(this.#grants.openingsOf(address, now))
+        ),
+      );
+      for (const { done } of taken.values()) for (const each of done) each();
+    } catch (error) {
+      this.#log.warn("change_failed", {
+        backend: this.#backend.name,
+        doing: "installing all rules anew",
+        ...errorFields(error),
+      });
+      for (const [text, waiting] of taken) this.#enqueue(text, waiting);
+      this.#broken = true;
+      this.#repairDue = true;
+    } finally {
+      for (const text of taken.keys()) this.#busy.delete(text);
+    }
+  }
+
+  /** Whatever failed, the whole is known: puts it all in place anew, with the time that every grant has left. */
+  async #repair(): Promise<void> {
+    const taken = this.#take(() => true);
+    this.#repairDue = false;
+    this.#broken = false;
+    const meanwhile = this.#duringRepair = new Map<string, Address>();
+    try {
+      await this.#backend.install(this.#allOpenings());
       this.#log.info("rules_restored", {
         backend: this.#backend.name,
         grants: this.#grants.size,
       });
-      return true;
+      for (const { done } of taken.values()) for (const each of done) each();
     } catch (error) {
       this.#broken = true;
       this.#log.error("firewall_failed", {
@@ -140,14 +201,31 @@ export class Guard {
         reason: "backend",
         ...errorFields(error),
       });
-      return false;
+      // Their grants stand: the next check or the next knock tries again with all of them.
+      for (const [text, waiting] of taken) this.#enqueue(text, waiting);
+    } finally {
+      this.#duringRepair = undefined;
     }
+    for (const [text, address] of meanwhile) this.#enqueue(text, { address, done: [] });
   }
 
-  #giveBack(address: Address, done: (() => void)[]): void {
-    const text = formatAddress(address);
+  #take(wanted: (address: string) => boolean): Map<string, Waiting> {
+    const taken = new Map([...this.#waiting].filter(([text]) => wanted(text)));
+    for (const text of taken.keys()) this.#waiting.delete(text);
+    return taken;
+  }
+
+  #enqueue(text: string, { address, done }: Waiting): void {
     const entry = this.#waiting.get(text);
-    if (entry) entry.done.unshift(...done);
-    else this.#waiting.set(text, { address, done });
+    if (entry) entry.done.push(...done);
+    else this.#waiting.set(text, { address, done: [...done] });
+  }
+
+  #allOpenings(): ClientOpenings[] {
+    return this.#grants.allOpenings(this.#clock.now()).map((each) => this.#withClients(each));
+  }
+
+  #withClients(openings: AddressOpenings): ClientOpenings {
+    return { ...openings, clients: this.#grants.clientsAt(openings.address) };
   }
 }

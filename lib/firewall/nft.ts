@@ -4,20 +4,23 @@
 
 import { type Address, formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
-import type { AddressOpenings } from "../grants.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, GuardPlan } from "./backend.ts";
+import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
 import { type Connection, establishedConnections } from "./established.ts";
+import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { legacyChains } from "./host_view.ts";
 import {
-  type HostChain,
-  mayDrop,
+  needsForward,
   parseHostChains,
-  portsOpenToEveryone,
+  parseMapPorts,
+  parsePublished,
   renderHoleRemoval,
   renderHoles,
 } from "./nft_host.ts";
 import {
+  GUARD_PRIORITY,
+  parseGranted,
   parseKnockCounters,
   parseOwner,
   renderChanges,
@@ -26,7 +29,8 @@ import {
   TABLE,
 } from "./nft_rules.ts";
 import type { NftSession } from "./nft_session.ts";
-import { nameProcess } from "./process_name.ts";
+import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
+import { requireWayIn } from "./way_in.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
@@ -48,8 +52,18 @@ export function createNftBackend(
   return new NftBackend(plan, run, session);
 }
 
+/** The host's chains as openme meets them. */
+interface Host {
+  readonly chains: readonly HostChain[];
+  /** Those that granted traffic passes after it was marked. */
+  readonly onTheWay: readonly HostChain[];
+  readonly beside: readonly HostChain[];
+  readonly hole: boolean;
+}
+
 class NftBackend implements Backend {
   readonly name = "nft";
+  readonly endsByKernel = true;
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
@@ -65,16 +79,11 @@ class NftBackend implements Backend {
     this.#session = session;
   }
 
-  async install(openings: readonly AddressOpenings[]): Promise<void> {
+  async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#installed) await this.#requireNoOwner();
-    const chains = await this.#hostChains();
-    const hole = !this.#plan.dropPorts || chains.some(mayDrop);
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const seen = this.#seen;
-    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
-    const holes = hole ? renderHoles(chains) : renderHoleRemoval(chains);
-    const owner = await nameProcess(Deno.pid, this.#run);
-    await this.#transact(renderTable(this.#plan, { openings, kept, hole, owner }) + holes);
+    const { text, connections, hole, host } = await this.#render(openings);
+    if (!this.#installed) await this.#requireWayIn(host);
+    await this.#transact(text);
     this.#held.clear();
     for (const change of openings) this.#hold(change);
     this.#seen = new Set(connections.map(nameOf));
@@ -82,17 +91,35 @@ class NftBackend implements Backend {
     this.#session?.prepare();
   }
 
+  /** The whole transaction that puts everything in place on this host as it is now. */
+  async #render(openings: readonly ClientOpenings[]) {
+    const host = await this.#lookAtHost();
+    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
+    const seen = this.#seen;
+    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
+    const holes = host.hole
+      ? renderHoles(host.onTheWay) + renderHoleRemoval(host.beside)
+      : renderHoleRemoval(host.chains);
+    const owner = await nameProcess(Deno.pid, this.#run);
+    const table = renderTable(this.#plan, { openings, kept, hole: host.hole, owner });
+    return { text: table + holes, connections, hole: host.hole, host };
+  }
+
   reconfigure(plan: GuardPlan): void {
     this.#plan = plan;
   }
 
-  async apply(changes: readonly AddressOpenings[]): Promise<void> {
-    const text = renderChanges(
+  async apply(changes: readonly ClientOpenings[]): Promise<void> {
+    const text = this.#renderChanges(changes);
+    if (text && !await this.#session?.transact(text)) await this.#transact(text);
+    for (const change of changes) this.#hold(change);
+  }
+
+  #renderChanges(changes: readonly ClientOpenings[]): string {
+    return renderChanges(
       changes,
       (address) => this.#held.get(formatAddress(address))?.ranges ?? [],
     );
-    if (text && !await this.#session?.transact(text)) await this.#transact(text);
-    for (const change of changes) this.#hold(change);
   }
 
   async isIntact(): Promise<boolean> {
@@ -104,12 +131,9 @@ class NftBackend implements Backend {
       if (isMissingTable(error)) return false;
       throw error;
     }
-    if (installed.holes || this.#plan.dropPorts) {
-      const chains = await this.#hostChains();
-      // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-      const hole = !this.#plan.dropPorts || chains.some(mayDrop);
-      if (hole !== installed.holes || (hole && renderHoles(chains) !== "")) return false;
-    }
+    // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
+    const { hole, onTheWay } = await this.#lookAtHost();
+    if (hole !== installed.holes || (hole && renderHoles(onTheWay) !== "")) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOf));
     this.#forgetEnded();
@@ -120,15 +144,43 @@ class NftBackend implements Backend {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
-    const holes = renderHoleRemoval(await this.#hostChains());
+    const holes = renderHoleRemoval(parseHostChains(await this.#listHost()));
     if (holes) await this.#transact(holes);
     this.#held.clear();
     this.#installed = undefined;
   }
 
+  /** The kernel ends every grant; nothing depends on openme. */
+  leave(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async list(): Promise<readonly Standing[]> {
+    const lists = await Promise.all(
+      ["granted4", "granted6"].map((set) =>
+        this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
+      ),
+    );
+    return lists.flatMap(parseGranted);
+  }
+
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    return portsOpenToEveryone(this.#plan.guardedPorts, await this.#hostChains());
+    const { chains } = await this.#lookAtHost();
+    return portsOpenToEveryone(
+      this.#plan.guardedPorts,
+      chains.filter(({ hook }) => hook === "input"),
+    );
+  }
+
+  async preview(openings: readonly ClientOpenings[]): Promise<string> {
+    const { text, host } = await this.#render(openings);
+    await this.#requireWayIn(host);
+    return `nft -f - <<'END'\n${text}END\n`;
+  }
+
+  previewChanges(changes: readonly ClientOpenings[]): string {
+    return `nft -f - <<'END'\n${this.#renderChanges(changes)}END\n`;
   }
 
   async kernelDrops(): Promise<Record<string, number>> {
@@ -144,22 +196,54 @@ class NftBackend implements Backend {
       if (isMissingTable(error)) return;
       throw error;
     }
-    const owner = parseOwner(listing);
-    const living = owner && owner.pid !== Deno.pid
-      ? await nameProcess(owner.pid, this.#run)
-      : undefined;
-    if (owner && living?.startTicks === owner.startTicks) {
-      throw new OpenmeError(
-        "FIREWALL",
-        `another openme serve, process ${owner.pid}, guards this host`,
-        {
-          hint: "stop that one first, or add these ports and clients to its configuration",
-        },
-      );
-    }
+    await requireNoLivingOwner(parseOwner(listing), this.#run);
   }
 
-  #hold({ address, openings }: AddressOpenings): void {
+  /** Which of the host's chains granted traffic passes, and whether it needs holes there. */
+  async #lookAtHost(): Promise<Host> {
+    const listing = await this.#listHost();
+    const chains = parseHostChains(listing);
+    const forward = needsForward(this.#plan, await this.#publishedPorts(listing));
+    const isOnTheWay = ({ hook, priority }: HostChain) =>
+      hook === "input" || (hook === "forward" && forward) ||
+      // Only behind openme's own chain does a packet carry the mark.
+      (hook === "prerouting" && priority > GUARD_PRIORITY);
+    const onTheWay = chains.filter(isOnTheWay);
+    return {
+      chains,
+      onTheWay,
+      beside: chains.filter((chain) => !isOnTheWay(chain)),
+      hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
+    };
+  }
+
+  /** The ports that the host sends elsewhere; `undefined` where its rules do not say. */
+  async #publishedPorts(listing: string): Promise<PortRange[] | undefined> {
+    const { ports, maps, unknown } = parsePublished(listing);
+    const found = [...ports];
+    for (const map of maps) {
+      const keys = parseMapPorts(await this.#nft(["--json", "list", "map", ...map.split(" ")]));
+      if (!keys) return undefined;
+      found.push(...keys);
+    }
+    return unknown ? undefined : found;
+  }
+
+  /** Throws where a chain would drop what openme lets in, and no hole can help. */
+  async #requireWayIn({ chains, onTheWay }: Host): Promise<void> {
+    const closed = chains.filter((chain) =>
+      onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
+    );
+    // What iptables-legacy loaded drops as well, and is out of reach.
+    const legacy = (await legacyChains(this.#run)).filter(({ hook }) => hook === "input");
+    await requireWayIn(
+      this.#plan,
+      [...closed, ...legacy],
+      ({ family, table, name }) => this.#nft(["--handle", "list", "chain", family, table, name]),
+    );
+  }
+
+  #hold({ address, openings }: ClientOpenings): void {
     const longestMs = Math.max(0, ...openings.map(({ timeoutMs }) => timeoutMs));
     if (openings.length === 0) this.#held.delete(formatAddress(address));
     else {
@@ -180,14 +264,17 @@ class NftBackend implements Backend {
     await this.#nft(["-f", "-"], text);
   }
 
-  async #hostChains(): Promise<HostChain[]> {
-    return parseHostChains(await this.#nft(["--json", "--terse", "list", "ruleset"]));
+  #listHost(): Promise<string> {
+    return this.#nft(["--json", "--terse", "list", "ruleset"]);
   }
 
   /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */
   async #listTable(): Promise<string> {
     const rules = await this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]);
-    return rules + await this.#nft(["list", "set", ...TABLE.split(" "), "guarded"]);
+    const sets = await Promise.all(
+      ["guarded", "forwarded"].map((set) => this.#nft(["list", "set", ...TABLE.split(" "), set])),
+    );
+    return rules + sets.join("");
   }
 
   async #nft(args: string[], stdin?: string): Promise<string> {

@@ -1,42 +1,36 @@
 /**
  * The host's own nftables rules, as far as openme must know them: where its traffic would be dropped, where its holes
- * are, and whether a port is closed at all. Reads `nft --json --terse list ruleset`; pure.
+ * are, and which ports are sent elsewhere. Reads `nft --json --terse list ruleset`; pure.
  */
 
 import { OpenmeError } from "../errors.ts";
-import { formatPortRange, type PortRange } from "../ports.ts";
+import { intersectPortRanges, type PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
+import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
+import type { GuardPlan } from "./backend.ts";
 import { HOLE_COMMENT, HOLE_RULE } from "./nft_rules.ts";
 
-/** A base chain of somebody else's where packets for this host are filtered. */
-export interface HostChain {
-  readonly family: string;
-  readonly table: string;
-  readonly name: string;
-  readonly dropsByPolicy: boolean;
-  readonly rules: readonly HostRule[];
-}
-
-export interface HostRule {
-  readonly handle: number;
-  readonly isHole: boolean;
-  readonly expressions: readonly unknown[];
-}
+const HOOKS = ["input", "forward", "prerouting"] as const;
 
 /** Parses the listing. Chains of openme's own table are left out. Throws where the text is not such a listing. */
 export function parseHostChains(json: string): HostChain[] {
   const chains = new Map<string, HostChain & { rules: HostRule[] }>();
-  for (const { chain, rule } of entriesOf(json)) {
-    if (
-      chain && chain["type"] === "filter" && chain["hook"] === "input" &&
-      chain["table"] !== "openme"
-    ) {
+  const owned = new Set<string>();
+  for (const { table, chain, rule } of entriesOf(json)) {
+    if (table && table["flags"] !== undefined && isOwned(table["flags"])) {
+      owned.add(`${table["family"]} ${table["name"]}`);
+    }
+    const hook = HOOKS.find((each) => each === chain?.["hook"]);
+    if (chain && chain["type"] === "filter" && hook && chain["table"] !== "openme") {
       const { family, table, name, policy } = chain as Record<string, string>;
       if (!["inet", "ip", "ip6"].includes(family ?? "")) continue;
       chains.set(`${family} ${table} ${name}`, {
         family: family!,
         table: table!,
         name: name!,
+        hook,
+        priority: Number(chain["prio"]),
+        owned: owned.has(`${family} ${table}`),
         dropsByPolicy: policy === "drop",
         rules: [],
       });
@@ -52,21 +46,113 @@ export function parseHostChains(json: string): HostChain[] {
   return [...chains.values()];
 }
 
-/** Whether a chain may drop anything: by its policy, or by a rule, its own or one that it jumps to. */
-export function mayDrop({ dropsByPolicy, rules }: HostChain): boolean {
-  const harmless = ["accept", "return", "counter", "match", "mangle", "log", "limit"];
-  return dropsByPolicy ||
-    rules.some(({ isHole, expressions }) =>
-      !isHole && expressions.some((expression) => !harmless.includes(verdictOf(expression)))
-    );
+/** nft 1.0.6 prints the flags of a table cut short: "own". */
+function isOwned(flags: unknown): boolean {
+  return [flags].flat().some((flag) => typeof flag === "string" && flag.startsWith("own"));
+}
+
+/** What rules with destination NAT say of the ports that they send elsewhere. */
+export interface Published {
+  readonly ports: readonly PortRange[];
+  /** Named maps whose keys are such ports, as `FAMILY TABLE NAME`. */
+  readonly maps: readonly string[];
+  /** Whether there are rules that do not say which ports. */
+  readonly unknown: boolean;
+}
+
+/** Finds the published ports in the listing. */
+export function parsePublished(json: string): Published {
+  const ports: PortRange[] = [];
+  const maps: string[] = [];
+  let unknown = false;
+  for (const { rule } of entriesOf(json)) {
+    const expressions = Array.isArray(rule?.["expr"]) ? rule["expr"] as unknown[] : [];
+    const target = expressions.find(isDestinationNat);
+    if (!rule || target === undefined) continue;
+    const found = expressions.flatMap(portsOf);
+    const map = mapOf(target);
+    if (found.length > 0) ports.push(...found);
+    else if (map !== undefined) maps.push(`${rule["family"]} ${rule["table"]} ${map}`);
+    else unknown = true;
+  }
+  return { ports, maps, unknown };
+}
+
+/** Whether openme lets anything in that the host forwards. `published` is `undefined` where that is not known. */
+export function needsForward(
+  plan: GuardPlan,
+  published: readonly PortRange[] | undefined,
+): boolean {
+  return plan.forwardedPorts.length > 0 || published === undefined ||
+    intersectPortRanges(plan.guardedPorts, published).length > 0;
+}
+
+/** The keys of a map that `nft --json list map` shows, as ports of either protocol; `undefined` for other keys. */
+export function parseMapPorts(json: string): PortRange[] | undefined {
+  const elements = entriesOf(json).flatMap(({ map }) =>
+    Array.isArray(map?.["elem"]) ? map["elem"] as unknown[] : []
+  );
+  const ports: PortRange[] = [];
+  for (const element of elements) {
+    const [first, last] = boundsOf(Array.isArray(element) ? element[0] : undefined);
+    if (!Number.isInteger(first) || !Number.isInteger(last)) return undefined;
+    ports.push({ protocol: "tcp", first, last }, { protocol: "udp", first, last });
+  }
+  return ports;
+}
+
+function isDestinationNat(expression: unknown): boolean {
+  const word = verdictOf(expression);
+  const xt = (expression as { xt?: { name?: string } | null }).xt;
+  return word === "dnat" || word === "redirect" ||
+    (word === "xt" && /^(DNAT|REDIRECT|NETMAP)$/.test(xt?.name ?? ""));
+}
+
+function mapOf(expression: unknown): string | undefined {
+  const name = /"data":"@([A-Za-z_][\w./-]*)"/.exec(JSON.stringify(expression))?.[1];
+  return name;
+}
+
+function portsOf(expression: unknown): PortRange[] {
+  if (verdictOf(expression) !== "match") return [];
+  const { left, right, op } =
+    (expression as { match: { left: unknown; right: unknown; op: string } }).match;
+  const payload = (left as { payload?: { protocol?: string; field?: string } }).payload;
+  if (op !== "==" || payload?.field !== "dport") return [];
+  const protocols = (["tcp", "udp"] as const).filter((each) =>
+    payload.protocol === each || payload.protocol === "th"
+  );
+  return ((right as { set?: unknown[] }).set ?? [right]).flatMap((value) => {
+    const [first, last] = boundsOf(value);
+    return Number.isInteger(first) && Number.isInteger(last)
+      ? protocols.map((protocol) => ({ protocol, first, last }))
+      : [];
+  });
+}
+
+function boundsOf(value: unknown): [number, number] {
+  const range = (value as { range?: [number, number] } | undefined)?.range ?? [value, value];
+  return [Number(range[0]), Number(range[1])];
 }
 
 /** The lines that put a hole at the top of every chain that may drop and has none. */
 export function renderHoles(chains: readonly HostChain[]): string {
-  return chains.filter((chain) => mayDrop(chain) && !chain.rules.some(({ isHole }) => isHole))
-    .map((chain) => `insert rule ${nameOf(chain)} ${HOLE_RULE} comment "${HOLE_COMMENT}"\n`).join(
+  return chains.filter((chain) => !chain.owned && lacksHole(chain))
+    .map((chain) =>
+      `${renderHoleRemoval([chain])}insert rule ${
+        nameOf(chain)
+      } ${HOLE_RULE} comment "${HOLE_COMMENT}"\n`
+    ).join(
       "",
     );
+}
+
+/** Whether a rule that may drop stands above the hole, or there is none. */
+function lacksHole(chain: HostChain): boolean {
+  if (!mayDrop(chain)) return false;
+  const first = chain.rules.findIndex(({ isHole }) => isHole);
+  return first < 0 ||
+    mayDrop({ ...chain, dropsByPolicy: false, rules: chain.rules.slice(0, first) });
 }
 
 /** The lines that take every hole out again, also those that a crash left. */
@@ -76,105 +162,6 @@ export function renderHoleRemoval(chains: readonly HostChain[]): string {
       `delete rule ${nameOf(chain)} handle ${handle}\n`
     )
   ).join("");
-}
-
-/**
- * Of the given ports those which, as far as the rules show, a stranger can reach over IPv4 or IPv6: where no chain of
- * that family drops by policy or by an unconditional last rule, all of them; else those that every such chain accepts
- * without asking who it is.
- */
-export function portsOpenToEveryone(
-  ports: readonly PortRange[],
-  chains: readonly HostChain[],
-): { ports: readonly PortRange[]; why: string } | undefined {
-  let closedNowhere = false;
-  const open = ports.filter((range) =>
-    (["ip", "ip6"] as const).some((family) => {
-      const closing = chains.filter((chain) =>
-        (chain.family === "inet" || chain.family === family) &&
-        (chain.dropsByPolicy || endsInDrop(chain))
-      );
-      closedNowhere ||= closing.length === 0;
-      return closing.every((chain) =>
-        chain.rules.some((rule) => acceptsAnyone(rule, range, family))
-      );
-    })
-  );
-  if (open.length === 0) return undefined;
-  const why = closedNowhere
-    ? "no firewall chain of this host drops what it does not know"
-    : `a rule of this host accepts ${open.map(formatPortRange).join(" ")} from everyone`;
-  return { ports: open, why };
-}
-
-function endsInDrop({ rules }: HostChain): boolean {
-  const verdicts = rules.at(-1)?.expressions.map(verdictOf) ?? [];
-  return verdicts.some((verdict) => verdict === "drop" || verdict === "reject") &&
-    !verdicts.includes("match");
-}
-
-/** Whether a rule accepts a stranger's first packet to these ports, as far as it is written in words known here. */
-function acceptsAnyone(
-  { isHole, expressions }: HostRule,
-  range: PortRange,
-  family: "ip" | "ip6",
-): boolean {
-  if (isHole || !expressions.some((expression) => verdictOf(expression) === "accept")) return false;
-  return expressions.every((expression) =>
-    verdictOf(expression) === "match"
-      ? matchesPort(expression, range) || matchesStranger(expression, range, family)
-      : ["accept", "counter", "log"].includes(verdictOf(expression))
-  );
-}
-
-/** Matches that every new connection of the family and protocol meets. */
-function matchesStranger(
-  expression: unknown,
-  { protocol }: PortRange,
-  family: "ip" | "ip6",
-): boolean {
-  const { left, right, op } = (expression as { match: Match }).match;
-  if (op !== "==" && op !== "in") return false;
-  const values = valuesOf(right);
-  if (left.ct?.key === "state") return values.includes("new");
-  if (left.meta?.key === "l4proto") return values.includes(protocol);
-  if (left.payload?.field === (family === "ip" ? "protocol" : "nexthdr")) {
-    return values.includes(protocol);
-  }
-  if (left.meta?.key === "nfproto") return values.includes(family === "ip" ? "ipv4" : "ipv6");
-  return false;
-}
-
-interface Match {
-  readonly left: {
-    readonly payload?: { readonly protocol?: string; readonly field?: string };
-    readonly ct?: { readonly key?: string };
-    readonly meta?: { readonly key?: string };
-  };
-  readonly right: unknown;
-  readonly op: string;
-}
-
-/** One value, a list or a set of them. */
-function valuesOf(right: unknown): readonly unknown[] {
-  if (Array.isArray(right)) return right;
-  const set = right && typeof right === "object" ? (right as { set?: unknown }).set : undefined;
-  return Array.isArray(set) ? set : [right];
-}
-
-function matchesPort(expression: unknown, { protocol, first, last }: PortRange): boolean {
-  const { left: { payload }, right, op } = (expression as { match: Match }).match;
-  const isDestinationPort = (payload?.protocol === protocol || payload?.protocol === "th") &&
-    payload?.field === "dport";
-  if (op !== "==" || !isDestinationPort) return false;
-  return valuesOf(right).some((value) => {
-    const range = (value as { range?: [number, number] }).range ?? [value, value];
-    return Number(range[0]) <= last && first <= Number(range[1]);
-  });
-}
-
-function verdictOf(expression: unknown): string {
-  return expression && typeof expression === "object" ? Object.keys(expression)[0] ?? "" : "";
 }
 
 function nameOf({ family, table, name }: HostChain): string {
@@ -194,7 +181,7 @@ function nameOf({ family, table, name }: HostChain): string {
 
 function entriesOf(
   json: string,
-): { chain?: Record<string, unknown>; rule?: Record<string, unknown> }[] {
+): Partial<Record<"table" | "chain" | "rule" | "map", Record<string, unknown>>>[] {
   try {
     const listing = JSON.parse(json) as { nftables?: unknown };
     if (Array.isArray(listing.nftables)) return listing.nftables;

@@ -7,11 +7,14 @@ import { type Address, formatAddress } from "../address.ts";
 import type { AddressOpenings, Opening } from "../grants.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { PortRange } from "../ports.ts";
-import type { GuardPlan } from "./backend.ts";
+import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
 import type { ProcessName } from "./process_name.ts";
 
 export const TABLE = "inet openme";
+
+/** Where the guard sits in prerouting. */
+export const GUARD_PRIORITY = -110;
 
 /** The mark of let-in traffic where the host's own chains need a hole. Cleared on every packet before it is set. */
 export const HOLE_MARK = 0x4000_0000;
@@ -74,6 +77,9 @@ table ${TABLE} {
   set guarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.guardedPorts.map(renderPorts))
   } }
+  set forwarded { type inet_proto . inet_service; flags interval;${
+    renderSetElements(plan.forwardedPorts.map(renderPorts))
+  } }
   set kept4 { type ipv4_addr . inet_service . ipv4_addr . inet_service;${
     renderSetElements(kept.filter(({ remote }) => remote.family === 4).map(renderConnection))
   } }
@@ -95,8 +101,9 @@ table ${TABLE} {
     notrack
   }
   chain prerouting {
-    type filter hook prerouting priority -110; policy accept;
+    type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;
     ${[...(hole ? [`meta mark set meta mark & ${UNMARK}`] : []), ...scope].join("\n    ")}
+    fib daddr type != ${local} meta l4proto . th dport @forwarded goto guard
     fib daddr type != ${local} accept
     udp dport ${plan.knockPort} ${knockIn}
     meta l4proto . th dport @guarded goto guard
@@ -107,10 +114,17 @@ table ${TABLE} {
     ip6 saddr . meta l4proto . th dport @granted6 ${letIn}
     tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
     tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
-    ${plan.dropPorts ? "counter drop" : "counter accept"}
+    ${renderEnd(plan)}
   }${owner ? `\n  chain ${renderOwner(owner)} { }` : ""}
 }
 `;
+}
+
+/** What becomes of a stranger. A refusal leaves the same way in which a closed port refuses. */
+function renderEnd({ dropPorts, closedAs }: GuardPlan): string {
+  if (!dropPorts) return "counter accept";
+  if (closedAs === "drop") return "counter drop";
+  return "meta l4proto tcp counter reject with tcp reset\n    counter reject with icmpx type port-unreachable";
 }
 
 /** An empty chain whose name says whose table it is. */
@@ -130,6 +144,19 @@ export function parseKnockCounters(listing: string): Record<string, number> {
     .map((match) => Number(match[1]));
   const [size = 0, version = 0, ...rate] = counts;
   return { size, version, rate: rate.reduce((sum, count) => sum + count, 0) };
+}
+
+/** The grants in what `nft --json list set` prints of `granted4` or `granted6`. */
+export function parseGranted(json: string): Standing[] {
+  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
+  return nftables.flatMap(({ set }) => set?.elem ?? []).flatMap((entry) => {
+    const value = (entry as { elem?: { val?: unknown } }).elem?.val ?? entry;
+    const [address, protocol, port] = (value as { concat?: unknown[] }).concat ?? [];
+    const [first, last] = (port as { range?: [number, number] })?.range ?? [port, port];
+    return typeof address === "string" && (protocol === "tcp" || protocol === "udp")
+      ? [{ address, ports: [{ protocol, first: Number(first), last: Number(last) }] }]
+      : [];
+  });
 }
 
 /**

@@ -3,6 +3,7 @@
  * tell a dead owner from a living one.
  */
 
+import { OpenmeError } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
 
 /** A process: its number, which is used again, and when it was started, which is not. */
@@ -24,4 +25,21 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
   // The second field is the program's name in parentheses, and may contain anything.
   const startTicks = stat.slice(stat.lastIndexOf(")") + 1).trim().split(" ")[19];
   return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
+}
+
+/** Throws where the rules that are there belong to a process that lives, other than this one. */
+export async function requireNoLivingOwner(
+  owner: ProcessName | undefined,
+  run: RunProgram,
+): Promise<void> {
+  if (!owner || owner.pid === Deno.pid) return;
+  const living = await nameProcess(owner.pid, run);
+  if (living?.startTicks !== owner.startTicks) return;
+  throw new OpenmeError(
+    "FIREWALL",
+    `another openme serve, process ${owner.pid}, guards this host`,
+    {
+      hint: "stop that one first, or add these ports and clients to its configuration",
+    },
+  );
 }

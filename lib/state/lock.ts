@@ -34,3 +34,29 @@ export function takeLock(stateDir: string): { release: () => void } {
     });
   }
 }
+
+/** Whether a `serve` runs with this state directory. A directory that is not there is nobody's. */
+export function isLocked(stateDir: string): boolean {
+  try {
+    Deno.statSync(join(stateDir, "lock"));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw new OpenmeError(
+      "STATE",
+      `cannot look into ${quote(stateDir, 1000)}: ${messageOf(cause)}`,
+      {
+        hint: "it belongs to the user that runs openme serve: try sudo",
+        cause,
+      },
+    );
+  }
+  try {
+    takeLock(stateDir).release();
+    return false;
+  } catch (cause) {
+    if (cause instanceof OpenmeError && cause.message.startsWith("another openme serve")) {
+      return true;
+    }
+    throw cause;
+  }
+}

@@ -42,7 +42,7 @@ Deno.test("openme init makes a commented configuration with keys of its own, mod
   const made = await load(folder, "a.yaml");
   assert.equal(made.host, "vps.example.org");
   assert.deepEqual([made.udpPort, made.healthPort], [54154, 54154]);
-  assert.equal(made.firewall, "nft");
+  assert.equal(made.firewall, "auto");
   assert.deepEqual([made.knockTimeoutMs, made.replayWindowMs], [30_000, 60_000]);
   assert.deepEqual([made.dropPorts, made.openKnockPort], [true, true]);
   assert.equal(made.interface, undefined);

@@ -119,6 +119,7 @@ const ELEMENTS: Record<string, RegExp> = {
   granted4: new RegExp(`^${list(String.raw`${V4} \. ${PORTS} ${TIMEOUT}`)}$`),
   granted6: new RegExp(`^${list(String.raw`${V6} \. ${PORTS} ${TIMEOUT}`)}$`),
   guarded: new RegExp(`^${list(PORTS)}$`),
+  forwarded: new RegExp(`^${list(PORTS)}$`),
   kept4: new RegExp(`^${list(String.raw`${V4} \. ${NUMBER} \. ${V4} \. ${NUMBER}`)}$`),
   kept6: new RegExp(`^${list(String.raw`${V6} \. ${NUMBER} \. ${V6} \. ${NUMBER}`)}$`),
 };
@@ -150,7 +151,9 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
     fc.record({
       interface: fc.option(fc.stringMatching(INTERFACE_PATTERN), { nil: undefined }),
       guardedPorts: fc.array(anyRange, { maxLength: 5 }).map(mergePortRanges),
+      forwardedPorts: fc.array(anyRange, { maxLength: 3 }).map(mergePortRanges),
       dropPorts: fc.boolean(),
+      closedAs: fc.constantFrom("drop" as const, "reject" as const),
       openKnockPort: fc.boolean(),
       knockPort: fc.integer({ min: 1, max: 65535 }),
     }),
@@ -173,14 +176,20 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
         assert.match(inside, ELEMENTS[set] ?? /^none$/, set);
       }
       // Without elements it is the text of an empty table; that differs in numbers and a quoted name at most.
-      const empty = renderTable({ ...plan, guardedPorts: [] }, {
+      const empty = renderTable({ ...plan, guardedPorts: [], forwardedPorts: [] }, {
         ...state,
         openings: [],
         kept: [],
       });
       assert.equal(rest, empty);
       const named = plan.interface === undefined ? undefined : "eth0";
-      const plain = renderTable({ ...plan, guardedPorts: [], interface: named, knockPort: 7 }, {
+      const plain = renderTable({
+        ...plan,
+        guardedPorts: [],
+        forwardedPorts: [],
+        interface: named,
+        knockPort: 7,
+      }, {
         ...state,
         openings: [],
         kept: [],

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Address } from "../../lib/address.ts";
-import type { GuardPlan } from "../../lib/firewall/backend.ts";
-import type { AddressOpenings, Opening } from "../../lib/grants.ts";
+import type { ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
+import type { Opening } from "../../lib/grants.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/ports.ts";
 import { address, anyAddress, must } from "../support.ts";
 
@@ -18,7 +18,9 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
   return {
     knockPort: 54154,
     guardedPorts: ranges("22/tcp", "8080-8090/tcp", "54154/tcp", "53/udp"),
+    forwardedPorts: [],
     dropPorts: true,
+    closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
     ...plan,
@@ -26,8 +28,9 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
 }
 
 /** What an address may reach, each for its time in ms. */
-export function openings(at: string, ports: Readonly<Record<string, number>>): AddressOpenings {
+export function openings(at: string, ports: Readonly<Record<string, number>>): ClientOpenings {
   return {
+    clients: ["alice"],
     address: address(at),
     openings: Object.entries(ports).flatMap(([text, timeoutMs]) =>
       ranges(text).map((range): Opening => ({ ...range, timeoutMs }))

@@ -1,0 +1,64 @@
+/** `openme check`: reads the configuration and says what is wrong with it, or odd. */
+
+import type { ServerConfig } from "../config/server_config.ts";
+import { includesPortRanges } from "../ports.ts";
+import { type Command, configPath } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+
+export const check: Command = {
+  summary: "read the configuration and say what is wrong with it",
+  help: `Reads the configuration and says what is wrong with it. Touches nothing.
+
+Usage: openme check
+
+Exit code 0: serve would take it; 1: it would not.
+
+Example:
+  sudo openme check --config /etc/openme/config.yaml
+`,
+  options: {},
+  positionals: 0,
+  run: async (args, context) => {
+    const path = configPath(args);
+    const { config } = await loadServerConfig(path);
+    for (const oddity of odditiesOf(config, Date.now())) {
+      context.stderr(`openme: warning: ${oddity}`);
+    }
+    const clients = config.clients.length;
+    context.stderr(
+      `openme: ${path} is good: ${clients} ${
+        clients === 1 ? "client" : "clients"
+      }, firewall ${config.firewall}`,
+    );
+    return 0;
+  },
+};
+
+/** What can be meant, but hardly is. */
+export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
+  const { clients, groups } = config;
+  const oddities: string[] = [];
+  if (clients.length === 0) oddities.push("clients: nobody can knock; see openme add");
+  for (const { name, ports, expiresAtMs } of clients) {
+    if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
+      oddities.push(`clients.${name}: its key has expired`);
+    }
+    if (ports.length === 0) oddities.push(`clients.${name}: a knock of this client opens nothing`);
+  }
+  for (const [name, ranges] of groups) {
+    if (clients.length > 0 && !clients.some(({ ports }) => includesPortRanges(ports, ranges))) {
+      oddities.push(`ports.${name}: no client may open all of it`);
+    }
+  }
+  if (config.firewall === "none") {
+    oddities.push("server.firewall: none guards nothing and opens nothing");
+  } else if (!config.dropPorts) {
+    oddities.push(
+      "server.drop_ports: openme closes nothing by itself; see what stays open: openme plan",
+    );
+  }
+  if (config.command && config.dropPorts) {
+    oddities.push("server.drop_ports: firewall: command closes nothing; serve will refuse");
+  }
+  return oddities;
+}

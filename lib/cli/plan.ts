@@ -1,0 +1,87 @@
+/** `openme plan`: what serve would run, and what becomes of this host's ports; changes nothing. */
+
+import type { ServerConfig } from "../config/server_config.ts";
+import type { Backend } from "../firewall/backend.ts";
+import { listeningPorts } from "../firewall/listening.ts";
+import { hostFirewall } from "../firewall/host_view.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import { backendOf } from "./backend_of.ts";
+import { type Command, configPath, logOf } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+
+export const plan: Command = {
+  summary: "show what serve would do to this host, without doing it",
+  help:
+    `Shows what openme serve would run on this host, and which of its ports become closed, are closed already,
+or stay open to everyone in spite of openme. Changes nothing.
+
+Usage: openme plan
+
+Example:
+  sudo openme plan
+`,
+  options: {},
+  positionals: 0,
+  run: async (args, context) => {
+    const { config } = await loadServerConfig(configPath(args));
+    const backend = await backendOf(config, { context, log: logOf(args, context) });
+    const text = await backend.preview([]);
+    const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
+    context.stdout(`# what ${backend.name} would be given
+${text || "# nothing\n"}
+# the ports of this host
+${renderFates(fates)}`);
+    return 0;
+  },
+};
+
+interface Fate {
+  readonly fate: string;
+  readonly ports: readonly PortRange[];
+}
+
+async function fatesOf(
+  config: ServerConfig,
+  backend: Backend,
+  listening: readonly PortRange[],
+  run: Parameters<typeof listeningPorts>[0],
+): Promise<Fate[]> {
+  const knock: PortRange = { protocol: "udp", first: config.udpPort, last: config.udpPort };
+  const guarded = subtractPortRanges(config.guardedPorts, [knock]);
+  const others = subtractPortRanges(listening, [...guarded, knock]);
+  const openTo = await hostFirewall(run);
+  const openByHost = openTo(guarded);
+  const closedByHost = subtractPortRanges(guarded, openByHost);
+  const closes = config.dropPorts && backend.name !== "none";
+  const alreadyClosed = closes && await isGuarding(backend);
+  return [
+    {
+      fate: "become closed, until somebody knocks",
+      ports: closes && !alreadyClosed ? openByHost : [],
+    },
+    {
+      fate: "are closed already, and open to who knocks",
+      ports: alreadyClosed ? guarded : closedByHost,
+    },
+    {
+      fate: "stay open to everyone in spite of openme (set drop_ports: true)",
+      ports: closes ? [] : openByHost,
+    },
+    {
+      fate: "are not guarded, and stay open to everyone (somebody listens there)",
+      ports: openTo(others),
+    },
+    { fate: "takes knocks, and never answers", ports: [knock] },
+  ];
+}
+
+/** Whether openme's guard stands already: another process's, or one that was left. */
+async function isGuarding(backend: Backend): Promise<boolean> {
+  return await backend.list().then((standing) => standing !== undefined, () => false);
+}
+
+function renderFates(fates: readonly Fate[]): string {
+  return fates.filter(({ ports }) => ports.length > 0).map(({ fate, ports }) =>
+    `${ports.map(formatPortRange).join(" ")}\n  ${fate}\n`
+  ).join("");
+}

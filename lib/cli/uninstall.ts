@@ -1,0 +1,97 @@
+/** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
+
+import { messageOf, OpenmeError } from "../errors.ts";
+import { type BackendName, BACKENDS } from "../firewall/backends.ts";
+import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
+import { guardPlanOf } from "../server.ts";
+import { isLocked } from "../state/lock.ts";
+import type { GuardPlan } from "../firewall/backend.ts";
+import { type Command, configPath, type Context, logOf, textFlag } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+
+/** Where rules may be, whatever the configuration says now. */
+const KERNEL_BACKENDS: readonly BackendName[] = [
+  "nft",
+  "iptables-nft",
+  "iptables-legacy",
+  "iptables",
+  "pf",
+];
+
+/** A plan that guards nothing: enough to remove by. */
+const NO_PLAN: GuardPlan = {
+  knockPort: 1,
+  guardedPorts: [],
+  forwardedPorts: [],
+  dropPorts: false,
+  closedAs: "drop",
+  openKnockPort: false,
+  interface: undefined,
+};
+
+export const uninstall: Command = {
+  summary: "take every firewall rule of openme's out",
+  help:
+    `Takes every rule, table and hole of openme's out of this host's firewalls, also what a crash left. Ports
+are then as open as they were without openme. Configuration, keys and state stay where they are.
+
+Usage: openme uninstall [--state-dir DIR]
+
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo systemctl disable --now openme openme-guard && sudo openme uninstall
+`,
+  options: { "state-dir": { type: "string" } },
+  positionals: 0,
+  run: async (args, context) => {
+    // Also without a configuration: it may be gone already.
+    const config = await loadServerConfig(configPath(args)).then(
+      ({ config }) => config,
+      () => undefined,
+    );
+    const stateDir = textFlag(args, "state-dir") ?? config?.stateDir ?? DEFAULT_STATE_DIR;
+    if (isLocked(stateDir)) {
+      throw new OpenmeError("STATE", "openme serve is running, and would put its rules back", {
+        hint: "stop it first: systemctl disable --now openme openme-guard",
+      });
+    }
+    const log = logOf(args, context);
+    let failed = false;
+    for (const name of backendsIn(config)) {
+      if (!await isPresent(name, context)) continue;
+      try {
+        const backend = await BACKENDS[name]({
+          plan: config && name === config.firewall ? guardPlanOf(config) : NO_PLAN,
+          run: context.run,
+          log,
+          stateDir,
+          command: config?.command,
+        });
+        await backend.remove();
+        context.stderr(`openme: removed everything of openme's from ${name}`);
+      } catch (error) {
+        failed = true;
+        context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
+      }
+    }
+    return failed ? 1 : 0;
+  },
+};
+
+function backendsIn(config: ServerConfig | undefined): BackendName[] {
+  return config?.command ? [...KERNEL_BACKENDS, "command"] : [...KERNEL_BACKENDS];
+}
+
+/** A program that is not there has left nothing. Plain `iptables` is one of the other two where those are there. */
+async function isPresent(name: BackendName, { run }: Context): Promise<boolean> {
+  if (name === "command") return true;
+  const has = (program: string, ...args: string[]) =>
+    run({ program, args, timeoutMs: 5000 }).then(() => true, () => false);
+  if (name === "pf") return await has("pfctl", "-s", "info");
+  if (name === "iptables") {
+    return await has("iptables", "--version") && !await has("iptables-nft", "--version") &&
+      !await has("iptables-legacy", "--version");
+  }
+  return await has(name, "--version");
+}

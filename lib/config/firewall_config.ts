@@ -1,0 +1,68 @@
+/**
+ * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
+ */
+
+import { type FirewallName, FIREWALLS } from "../firewall/backends.ts";
+import { listOf, mismatch, Section } from "./reader.ts";
+
+/** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
+export const CLOSED_AS = ["drop", "reject"] as const;
+export type ClosedAs = typeof CLOSED_AS[number];
+
+/** A program and its arguments for each of the two things that the backend `command` does. */
+export interface CommandLines {
+  readonly open: readonly string[];
+  readonly close: readonly string[];
+}
+
+/** What stands in an argument for a value of the opening at hand. */
+export const PLACEHOLDERS = [
+  "address",
+  "family",
+  "port",
+  "end_port",
+  "ports",
+  "protocol",
+  "client",
+  "timeout_s",
+] as const;
+
+/** Reads `firewall` and what belongs to it. */
+export function readFirewall(
+  server: Section,
+): { firewall: FirewallName; command: CommandLines | undefined } {
+  const firewall = server.optional("firewall", (key) => server.choice(key, FIREWALLS)) ?? "nft";
+  const command = server.optional("command", (key) => readCommand(server, key));
+  if (firewall === "command" && !command) {
+    throw mismatch(server.path("command"), "a map with open and close", undefined);
+  }
+  return { firewall, command: firewall === "command" ? command : undefined };
+}
+
+function readCommand(server: Section, key: string): CommandLines {
+  const lines = new Section(server.raw(key), server.path(key), ["open", "close"]);
+  return { open: readLine(lines, "open"), close: readLine(lines, "close") };
+}
+
+function readLine(lines: Section, key: string): string[] {
+  const expected =
+    `a list of a program and its arguments, such as ["ufw", "allow", "from", "{address}"]`;
+  const line = listOf(lines.raw(key), lines.path(key)).map(([argument, path]) => {
+    if (typeof argument !== "string" && typeof argument !== "number") {
+      throw mismatch(path, "text", argument);
+    }
+    const text = String(argument);
+    if (text.includes("\0")) throw mismatch(path, "text without a NUL", argument);
+    for (const [, name] of text.matchAll(/\{([^{}]*)\}/g)) {
+      if (!PLACEHOLDERS.some((each) => each === name)) {
+        throw mismatch(path, PLACEHOLDERS.map((each) => `{${each}}`).join(" or "), `{${name}}`);
+      }
+    }
+    return text;
+  });
+  if (line.length === 0) throw mismatch(lines.path(key), expected, undefined);
+  if (/[{}]/.test(line[0]!) || line[0] === "") {
+    throw mismatch(`${lines.path(key)}[0]`, "the name of a program", line[0]);
+  }
+  return line;
+}

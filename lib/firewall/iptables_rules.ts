@@ -1,0 +1,207 @@
+/**
+ * The rule text of the iptables backend, as pure functions: what `iptables-restore --noflush` reads. docs/firewalls.md
+ * explains the chains. Everything in the text is printed from parsed values.
+ */
+
+import { type Address, formatAddress } from "../address.ts";
+import { PACKET_SIZE } from "../packet.ts";
+import { parsePortSpec, type PortRange } from "../ports.ts";
+import type { GuardPlan, Standing } from "./backend.ts";
+import type { Connection } from "./established.ts";
+import { HOLE_COMMENT, HOLE_MARK } from "./nft_rules.ts";
+import type { ProcessName } from "./process_name.ts";
+
+/** The chain at the top of mangle PREROUTING; all other chains of openme's begin with its name. */
+export const CHAIN = "OPENME";
+const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
+  `${CHAIN}_${each}`
+);
+/** An empty chain that says that the table was not there before openme. */
+const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
+const OWNER_PREFIX = `${CHAIN}_O_`;
+
+const MARK = `0x${HOLE_MARK.toString(16)}/0x${HOLE_MARK.toString(16)}`;
+/** The one static rule at the top of a host's chain: what openme has marked may pass. */
+export const HOLE_RULE = `-m mark --mark ${MARK} -m comment --comment "${HOLE_COMMENT}" -j ACCEPT`;
+
+/** After 2038-01-19 xt_time knows no dates: whatever ends later ends then. */
+const LAST_DATE_MS = Date.UTC(2038, 0, 19);
+
+type Family = 4 | 6;
+
+/** One opening: an address, its ports, and when it ends. */
+export interface DatedOpening {
+  readonly address: Address;
+  readonly ports: PortRange;
+  /** Wall clock, ms since 1970. */
+  readonly endsAtMs: number;
+}
+
+/** What `iptables -t mangle -S` shows of openme. */
+export interface OwnChains {
+  readonly chains: readonly string[];
+  /** How many rules in PREROUTING jump to openme's chain. */
+  readonly jumps: number;
+  readonly owner: ProcessName | undefined;
+  readonly madeTable: boolean;
+  /** Everything of openme's but the grants, to compare. */
+  readonly fixed: string;
+  readonly grants: readonly (Standing & { endsAtMs: number })[];
+}
+
+/** Reads `iptables -t mangle -S`. */
+export function parseOwnChains(listing: string): OwnChains {
+  const lines = listing.split("\n").map((line) => line.trim());
+  const chains = lines.flatMap((line) => /^-N (OPENME\w*)$/.exec(line)?.[1] ?? []);
+  const ours = lines.filter((line) => /^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`));
+  return {
+    chains,
+    jumps: lines.filter((line) => line === `-A PREROUTING -j ${CHAIN}`).length,
+    owner: chains.map(parseOwner).find((each) => each !== undefined),
+    madeTable: chains.includes(MADE_TABLE),
+    fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} `)).sort(byChain).join("\n"),
+    grants: lines.flatMap(parseGrant),
+  };
+}
+
+/** Chains come in no certain order; rules within one do. */
+function byChain(a: string, b: string): number {
+  const [x, y] = [a, b].map((line) => line.split(" ", 2).join(" "));
+  return x! < y! ? -1 : x! > y! ? 1 : 0;
+}
+
+function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
+  const match =
+    /^-A OPENME_GRANTS -s ([0-9a-f.:]+)\/\d+ -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
+      .exec(line);
+  const spec = match && parsePortSpec(`${match[3]}-${match[4] ?? match[3]}/${match[2]}`);
+  if (!spec || spec.protocol === "both") return [];
+  return {
+    address: match[1]!,
+    ports: [{ ...spec, protocol: spec.protocol }],
+    endsAtMs: Date.parse(`${match[5]}Z`) + 1000,
+  };
+}
+
+/**
+ * One `iptables-restore` that puts all chains in place with these openings. A chain that is declared is emptied by it,
+ * so what was there is replaced in the same commit; chains that are not wanted any more go.
+ */
+export function renderChains(
+  family: Family,
+  plan: GuardPlan,
+  { openings, kept, hole, owner, present, madeTable }: {
+    openings: readonly DatedOpening[];
+    kept: readonly Connection[];
+    hole: boolean;
+    owner: ProcessName | undefined;
+    present: OwnChains;
+    madeTable: boolean;
+  },
+): string {
+  const own = [CHAIN, LOCAL!, GUARD!, GRANTS!, ALLOW!];
+  const named = [...madeTable ? [MADE_TABLE] : [], ...owner ? [renderOwner(owner)] : []];
+  const gone = present.chains.filter((chain) => ![...own, ...named].includes(chain));
+  // IPv6 knows no broadcast, and takes a list of types as "all of them".
+  const types = family === 4
+    ? ["LOCAL", "BROADCAST", "MULTICAST", "ANYCAST"]
+    : ["LOCAL", "MULTICAST", "ANYCAST"];
+  const header = family === 4 ? 20 : 40;
+  const size = header + 8 + PACKET_SIZE;
+  const lines = [
+    ...[...own, ...named].map((chain) => `:${chain} - [0:0]`),
+    // No packet comes in with the mark: only openme sets it.
+    ...(hole ? [`-A ${CHAIN} -j MARK --set-xmark 0x0/0x${HOLE_MARK.toString(16)}`] : []),
+    ...(plan.interface === undefined ? [] : [`-A ${CHAIN} ! -i ${plan.interface} -j RETURN`]),
+    `-A ${CHAIN} -i lo -j RETURN`,
+    ...types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type} -g ${LOCAL}`),
+    ...plan.forwardedPorts.map((range) => `-A ${CHAIN} ${renderPorts(range)} -g ${GUARD}`),
+    // Options in an IPv4 header make a knock up to 40 bytes longer.
+    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -m length ! --length ${size}:${
+      family === 4 ? size + 40 : size
+    } -j DROP`,
+    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${
+      plan.openKnockPort ? `-g ${ALLOW}` : "-j RETURN"
+    }`,
+    ...plan.guardedPorts.map((range) => `-A ${LOCAL} ${renderPorts(range)} -g ${GUARD}`),
+    `-A ${GUARD} -m conntrack --ctstate RELATED,ESTABLISHED -g ${ALLOW}`,
+    ...kept.filter(({ remote }) => remote.family === family).map((connection) =>
+      `-A ${GUARD} ${renderConnection(connection)} -g ${ALLOW}`
+    ),
+    `-A ${GUARD} -g ${GRANTS}`,
+    ...renderGrantRules(family, plan, openings),
+    ...(hole ? [`-A ${ALLOW} -j MARK --set-xmark ${MARK}`] : []),
+    ...(present.jumps === 0 ? [`-I PREROUTING 1 -j ${CHAIN}`] : []),
+    ...gone.flatMap((chain) => [`-F ${chain}`, `-X ${chain}`]),
+  ];
+  return inTable("mangle", lines);
+}
+
+/** One `iptables-restore` that puts these openings in place of all others. */
+export function renderGrants(
+  family: Family,
+  plan: GuardPlan,
+  openings: readonly DatedOpening[],
+): string {
+  return inTable("mangle", [`:${GRANTS} - [0:0]`, ...renderGrantRules(family, plan, openings)]);
+}
+
+/** One `iptables-restore` that takes every chain out again. */
+export function renderRemoval({ chains, jumps }: OwnChains): string {
+  if (chains.length === 0) return "";
+  return inTable("mangle", [
+    ...Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`),
+    ...chains.map((chain) => `-F ${chain}`),
+    ...chains.map((chain) => `-X ${chain}`),
+  ]);
+}
+
+/** What `iptables-restore` reads for one table. */
+export function inTable(table: string, lines: readonly string[]): string {
+  return `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
+}
+
+function renderGrantRules(
+  family: Family,
+  plan: GuardPlan,
+  openings: readonly DatedOpening[],
+): string[] {
+  return [
+    ...openings.filter(({ address }) => address.family === family).flatMap(
+      ({ address, ports, endsAtMs }) => {
+        const stop = renderDateStop(endsAtMs);
+        return `-A ${GRANTS} -s ${formatAddress(address)} ${
+          renderPorts(ports)
+        } -m time --datestop ${stop} -g ${ALLOW}`;
+      },
+    ),
+    ...(plan.dropPorts ? [`-A ${GRANTS} -j DROP`] : []),
+  ];
+}
+
+/** Whole seconds, the last one included: the end rounded down, less one. UTC. */
+export function renderDateStop(endsAtMs: number): string {
+  const lastSecondMs = Math.floor(Math.min(endsAtMs, LAST_DATE_MS) / 1000) * 1000 - 1000;
+  return new Date(lastSecondMs).toISOString().slice(0, 19);
+}
+
+function renderPorts({ protocol, first, last }: PortRange): string {
+  return `-p ${protocol} -m ${protocol} --dport ${first === last ? first : `${first}:${last}`}`;
+}
+
+function renderConnection({ remote, remotePort, local, localPort }: Connection): string {
+  return `-s ${formatAddress(remote)} -d ${
+    formatAddress(local)
+  } -p tcp -m tcp --sport ${remotePort} --dport ${localPort} ! --tcp-flags FIN,SYN,RST,ACK SYN`;
+}
+
+/** At most 28 characters: a pid of 22 bits and ticks since the boot, in base 36. */
+function renderOwner({ pid, startTicks }: ProcessName): string {
+  return `${OWNER_PREFIX}${pid.toString(36)}_${Number(startTicks).toString(36)}`;
+}
+
+function parseOwner(chain: string): ProcessName | undefined {
+  const match = /^OPENME_O_([0-9a-z]{1,6})_([0-9a-z]{1,10})$/.exec(chain);
+  if (!match) return undefined;
+  return { pid: parseInt(match[1]!, 36), startTicks: String(parseInt(match[2]!, 36)) };
+}

@@ -1,0 +1,268 @@
+/**
+ * The pf backend (FreeBSD, OpenBSD, macOS): an anchor with tables, through `pfctl`. pf ends no table entry by itself:
+ * openme's timers do, and what a dead process left goes with the load at the next start.
+ */
+
+import { type Address, formatAddress } from "../address.ts";
+import { OpenmeError } from "../errors.ts";
+import type { PortRange } from "../ports.ts";
+import type { RunProgram } from "../run_program.ts";
+import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
+import {
+  ANCHOR,
+  ANCHOR_LINE,
+  portsOfTable,
+  renderAnchor,
+  tableOf,
+  type Tables,
+} from "./pf_rules.ts";
+
+const DEADLINE_MS = 5000;
+const FAILING_HINT = "see whether pfctl works here by itself, as the same user: pfctl -s info";
+const MISSING_HINT = "pf is part of FreeBSD, OpenBSD and macOS; on Linux, set firewall: auto";
+
+/** A backend that drives this host's pf through `run`. */
+export function createPfBackend(plan: GuardPlan, run: RunProgram): Backend {
+  return new PfBackend(plan, run);
+}
+
+interface Held {
+  readonly address: Address;
+  readonly ports: PortRange;
+  /** Steady clock of this process, ms. */
+  readonly endsAtMs: number;
+  readonly timer: ReturnType<typeof setTimeout>;
+}
+
+class PfBackend implements Backend {
+  readonly name = "pf";
+  readonly endsByKernel = false;
+  #plan: GuardPlan;
+  readonly #run: RunProgram;
+  /** Every opening in force, by its address and table. */
+  readonly #held = new Map<string, Held>();
+  /** The tables that the loaded rules name. */
+  #loaded: ReadonlySet<string> = new Set();
+  #rules: string | undefined;
+  /** Counts changes, and says which of them pf has: see `#load`. */
+  #version = 0;
+  #written = 0;
+
+  constructor(plan: GuardPlan, run: RunProgram) {
+    this.#plan = plan;
+    this.#run = run;
+  }
+
+  async install(openings: readonly ClientOpenings[]): Promise<void> {
+    if (this.#rules === undefined) await this.#requireAnchor();
+    this.#forget(() => true);
+    this.#remember(openings);
+    await this.#load();
+    const stale = (await this.#tables()).filter((name) => !this.#loaded.has(name));
+    for (const name of stale) await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", "kill"]);
+  }
+
+  reconfigure(plan: GuardPlan): void {
+    this.#plan = plan;
+  }
+
+  /** Addresses come and go in the tables that are there; ports that no rule names yet need a load. */
+  async apply(changes: readonly ClientOpenings[]): Promise<void> {
+    const before = this.#namesOf(changes);
+    this.#remember(changes);
+    const after = this.#namesOf(changes);
+    if ([...after.keys()].some((name) => !this.#loaded.has(name))) return await this.#load();
+    const version = this.#version;
+    for (const [name, addresses] of before) {
+      const gone = addresses.filter((each) => !after.get(name)?.includes(each));
+      if (gone.length > 0) await this.#change(name, "delete", gone);
+    }
+    for (const [name, addresses] of after) {
+      const come = addresses.filter((each) => !before.get(name)?.includes(each));
+      if (come.length > 0) await this.#change(name, "add", come);
+      // An opening may have ended while a slow program was adding it.
+      const late = come.filter((each) => !this.#held.has(`${each} ${name}`));
+      if (late.length > 0) await this.#change(name, "delete", late);
+    }
+    this.#written = Math.max(this.#written, version);
+  }
+
+  async isIntact(): Promise<boolean> {
+    return this.#rules !== undefined && await this.#listRules() === this.#rules &&
+      await this.#hasAnchor();
+  }
+
+  async list(): Promise<readonly Standing[] | undefined> {
+    if ((await this.#listRules()).trim() === "") return undefined;
+    const standing: Standing[] = [];
+    for (const name of await this.#tables()) {
+      const ports = portsOfTable(name);
+      const listing = await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", "show"]);
+      for (const address of listing.split("\n").map((line) => line.trim()).filter(Boolean)) {
+        if (ports) standing.push({ address, ports: [ports] });
+      }
+    }
+    return standing;
+  }
+
+  async remove(): Promise<void> {
+    this.#forget(() => true);
+    await this.#pfctl(["-a", ANCHOR, "-F", "rules"]);
+    for (const name of await this.#tables()) {
+      await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", "kill"]);
+    }
+    this.#rules = undefined;
+    this.#loaded = new Set();
+  }
+
+  /** Nobody ends an entry when openme is gone: the guard stays, with no address let in. */
+  async leave(): Promise<void> {
+    this.#forget(() => true);
+    await this.#load();
+  }
+
+  /** Rules of pf are not read here: what the host's own say is up to its administrator. */
+  openToEveryone(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  preview(openings: readonly ClientOpenings[]): Promise<string> {
+    return Promise.resolve(
+      `pfctl -a ${ANCHOR} -f - <<'END'\n${renderAnchor(this.#plan, tablesOf(openings))}END\n`,
+    );
+  }
+
+  previewChanges(changes: readonly ClientOpenings[]): string {
+    return changes.flatMap(({ address, openings }) =>
+      openings.map((each) =>
+        `pfctl -a ${ANCHOR} -t ${tableOf(each)} -T add ${formatAddress(address)}\n`
+      )
+    ).join("");
+  }
+
+  #remember(changes: readonly ClientOpenings[]): void {
+    this.#version++;
+    const nowMs = performance.now();
+    for (const { address, openings } of changes) {
+      this.#forget((held) => formatAddress(held.address) === formatAddress(address));
+      for (const { timeoutMs, ...ports } of openings) {
+        const key = `${formatAddress(address)} ${tableOf(ports)}`;
+        const timer = setTimeout(() => this.#end(key), timeoutMs);
+        this.#held.set(key, { address, ports, endsAtMs: nowMs + timeoutMs, timer });
+      }
+    }
+  }
+
+  #forget(unwanted: (held: Held) => boolean): void {
+    for (const [key, held] of this.#held) {
+      if (!unwanted(held)) continue;
+      clearTimeout(held.timer);
+      this.#held.delete(key);
+    }
+  }
+
+  /** Time is over. A failure shows as rules that are not intact, and the next `install` makes up for it. */
+  async #end(key: string): Promise<void> {
+    const held = this.#held.get(key);
+    if (!held) return;
+    this.#held.delete(key);
+    this.#version++;
+    try {
+      await this.#change(tableOf(held.ports), "delete", [formatAddress(held.address)]);
+    } catch {
+      this.#rules = undefined;
+    }
+  }
+
+  #namesOf(changes: readonly ClientOpenings[]): Map<string, string[]> {
+    const touched = new Set(changes.map(({ address }) => formatAddress(address)));
+    const names = new Map<string, string[]>();
+    for (const { address, ports } of this.#held.values()) {
+      const text = formatAddress(address);
+      if (!touched.has(text)) continue;
+      names.set(tableOf(ports), [...names.get(tableOf(ports)) ?? [], text]);
+    }
+    return names;
+  }
+
+  /** Loads rules and tables whole. A load that was overtaken by a later one wrote something old over it: once more. */
+  async #load(): Promise<void> {
+    while (true) {
+      const version = this.#version;
+      const nowMs = performance.now();
+      const live = [...this.#held.values()].filter(({ endsAtMs }) => endsAtMs > nowMs);
+      const tables = tablesOf(live.map(({ address, ports }) => ({
+        address,
+        openings: [ports],
+      })));
+      await this.#pfctl(["-a", ANCHOR, "-f", "-"], renderAnchor(this.#plan, tables));
+      this.#loaded = new Set(tables.keys());
+      const overtaken = this.#written > version;
+      this.#written = version;
+      if (overtaken) continue;
+      this.#rules = await this.#listRules();
+      return;
+    }
+  }
+
+  async #change(name: string, what: "add" | "delete", addresses: readonly string[]): Promise<void> {
+    await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", what, ...addresses]);
+  }
+
+  async #requireAnchor(): Promise<void> {
+    const info = await this.#pfctl(["-s", "info"]);
+    if (!/^Status: Enabled/m.test(info)) {
+      throw new OpenmeError("FIREWALL", "pf is not enabled, and guards nothing", {
+        hint: "enable it: pfctl -e (and pf_enable=YES in rc.conf, or the like)",
+      });
+    }
+    if (await this.#hasAnchor()) return;
+    throw new OpenmeError("FIREWALL", `pf.conf does not call the anchor "${ANCHOR}"`, {
+      hint:
+        `add the line ${ANCHOR_LINE} to pf.conf before your own filter rules, then: pfctl -f /etc/pf.conf`,
+    });
+  }
+
+  async #hasAnchor(): Promise<boolean> {
+    const rules = await this.#pfctl(["-s", "rules"]);
+    return rules.split("\n").some((line) => /^anchor "openme"( all)?\s*$/.test(line));
+  }
+
+  #listRules(): Promise<string> {
+    return this.#pfctl(["-a", ANCHOR, "-s", "rules"]);
+  }
+
+  async #tables(): Promise<string[]> {
+    const listing = await this.#pfctl(["-a", ANCHOR, "-s", "Tables"]);
+    return listing.split("\n").map((line) => line.trim()).filter((name) => portsOfTable(name));
+  }
+
+  async #pfctl(args: string[], stdin?: string): Promise<string> {
+    try {
+      return await this.#run({
+        program: "pfctl",
+        args,
+        timeoutMs: DEADLINE_MS,
+        missingHint: MISSING_HINT,
+        ...(stdin === undefined ? {} : { stdin }),
+      });
+    } catch (cause) {
+      if (!(cause instanceof OpenmeError)) throw cause;
+      throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
+    }
+  }
+}
+
+function tablesOf(
+  openings: readonly { address: Address; openings: readonly PortRange[] }[],
+): Tables {
+  const tables = new Map<string, { ports: PortRange; addresses: Address[] }>();
+  for (const { address, openings: ranges } of openings) {
+    for (const ports of ranges) {
+      const table = tables.get(tableOf(ports));
+      if (table) table.addresses.push(address);
+      else tables.set(tableOf(ports), { ports, addresses: [address] });
+    }
+  }
+  return tables;
+}

@@ -1,0 +1,444 @@
+/**
+ * What every backend owes (lib/firewall/backend.ts), tried against each that this machine can run: the same cases, with
+ * real packets. A backend is a line in the table below.
+ */
+
+import assert from "node:assert/strict";
+import { parseAddress } from "../../lib/address.ts";
+import { OpenmeError } from "../../lib/errors.ts";
+import type { Backend, ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
+import { type BackendName, BACKENDS } from "../../lib/firewall/backends.ts";
+import { Guard } from "../../lib/firewall/guard.ts";
+import { Grants } from "../../lib/grants.ts";
+import { createLog } from "../../lib/log.ts";
+import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
+import { processClock } from "../../lib/system_clock.ts";
+import { e2e } from "./e2e.ts";
+import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
+import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
+import { HOST_RULES } from "./rules.ts";
+import { pause, waitFor, within } from "./wait.ts";
+
+interface Candidate {
+  readonly title: string;
+  readonly name: BackendName;
+  /** How the host closes its ports by itself; then the backend has to make holes. */
+  readonly host?: (lab: Lab) => Promise<void>;
+  /** What takes openme's rules away, as a stranger's reload does. */
+  readonly flush?: (lab: Lab) => Promise<void>;
+  readonly command?: (dir: string) => { open: string[]; close: string[] };
+  /** Whether the backend acts at all. */
+  readonly acts?: boolean;
+  /** A stand-in for a program that this machine cannot have; it also says what would get through. */
+  readonly standIn?: (dir: string) => StandIn;
+}
+
+const nftFlush = (lab: Lab) => lab.nft("flush ruleset");
+const iptablesFlush = (kind: string) => async (lab: Lab) => {
+  for (const program of [`iptables-${kind}`, `ip6tables-${kind}`]) {
+    await lab.run("server", [program, "-t", "mangle", "-F"]);
+  }
+};
+
+const CANDIDATES: readonly Candidate[] = [
+  { title: "nft", name: "nft", flush: nftFlush },
+  { title: "nft behind the host's rules", name: "nft", host: (lab) => lab.nft(HOST_RULES) },
+  { title: "iptables-nft", name: "iptables-nft", flush: iptablesFlush("nft") },
+  {
+    title: "iptables-nft behind the host's rules",
+    name: "iptables-nft",
+    host: iptablesHost("nft"),
+  },
+  { title: "iptables-legacy", name: "iptables-legacy", flush: iptablesFlush("legacy") },
+  {
+    title: "iptables-legacy behind the host's rules",
+    name: "iptables-legacy",
+    host: iptablesHost("legacy"),
+  },
+  { title: "command", name: "command", host: iptablesHost("nft"), command: writeScript },
+  { title: "pf, with a stand-in for pfctl", name: "pf", standIn: createPfStandIn },
+  { title: "none", name: "none", acts: false },
+];
+
+/** A host that drops what it does not know, in its own iptables rules. */
+function iptablesHost(kind: string) {
+  return async (lab: Lab) => {
+    for (const [program, icmp] of [["iptables", "icmp"], ["ip6tables", "ipv6-icmp"]]) {
+      await lab.run(
+        "server",
+        [`${program}-${kind}-restore`],
+        `*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -p ${icmp} -j ACCEPT
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+`,
+      );
+    }
+  };
+}
+
+/** The user's own program for the backend `command`: opens and closes in the host's INPUT chain. */
+function writeScript(dir: string) {
+  const path = `${dir}/allow`;
+  Deno.writeTextFileSync(
+    path,
+    `#!/bin/sh
+set -e
+[ "$3" = 6 ] && program=ip6tables-nft || program=iptables-nft
+rule="INPUT -s $2 -p $4 --dport $5:$6 -j ACCEPT"
+if [ "$1" = open ]; then $program -w -C $rule 2>/dev/null || $program -w -I $rule
+else $program -w -D $rule; fi
+`,
+    { mode: 0o755 },
+  );
+  const args = ["{address}", "{family}", "{protocol}", "{port}", "{end_port}"];
+  return { open: [path, "open", ...args], close: [path, "close", ...args] };
+}
+
+const GUARDED = ["22/tcp", "80/tcp", "8080-8090/tcp", "5353/udp"];
+
+function ranges(...specs: string[]): PortRange[] {
+  return mergePortRanges(specs.map((spec) => parsePortSpec(spec) as PortRange));
+}
+
+function opening(address: string, timeoutMs: number, ...specs: string[]): ClientOpenings {
+  return {
+    address: parseAddress(address)!,
+    openings: ranges(...specs).map((range) => ({ ...range, timeoutMs })),
+    clients: ["alice"],
+  };
+}
+
+/** Runs programs in the server's namespace; each test may get in the way. */
+class Runner {
+  standIn: StandIn | undefined;
+  /** Programs, by what they are called with, that hang instead. */
+  hangs: ((call: ProgramRun) => boolean) | undefined;
+  fails = false;
+  missing = false;
+  readonly #lab: Lab;
+
+  constructor(lab: Lab) {
+    this.#lab = lab;
+  }
+
+  readonly run: RunProgram = (call) => {
+    const { program, args } = call;
+    const inside = (...command: string[]) =>
+      runProgram({
+        ...call,
+        program: "ip",
+        args: ["netns", "exec", this.#lab.namespace("server"), ...command],
+      });
+    if (program === "cat") return inside(program, ...args);
+    if (this.missing) return runProgram({ ...call, program: `openme-has-no-${program.slice(-9)}` });
+    if (this.fails) return inside("sh", "-c", "echo not today >&2; exit 4");
+    if (this.hangs?.(call)) {
+      this.hangs = undefined;
+      return inside("sleep", "10");
+    }
+    const standIn = program === this.standIn?.program ? this.standIn.path : program;
+    return inside(standIn, ...args);
+  };
+}
+
+/** Everything that the host's programs show, without counters. */
+async function allRules(lab: Lab): Promise<string> {
+  const lists = [["nft", "-s", "list", "ruleset"], ["iptables-legacy-save"], [
+    "ip6tables-legacy-save",
+  ]];
+  const texts = await Promise.all(lists.map((command) => lab.run("server", command)));
+  // The old kind cannot take its own empty tables out again, and prints the time.
+  return texts.join("\n").replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "")
+    .replaceAll(/\*mangle\n(:\w+ ACCEPT \n)+COMMIT\n/g, "");
+}
+
+for (const candidate of CANDIDATES) {
+  e2e(`the backend ${candidate.title}`, (lab, t) => conforms(lab, t, candidate), {
+    silentServer: false,
+  });
+}
+
+async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Promise<void> {
+  const { name, host, flush, acts = true } = candidate;
+  const [server, client, other] = await Promise.all([
+    lab.agent("server"),
+    lab.agent("client"),
+    lab.agent("other"),
+  ]);
+  await server.listen({ tcp: [22, 80, 8080, 8085, 8090, 9000], udp: [5353] });
+  await host?.(lab);
+  const dir = await Deno.makeTempDir({ prefix: "openme-conformance-" });
+  const runner = new Runner(lab);
+  const lines: string[] = [];
+  const log = createLog({
+    level: "debug",
+    format: "logfmt",
+    now: () => new Date(),
+    write: (line) => lines.push(line),
+  });
+  const plan: GuardPlan = {
+    knockPort: 54154,
+    guardedPorts: ranges(...GUARDED),
+    forwardedPorts: [],
+    dropPorts: !host,
+    closedAs: "drop",
+    openKnockPort: true,
+    interface: undefined,
+  };
+  const make = (run = runner.run): Promise<Backend> =>
+    BACKENDS[name]({
+      plan,
+      run,
+      log,
+      stateDir: dir,
+      command: candidate.command?.(dir),
+    });
+  const standIn = runner.standIn = candidate.standIn?.(dir);
+  const agents = { server, client, other };
+  const reaches = async (side: Side, port: number, family: 4 | 6 = 4) => {
+    const [to, from] = ["server" as const, side].map((each) => (family === 4 ? IPV4 : IPV6)[each]);
+    if (standIn) return standIn.passes({ protocol: "tcp", from: from!, port });
+    return await agents[side].reaches(to!, port, 300);
+  };
+  const reachesUdp = async (port: number) =>
+    standIn
+      ? standIn.passes({ protocol: "udp", from: IPV4.client, port })
+      : await client.echoesUdp(IPV4.server, port);
+  const isOpen = (port: number, family: 4 | 6 = 4) => reaches("client", port, family);
+  const isClosed = async (port: number, family: 4 | 6 = 4) => !await isOpen(port, family);
+  const before = await allRules(lab);
+
+  try {
+    if (!acts) {
+      await t.step("touches nothing", async () => {
+        const backend = await make();
+        await backend.install([opening(IPV4.client, 60_000, "22/tcp")]);
+        await backend.apply([opening(IPV4.other, 60_000, "22/tcp")]);
+        assert.equal(await backend.isIntact(), true);
+        assert.equal(await allRules(lab), before);
+        await backend.remove();
+        assert.equal(await allRules(lab), before);
+      });
+      return;
+    }
+
+    let backend = await make();
+    await t.step("closes the guarded ports, in both families", async () => {
+      const isFirst = !host && !standIn;
+      if (isFirst) assert.ok(await isOpen(22), "open without openme");
+      // Connection tracking is idle before: it has never heard of this session.
+      const session = isFirst ? await client.hold(IPV4.server, 22) : undefined;
+      await backend.install([]);
+      if (session) {
+        assert.ok(await session.echoes(), "what was open before the guard came goes on");
+        await session.close();
+      }
+      assert.deepEqual(
+        await Promise.all([isOpen(22), isOpen(22, 6), isOpen(8085), isOpen(80, 6)]),
+        [false, false, false, false],
+      );
+      if (!host) assert.ok(await isOpen(9000), "what is not guarded stays open");
+      assert.equal(await backend.isIntact(), true);
+    });
+
+    await t.step("opens for one address, these ports, both families, and lists it", async () => {
+      await backend.apply([opening(IPV4.client, 60_000, "22/tcp", "8080-8089/tcp", "5353/udp")]);
+      await backend.apply([opening(IPV6.client, 60_000, "80/tcp")]);
+      assert.ok(await isOpen(22));
+      assert.ok(await isOpen(8080) && await isOpen(8085));
+      assert.ok(await reachesUdp(5353));
+      assert.ok(await isOpen(80, 6));
+      assert.deepEqual(
+        await Promise.all([isOpen(80), isOpen(8090), isOpen(22, 6), reaches("other", 22)]),
+        [false, false, false, false],
+      );
+      const listed = await backend.list();
+      if (listed) {
+        assert.deepEqual([...new Set(listed.map(({ address }) => address))].sort(), [
+          IPV4.client,
+          IPV6.client,
+        ]);
+      }
+      assert.equal(await backend.isIntact(), true);
+    });
+
+    await t.step("takes the same again, and less", async () => {
+      await backend.apply([opening(IPV4.client, 60_000, "22/tcp", "80/tcp")]);
+      await backend.apply([opening(IPV4.client, 60_000, "22/tcp", "80/tcp")]);
+      assert.ok(await isOpen(22) && await isOpen(80));
+      assert.ok(await isClosed(8085));
+      await backend.apply([opening(IPV4.client, 60_000), opening(IPV6.client, 60_000)]);
+      assert.ok(await isClosed(22) && await isClosed(80) && await isClosed(80, 6));
+      await backend.apply([opening(IPV4.client, 60_000)]);
+    });
+
+    await t.step("ends an opening by itself, and renews", async () => {
+      await backend.apply([
+        opening(IPV4.client, 3000, "22/tcp"),
+        opening(IPV6.client, 3000, "22/tcp"),
+      ]);
+      assert.ok(await isOpen(22) && await isOpen(22, 6));
+      await pause(1000);
+      await backend.apply([opening(IPV6.client, 6000, "22/tcp")]);
+      await waitFor("the opening to end", () => isClosed(22));
+      assert.ok(await isOpen(22, 6), "the renewed one lasts");
+      await waitFor("the renewed opening to end", () => isClosed(22, 6));
+    });
+
+    await t.step("keeps what one of two clients at an address still holds", async () => {
+      const both = opening(IPV4.client, 60_000, "22/tcp");
+      await backend.apply([{
+        ...both,
+        openings: [...both.openings, ...opening(IPV4.client, 2500, "80/tcp").openings],
+        clients: ["alice", "bob"],
+      }]);
+      assert.ok(await isOpen(22) && await isOpen(80));
+      await waitFor("the shorter one to end", () => isClosed(80));
+      assert.ok(await isOpen(22));
+    });
+
+    // A stand-in has no connections.
+    if (!standIn) {
+      await t.step("lets what is established go on", async () => {
+        const session = await client.hold(IPV4.server, 22);
+        await backend.apply([opening(IPV4.client, 0)].map((each) => ({ ...each, openings: [] })));
+        assert.ok(await isClosed(22));
+        assert.ok(await session.echoes());
+        await session.close();
+      });
+    }
+
+    await t.step("clears away what a dead process left", async () => {
+      await backend.apply([opening(IPV4.client, 60_000, "22/tcp")]);
+      assert.ok(await isOpen(22));
+      backend = await make(); // the other one does nothing any more
+      await backend.install([opening(IPV6.client, 60_000, "80/tcp")]);
+      assert.ok(await isClosed(22));
+      assert.ok(await isOpen(80, 6));
+      await backend.install([]);
+      assert.ok(await isClosed(80, 6));
+    });
+
+    if (flush) {
+      await t.step("sees that its rules are gone, and puts them back", async () => {
+        await backend.apply([opening(IPV4.client, 60_000, "22/tcp")]);
+        await flush(lab);
+        assert.equal(await backend.isIntact(), false);
+        await backend.install([opening(IPV4.client, 60_000, "22/tcp")]);
+        assert.equal(await backend.isIntact(), true);
+        assert.ok(await isOpen(22));
+        assert.ok(await isClosed(80));
+      });
+    }
+
+    await t.step("says so where its program is missing, and where it fails", async () => {
+      for (
+        const [way, pattern] of [["missing", /no such program/], ["fails", /not today/]] as const
+      ) {
+        const broken = new Runner(lab);
+        broken.standIn = standIn;
+        broken[way] = true;
+        const attempt = async () => {
+          const made = await make(broken.run);
+          await made.install([opening(IPV4.other, 60_000, "22/tcp")]);
+        };
+        await assert.rejects(attempt, (error) => {
+          assert.ok(error instanceof OpenmeError, String(error));
+          assert.equal(error.code, "FIREWALL");
+          assert.match(error.message, pattern);
+          assert.ok(error.hint, "a hint");
+          return true;
+        });
+      }
+      assert.equal(await reaches("other", 22), false);
+      await backend.install([]);
+    });
+
+    await t.step("serves others within a second while one run hangs for 10 s", async () => {
+      await backend.install([]);
+      const grants = new Grants();
+      const clock = processClock();
+      const guard = new Guard({ backend, grants, clock, log });
+      const knockFrom = (address: string, client: string) => {
+        grants.open(parseAddress(address)!, {
+          client,
+          key: client,
+          ports: ranges("22/tcp"),
+          lifetimeMs: 60_000,
+          expiresAtMs: undefined,
+        }, clock.now());
+        const opened = Promise.withResolvers<void>();
+        guard.changed(parseAddress(address)!, opened.resolve);
+        return opened.promise;
+      };
+      runner.hangs = ({ stdin, program, args }) =>
+        stdin !== undefined || program.endsWith("/allow") || args.includes("-T");
+      const first = knockFrom(IPV4.client, "alice");
+      const startMs = performance.now();
+      await waitFor("the first run to hang", () => runner.hangs === undefined);
+      const second = knockFrom(IPV4.other, "bob");
+      assert.ok(await within(second.then(() => true), 1000, false), lines.slice(-5).join("\n"));
+      assert.ok(performance.now() - startMs < 1500);
+      assert.ok(await reaches("other", 22));
+      assert.ok(await within(first.then(() => true), 15_000, false), "and is made up for");
+      assert.ok(await isOpen(22));
+      assert.ok(await reaches("other", 22));
+    });
+
+    await t.step("leaves everything as it was", async () => {
+      await backend.remove();
+      await backend.remove();
+      assert.equal(await allRules(lab), before);
+      if (!host) assert.ok(await isOpen(22));
+    });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+for (const name of ["iptables-nft", "iptables-legacy"] as const) {
+  e2e(`${name} on a kernel without IPv6 says so and goes on with IPv4`, async (lab) => {
+    const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+    await server.listen({ tcp: [22] });
+    const inside = new Runner(lab);
+    const lines: string[] = [];
+    const log = createLog({
+      level: "info",
+      format: "logfmt",
+      now: () => new Date(),
+      write: (line) => lines.push(line),
+    });
+    const backend = await BACKENDS[name]({
+      plan: {
+        knockPort: 54154,
+        guardedPorts: ranges("22/tcp"),
+        forwardedPorts: [],
+        dropPorts: true,
+        closedAs: "drop",
+        openKnockPort: true,
+        interface: undefined,
+      },
+      // Such a kernel has no list of IPv6 addresses, and ip6tables fails there.
+      run: (call) =>
+        call.args.includes("/proc/net/if_inet6") || call.program.startsWith("ip6tables")
+          ? Promise.reject(new OpenmeError("COMMAND", "Address family not supported by protocol"))
+          : inside.run(call),
+      log,
+      stateDir: "/nowhere",
+      command: undefined,
+    });
+    await backend.install([opening(IPV6.client, 60_000, "22/tcp")]);
+    assert.equal(await client.reaches(IPV4.server, 22), false);
+    await backend.apply([opening(IPV4.client, 60_000, "22/tcp")]);
+    assert.ok(await client.reaches(IPV4.server, 22));
+    assert.match(lines.join("\n"), /level=warn event=no_ipv6/);
+    await backend.remove();
+    assert.ok(await client.reaches(IPV4.server, 22));
+  }, { silentServer: false });
+}

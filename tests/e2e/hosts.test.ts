@@ -1,0 +1,356 @@
+/**
+ * Hosts that have rules of their own: a grant really lets the client in, the knock really arrives, and the rules of
+ * others are the same bytes afterwards.
+ */
+
+import assert from "node:assert/strict";
+import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { IPV4, type Lab } from "./lab.ts";
+import { HOST_RULES } from "./rules.ts";
+import { Site, type SiteOptions } from "./site.ts";
+import { waitFor, within } from "./wait.ts";
+
+interface Host {
+  readonly title: string;
+  readonly prepare: (lab: Lab) => Promise<void>;
+}
+
+const LATER_DROPS = `table inet early {
+  chain input {
+    type filter hook input priority -10; policy accept
+    tcp dport { 22, 80 } accept comment "final only for this chain"
+  }
+}
+table inet late {
+  chain input {
+    type filter hook input priority 10; policy drop
+    ct state established,related accept
+    iif lo accept
+    meta l4proto ipv6-icmp accept
+  }
+}`;
+
+/** What `ufw enable` leaves, made smaller: everything in chains of its own, policies that drop. */
+function ufwLike(family: "iptables" | "ip6tables"): string {
+  const ufw = family === "iptables" ? "ufw" : "ufw6";
+  return `*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:${ufw}-before-input - [0:0]
+:${ufw}-user-input - [0:0]
+:${ufw}-after-input - [0:0]
+:${ufw}-not-local - [0:0]
+-A INPUT -j ${ufw}-before-input
+-A INPUT -j ${ufw}-after-input
+-A ${ufw}-before-input -i lo -j ACCEPT
+-A ${ufw}-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ${ufw}-before-input -m conntrack --ctstate INVALID -j DROP
+-A ${ufw}-before-input -p ${family === "iptables" ? "icmp" : "ipv6-icmp"} -j ACCEPT
+-A ${ufw}-before-input -j ${ufw}-not-local
+-A ${ufw}-before-input -j ${ufw}-user-input
+-A ${ufw}-user-input -p tcp -m tcp --dport 443 -j ACCEPT
+-A ${ufw}-not-local -m addrtype --dst-type LOCAL -j RETURN
+-A ${ufw}-not-local -j DROP
+COMMIT
+`;
+}
+
+const HOSTS: readonly Host[] = [
+  { title: "policy drop in inet filter input", prepare: (lab) => lab.nft(HOST_RULES) },
+  { title: "two base chains of which the later drops", prepare: (lab) => lab.nft(LATER_DROPS) },
+  { title: "chains like ufw's, of iptables-nft", prepare: prepareUfw("nft") },
+];
+
+function prepareUfw(kind: "nft" | "legacy") {
+  return async (lab: Lab) => {
+    for (const family of ["iptables", "ip6tables"] as const) {
+      await lab.run("server", [`${family}-${kind}-restore`], ufwLike(family));
+    }
+  };
+}
+
+/** Everything of others: nft shows iptables-nft's chains as well. */
+async function rulesOf(lab: Lab): Promise<string> {
+  const lists = [["nft", "-s", "list", "ruleset"], ["iptables-nft-save"], ["iptables-legacy-save"]];
+  const texts = await Promise.all(lists.map((command) => lab.run("server", command)));
+  return texts.join("\n").replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "")
+    .replaceAll(/\*mangle\n(:\w+ ACCEPT \n)+COMMIT\n/g, "");
+}
+
+/** A site whose server runs another firewall than nft. */
+async function createSite(lab: Lab, firewall: string, options: SiteOptions): Promise<Site> {
+  const site = await Site.create(lab, options);
+  await setFirewall(site, firewall);
+  return site;
+}
+
+async function setFirewall({ config }: Site, firewall: string): Promise<void> {
+  const text = await Deno.readTextFile(config);
+  await Deno.writeTextFile(config, text.replace("firewall: nft", `firewall: ${firewall}`));
+}
+
+e2e("a host with rules of its own", async (lab, t) => {
+  const [server, client, other] = await Promise.all([
+    lab.agent("server"),
+    lab.agent("client"),
+    lab.agent("other"),
+  ]);
+  await server.listen({ tcp: [22] });
+  const isOpen = () => client.reaches(IPV4.server, 22);
+
+  for (const { title, prepare } of HOSTS) {
+    for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+      for (const dropPorts of [true, false]) {
+        await t.step(`${title}: ${firewall}, drop_ports: ${dropPorts}`, async () => {
+          await using site = await createSite(lab, firewall, {
+            clients: { alice: ["22/tcp"] },
+            dropPorts,
+            knockTimeout: "3s",
+          });
+          await prepare(lab);
+          const before = await rulesOf(lab);
+          await using served = await site.serve();
+          assert.equal(await isOpen(), false);
+          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await waitFor("the port to open", isOpen);
+          assert.equal(await other.reaches(IPV4.server, 22), false);
+          await waitFor("the port to close", async () => !await isOpen());
+          await served.stop();
+          assert.equal(await rulesOf(lab), before);
+        });
+      }
+    }
+  }
+
+  await t.step(
+    "rules of iptables-legacy that drop are an error for nft, which cannot reach them",
+    async () => {
+      await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+      await lab.run("server", [
+        "iptables-legacy",
+        "-A",
+        "INPUT",
+        "-p",
+        "tcp",
+        "--dport",
+        "22",
+        "-j",
+        "DROP",
+      ]);
+      try {
+        await using served = site.startServe();
+        const status = await within(served.status, 15_000, undefined);
+        assert.equal(status?.code, 1, served.lines.join("\n"));
+        await served.waitForLine(
+          /error: chain ip filter INPUT drops .* 22\/tcp: its rule "-A INPUT -p tcp -m tcp --dport 22 -j DROP"/,
+        );
+        await served.waitForLine(/hint: .* set firewall: iptables-legacy/);
+        assert.equal(await lab.ruleset(), "");
+      } finally {
+        await lab.run("server", ["iptables-legacy", "-F"]);
+      }
+    },
+  );
+
+  await t.step("rules of iptables-legacy are auto's reason to take iptables-legacy", async () => {
+    await using site = await createSite(lab, "auto", {
+      clients: { alice: ["22/tcp"] },
+      dropPorts: false,
+      knockTimeout: "3s",
+    });
+    await prepareUfw("legacy")(lab);
+    try {
+      const before = await rulesOf(lab);
+      await using served = await site.serve();
+      await served.waitForLine(/firewall_chosen backend=iptables-legacy why=/);
+      assert.equal(await isOpen(), false);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      await served.stop();
+      assert.equal(await rulesOf(lab), before);
+    } finally {
+      for (const program of ["iptables-legacy", "ip6tables-legacy"]) {
+        await lab.run("server", [program, "-P", "INPUT", "ACCEPT"]);
+        await lab.run("server", [program, "-P", "FORWARD", "ACCEPT"]);
+        await lab.run("server", [program, "-F"]);
+        await lab.run("server", [program, "-X"]);
+      }
+    }
+  });
+
+  for (const firewall of ["nft", "iptables-nft"]) {
+    await t.step(
+      `a reload of the host's rules is made up for within 10 s (${firewall})`,
+      async () => {
+        await using site = await createSite(lab, firewall, {
+          clients: { alice: ["22/tcp"] },
+          knockTimeout: "1m",
+        });
+        await lab.nft(HOST_RULES);
+        await using served = await site.serve();
+        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+        await waitFor("the port to open", isOpen);
+        await lab.nft(`flush ruleset\n${HOST_RULES}`);
+        assert.equal(await isOpen(), false, "the hole is gone with the reload");
+        await waitFor("the port to be open again", isOpen, { timeoutMs: 10_000 });
+        assert.equal(await other.reaches(IPV4.server, 22), false);
+        await served.stop();
+      },
+    );
+  }
+
+  await t.step("a firewall that comes up later gets its hole", async () => {
+    await using site = await Site.create(lab, {
+      clients: { alice: ["22/tcp"] },
+      knockTimeout: "1m",
+    });
+    await using served = await site.serve();
+    await lab.nft(HOST_RULES);
+    const hasHole = async () => /accept comment "openme/.test(await lab.ruleset());
+    await waitFor("the hole", hasHole, { timeoutMs: 10_000 });
+    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await waitFor("the port to open", isOpen);
+    await served.stop();
+  });
+
+  const refused = [
+    {
+      title: "a chain in a table that belongs to a program (flags owner)",
+      rules:
+        `add table inet own { flags owner; }; add chain inet own input { type filter hook input priority 0; policy accept; }; add rule inet own input tcp dport 22 counter reject`,
+      error:
+        /chain inet own input drops what openme lets in to 22\/tcp: its rule \\"tcp dport 22 counter .*reject/,
+      hint: /flags owner/,
+    },
+    {
+      title: "a chain that drops before openme's guard",
+      rules:
+        `add table inet raw; add chain inet raw pre { type filter hook prerouting priority -300; policy drop; }; add rule inet raw pre ct state established accept`,
+      error: /chain inet raw pre drops what openme lets in to 22\/tcp: its policy drop/,
+      hint: /before openme's guard/,
+    },
+  ];
+  for (const { title, rules, error, hint } of refused) {
+    await t.step(`is an error at the start that names it: ${title}`, async () => {
+      await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+      await using owner = lab.start("server", ["nft", "-i"]);
+      await owner.writeLine(rules);
+      const before = await waitFor("the chain", async () => {
+        const ruleset = await lab.ruleset();
+        return /reject|established/.test(ruleset) ? ruleset : "";
+      });
+      await using served = site.startServe();
+      const status = await within(served.status, 15_000, undefined);
+      assert.equal(status?.code, 1, served.lines.join("\n"));
+      const line = await served.waitForLine(/^openme: error: /);
+      assert.match(line, new RegExp(error.source.replaceAll('\\\\"', '"')));
+      assert.match(await served.waitForLine(/^openme: hint: /), hint);
+      assert.equal(
+        (await lab.ruleset()).replaceAll(/packets \d+ bytes \d+/g, ""),
+        before.replaceAll(/packets \d+ bytes \d+/g, ""),
+      );
+    });
+  }
+});
+
+/** A container's published port, without Docker: destination NAT to the third machine, behind a forward chain. */
+const DNAT_HOST = `table ip docker {
+  chain prerouting {
+    type nat hook prerouting priority dstnat
+    fib daddr type local tcp dport 8443 dnat to ${IPV4.other}:22
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    ip daddr ${IPV4.other} masquerade
+  }
+}
+table inet filter {
+  chain forward {
+    type filter hook forward priority 0; policy drop
+    ct state established,related accept
+    ip saddr ${IPV4.other} accept
+  }
+}`;
+
+e2e("a published port behind a forward chain that drops", async (lab, t) => {
+  const [client, other] = await Promise.all([lab.agent("client"), lab.agent("other")]);
+  await other.listen({ tcp: [22] });
+  await lab.run("server", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
+  const isOpen = () => client.reaches(IPV4.server, 8443);
+  for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+    for (const dropPorts of [true, false]) {
+      await t.step(
+        `is closed before and open after a knock: ${firewall}, ${dropPorts}`,
+        async () => {
+          await using site = await createSite(lab, firewall, {
+            clients: { alice: ["8443/tcp"] },
+            dropPorts,
+            knockTimeout: "3s",
+          });
+          await lab.nft(DNAT_HOST);
+          const before = await rulesOf(lab);
+          await using served = await site.serve();
+          assert.equal(await isOpen(), false);
+          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await waitFor("the published port to open", isOpen);
+          await waitFor("the published port to close", async () => !await isOpen());
+          await served.stop();
+          assert.equal(await rulesOf(lab), before);
+        },
+      );
+    }
+  }
+});
+
+/** An address behind the server, as seen from the client. */
+const BEHIND = "10.9.0.1";
+
+e2e("a router", async (lab, t) => {
+  const [server, client, other] = await Promise.all([
+    lab.agent("server"),
+    lab.agent("client"),
+    lab.agent("other"),
+  ]);
+  await server.listen({ tcp: [22] });
+  await other.listen({ tcp: [22] });
+  const sysctl =
+    "cd /proc/sys/net/ipv4; echo 1 >ip_forward; for i in all eth0; do echo 0 >conf/$i/send_redirects; done";
+  await lab.run("server", ["sh", "-c", sysctl]);
+  await lab.run("other", ["ip", "address", "add", `${BEHIND}/32`, "dev", "lo"]);
+  await lab.run("server", ["ip", "route", "add", BEHIND, "via", IPV4.other]);
+  await lab.run("client", ["ip", "route", "add", BEHIND, "via", IPV4.server]);
+  const isOpen = () => client.reaches(BEHIND, 22);
+
+  for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+    await t.step(`leaves forwarded traffic alone: ${firewall}`, async () => {
+      await using site = await createSite(lab, firewall, { clients: { alice: ["22/tcp"] } });
+      assert.ok(await isOpen());
+      await using served = await site.serve();
+      assert.equal(await client.reaches(IPV4.server, 22), false);
+      assert.ok(await isOpen());
+      await served.stop();
+    });
+
+    await t.step(`guards it where a group says so (guard.forward): ${firewall}`, async () => {
+      await using site = await createSite(lab, firewall, {
+        clients: { alice: ["ssh"] },
+        knockTimeout: "3s",
+        ports: { ssh: ["22/tcp"] },
+      });
+      const text = await Deno.readTextFile(site.config);
+      await Deno.writeTextFile(
+        site.config,
+        text.replace("ssh: [22/tcp]", "ssh: {ports: [22/tcp], guard: {forward: true}}"),
+      );
+      await using served = await site.serve();
+      assert.equal(await isOpen(), false);
+      assert.equal(await client.reaches(IPV4.server, 22), false);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the way through to open", isOpen);
+      assert.ok(await client.reaches(IPV4.server, 22));
+      await waitFor("the way through to close", async () => !await isOpen());
+      await served.stop();
+    });
+  }
+});

@@ -1,0 +1,323 @@
+/**
+ * Nobody is locked out, and nothing is left behind: plan, dry run, confirmation with roll-back, guard, the ways to stop,
+ * uninstall.
+ */
+
+import assert from "node:assert/strict";
+import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { IPV4, type Lab } from "./lab.ts";
+import { OPENME, openme, Served } from "./openme.ts";
+import { HOST_RULES } from "./rules.ts";
+import { Site } from "./site.ts";
+import { pause, waitFor, within } from "./wait.ts";
+
+const CLIENTS = { clients: { alice: ["22/tcp"] } };
+
+async function append({ config }: Site, after: string, line: string): Promise<void> {
+  const text = await Deno.readTextFile(config);
+  await Deno.writeTextFile(config, text.replace(after, `${line}\n${after}`));
+}
+
+e2e("an administrator", async (lab, t) => {
+  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  await server.listen({ tcp: [22, 80] });
+  const isOpen = () => client.reaches(IPV4.server, 22);
+
+  await t.step("sees with plan what would be run and what becomes of the ports", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    const plan = async () => {
+      const { code, stdout, stderr } = await openme(lab, "server", [
+        "plan",
+        "--config",
+        site.config,
+      ]);
+      assert.equal(code, 0, stderr);
+      return stdout;
+    };
+    const first = await plan();
+    assert.match(first, /^nft -f - <<'END'$[^]*^table inet openme \{$[^]*^END$/m);
+    assert.match(first, /^22\/tcp 54154\/tcp\n {2}become closed/m);
+    assert.match(first, /^80\/tcp.*\n {2}are not guarded, and stay open to everyone/m);
+    assert.match(first, /^54154\/udp\n {2}takes knocks/m);
+    assert.equal(await lab.ruleset(), "", "nothing has changed");
+
+    await lab.nft(HOST_RULES);
+    assert.match(await plan(), /^22\/tcp 54154\/tcp\n {2}are closed already/m);
+    await lab.nft("flush ruleset");
+
+    await site.configure({ dropPorts: false });
+    assert.match(
+      await plan(),
+      /^22\/tcp 54154\/tcp\n {2}stay open to everyone in spite of openme/m,
+    );
+
+    await site.configure({ dropPorts: true });
+    await using served = await site.serve();
+    const ruleset = await lab.ruleset();
+    assert.match(await plan(), /^22\/tcp 54154\/tcp\n {2}are closed already/m);
+    assert.equal(await lab.ruleset(), ruleset);
+    await served.stop();
+  });
+
+  await t.step(
+    "tries it with --dry-run, which touches no firewall and shows what it would run",
+    async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      await using served = await site.serve(["--dry-run"]);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await served.waitForLine(/granted client=alice/);
+      const shown = served.output.join("\n");
+      assert.match(shown, /^table inet openme \{$/m);
+      assert.match(shown, /^add element inet openme granted4 \{ 10\.0\.0\.2 \. tcp \. 22 timeout/m);
+      assert.equal(await lab.ruleset(), "");
+      assert.ok(await isOpen());
+      await served.stop();
+    },
+  );
+
+  await t.step("gets everything back unless the guard is confirmed in time", async () => {
+    for (const server of [[], ["on_stop: closed"]]) {
+      await using site = await Site.create(lab, { ...CLIENTS, server });
+      await lab.nft(HOST_RULES);
+      const before = await lab.ruleset();
+      await using served = await site.serve(["--confirm", "1s"]);
+      const { code } = (await within(served.status, 10_000, undefined)) ?? { code: -1 };
+      assert.equal(code, 1, served.lines.join("\n"));
+      await served.waitForLine(/level=error event=not_confirmed/);
+      assert.equal(await lab.ruleset(), before);
+      const late = await openme(lab, "server", ["confirm", "--config", site.config]);
+      assert.equal(late.code, 1);
+      assert.match(late.stderr, /no openme serve waits/);
+    }
+  });
+
+  await t.step("confirms with openme confirm", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    await using served = await site.serve(["--confirm", "3s"]);
+    const { code, stderr } = await openme(lab, "server", ["confirm", "--config", site.config]);
+    assert.equal(code, 0, stderr);
+    await served.waitForLine(/event=confirmed by="openme confirm"/);
+    await pause(3200); // what is tested is that nothing happens
+    assert.equal(await isOpen(), false);
+    await served.stop();
+  });
+
+  await t.step("confirms with a key", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    const command = [...OPENME, "serve", "--config", site.config, "--confirm", "20s"].join(" ");
+    // `script` gives it a terminal. Its output ends up on standard output.
+    await using terminal = lab.start("server", ["script", "-qfec", command, "/dev/null"]);
+    await terminal.stdout.waitFor(/event=unconfirmed/, 15_000);
+    await terminal.writeLine("y");
+    await terminal.stdout.waitFor(/event=confirmed by="a key"/);
+    assert.equal(await isOpen(), false);
+    await terminal.writeLine("\x03"); // Ctrl-C: the terminal is as it was
+    await terminal.stdout.waitFor(/event=stopped/);
+  });
+
+  await t.step(
+    "gets everything back also where serve runs in the background of a terminal",
+    async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      const command = [...OPENME, "serve", "--config", site.config, "--confirm", "1s"].join(" ");
+      const background = `bash -c 'set -m; ${command} & wait'`;
+      await using terminal = lab.start("server", ["script", "-qec", background, "/dev/null"]);
+      // A process that touched the terminal would be stopped, and its timers with it.
+      await terminal.stdout.waitFor(/event=stopped/, 15_000);
+      assert.ok(await isOpen());
+    },
+  );
+
+  await t.step("is told of open sessions to guarded ports, and keeps them", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    const session = await client.hold(IPV4.server, 22);
+    await using served = await site.serve();
+    await served.waitForLine(/event=sessions_guarded ports=22\/tcp sessions=1/);
+    assert.ok(await session.echoes());
+    await session.close();
+    await served.stop();
+  });
+
+  await t.step(
+    "closes early with guard; serve takes over, and nothing is open in between",
+    async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      const { code, stderr } = await openme(lab, "server", ["guard", "--config", site.config]);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /closed by nft: 22\/tcp/);
+      assert.equal(await isOpen(), false);
+      let opened = false;
+      const watching = watch(lab, () => opened = true);
+      await using served = await site.serve();
+      watching.stop();
+      assert.equal(await watching.ended, undefined);
+      assert.equal(opened, false);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      const again = await openme(lab, "server", ["guard", "--config", site.config]);
+      assert.equal(again.code, 1);
+      assert.match(again.stderr, /another openme serve, process \d+, guards this host/);
+      await served.stop();
+      assert.equal(await lab.ruleset(), "");
+    },
+  );
+
+  await t.step("leaves the ports closed with on_stop: closed, grants running out", async () => {
+    for (const firewall of ["nft", "iptables-nft"]) {
+      await using site = await Site.create(lab, {
+        ...CLIENTS,
+        server: ["on_stop: closed"],
+        knockTimeout: "4s",
+      });
+      await append(site, "  knock_timeout:", "  closed_as: drop");
+      const text = await Deno.readTextFile(site.config);
+      await Deno.writeTextFile(site.config, text.replace("firewall: nft", `firewall: ${firewall}`));
+      await using served = await site.serve();
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      await served.stop();
+      assert.ok(await isOpen(), "the grant goes on");
+      await waitFor("the grant to end without openme", async () => !await isOpen());
+      await using next = await site.serve();
+      assert.equal(await isOpen(), false);
+      await next.stop();
+      assert.equal(await isOpen(), false);
+      const { code, stderr } = await openme(lab, "server", ["uninstall", "--config", site.config]);
+      assert.equal(code, 0, stderr);
+      assert.ok(await isOpen());
+    }
+  });
+
+  await t.step(
+    "removes with uninstall what a crash left, but not under a running serve",
+    async () => {
+      for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+        await using site = await Site.create(lab, CLIENTS);
+        const text = await Deno.readTextFile(site.config);
+        await Deno.writeTextFile(
+          site.config,
+          text.replace("firewall: nft", `firewall: ${firewall}`),
+        );
+        await lab.nft(HOST_RULES);
+        const before = await lab.ruleset();
+        await using served = await site.serve();
+        const refused = await openme(lab, "server", ["uninstall", "--config", site.config]);
+        assert.equal(refused.code, 1);
+        assert.match(refused.stderr, /openme serve is running/);
+        await served.kill("SIGKILL");
+        assert.notEqual(await lab.ruleset(), before);
+        const { code, stderr } = await openme(lab, "server", [
+          "uninstall",
+          "--config",
+          site.config,
+        ]);
+        assert.equal(code, 0, stderr);
+        assert.equal(await lab.ruleset(), before);
+        const legacy = await lab.run("server", ["iptables-legacy-save"]);
+        assert.doesNotMatch(legacy, /OPENME|openme/);
+        await lab.nft("flush ruleset");
+      }
+    },
+  );
+
+  await t.step("chooses what strangers see: closed_as: reject", async () => {
+    await using site = await Site.create(lab, { ...CLIENTS, server: ["closed_as: reject"] });
+    await using served = await site.serve();
+    assert.equal(await client.connect(IPV4.server, 22), "refused");
+    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await waitFor("the port to open", isOpen);
+    await served.stop();
+  });
+
+  await t.step(
+    "may hold back everything but the two capabilities of the systemd unit",
+    async () => {
+      for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+        await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "3s" });
+        const text = await Deno.readTextFile(site.config);
+        await Deno.writeTextFile(
+          site.config,
+          text.replace("firewall: nft", `firewall: ${firewall}`),
+        );
+        const confined = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--no-new-privs"];
+        await using served = new Served(
+          lab.start("server", [...confined, ...OPENME, "serve", "--config", site.config]),
+        );
+        await served.waitForLine(/event=listening/, 15_000);
+        assert.equal(await isOpen(), false);
+        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+        await waitFor("the port to open", isOpen);
+        await served.stop();
+      }
+    },
+  );
+
+  await t.step("reads with check what is wrong with a configuration", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    const good = await openme(lab, "server", ["check", "--config", site.config]);
+    assert.equal(good.code, 0, good.stderr);
+    assert.match(good.stderr, /is good: 1 client, firewall nft/);
+    await append(site, "  knock_timeout:", "  closed_as: rejct");
+    const bad = await openme(lab, "server", ["check", "--config", site.config]);
+    assert.equal(bad.code, 1);
+    assert.match(bad.stderr, /server\.closed_as: expected "drop" or "reject", got "rejct"/);
+  });
+});
+
+/** Tries the port over and over until it is told to stop. */
+function watch(lab: Lab, opened: () => void) {
+  let stopped = false;
+  const ended = (async () => {
+    const client = await lab.agent("client");
+    while (!stopped) if (await client.reaches(IPV4.server, 22, 100)) opened();
+  })();
+  return { stop: () => stopped = true, ended };
+}
+
+e2e("the backend command after a crash", async (lab, t) => {
+  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  await server.listen({ tcp: [22] });
+  await t.step("closes at the next start what a dead process left open", async () => {
+    await using site = await Site.create(lab, { ...CLIENTS, dropPorts: false, knockTimeout: "1m" });
+    await lab.nft(
+      HOST_RULES.replace(
+        "iif lo accept",
+        `iif lo accept\n    udp dport ${KNOCK_PORT} accept\n    ip saddr . tcp dport @allowed accept`,
+      ).replace("chain input {", "set allowed { type ipv4_addr . inet_service; }\n  chain input {"),
+    );
+    const element = ["inet", "filter", "allowed", '"{ {address} . {port} }"'];
+    const line = (verb: string) => `[nft, ${verb}, element, ${element.join(", ")}]`;
+    const text = await Deno.readTextFile(site.config);
+    await Deno.writeTextFile(
+      site.config,
+      text.replace(
+        "  firewall: nft",
+        `  firewall: command\n  command:\n    open: ${line("add")}\n    close: ${line("delete")}`,
+      ).replace(
+        "allowed_ports: [22/tcp]",
+        "allowed_ports: [22/tcp]\n    disable_health_port: true",
+      ),
+    );
+    const isOpen = () => client.reaches(IPV4.server, 22);
+    {
+      await using served: Served = await site.serve();
+      assert.equal(await isOpen(), false);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      await served.kill("SIGKILL");
+      assert.ok(await isOpen(), "nobody else ends it");
+    }
+    await site.configure({ clients: {}, dropPorts: false });
+    const changed = await Deno.readTextFile(site.config);
+    await Deno.writeTextFile(
+      site.config,
+      changed.replace(
+        "  firewall: nft",
+        `  firewall: command\n  command:\n    open: ${line("add")}\n    close: ${line("delete")}`,
+      ),
+    );
+    await using served = await site.serve();
+    await waitFor("the port to close", async () => !await isOpen());
+    await served.stop();
+  });
+});

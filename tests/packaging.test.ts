@@ -1,0 +1,66 @@
+/** The systemd units: systemd reads them without a complaint, and finds them confined. */
+
+import assert from "node:assert/strict";
+
+const UNITS = ["openme.service", "openme-guard.service"];
+/** systemd's own scale, 0 to 10: below 5 is "OK", and a unit without any confinement gets 9.6. */
+const MOST_EXPOSED = 2.7;
+
+const missing = await run("systemd-analyze", ["--version"]).then(
+  ({ code }) => code === 0 ? undefined : "systemd-analyze fails",
+  () => "needs systemd-analyze (apt-get install systemd)",
+);
+const required = Deno.env.get("OPENME_E2E") === "require";
+
+async function run(program: string, args: string[]) {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
+  return { code, text: new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr) };
+}
+
+/** The units with a program that is there, in a folder of their own. */
+async function withUnits(body: (paths: string[]) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "openme-units-" });
+  try {
+    const paths = await Promise.all(UNITS.map(async (name) => {
+      const text = await Deno.readTextFile(new URL(`../packaging/${name}`, import.meta.url));
+      await Deno.writeTextFile(
+        `${dir}/${name}`,
+        text.replaceAll("/usr/local/bin/openme", "/bin/true"),
+      );
+      return `${dir}/${name}`;
+    }));
+    await body(paths);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+function test(title: string, fn: () => Promise<void>): void {
+  const ignore = missing !== undefined && !required;
+  Deno.test({ name: ignore ? `${title} [skipped: ${missing}]` : title, ignore, fn });
+}
+
+test("systemd-analyze verify has nothing to say about the units", () =>
+  withUnits(async (paths) => {
+    assert.deepEqual(await run("systemd-analyze", ["verify", ...paths]), { code: 0, text: "" });
+  }));
+
+test("systemd-analyze security finds the units confined", () =>
+  withUnits(async (paths) => {
+    for (const path of paths) {
+      const args = ["security", "--offline=true", `--threshold=${MOST_EXPOSED * 10}`, path];
+      const { code, text } = await run("systemd-analyze", args);
+      assert.equal(code, 0, text);
+      assert.match(text, /Overall exposure level/);
+    }
+  }));
+
+test("the units run what openme has", async () => {
+  const { COMMANDS } = await import("../lib/cli/commands.ts");
+  for (const name of UNITS) {
+    const text = await Deno.readTextFile(new URL(`../packaging/${name}`, import.meta.url));
+    const commands = [...text.matchAll(/^Exec\w+=\/usr\/local\/bin\/openme (\w+)$/gm)];
+    assert.ok(commands.length > 0);
+    for (const [, command] of commands) assert.ok(Object.hasOwn(COMMANDS, command!), command);
+  }
+});

@@ -56,7 +56,7 @@ async function main(args: readonly string[]): Promise<number> {
     });
   }
   const command = await load();
-  const parsed = parseArguments(command, name, rest);
+  const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);
   await context.keepPermissions(PERMISSIONS[name as keyof typeof PERMISSIONS]);
   return await command.run(parsed, context);

@@ -2,7 +2,6 @@
  * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
  */
 
-import { dirname } from "node:path";
 import { messageOf, OpenmeError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
@@ -80,7 +79,7 @@ export async function replaceFile(path: string, text: string): Promise<void> {
     await Deno.remove(temporary).catch(() => {});
     throw writeError(path, cause);
   }
-  await syncFolder(dirname(target));
+  await syncFolder(await folderOf(target));
 }
 
 /**
@@ -92,7 +91,8 @@ export async function createSecretFile(
   { existsHint }: { existsHint: string },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((cause) => {
+  const folder = await folderOf(path);
+  await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
     throw writeError(path, cause);
   });
   try {
@@ -109,7 +109,7 @@ export async function createSecretFile(
   } finally {
     await Deno.remove(temporary).catch(() => {});
   }
-  await syncFolder(dirname(path));
+  await syncFolder(folder);
 }
 
 /** Gives an existing file a second name beside it and returns that; `undefined` where there is no such file. */
@@ -160,6 +160,12 @@ async function realPath(path: string): Promise<string> {
   } catch {
     return path;
   }
+}
+
+/** Loaded where something is written: whoever only reads, such as `knock`, does not wait for it. */
+async function folderOf(path: string): Promise<string> {
+  const { dirname } = await import("node:path");
+  return dirname(path);
 }
 
 /** The rename is on disk only when the folder is. */

@@ -22,6 +22,7 @@ const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as 
 const context: Context = {
   stdout: (text) => writeAll(Deno.stdout, text),
   stderr: (line) => writeAll(Deno.stderr, line + "\n"),
+  stdin: () => new Response(Deno.stdin.readable).text(),
   interactive: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),
   run: runProgram,

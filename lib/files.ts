@@ -87,7 +87,7 @@ export async function replaceFile(path: string, text: string): Promise<void> {
  */
 export async function createSecretFile(
   path: string,
-  text: string,
+  content: string | Uint8Array,
   { existsHint }: { existsHint: string },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
@@ -96,7 +96,7 @@ export async function createSecretFile(
     throw writeError(path, cause);
   });
   try {
-    await writeNewFile(temporary, text);
+    await writeNewFile(temporary, content);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
   } catch (cause) {
     if (cause instanceof Deno.errors.AlreadyExists) {
@@ -141,10 +141,10 @@ export async function withFileLock<T>(path: string, edit: () => Promise<T>): Pro
 }
 
 /** A new file, mode 0600, on disk when this returns. */
-async function writeNewFile(path: string, text: string): Promise<void> {
+async function writeNewFile(path: string, content: string | Uint8Array): Promise<void> {
   const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   try {
-    const bytes = new TextEncoder().encode(text);
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     for (let written = 0; written < bytes.length;) {
       written += await file.write(bytes.subarray(written));
     }

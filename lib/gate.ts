@@ -5,7 +5,7 @@
 
 import { type Address, isHoldable } from "./address.ts";
 import type { KeyAgreement, VerifySignature } from "./crypto.ts";
-import { type UnsealFailure, unsealKnock } from "./packet.ts";
+import { type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
@@ -31,6 +31,8 @@ export interface GateClient {
 /** What the gate decides by. `replay` is the only part that a judgement changes. */
 export interface GateRules {
   readonly agree: KeyAgreement;
+  /** The server's key before this one, while a rotation is under way. */
+  readonly previousAgree?: KeyAgreement | undefined;
   readonly clients: readonly GateClient[];
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
@@ -84,7 +86,7 @@ export function judge(
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
-  const unsealed = unsealKnock(datagram, rules.agree);
+  const unsealed = unseal(datagram, rules);
   if (typeof unsealed === "string") return drop(unsealed);
   const { knock, signedBytes, signature } = unsealed;
 
@@ -110,6 +112,17 @@ export function judge(
     return { kind: "drop", reason: "limit", client, remembered: { randomNonce, timestampNs } };
   }
   return { kind: "grant", client, address, randomNonce, timestampNs };
+}
+
+/** With the server's key, and with the one before it where both are good. The first one's failure is the reason. */
+function unseal(
+  datagram: Uint8Array,
+  { agree, previousAgree }: GateRules,
+): Unsealed | UnsealFailure {
+  const unsealed = unsealKnock(datagram, agree);
+  if (unsealed !== "decrypt" || !previousAgree) return unsealed;
+  const earlier = unsealKnock(datagram, previousAgree);
+  return typeof earlier === "string" ? unsealed : earlier;
 }
 
 function drop(reason: DropReason, client?: GateClient): DropVerdict {

@@ -5,7 +5,8 @@
 
 import { type Address, formatAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ClientEntry, ServerConfig } from "./config/server_config.ts";
+import type { VerifySignature } from "./crypto.ts";
 import { keyAgreement } from "./crypto_sync.ts";
 import { formatDuration } from "./duration.ts";
 import type { Guard } from "./firewall/guard.ts";
@@ -36,6 +37,7 @@ export interface PipelineParts {
 export class Pipeline {
   readonly #parts: PipelineParts;
   #rules: GateRules;
+  /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
 
   constructor(config: ServerConfig, parts: PipelineParts) {
@@ -61,21 +63,24 @@ export class Pipeline {
     this.#permissions = permissionsOf(config);
     const now = clock.now();
     for (const grant of [...grants.list()]) {
-      const allowed = resumeGrant(grant, this.#permissions.get(grant.client), now, {
+      const allowed = resumeGrant(grant, this.#permissions.get(grant.key), now, {
         sameBoot: true,
       });
       if (allowed && sameGrant(allowed, grant)) continue;
-      if (allowed) {
-        grants.put(allowed);
-        store.recordGrant(allowed);
-      } else {
+      if (allowed?.client !== grant.client) {
         grants.withdraw((each) => each === grant);
         store.forgetGrants([grant]);
       }
-      const event = allowed ? "narrowed" : "withdrawn";
+      if (allowed) {
+        grants.put(allowed);
+        store.recordGrant(allowed);
+      }
+      const renamed = allowed && allowed.client !== grant.client;
+      const event = renamed ? "renamed" : allowed ? "narrowed" : "withdrawn";
       guard.changed(grant.address, () => {
         log.info(event, {
           client: grant.client,
+          now: renamed ? allowed.client : undefined,
           address: formatAddress(grant.address),
           why: "configuration changed",
         });
@@ -87,15 +92,17 @@ export class Pipeline {
   resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
     const { grants, store, clock } = this.#parts;
     for (const grant of stored.grants) {
-      const resumed = resumeGrant(grant, this.#permissions.get(grant.client), clock.now(), stored);
-      if (resumed) grants.put(resumed);
-      else store.forgetGrants([grant]);
+      const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
+      if (resumed?.client !== grant.client) store.forgetGrants([grant]);
+      if (!resumed) continue;
+      grants.put(resumed);
+      if (resumed.client !== grant.client) store.recordGrant(resumed);
     }
   }
 
   #open(verdict: GrantVerdict, source: Address): void {
     const { grants, store, guard, clock, log } = this.#parts;
-    const permission = this.#permissions.get(verdict.client.name);
+    const permission = this.#permissions.get(verdict.client.key);
     if (!permission) return;
     const now = clock.now();
     const opened = grants.open(verdict.address, permission, now);
@@ -142,6 +149,7 @@ export class Pipeline {
   #rulesOf(config: ServerConfig): GateRules {
     return {
       agree: keyAgreement(config.privateKey),
+      previousAgree: config.previousPrivateKey && keyAgreement(config.previousPrivateKey),
       clients: gateClientsOf(config),
       replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
       replay: this.#parts.replay,
@@ -150,28 +158,52 @@ export class Pipeline {
   }
 }
 
-/** What each client may have, by its name. */
+/** A key of a client, and until when it is good. */
+interface LiveKey {
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ms since 1970. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** The client's key, and the one before it while that is good as well. */
+function keysOf({ key, verify, expiresAtMs, previous }: ClientEntry): LiveKey[] {
+  const keys: LiveKey[] = [{ key, verify, expiresAtMs }];
+  if (previous) {
+    const { untilMs } = previous;
+    keys.push({ ...previous, expiresAtMs: Math.min(untilMs, expiresAtMs ?? untilMs) });
+  }
+  return keys;
+}
+
+/** What each key may open, by the key in hex. */
 function permissionsOf(config: ServerConfig): Map<string, Permission> {
-  return new Map(config.clients.map((client) => [client.name, {
-    client: client.name,
-    key: client.key,
-    ports: client.ports,
-    lifetimeMs: config.knockTimeoutMs,
-    expiresAtMs: client.expiresAtMs,
-  }]));
+  return new Map(
+    config.clients.flatMap((client) =>
+      keysOf(client).map(({ key, expiresAtMs }) => [key, {
+        client: client.name,
+        key,
+        ports: client.ports,
+        lifetimeMs: config.knockTimeoutMs,
+        expiresAtMs,
+      }])
+    ),
+  );
 }
 
 function gateClientsOf(config: ServerConfig): GateClient[] {
-  return config.clients.map(({ name, key, verify, expiresAtMs }) => ({
-    name,
-    key,
-    verify,
-    expiresNs: expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n,
-  }));
+  return config.clients.flatMap((client) =>
+    keysOf(client).map(({ key, verify, expiresAtMs }) => ({
+      name: client.name,
+      key,
+      verify,
+      expiresNs: expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n,
+    }))
+  );
 }
 
 /** Whether a grant may go on as it is. Rounding of the time left does not make it another. */
 function sameGrant(a: Grant, b: Grant): boolean {
-  return Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
+  return a.client === b.client && Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
     a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join();
 }

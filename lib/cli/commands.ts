@@ -9,6 +9,12 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   add: async () => (await import("./add.ts")).add,
   serve: async () => (await import("./serve.ts")).serve,
   knock: async () => (await import("./knock.ts")).knock,
+  list: async () => (await import("./list.ts")).list,
+  revoke: async () => (await import("./revoke.ts")).revoke,
+  rename: async () => (await import("./rename.ts")).rename,
+  rotate: async () => (await import("./rotate.ts")).rotate,
+  keygen: async () => (await import("./keygen.ts")).keygen,
+  import: async () => (await import("./import.ts")).importCommand,
   sessions: async () => (await import("./sessions.ts")).sessions,
 };
 
@@ -18,5 +24,11 @@ export const PERMISSIONS = {
   add: ["read", "write", "env"],
   serve: ["net", "read", "write", "run", "env", "sys"],
   knock: ["net", "read", "run", "env"],
-  sessions: ["read", "write", "env"], // SQLite writes beside a database that it reads
+  list: ["read", "write", "env"], // SQLite writes beside a database that it reads
+  revoke: ["read", "write", "env"],
+  rename: ["read", "write", "env"],
+  rotate: ["read", "write", "env"],
+  keygen: ["read", "write", "env"],
+  import: ["read", "write", "env"],
+  sessions: ["read", "write", "env"],
 } as const;

@@ -15,6 +15,8 @@ export interface Context {
   readonly stdout: (text: string) => void;
   /** Everything else, a line at a time. */
   readonly stderr: (line: string) => void;
+  /** All of standard input, as text. */
+  readonly stdin: () => Promise<string>;
   /** Whether a person is watching. */
   readonly interactive: boolean;
   readonly env: (name: string) => string | undefined;

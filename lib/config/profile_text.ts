@@ -36,7 +36,7 @@ const LINK_HEAD = `${LINK_SCHEME}import?`;
 export function renderProfileYaml(profile: NewProfile): string {
   const lines = [
     "profiles:",
-    `  ${profile.name}:`,
+    `  ${quoteName(profile.name)}:`,
     `    server_host: ${JSON.stringify(profile.host)}`,
     `    server_udp_port: ${profile.udpPort}`,
     `    server_pubkey: ${JSON.stringify(encodeBase64(profile.serverPublicKey))}`,
@@ -46,6 +46,11 @@ export function renderProfileYaml(profile: NewProfile): string {
     `    public_key: ${JSON.stringify(encodeBase64(profile.publicKey))}`,
   ];
   return lines.join("\n") + "\n";
+}
+
+/** Words that YAML would read as something else, among them those of YAML 1.1, which deployed clients may read. */
+function quoteName(name: string): string {
+  return /^(true|false|null|yes|no|on|off|y|n)$/i.test(name) ? JSON.stringify(name) : name;
 }
 
 /** What a QR code holds. */

@@ -56,6 +56,8 @@ export interface DropVerdict {
   /** Whose key it was, where the signature was good. */
   readonly client?: GateClient;
   readonly remembered?: { readonly randomNonce: Uint8Array; readonly timestampNs: bigint };
+  /** Where the time was wrong: how far it is ahead of the server's, and whether the knock was accepted before. */
+  readonly clock?: { readonly aheadNs: bigint; readonly seen: boolean };
 }
 
 export type Verdict = GrantVerdict | DropVerdict;
@@ -97,7 +99,10 @@ export function judge(
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = knock;
   const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
-  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) return drop("stale", client);
+  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) {
+    const seen = rules.replay.has(client.key, randomNonce, timestampNs);
+    return { kind: "drop", reason: "stale", client, clock: { aheadNs: -ageNs, seen } };
+  }
   const address = knock.target ?? source;
   if (!isHoldable(address)) return drop("target", client);
 

@@ -20,6 +20,7 @@ import {
 import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
 import type { Log } from "./log.ts";
 import { formatPortRange } from "./ports.ts";
+import { formatOffset, RefusalLimit } from "./refusals.ts";
 import type { ReplayMemory } from "./replay.ts";
 import type { StateStore } from "./state/store.ts";
 
@@ -36,6 +37,7 @@ export interface PipelineParts {
 /** The way of every datagram, under the configuration of now. */
 export class Pipeline {
   readonly #parts: PipelineParts;
+  readonly #refusals = new RefusalLimit();
   #rules: GateRules;
   /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
@@ -127,8 +129,10 @@ export class Pipeline {
     });
   }
 
-  #drop({ reason, client, remembered }: DropVerdict, source: Address): void {
+  #drop(verdict: DropVerdict, source: Address): void {
+    const { reason, client, remembered } = verdict;
     const { store, clock, log } = this.#parts;
+    this.#tellRefusal(verdict, source);
     if (client && remembered) {
       store.recordKnock({
         key: client.key,
@@ -144,6 +148,29 @@ export class Pipeline {
     if (log.enabled("debug")) {
       log.debug("dropped", { reason, source: formatAddress(source), client: client?.name });
     }
+  }
+
+  /** For people: what kept a registered client out. A clock that is off is worth a line, since nothing else tells. */
+  #tellRefusal(verdict: DropVerdict, source: Address): void {
+    const { store, clock, log } = this.#parts;
+    const now = clock.now();
+    if (!this.#refusals.isWorthTelling(verdict, now)) return;
+    const { client: { name: client }, reason } = verdict;
+    const aheadMs = verdict.clock && Number(verdict.clock.aheadNs / 1_000_000n);
+    store.recordRefusal({
+      atMs: wallMsOf(now),
+      client,
+      source: formatAddress(source),
+      reason,
+      aheadMs,
+    });
+    if (aheadMs === undefined) return;
+    log.info("clock_off", {
+      client,
+      source: formatAddress(source),
+      offset: formatOffset(aheadMs),
+      hint: "set that machine's clock, or this one's; replay_window is how far they may differ",
+    });
   }
 
   #rulesOf(config: ServerConfig): GateRules {

@@ -14,6 +14,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   rename: async () => (await import("./rename.ts")).rename,
   rotate: async () => (await import("./rotate.ts")).rotate,
   keygen: async () => (await import("./keygen.ts")).keygen,
+  history: async () => (await import("./history.ts")).history,
   import: async () => (await import("./import.ts")).importCommand,
   sessions: async () => (await import("./sessions.ts")).sessions,
 };
@@ -29,6 +30,7 @@ export const PERMISSIONS = {
   rename: ["read", "write", "env"],
   rotate: ["read", "write", "env"],
   keygen: ["read", "write", "env"],
+  history: ["read", "write", "env"],
   import: ["read", "write", "env"],
   sessions: ["read", "write", "env"],
 } as const;

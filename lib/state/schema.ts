@@ -7,7 +7,13 @@ import type { Grant } from "../grants.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec } from "../ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
+
+/** Knocks of registered clients that were refused. */
+const REFUSALS_TABLE = `CREATE TABLE refusals (
+    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, client TEXT NOT NULL, source TEXT NOT NULL,
+    reason TEXT NOT NULL, ahead_ms INTEGER
+  ) STRICT;`;
 
 export const SCHEMA = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -26,8 +32,12 @@ export const SCHEMA = `
     id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, event TEXT NOT NULL, client TEXT NOT NULL,
     source TEXT NOT NULL, address TEXT NOT NULL, ports TEXT NOT NULL, expires_at_ms REAL
   ) STRICT;
+  ${REFUSALS_TABLE}
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** Version 1 knew nothing of refusals. */
+export const UPGRADE_FROM_1 = `${REFUSALS_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`;
 
 /** A row of the database that cannot have been written by openme. */
 export class DamagedStateError extends Error {

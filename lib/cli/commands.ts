@@ -17,6 +17,9 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   history: async () => (await import("./history.ts")).history,
   import: async () => (await import("./import.ts")).importCommand,
   sessions: async () => (await import("./sessions.ts")).sessions,
+  completion: async () => (await import("./completion.ts")).completion,
+  man: async () => (await import("./man.ts")).man,
+  help: async () => (await import("./help.ts")).help,
 };
 
 /** What each command may use beside memory and its own output. */
@@ -33,4 +36,8 @@ export const PERMISSIONS = {
   history: ["read", "write", "env"],
   import: ["read", "write", "env"],
   sessions: ["read", "write", "env"],
+  // All commands are loaded for their texts, and some look at the environment when they are.
+  completion: ["read", "env"],
+  man: ["read", "env"],
+  help: ["read", "env"],
 } as const;

@@ -2,6 +2,7 @@
 
 import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
 import { loadingFrom } from "../config/reader.ts";
+import { OpenmeError } from "../errors.ts";
 import { readSecretFile } from "../files.ts";
 import { type Arguments, clientConfigPath, type Context, textFlag } from "./context.ts";
 
@@ -15,8 +16,14 @@ export async function loadProfile(
   context: Context,
 ): Promise<Profile> {
   const given = context.env(PROFILE_VARIABLE);
-  if (given && textFlag(args, "client-config") === undefined) {
+  if (given !== undefined && textFlag(args, "client-config") === undefined) {
     const where = `$${PROFILE_VARIABLE}`;
+    if (given.trim() === "") {
+      throw new OpenmeError("CONFIG", `${PROFILE_VARIABLE} is set, but there is nothing in it`, {
+        hint:
+          "is the secret there? A CI job of a fork, or of an unprotected branch, often gets none",
+      });
+    }
     const profiles = await parseClientConfig(given, where);
     return loadingFrom(where, () => pickProfile(profiles, name));
   }

@@ -7,6 +7,7 @@ import { causeOf } from "../refusals.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
+import { shownPorts } from "./shown_ports.ts";
 import { renderTable } from "./table.ts";
 import { formatTime, spanFlag } from "./time_flag.ts";
 
@@ -44,11 +45,7 @@ Example:
       sinceMs: sinceMs === undefined ? undefined : Date.now() - sinceMs,
       limit: sinceMs === undefined ? NEWEST : Number.MAX_SAFE_INTEGER,
     });
-    // The health port comes with every grant and is left out.
-    const shown = entries.map((entry) => ({
-      ...entry,
-      ports: entry.ports.filter((text) => text !== `${config.healthPort}/tcp`),
-    }));
+    const shown = entries.map((entry) => ({ ...entry, ports: shownPorts(entry.ports, config) }));
     if (args.values["json"]) {
       context.stdout(JSON.stringify({ history: shown.map(describe) }, undefined, 2) + "\n");
     } else if (shown.length === 0) context.stderr("openme: nothing has happened");
@@ -60,7 +57,10 @@ Example:
   },
 };
 
-function describe(entry: HistoryEntry) {
+/** An entry with its ports as text. */
+type ShownEntry = Omit<HistoryEntry, "ports"> & { readonly ports: readonly string[] };
+
+function describe(entry: ShownEntry) {
   const { atMs, event, client, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
   const at = new Date(atMs).toISOString();
   if (reason !== undefined) {
@@ -78,12 +78,12 @@ function describe(entry: HistoryEntry) {
   return { at, event, client, source, address, ports, "expires_at": end };
 }
 
-function rowOf(entry: HistoryEntry): string[] {
+function rowOf(entry: ShownEntry): string[] {
   const { atMs, client, source } = entry;
   return [formatTime(atMs), client, source, inWords(entry)].map(escapeUnprintable);
 }
 
-function inWords(entry: HistoryEntry): string {
+function inWords(entry: ShownEntry): string {
   const { atMs, event, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
   if (reason !== undefined) {
     return `refused (${reason}): ${causeOf(reason as DropReason, aheadMs)}`;

@@ -3,10 +3,10 @@
 import type { ClientEntry, ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, fingerprint, hexToBytes } from "../crypto.ts";
 import { messageOf } from "../errors.ts";
-import { formatPortRange } from "../ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
+import { shownPorts } from "./shown_ports.ts";
 import { renderTable } from "./table.ts";
 import { formatTime } from "./time_flag.ts";
 
@@ -61,7 +61,7 @@ function describe(
     name: client.name,
     fingerprint: fingerprint(client.publicKey),
     public_key: encodeBase64(client.publicKey),
-    ports: portsOf(client, config),
+    ports: shownPorts(client.ports, config),
     expires: client.expiresAtMs === undefined ? null : formatTime(client.expiresAtMs),
     last_seen: seenMs === undefined ? null : new Date(seenMs).toISOString(),
     previous_key: previous
@@ -87,15 +87,10 @@ function renderClients(
       return [
         client.name,
         fingerprint(client.publicKey) + two,
-        portsOf(client, config).join(" ") || "none",
+        shownPorts(client.ports, config).join(" ") || "none",
         expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),
       ];
     }),
   );
-}
-
-/** What a knock opens; the health port comes with every grant and is left out. */
-function portsOf({ ports }: ClientEntry, { healthPort }: ServerConfig): string[] {
-  return ports.map(formatPortRange).filter((text) => text !== `${healthPort}/tcp`);
 }

@@ -31,15 +31,22 @@ export function expiresFlag(args: Arguments, nowMs: number): string | undefined 
   const text = textFlag(args, "expires");
   if (text === undefined) return undefined;
   const spanMs = parseSpan(text);
-  const expiresAtMs = spanMs === undefined ? parseExpiry(text) : nowMs + spanMs;
+  // A span says nothing of milliseconds, and the configuration is read by people.
+  const expiresAtMs = spanMs === undefined
+    ? parseExpiry(text)
+    : Math.trunc((nowMs + spanMs) / 1000) * 1000;
   if (expiresAtMs === undefined) {
     throw flagError("expires", `${EXPIRY_EXPECTED}, or a span such as "90d"`, text);
   }
   if (expiresAtMs <= nowMs) throw flagError("expires", "a time to come", text);
-  return formatTime(expiresAtMs);
+  return isoTime(expiresAtMs);
 }
 
-/** A time as the configuration holds it: whole seconds, UTC. */
+/** A time for people: whole seconds, UTC. */
 export function formatTime(atMs: number): string {
-  return new Date(Math.trunc(atMs / 1000) * 1000).toISOString().replace(".000Z", "Z");
+  return isoTime(Math.trunc(atMs / 1000) * 1000);
+}
+
+function isoTime(atMs: number): string {
+  return new Date(atMs).toISOString().replace(".000Z", "Z");
 }

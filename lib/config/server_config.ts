@@ -92,12 +92,12 @@ const SERVER_KEYS = [
   "replay_window",
   "private_key",
   "public_key",
-  "previous_private_key",
   "open_knock_port",
   "drop_ports",
   "interface",
   "default_profile",
   "state_dir",
+  "previous_private_key",
 ];
 const CLIENT_KEYS = [
   "ed25519_pubkey",

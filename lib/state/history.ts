@@ -1,6 +1,7 @@
 /** The history as it is on disk: knocks that were taken, and refusals of registered clients. */
 
-import { numberOf, type Row, textOf } from "./schema.ts";
+import type { PortRange } from "../ports.ts";
+import { numberOf, portsOf, type Row, textOf } from "./schema.ts";
 import { withDatabase } from "./snapshot.ts";
 
 /** One thing that happened. */
@@ -12,8 +13,8 @@ export interface HistoryEntry {
   readonly source: string;
   /** Who was let in; empty for a refusal. */
   readonly address: string;
-  /** Port specs, the health port included. */
-  readonly ports: readonly string[];
+  /** The health port included. */
+  readonly ports: readonly PortRange[];
   readonly expiresAtMs: number | undefined;
   /** Why it was refused. */
   readonly reason: string | undefined;
@@ -57,7 +58,7 @@ function entryFromRow(row: Row): HistoryEntry {
     client: textOf(row, "client"),
     source: textOf(row, "source"),
     address: textOf(row, "address"),
-    ports: textOf(row, "ports").split(" ").filter(Boolean),
+    ports: portsOf(row),
     expiresAtMs: optional("expires_at_ms", numberOf),
     reason: optional("reason", textOf),
     aheadMs: optional("ahead_ms", numberOf),

@@ -4,7 +4,7 @@
 
 import { formatAddress, parseAddress } from "../address.ts";
 import type { Grant } from "../grants.ts";
-import { expandPortSpec, formatPortRange, parsePortSpec } from "../ports.ts";
+import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 
 /** Counted up with every change of the tables. */
 export const SCHEMA_VERSION = 2;
@@ -63,20 +63,24 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
 export function grantFromRow(row: Row): Grant {
   const address = parseAddress(textOf(row, "address"));
   if (!address) throw new DamagedStateError("a grant has no address");
-  const ports = textOf(row, "ports").split(" ").filter(Boolean).flatMap((text) => {
-    const spec = parsePortSpec(text);
-    if (!spec) throw new DamagedStateError("a grant has no ports");
-    return expandPortSpec(spec) as Grant["ports"][number][];
-  });
   return {
     client: textOf(row, "client"),
     key: textOf(row, "key"),
     address,
-    ports,
+    ports: portsOf(row),
     openedAtMs: numberOf(row, "opened_at_ms"),
     expiresAtMs: numberOf(row, "expires_at_ms"),
     endsSteadyMs: numberOf(row, "ends_steady_ms"),
   };
+}
+
+/** The ports in a row. */
+export function portsOf(row: Row): PortRange[] {
+  return textOf(row, "ports").split(" ").filter(Boolean).flatMap((text) => {
+    const spec = parsePortSpec(text);
+    if (!spec) throw new DamagedStateError("a grant has no ports");
+    return expandPortSpec(spec);
+  });
 }
 
 export function textOf(row: Row, column: string): string {

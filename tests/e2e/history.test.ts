@@ -59,13 +59,14 @@ e2e("history of a running server", async (lab, t) => {
         const found = await history();
         return found.length >= 6 ? found : undefined;
       });
-      assert.deepEqual(entries.map(({ client, event, reason }) => [client, event, reason]), [
-        ["alice", "granted", undefined],
-        ["bob", "granted", undefined],
-        ["alice", "refused", "stale"],
-        ["bob", "refused", "stale"],
-        ["carol", "refused", "expired"],
-        ["bob", "refused", "target"],
+      const told = entries.map(({ client, event, reason }) => `${client} ${reason ?? event}`);
+      assert.deepEqual(told.sort(), [
+        "alice granted",
+        "alice stale",
+        "bob granted",
+        "bob stale",
+        "bob target",
+        "carol expired",
       ]);
       await served.stop();
     },
@@ -75,9 +76,7 @@ e2e("history of a running server", async (lab, t) => {
     "a database of the version before is taken over; an old capture is no wrong clock",
     async () => {
       const database = new DatabaseSync(`${site.stateDir}/state.db`);
-      database.exec(
-        "ALTER TABLE history DROP COLUMN reason; ALTER TABLE history DROP COLUMN ahead_ms; PRAGMA user_version = 1",
-      );
+      database.exec("DROP TABLE refusals; PRAGMA user_version = 1");
       database.close();
       await site.configure({ server: ["replay_window: 1s"] });
       await using served = await site.serve();

@@ -18,10 +18,11 @@ export function readPlainProfiles(text: string): Map<string, unknown> | undefine
   const profiles = new Map<string, Map<string, unknown>>();
   let current: Map<string, unknown> | undefined;
   for (const line of lines) {
-    const head = /^ {2}([A-Za-z][A-Za-z0-9._-]{0,63}):$/.exec(line)?.[1];
+    const [, quote, head] = /^ {2}("?)([A-Za-z][A-Za-z0-9._-]{0,63})\1:$/.exec(line) ?? [];
     if (head !== undefined) {
+      if (quote === "" && NOT_TEXT.test(head)) return undefined;
       // A profile with no keys is null to YAML, and a second one of the same name is an error.
-      if (NOT_TEXT.test(head) || profiles.has(head) || current?.size === 0) return undefined;
+      if (profiles.has(head) || current?.size === 0) return undefined;
       profiles.set(head, current = new Map());
       continue;
     }

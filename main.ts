@@ -11,7 +11,6 @@ import {
   parseArguments,
   type PermissionName,
 } from "./lib/cli/context.ts";
-import { nearest } from "./lib/config/reader.ts";
 import { messageOf, OpenmeError } from "./lib/errors.ts";
 import { escapeUnprintable, quote } from "./lib/quote.ts";
 import { runProgram } from "./lib/run_program.ts";
@@ -22,6 +21,7 @@ const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as 
 const context: Context = {
   stdout: (text) => writeAll(Deno.stdout, text),
   stderr: (line) => writeAll(Deno.stderr, line + "\n"),
+  stdin: () => new Response(Deno.stdin.readable).text(),
   interactive: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),
   run: runProgram,
@@ -43,20 +43,16 @@ async function main(args: readonly string[]): Promise<number> {
         hint: "see openme --help",
       });
     }
-    const help = await renderHelp();
+    const help = await (await import("./lib/cli/help.ts")).renderHelp();
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
     return 2;
   }
-  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!load) {
-    const similar = nearest(name, Object.keys(COMMANDS));
-    throw new OpenmeError("USAGE", `unknown command ${quote(name)}`, {
-      hint: similar ? `did you mean openme ${similar}?` : "see openme --help",
-    });
-  }
+  const load = Object.hasOwn(COMMANDS, name)
+    ? COMMANDS[name]!
+    : (await import("./lib/cli/help.ts")).findCommand(name);
   const command = await load();
-  const parsed = parseArguments(command, name, rest);
+  const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);
   await context.keepPermissions(PERMISSIONS[name as keyof typeof PERMISSIONS]);
   return await command.run(parsed, context);
@@ -76,23 +72,6 @@ function findCommand(args: readonly string[]): { name: string | undefined; rest:
 
 function isGlobalFlag(arg: string): boolean {
   return arg === "-h" || Object.hasOwn(GLOBAL_OPTIONS, arg.replace(/^--/, "").replace(/=.*$/s, ""));
-}
-
-async function renderHelp(): Promise<string> {
-  const rows = await Promise.all(
-    Object.entries(COMMANDS).map(async ([name, load]) =>
-      `  ${name.padEnd(10)} ${(await load()).summary}\n`
-    ),
-  );
-  return `openme hides a server's ports until a knock opens them.
-
-Usage: openme COMMAND [ARGUMENTS]
-
-${rows.join("")}
-openme COMMAND --help says more about each.
-
-${GLOBAL_HELP}  --version              what this is
-`;
 }
 
 function print(text: string): number {

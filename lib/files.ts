@@ -2,7 +2,6 @@
  * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
  */
 
-import { dirname } from "node:path";
 import { messageOf, OpenmeError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
@@ -80,7 +79,7 @@ export async function replaceFile(path: string, text: string): Promise<void> {
     await Deno.remove(temporary).catch(() => {});
     throw writeError(path, cause);
   }
-  await syncFolder(dirname(target));
+  await syncFolder(await folderOf(target));
 }
 
 /**
@@ -88,15 +87,16 @@ export async function replaceFile(path: string, text: string): Promise<void> {
  */
 export async function createSecretFile(
   path: string,
-  text: string,
+  content: string | Uint8Array,
   { existsHint }: { existsHint: string },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((cause) => {
+  const folder = await folderOf(path);
+  await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
     throw writeError(path, cause);
   });
   try {
-    await writeNewFile(temporary, text);
+    await writeNewFile(temporary, content);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
   } catch (cause) {
     if (cause instanceof Deno.errors.AlreadyExists) {
@@ -109,7 +109,7 @@ export async function createSecretFile(
   } finally {
     await Deno.remove(temporary).catch(() => {});
   }
-  await syncFolder(dirname(path));
+  await syncFolder(folder);
 }
 
 /** Gives an existing file a second name beside it and returns that; `undefined` where there is no such file. */
@@ -141,10 +141,10 @@ export async function withFileLock<T>(path: string, edit: () => Promise<T>): Pro
 }
 
 /** A new file, mode 0600, on disk when this returns. */
-async function writeNewFile(path: string, text: string): Promise<void> {
+async function writeNewFile(path: string, content: string | Uint8Array): Promise<void> {
   const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   try {
-    const bytes = new TextEncoder().encode(text);
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
     for (let written = 0; written < bytes.length;) {
       written += await file.write(bytes.subarray(written));
     }
@@ -160,6 +160,12 @@ async function realPath(path: string): Promise<string> {
   } catch {
     return path;
   }
+}
+
+/** Loaded where something is written: whoever only reads, such as `knock`, does not wait for it. */
+async function folderOf(path: string): Promise<string> {
+  const { dirname } = await import("node:path");
+  return dirname(path);
 }
 
 /** The rename is on disk only when the folder is. */

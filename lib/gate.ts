@@ -24,6 +24,8 @@ export type DropReason =
 /** What the gate decides by. `replay` is the only part that a judgement changes. */
 export interface GateRules {
   readonly agree: KeyAgreement;
+  /** The server's key before this one, while a rotation is under way. */
+  readonly previousAgree?: KeyAgreement | undefined;
   readonly signers: Signers;
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
@@ -47,6 +49,8 @@ export interface DropVerdict {
   /** Whose key it was, where the signature was good. */
   readonly client?: GateClient;
   readonly remembered?: { readonly randomNonce: Uint8Array; readonly timestampNs: bigint };
+  /** Where the time was wrong: how far it is ahead of the server's, and whether the knock was accepted before. */
+  readonly clock?: { readonly aheadNs: bigint; readonly seen: boolean };
 }
 
 export type Verdict = GrantVerdict | DropVerdict;
@@ -96,7 +100,7 @@ export function beginJudging(
   source: Address,
   rules: GateRules,
 ): UnsignedKnock | DropVerdict {
-  const unsealed = unsealKnock(datagram, rules.agree);
+  const unsealed = unseal(datagram, rules);
   if (typeof unsealed === "string") return drop(unsealed);
   const candidates = rules.signers.candidates(unsealed.knock.randomNonce, source);
   return { unsealed, source, candidates };
@@ -137,7 +141,10 @@ function judgeSigned(
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = knock;
   const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
-  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) return drop("stale", client);
+  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) {
+    const seen = rules.replay.has(client.key, randomNonce, timestampNs);
+    return { kind: "drop", reason: "stale", client, clock: { aheadNs: -ageNs, seen } };
+  }
   const address = knock.target ?? source;
   if (!isHoldable(address)) return drop("target", client);
 
@@ -152,6 +159,17 @@ function judgeSigned(
     return { kind: "drop", reason: "limit", client, remembered: { randomNonce, timestampNs } };
   }
   return { kind: "grant", client, address, randomNonce, timestampNs };
+}
+
+/** With the server's key, and with the one before it where both are good. The first one's failure is the reason. */
+function unseal(
+  datagram: Uint8Array,
+  { agree, previousAgree }: GateRules,
+): Unsealed | UnsealFailure {
+  const unsealed = unsealKnock(datagram, agree);
+  if (unsealed !== "decrypt" || !previousAgree) return unsealed;
+  const earlier = unsealKnock(datagram, previousAgree);
+  return typeof earlier === "string" ? unsealed : earlier;
 }
 
 function drop(reason: DropReason, client?: GateClient): DropVerdict {

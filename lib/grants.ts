@@ -195,7 +195,15 @@ export function resumeGrant(
     (permission.expiresAtMs ?? Infinity) - wallMs,
   );
   if (ports.length === 0 || leftMs <= 0) return undefined;
-  return { ...stored, ports, expiresAtMs: wallMs + leftMs, endsSteadyMs: now.steadyMs + leftMs };
+  // A client that was renamed keeps what its key has opened.
+  const { client } = permission;
+  return {
+    ...stored,
+    client,
+    ports,
+    expiresAtMs: wallMs + leftMs,
+    endsSteadyMs: now.steadyMs + leftMs,
+  };
 }
 
 function disjointOpenings(grants: readonly Grant[], now: Moment): Opening[] {

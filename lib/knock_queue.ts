@@ -35,7 +35,7 @@ const REPEATED_PER_OTHER = 4;
 
 /** The queue between the socket and the gate. Bounded in every part. */
 export class KnockQueue {
-  #tags: KnockTags;
+  #tags: readonly KnockTags[];
   readonly #tagged = new FairQueue<Waiting>({
     capacity: TAGGED_CAPACITY,
     perLane: TAGGED_PER_SOURCE,
@@ -50,8 +50,11 @@ export class KnockQueue {
   #repeatedInARow = 0;
 
   /** `dropped` is told of everything that is pushed out unjudged. */
-  constructor(tags: KnockTags, dropped: (reason: "overload", source: Address) => void) {
-    this.#tags = tags;
+  constructor(
+    tags: KnockTags | readonly KnockTags[],
+    dropped: (reason: "overload", source: Address) => void,
+  ) {
+    this.#tags = [tags].flat();
     this.#dropped = dropped;
   }
 
@@ -59,7 +62,7 @@ export class KnockQueue {
   offer(datagram: Uint8Array, source: Address): "size" | "version" | undefined {
     if (datagram.length !== PACKET_SIZE) return "size";
     if (datagram[0] !== VERSION) return "version";
-    if (!bearsTag(datagram, this.#tags)) {
+    if (!this.#tags.some((tags) => bearsTag(datagram, tags))) {
       const given = this.#others.push(datagram, source);
       if (given) this.#dropped("overload", given);
       return undefined;
@@ -103,8 +106,8 @@ export class KnockQueue {
     return this.#others.shift();
   }
 
-  /** The server's key has changed: from now on these are its tags. */
-  retag(tags: KnockTags): void {
+  /** The server's keys have changed: from now on these are its tags. */
+  retag(tags: readonly KnockTags[]): void {
     this.#tags = tags;
   }
 

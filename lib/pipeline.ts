@@ -5,7 +5,8 @@
 
 import { type Address, formatAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ClientEntry, ServerConfig } from "./config/server_config.ts";
+import type { VerifySignature } from "./crypto.ts";
 import { keyAgreement } from "./crypto_sync.ts";
 import { formatDuration } from "./duration.ts";
 import type { Guard } from "./firewall/guard.ts";
@@ -25,6 +26,7 @@ import type { DropLog } from "./drop_log.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { Log } from "./log.ts";
 import { formatPortRange } from "./ports.ts";
+import { formatOffset, RefusalLimit } from "./refusals.ts";
 import type { ReplayMemory } from "./replay.ts";
 import { FREE_CANDIDATES, Signers } from "./signers.ts";
 import type { StateStore } from "./state/store.ts";
@@ -59,9 +61,11 @@ interface Search {
 /** The way of every datagram, under the configuration of now. */
 export class Pipeline {
   readonly #parts: PipelineParts;
+  readonly #refusals = new RefusalLimit();
   #rules: GateRules;
   /** The same for tagged knocks: what was agreed with an ephemeral key is remembered. */
   #taggedRules: GateRules;
+  /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
   /** The oldest first. */
   #searches: Search[] = [];
@@ -123,21 +127,24 @@ export class Pipeline {
     });
     const now = clock.now();
     for (const grant of [...grants.list()]) {
-      const allowed = resumeGrant(grant, this.#permissions.get(grant.client), now, {
+      const allowed = resumeGrant(grant, this.#permissions.get(grant.key), now, {
         sameBoot: true,
       });
       if (allowed && sameGrant(allowed, grant)) continue;
-      if (allowed) {
-        grants.put(allowed);
-        store.recordGrant(allowed);
-      } else {
+      if (allowed?.client !== grant.client) {
         grants.withdraw((each) => each === grant);
         store.forgetGrants([grant]);
       }
-      const event = allowed ? "narrowed" : "withdrawn";
+      if (allowed) {
+        grants.put(allowed);
+        store.recordGrant(allowed);
+      }
+      const renamed = allowed && allowed.client !== grant.client;
+      const event = renamed ? "renamed" : allowed ? "narrowed" : "withdrawn";
       guard.changed(grant.address, () => {
         log.info(event, {
           client: grant.client,
+          now: renamed ? allowed.client : undefined,
           address: formatAddress(grant.address),
           why: "configuration changed",
         });
@@ -149,9 +156,11 @@ export class Pipeline {
   resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
     const { grants, store, clock } = this.#parts;
     for (const grant of stored.grants) {
-      const resumed = resumeGrant(grant, this.#permissions.get(grant.client), clock.now(), stored);
-      if (resumed) grants.put(resumed);
-      else store.forgetGrants([grant]);
+      const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
+      if (resumed?.client !== grant.client) store.forgetGrants([grant]);
+      if (!resumed) continue;
+      grants.put(resumed);
+      if (resumed.client !== grant.client) store.recordGrant(resumed);
     }
   }
 
@@ -166,7 +175,7 @@ export class Pipeline {
 
   #open(verdict: GrantVerdict, source: Address): void {
     const { grants, store, guard, clock, log } = this.#parts;
-    const permission = this.#permissions.get(verdict.client.name);
+    const permission = this.#permissions.get(verdict.client.key);
     if (!permission) return;
     const now = clock.now();
     const opened = grants.open(verdict.address, permission, now);
@@ -191,8 +200,10 @@ export class Pipeline {
     });
   }
 
-  #drop({ reason, client, remembered }: DropVerdict, source: Address): void {
+  #drop(verdict: DropVerdict, source: Address): void {
+    const { reason, client, remembered } = verdict;
     const { store, clock } = this.#parts;
+    this.#tellRefusal(verdict, source);
     if (client && remembered) {
       store.recordKnock({
         key: client.key,
@@ -208,9 +219,33 @@ export class Pipeline {
     this.drop(reason, source, client?.name);
   }
 
+  /** For people: what kept a registered client out. A clock that is off is worth a line, since nothing else tells. */
+  #tellRefusal(verdict: DropVerdict, source: Address): void {
+    const { store, clock, log } = this.#parts;
+    const now = clock.now();
+    if (!this.#refusals.isWorthTelling(verdict, now)) return;
+    const { client: { name: client }, reason } = verdict;
+    const aheadMs = verdict.clock && Number(verdict.clock.aheadNs / 1_000_000n);
+    store.recordRefusal({
+      atMs: wallMsOf(now),
+      client,
+      source: formatAddress(source),
+      reason,
+      aheadMs,
+    });
+    if (aheadMs === undefined) return;
+    log.info("clock_off", {
+      client,
+      source: formatAddress(source),
+      offset: formatOffset(aheadMs),
+      hint: "set that machine's clock, or this one's; replay_window is how far they may differ",
+    });
+  }
+
   #rulesOf(config: ServerConfig, before?: Signers): GateRules {
     return {
       agree: keyAgreement(config.privateKey),
+      previousAgree: config.previousPrivateKey && keyAgreement(config.previousPrivateKey),
       signers: new Signers(gateClientsOf(config), before),
       replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
       replay: this.#parts.replay,
@@ -220,31 +255,60 @@ export class Pipeline {
 }
 
 function withMemory(rules: GateRules): GateRules {
-  return { ...rules, agree: rememberingAgreement(rules.agree, SECRETS_REMEMBERED) };
+  const { agree, previousAgree } = rules;
+  return {
+    ...rules,
+    agree: rememberingAgreement(agree, SECRETS_REMEMBERED),
+    previousAgree: previousAgree && rememberingAgreement(previousAgree, SECRETS_REMEMBERED),
+  };
 }
 
-/** What each client may have, by its name. */
+/** A key of a client, and until when it is good. */
+interface LiveKey {
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ms since 1970. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** The client's key, and the one before it while that is good as well. */
+function keysOf({ key, verify, expiresAtMs, previous }: ClientEntry): LiveKey[] {
+  const keys: LiveKey[] = [{ key, verify, expiresAtMs }];
+  if (previous) {
+    const { untilMs } = previous;
+    keys.push({ ...previous, expiresAtMs: Math.min(untilMs, expiresAtMs ?? untilMs) });
+  }
+  return keys;
+}
+
+/** What each key may open, by the key in hex. */
 function permissionsOf(config: ServerConfig): Map<string, Permission> {
-  return new Map(config.clients.map((client) => [client.name, {
-    client: client.name,
-    key: client.key,
-    ports: client.ports,
-    lifetimeMs: config.knockTimeoutMs,
-    expiresAtMs: client.expiresAtMs,
-  }]));
+  return new Map(
+    config.clients.flatMap((client) =>
+      keysOf(client).map(({ key, expiresAtMs }) => [key, {
+        client: client.name,
+        key,
+        ports: client.ports,
+        lifetimeMs: config.knockTimeoutMs,
+        expiresAtMs,
+      }])
+    ),
+  );
 }
 
 function gateClientsOf(config: ServerConfig): GateClient[] {
-  return config.clients.map(({ name, key, verify, expiresAtMs }) => ({
-    name,
-    key,
-    verify,
-    expiresNs: expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n,
-  }));
+  return config.clients.flatMap((client) =>
+    keysOf(client).map(({ key, verify, expiresAtMs }) => ({
+      name: client.name,
+      key,
+      verify,
+      expiresNs: expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n,
+    }))
+  );
 }
 
 /** Whether a grant may go on as it is. Rounding of the time left does not make it another. */
 function sameGrant(a: Grant, b: Grant): boolean {
-  return Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
+  return a.client === b.client && Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
     a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join();
 }

@@ -15,6 +15,12 @@ export const NONCES_PER_CLIENT = 4096;
 /** How long a nonce is kept after its knock has become too old: a day, in ns. */
 export const KEEP_AFTER_WINDOW_NS = 86_400_000_000_000n;
 
+/**
+ * 2020-01-01, before there was a first knock: nothing dated earlier was ever accepted. It comes from a machine that
+ * does not know the time, such as one that believes it is 1970.
+ */
+const FIRST_KNOCK_NS = 1_577_836_800_000_000_000n;
+
 /** `fresh`: not seen before, remembered now. `replay`: seen. `limit`: not seen, but there is no room to remember it. */
 export type Remembered = "fresh" | "replay" | "limit";
 
@@ -66,6 +72,16 @@ export class ReplayMemory {
     }
     remember(client, { nonce, timestampNs });
     return "fresh";
+  }
+
+  /** Whether a knock of this client was seen, or counts as seen. Changes nothing. */
+  has(key: string, randomNonce: Uint8Array, timestampNs: bigint): boolean {
+    if (timestampNs < FIRST_KNOCK_NS) return false;
+    if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return true;
+    const client = this.#clients.get(key);
+    if (!client) return false;
+    if (client.markNs !== undefined && timestampNs <= client.markNs) return true;
+    return client.nonces.has(bytesToHex(randomNonce));
   }
 
   /** Forgets what has been useless for a day. Returns the keys of the clients whose mark has moved. */

@@ -9,7 +9,8 @@ import type { Clock } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard } from "./firewall/guard.ts";
-import { knockTags } from "./crypto.ts";
+import { type KnockTags, knockTags } from "./crypto.ts";
+import { publicKeyOf } from "./crypto_sync.ts";
 import { DropLog, limitLog } from "./drop_log.ts";
 import { Grants } from "./grants.ts";
 import { Intake } from "./intake.ts";
@@ -63,7 +64,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
   const guard = new Guard({ backend, grants, clock, log });
   const pipeline = new Pipeline(config, { grants, replay, store, guard, clock, log, drops });
   const queue = new KnockQueue(
-    knockTags(config.publicKey),
+    tagsOf(config),
     (reason, source) => pipeline.drop(reason, source),
   );
   const intake = new Intake({
@@ -122,7 +123,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
       const [oldPlan, newPlan] = [guardPlanOf(config), guardPlanOf(changed)];
       config = changed;
       pipeline.reconfigure(changed);
-      queue.retag(knockTags(changed.publicKey));
+      queue.retag(tagsOf(changed));
       if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) guard.reconfigure(newPlan);
       log.info("reloaded", {
         guarded: changed.guardedPorts.map(formatPortRange).join(","),
@@ -143,6 +144,14 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }
   }
   log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
+}
+
+/** The tags of the server's key, and of the one before it while a rotation is under way. */
+function tagsOf({ publicKey, previousPrivateKey }: ServerConfig): KnockTags[] {
+  const keys = previousPrivateKey
+    ? [publicKey, publicKeyOf("X25519", previousPrivateKey)]
+    : [publicKey];
+  return keys.map(knockTags);
 }
 
 /** What of a configuration concerns the firewall. */

@@ -73,13 +73,15 @@ const ROWS: readonly Row[] = [
     "an unknown key three letters from a known one",
     "expi: 2027-12-31",
     "expi: unknown key",
-    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port",
+    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
+      "previous_until",
   ),
   inAlice(
     "a merge key",
     "<<: {expires: 2027-12-31}",
     `"<<": unknown key`,
-    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port",
+    "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
+      "previous_until",
   ),
   inAlice(
     "a misspelt protocol",
@@ -186,6 +188,24 @@ const ROWS: readonly Row[] = [
     aliceFile() + `  bob:\n    ed25519_pubkey: ${ALICE_PUBLIC}\n`,
     `clients.bob.ed25519_pubkey: expected a key of its own, got the key of "alice" (730a5edc28c2f8da)`,
     "a knock could not tell the two apart: give each client its own key",
+  ),
+  file(
+    "a client whose old key is another's",
+    aliceFile() +
+      `  bob:\n    ed25519_pubkey: ${BOB_PUBLIC}\n    previous_pubkey: ${ALICE_PUBLIC}\n` +
+      "    previous_until: 2027-12-31\n",
+    `clients.bob.previous_pubkey: expected a key of its own, got the key of "alice" (730a5edc28c2f8da)`,
+    "a knock could not tell the two apart: give each client its own key",
+  ),
+  inAlice(
+    "an old key without an end",
+    `previous_pubkey: ${BOB_PUBLIC}`,
+    `previous_until: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z", got nothing`,
+  ),
+  inAlice(
+    "an old key of small order",
+    `previous_pubkey: ${"A".repeat(43)}=`,
+    `previous_pubkey: expected ${CLIENT_KEY}, got a point of small order, under which anyone can sign`,
   ),
   ...[
     ["0", "A".repeat(43) + "="],

@@ -8,6 +8,8 @@ import {
   ALICE_PUBLIC,
   aliceFile,
   BOB_PUBLIC,
+  CLIENT_PUBLIC,
+  CLIENT_SEED,
   SERVER_KEY,
   SERVER_PUBLIC,
   serverFile,
@@ -29,6 +31,7 @@ server:
   interface: eth0.100
   default_profile: work
   state_dir: /srv/openme
+  previous_private_key: "${CLIENT_SEED}"
 
 ports:
   ssh:
@@ -43,6 +46,8 @@ clients:
       - web
       - 53/udp
     expires: 2027-12-31T18:00:00+02:00
+    previous_pubkey: ${CLIENT_PUBLIC}
+    previous_until: 2026-01-01
   bob.laptop-2_x:
     ed25519_pubkey: ${BOB_PUBLIC}
     allowed_ports:
@@ -61,10 +66,12 @@ function plain({ clients, groups, guardedPorts, ...rest }: ServerConfig) {
     ...rest,
     privateKey: encodeBase64(rest.privateKey),
     publicKey: encodeBase64(rest.publicKey),
+    previousPrivateKey: rest.previousPrivateKey && encodeBase64(rest.previousPrivateKey),
     groups: Object.fromEntries([...groups].map(([name, ranges]) => [name, textsOf(ranges)])),
     guardedPorts: textsOf(guardedPorts),
-    clients: clients.map(({ verify: _, publicKey, ports, ...client }) => ({
+    clients: clients.map(({ verify: _, publicKey, ports, previous, ...client }) => ({
       ...client,
+      previous: previous && { key: previous.key, untilMs: previous.untilMs },
       publicKey: encodeBase64(publicKey),
       ports: textsOf(ports),
     })),
@@ -85,6 +92,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     replayWindowMs: 90_000,
     privateKey: SERVER_KEY,
     publicKey: SERVER_PUBLIC,
+    previousPrivateKey: CLIENT_SEED,
     openKnockPort: false,
     dropPorts: true,
     interface: "eth0.100",
@@ -108,6 +116,10 @@ Deno.test("parseServerConfig() reads every key", () => {
           "53/udp",
           "80/udp",
         ],
+        previous: {
+          key: bytesToHex(must(decodeBase64(CLIENT_PUBLIC))),
+          untilMs: Date.UTC(2026, 0, 1),
+        },
         expiresAtMs: Date.UTC(2027, 11, 31, 16),
       },
       {
@@ -115,6 +127,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         key: bytesToHex(must(decodeBase64(BOB_PUBLIC))),
         publicKey: BOB_PUBLIC,
         ports: ["80-81/tcp", "80-81/udp"],
+        previous: undefined,
         expiresAtMs: undefined,
       },
     ],
@@ -144,6 +157,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     replayWindowMs: 60_000,
     privateKey: SERVER_KEY,
     publicKey: SERVER_PUBLIC,
+    previousPrivateKey: undefined,
     openKnockPort: true,
     dropPorts: false,
     interface: undefined,

@@ -1,39 +1,41 @@
-/** `openme add`: registers a client and prints its profile. */
+/** `openme add`: registers a client and hands out its profile. */
 
 import { insertClient } from "../config/insert_client.ts";
-import { NAME_PATTERN } from "../config/reader.ts";
-import {
-  EXPIRY_EXPECTED,
-  parseExpiry,
-  parseServerConfig,
-  type ServerConfig,
-} from "../config/server_config.ts";
-import { concatBytes, encodeBase64, KEY_SIZE } from "../crypto.ts";
-import { publicKeyOf } from "../crypto_sync.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+import { bytesToHex, encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
-import { replaceFile, withFileLock } from "../files.ts";
 import { parsePortSpec } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "./context.ts";
-import { loadServerConfig } from "./load.ts";
+import { editServerFile, requireName } from "./edit_server.ts";
+import {
+  checkHandOut,
+  clientKeyOf,
+  HAND_OUT_HELP,
+  HAND_OUT_OPTIONS,
+  handOut,
+  profileFor,
+  tellHowToKeep,
+} from "./hand_out.ts";
+import { expiresFlag } from "./time_flag.ts";
 
 export const add: Command = {
   summary: "register a client and print its profile",
   help:
     `Makes a key for a client, registers it in the server's configuration and prints the client's profile (YAML).
 
-Usage: openme add NAME [--ports A,B] [--expires DATE] [--profile NAME]
+Usage: openme add NAME [--ports A,B] [--expires WHEN] [--profile NAME] [--pubkey BASE64]
+                  [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
 
   --ports A,B      groups or ports that a knock opens (default: the only group, or the one called "default")
-  --expires DATE   when the key ends: 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
-  --profile NAME   what the profile is called (default: server.default_profile, or "default")
-
-The private key is printed once and kept nowhere. A running "openme serve" lets the client in from now on.
+  --expires WHEN   when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
+${HAND_OUT_HELP}
+The private key is handed out once and kept nowhere. A running "openme serve" lets the client in from now on.
 
 Example:
-  sudo openme add alice > alice.yaml
+  sudo openme add alice --expires 90d --out alice.yaml
 `,
-  options: { ports: { type: "string" }, expires: { type: "string" }, profile: { type: "string" } },
+  options: { ports: { type: "string" }, expires: { type: "string" }, ...HAND_OUT_OPTIONS },
   positionals: 1,
   run: async (args, context) => {
     const name = args.positionals[0];
@@ -43,62 +45,43 @@ Example:
       });
     }
     requireName(name, "a client");
-    const expires = readExpires(args);
+    const expires = expiresFlag(args, Date.now());
+    checkHandOut(args);
+    const key = clientKeyOf(args);
     const path = configPath(args);
-    await loadServerConfig(path); // before the lock: a missing or broken file gets its own error
-    const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
-    const publicKey = publicKeyOf("Ed25519", seed);
-    const profile = await withFileLock(path, async () => {
-      const { config, text } = await loadServerConfig(path);
-      if (config.clients.some((client) => client.name === name)) {
-        throw new OpenmeError(
-          "CONFIG",
-          `cannot add ${quote(name)}: there is a client of that name`,
-          {
-            hint: `choose another name, or take clients.${name} out of ${path}`,
-          },
-        );
-      }
-      const rendered = renderProfile(
-        config,
-        textFlag(args, "profile"),
-        concatBytes(seed, publicKey),
-        publicKey,
+    await editServerFile(path, async ({ config, edit, save }) => {
+      refuseTaken(config, name, bytesToHex(key.publicKey), path);
+      const profile = profileFor(config, args, key);
+      edit((text) =>
+        insertClient(text, name, {
+          ed25519_pubkey: encodeBase64(key.publicKey),
+          allowed_ports: readPorts(args, config),
+          ...(expires === undefined ? {} : { expires }),
+        })
       );
-      const edited = insertClient(text, name, {
-        ed25519_pubkey: encodeBase64(publicKey),
-        allowed_ports: readPorts(args, config),
-        ...(expires === undefined ? {} : { expires }),
-      });
-      parseServerConfig(edited, path);
-      await replaceFile(path, edited);
-      return rendered;
+      await handOut(profile, { args, context, register: save });
+      const until = expires === undefined ? "" : `, until ${expires}`;
+      context.stderr(`openme: added ${name} to ${path}${until}`);
+      tellHowToKeep(profile, context);
     });
-    context.stdout(profile);
-    context.stderr(
-      `openme: added ${name} to ${path}${expires === undefined ? "" : `, until ${expires}`}`,
-    );
-    context.stderr(
-      "openme: the profile holds a private key: keep it where nobody else can read it (chmod 600)",
-    );
     return 0;
   },
 };
 
-function requireName(name: string, whose: string): void {
-  if (NAME_PATTERN.test(name)) return;
-  throw new OpenmeError("USAGE", `expected ${whose} name, got ${quote(name)}`, {
-    hint: "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64",
-  });
-}
-
-function readExpires(args: Arguments): string | undefined {
-  const text = textFlag(args, "expires");
-  if (text === undefined) return undefined;
-  const expiresAtMs = parseExpiry(text);
-  if (expiresAtMs === undefined) throw flagError("expires", EXPIRY_EXPECTED, text);
-  if (expiresAtMs <= Date.now()) throw flagError("expires", "a time to come", text);
-  return new Date(expiresAtMs).toISOString().replace(".000Z", "Z");
+function refuseTaken({ clients }: ServerConfig, name: string, key: string, path: string): void {
+  if (clients.some((client) => client.name === name)) {
+    throw new OpenmeError(
+      "CONFIG",
+      `cannot add ${quote(name)}: there is a client of that name`,
+      { hint: `choose another name, or give it a new key: openme rotate ${name}` },
+    );
+  }
+  const owner = clients.find((client) => client.key === key || client.previous?.key === key);
+  if (owner) {
+    throw new OpenmeError("CONFIG", `cannot add ${quote(name)}: ${owner.name} has that key`, {
+      hint: `every client needs its own; take ${owner.name} out of ${path} if it is the same one`,
+    });
+  }
 }
 
 function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
@@ -124,35 +107,4 @@ function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
       `groups here: ${names.join(", ") || "none"}`,
     );
   });
-}
-
-function renderProfile(
-  config: ServerConfig,
-  profileName: string | undefined,
-  privateKey: Uint8Array,
-  publicKey: Uint8Array,
-): string {
-  if (config.host === undefined) {
-    throw new OpenmeError(
-      "CONFIG",
-      "cannot make a profile: the configuration does not say how clients reach this server",
-      {
-        hint: "add server.host: the server's name or address",
-      },
-    );
-  }
-  if (profileName !== undefined) requireName(profileName, "a profile");
-  return `profiles:
-  ${quoteName(profileName ?? config.defaultProfile)}:
-    server_host: ${JSON.stringify(config.host)}
-    server_udp_port: ${config.udpPort}
-    server_pubkey: ${JSON.stringify(encodeBase64(config.publicKey))}
-    private_key: ${JSON.stringify(encodeBase64(privateKey))}
-    public_key: ${JSON.stringify(encodeBase64(publicKey))}
-`;
-}
-
-/** Words that YAML would read as something else, among them those of YAML 1.1, which deployed clients may read. */
-function quoteName(name: string): string {
-  return /^(true|false|null|yes|no|on|off|y|n)$/i.test(name) ? JSON.stringify(name) : name;
 }

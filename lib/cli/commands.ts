@@ -9,12 +9,22 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   add: async () => (await import("./add.ts")).add,
   serve: async () => (await import("./serve.ts")).serve,
   knock: async () => (await import("./knock.ts")).knock,
+  list: async () => (await import("./list.ts")).list,
+  revoke: async () => (await import("./revoke.ts")).revoke,
+  rename: async () => (await import("./rename.ts")).rename,
+  rotate: async () => (await import("./rotate.ts")).rotate,
+  keygen: async () => (await import("./keygen.ts")).keygen,
+  history: async () => (await import("./history.ts")).history,
+  import: async () => (await import("./import.ts")).importCommand,
   sessions: async () => (await import("./sessions.ts")).sessions,
   check: async () => (await import("./check.ts")).check,
   plan: async () => (await import("./plan.ts")).plan,
   guard: async () => (await import("./guard.ts")).guard,
   confirm: async () => (await import("./confirm.ts")).confirm,
   uninstall: async () => (await import("./uninstall.ts")).uninstall,
+  completion: async () => (await import("./completion.ts")).completion,
+  man: async () => (await import("./man.ts")).man,
+  help: async () => (await import("./help.ts")).help,
 };
 
 /** What each command may use beside memory and its own output. */
@@ -28,5 +38,16 @@ export const PERMISSIONS = {
   guard: ["read", "write", "run", "env"],
   confirm: ["read", "write", "env"],
   uninstall: ["read", "write", "run", "env"],
-  sessions: ["read", "write", "env"], // SQLite writes beside a database that it reads
+  list: ["read", "write", "env"], // SQLite writes beside a database that it reads
+  revoke: ["read", "write", "env"],
+  rename: ["read", "write", "env"],
+  rotate: ["read", "write", "env"],
+  keygen: ["read", "write", "env"],
+  history: ["read", "write", "env"],
+  import: ["read", "write", "env"],
+  sessions: ["read", "write", "env"],
+  // All commands are loaded for their texts, and some look at the environment when they are.
+  completion: ["read", "env"],
+  man: ["read", "env"],
+  help: ["read", "env"],
 } as const;

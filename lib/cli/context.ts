@@ -2,12 +2,12 @@
  * What a subcommand gets from `main.ts`, and what every subcommand shares: its shape, its flags, its errors' wording.
  */
 
-import { parseArgs, type ParseArgsConfig } from "node:util";
 import { nearest } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
+import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
 
 /** The world of a subcommand. */
 export interface Context {
@@ -15,6 +15,8 @@ export interface Context {
   readonly stdout: (text: string) => void;
   /** Everything else, a line at a time. */
   readonly stderr: (line: string) => void;
+  /** All of standard input, as text. */
+  readonly stdin: () => Promise<string>;
   /** Whether a person is watching. */
   readonly interactive: boolean;
   readonly env: (name: string) => string | undefined;
@@ -38,7 +40,7 @@ export interface Command {
   readonly run: (args: Arguments, context: Context) => Promise<number>;
 }
 
-type Options = NonNullable<ParseArgsConfig["options"]>;
+export type Options = PlainOptions;
 
 /** Parsed arguments: every value a text or `true`. */
 export interface Arguments {
@@ -64,20 +66,38 @@ export const GLOBAL_HELP = `Everywhere:
 `;
 
 /** Parses a subcommand's arguments; throws `OpenmeError`, code `USAGE`. */
-export function parseArguments(command: Command, name: string, args: readonly string[]): Arguments {
+export async function parseArguments(
+  command: Command,
+  name: string,
+  args: readonly string[],
+): Promise<Arguments> {
   const options: Options = { ...command.options, ...GLOBAL_OPTIONS };
   const hint = `see openme ${name} --help`;
-  let parsed: { values: Record<string, unknown>; positionals: string[] };
-  try {
-    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
-  } catch (cause) {
-    throw usageErrorOf(cause, Object.keys(options), hint);
-  }
+  const parsed = parsePlainArgs(args, options) ?? await parseStrictly(args, options, hint);
   const extra = parsed.positionals[command.positionals];
   if (extra !== undefined) {
     throw new OpenmeError("USAGE", `openme ${name}: unexpected argument ${quote(extra)}`, { hint });
   }
-  return parsed as Arguments;
+  return parsed;
+}
+
+/** The same with `node:util`, which finds words for what is wrong. */
+async function parseStrictly(
+  args: readonly string[],
+  options: Options,
+  hint: string,
+): Promise<Arguments> {
+  const { parseArgs } = await import("node:util");
+  try {
+    return parseArgs({
+      args: [...args],
+      options,
+      allowPositionals: true,
+      strict: true,
+    }) as Arguments;
+  } catch (cause) {
+    throw usageErrorOf(cause, Object.keys(options), hint);
+  }
 }
 
 /** The text of a flag, where it is given. */

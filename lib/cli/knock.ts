@@ -3,18 +3,9 @@
 import { isHoldable, parseAddress } from "../address.ts";
 import { knock as sendKnocks } from "../client.ts";
 import { formatAddress } from "../address.ts";
-import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
-import { loadingFrom } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
-import { readSecretFile } from "../files.ts";
-import {
-  type Arguments,
-  clientConfigPath,
-  type Command,
-  type Context,
-  flagError,
-  textFlag,
-} from "./context.ts";
+import { type Arguments, type Command, flagError, textFlag } from "./context.ts";
+import { loadProfile } from "./profile.ts";
 
 export const knock: Command = {
   summary: "open a server's ports for this machine",
@@ -27,7 +18,8 @@ Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6]
   --ip ADDRESS   let this address in instead of the one that the knock comes from
   -4, -6         knock only over IPv4, or only over IPv6
 
-Nothing comes back, so nothing can be said about the outcome: try the port.
+Nothing comes back, so nothing can be said about the outcome: try the port. It says nothing where nobody is watching.
+Without a file, as in CI: the variable OPENME_PROFILE holds the profile itself, as YAML, JSON or openme:// link.
 
 Example:
   openme knock home && ssh home.example.org
@@ -41,7 +33,7 @@ Example:
   run: async (args, context) => {
     const target = readTarget(args);
     const family = readFamily(args);
-    const profile = await loadProfile(args, context);
+    const profile = await loadProfile(args.positionals[0], args, context);
     // The user's own line is all that a client ever runs.
     await context.keepPermissions(
       profile.postKnock === undefined ? ["net", "read"] : ["net", "read", "run"],
@@ -62,15 +54,6 @@ Example:
     return 0;
   },
 };
-
-async function loadProfile(args: Arguments, context: Context): Promise<Profile> {
-  const path = clientConfigPath(args, context);
-  const text = await readSecretFile(path, {
-    missingHint: "get a profile from the server: openme add NAME",
-  });
-  const profiles = await parseClientConfig(text, path);
-  return loadingFrom(path, () => pickProfile(profiles, args.positionals[0]));
-}
 
 /** The address to let in. Never a wildcard: who writes `--ip` means an address, and gets it or an error. */
 function readTarget(args: Arguments) {

@@ -12,7 +12,8 @@ import {
   nearest,
   Section,
 } from "./reader.ts";
-import { parseYaml } from "./yaml.ts";
+import { readPlainProfiles } from "./plain_yaml.ts";
+import { readShortProfile } from "./profile_text.ts";
 
 /** A client's way to one server. */
 export interface Profile {
@@ -36,11 +37,27 @@ const PROFILE_KEYS = [
   "post_knock",
 ];
 
-/** Parses a client configuration. `file` is only for the errors. Rejects with `OpenmeError`, code `CONFIG`. */
+/**
+ * Parses a client configuration: YAML, the JSON of a QR code, or a link. `file` is only for the errors. Rejects with
+ * `OpenmeError`, code `CONFIG`.
+ */
 export async function parseClientConfig(text: string, file: string): Promise<Map<string, Profile>> {
+  return await readProfiles(await parseClientValues(text, file), file);
+}
+
+/** The same file as plain values, unchecked. */
+export async function parseClientValues(text: string, file: string): Promise<unknown> {
+  const values = loadingFrom(file, () => readPlainProfiles(text) ?? readShortProfile(text));
+  if (values) return values;
+  const { parseYaml } = await import("./yaml.ts"); // the library costs more than a knock: only where it is needed
+  return loadingFrom(file, () => parseYaml(text));
+}
+
+/** Checks values and makes profiles of them. */
+export async function readProfiles(values: unknown, file: string): Promise<Map<string, Profile>> {
   const profiles = new Map<string, Profile>();
   const pending = loadingFrom(file, () => {
-    const top = new Section(parseYaml(text), "", ["profiles"]);
+    const top = new Section(values, "", ["profiles"]);
     return namedEntries(top.required("profiles", "a map of profiles"), "profiles")
       .map(([name, value, path]) => readProfile(name, new Section(value, path, PROFILE_KEYS)));
   });

@@ -7,6 +7,7 @@ import {
   type Bytes,
   bytesToHex,
   fingerprint,
+  hexToBytes,
   KEY_SIZE,
   signingKeyFlaw,
   type VerifySignature,
@@ -46,6 +47,8 @@ export interface ServerConfig {
   /** X25519, 32 bytes each. */
   readonly privateKey: Bytes;
   readonly publicKey: Bytes;
+  /** The key before this one, while a rotation is under way: knocks that are sealed to it are taken as well. */
+  readonly previousPrivateKey: Bytes | undefined;
   readonly openKnockPort: boolean;
   readonly dropPorts: boolean;
   readonly closedAs: ClosedAs;
@@ -71,10 +74,20 @@ export interface ClientEntry {
   /** The public key in hex: what this client is called where its name may change. */
   readonly key: string;
   readonly verify: VerifySignature;
+  /** The key before this one, as long as it is good. */
+  readonly previous: PreviousKey | undefined;
   /** What a knock opens, the health port included unless it is disabled. Disjoint. */
   readonly ports: readonly PortRange[];
   /** Wall clock, ms since 1970; from then on the key is no good. */
   readonly expiresAtMs: number | undefined;
+}
+
+/** A client's key that was replaced, and when it ends. */
+export interface PreviousKey {
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ms since 1970. */
+  readonly untilMs: number;
 }
 
 const SERVER_KEYS = [
@@ -94,8 +107,16 @@ const SERVER_KEYS = [
   "interface",
   "default_profile",
   "state_dir",
+  "previous_private_key",
 ];
-const CLIENT_KEYS = ["ed25519_pubkey", "allowed_ports", "expires", "disable_health_port"];
+const CLIENT_KEYS = [
+  "ed25519_pubkey",
+  "allowed_ports",
+  "expires",
+  "disable_health_port",
+  "previous_pubkey",
+  "previous_until",
+];
 
 const PORT_EXPECTED = `a port such as "22/tcp"`;
 /** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
@@ -124,6 +145,10 @@ function readServerConfig(root: unknown): ServerConfig {
     replayWindowMs:
       server.optional("replay_window", (key) => server.durationMs(key, 1000, 3_600_000)) ?? 60_000,
     ...readServerKeys(server),
+    previousPrivateKey: server.optional(
+      "previous_private_key",
+      (key) => server.key(key, "the server's X25519 private key before this one", [KEY_SIZE]),
+    ),
     openKnockPort: server.optional("open_knock_port", (key) => server.flag(key)) ?? true,
     // Absent means false, as in deployed files, which leave the closing to the host's own firewall.
     dropPorts: server.optional("drop_ports", (key) => server.flag(key)) ?? false,
@@ -201,15 +226,19 @@ function readClients(
   const nameByKey = new Map<string, string>();
   return namedEntries(value, "clients").map(([name, entry, path]) => {
     const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
-    const other = nameByKey.get(client.key);
-    if (other !== undefined) {
-      throw new ConfigError(
-        `${path}.ed25519_pubkey`,
-        `expected a key of its own, got the key of "${other}" (${fingerprint(client.publicKey)})`,
-        "a knock could not tell the two apart: give each client its own key",
-      );
+    const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
+    for (const [at, key] of Object.entries(keys)) {
+      if (key === undefined) continue;
+      const other = nameByKey.get(key);
+      if (other !== undefined) {
+        throw new ConfigError(
+          `${path}.${at}`,
+          `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
+          "a knock could not tell the two apart: give each client its own key",
+        );
+      }
+      nameByKey.set(key, name);
     }
-    nameByKey.set(client.key, name);
     return client;
   });
 }
@@ -234,15 +263,25 @@ function readClient(
     publicKey,
     key: bytesToHex(publicKey),
     verify: readVerifier(publicKey, client.path("ed25519_pubkey")),
+    previous: client.optional("previous_pubkey", (key) => readPreviousKey(client, key)),
     ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
-    expiresAtMs: client.optional("expires", (key) => {
-      const expiresAtMs = parseExpiry(client.raw(key));
-      if (expiresAtMs === undefined) {
-        throw mismatch(client.path(key), EXPIRY_EXPECTED, client.raw(key));
-      }
-      return expiresAtMs;
-    }),
+    expiresAtMs: client.optional("expires", (key) => readTime(client, key)),
   };
+}
+
+function readPreviousKey(client: Section, key: string): PreviousKey {
+  const publicKey = client.key(key, "the client's Ed25519 public key before this one", [KEY_SIZE]);
+  return {
+    key: bytesToHex(publicKey),
+    verify: readVerifier(publicKey, client.path(key)),
+    untilMs: readTime(client, "previous_until"), // a key without an end would be good for ever
+  };
+}
+
+function readTime(client: Section, key: string): number {
+  const atMs = parseExpiry(client.raw(key));
+  if (atMs === undefined) throw mismatch(client.path(key), EXPIRY_EXPECTED, client.raw(key));
+  return atMs;
 }
 
 function readVerifier(publicKey: Bytes, path: string): VerifySignature {

@@ -16,6 +16,7 @@ import {
   SCHEMA,
   SCHEMA_VERSION,
   textOf,
+  UPGRADE_FROM_1,
 } from "./schema.ts";
 
 /** Every SQLite database begins with a header of this size; what is shorter has been cut off. */
@@ -47,6 +48,7 @@ export function connectDatabase(path: string): DatabaseSync {
     // A checkpoint waits for the disk, and knocks should not: `tend` makes one a minute, this is only the bound.
     database.exec("PRAGMA wal_autocheckpoint = 8000");
     if (size === undefined) database.exec(`BEGIN; ${SCHEMA} COMMIT`);
+    upgrade(database);
     requireSchema(database, path);
     return database;
   } catch (cause) {
@@ -110,9 +112,25 @@ export function moveAside(path: string, atNs: bigint): string {
   return aside;
 }
 
+/** Brings the tables of an earlier version up to this one's; whether they are right is looked at afterwards. */
+function upgrade(database: DatabaseSync): void {
+  if (versionOf(database) !== 1) return;
+  try {
+    database.exec(`BEGIN; ${UPGRADE_FROM_1} COMMIT`);
+  } catch (cause) {
+    database.exec("ROLLBACK");
+    // A table of a version to come is there already; anything else shows again.
+    if (!/already exists/.test(messageOf(cause))) throw cause;
+  }
+}
+
+function versionOf(database: DatabaseSync): number {
+  return Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
+}
+
 /** Throws unless the tables are, to the letter, those that openme makes. */
 function requireSchema(database: DatabaseSync, path: string): void {
-  const version = Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
+  const version = versionOf(database);
   if (version > SCHEMA_VERSION) {
     throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
       hint: "run that version, or move the file away",

@@ -4,10 +4,16 @@
 
 import { formatAddress, parseAddress } from "../address.ts";
 import type { Grant } from "../grants.ts";
-import { expandPortSpec, formatPortRange, parsePortSpec } from "../ports.ts";
+import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
+
+/** Knocks of registered clients that were refused. */
+const REFUSALS_TABLE = `CREATE TABLE refusals (
+    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, client TEXT NOT NULL, source TEXT NOT NULL,
+    reason TEXT NOT NULL, ahead_ms INTEGER
+  ) STRICT;`;
 
 export const SCHEMA = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -26,8 +32,12 @@ export const SCHEMA = `
     id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, event TEXT NOT NULL, client TEXT NOT NULL,
     source TEXT NOT NULL, address TEXT NOT NULL, ports TEXT NOT NULL, expires_at_ms REAL
   ) STRICT;
+  ${REFUSALS_TABLE}
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+/** Version 1 knew nothing of refusals. */
+export const UPGRADE_FROM_1 = `${REFUSALS_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`;
 
 /** A row of the database that cannot have been written by openme. */
 export class DamagedStateError extends Error {
@@ -53,20 +63,24 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
 export function grantFromRow(row: Row): Grant {
   const address = parseAddress(textOf(row, "address"));
   if (!address) throw new DamagedStateError("a grant has no address");
-  const ports = textOf(row, "ports").split(" ").filter(Boolean).flatMap((text) => {
-    const spec = parsePortSpec(text);
-    if (!spec) throw new DamagedStateError("a grant has no ports");
-    return expandPortSpec(spec) as Grant["ports"][number][];
-  });
   return {
     client: textOf(row, "client"),
     key: textOf(row, "key"),
     address,
-    ports,
+    ports: portsOf(row),
     openedAtMs: numberOf(row, "opened_at_ms"),
     expiresAtMs: numberOf(row, "expires_at_ms"),
     endsSteadyMs: numberOf(row, "ends_steady_ms"),
   };
+}
+
+/** The ports in a row. */
+export function portsOf(row: Row): PortRange[] {
+  return textOf(row, "ports").split(" ").filter(Boolean).flatMap((text) => {
+    const spec = parsePortSpec(text);
+    if (!spec) throw new DamagedStateError("a grant has no ports");
+    return expandPortSpec(spec);
+  });
 }
 
 export function textOf(row: Row, column: string): string {

@@ -20,18 +20,8 @@ export interface Snapshot {
 
 /** Reads the state in `dir`. A directory without a database is an empty state. */
 export function readSnapshot(dir: string, nowMs: number): Snapshot {
-  const path = join(dir, DATABASE_NAME);
-  try {
-    Deno.statSync(path);
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return { grants: [], lastSeenMs: new Map() };
-    throw readError(path, cause);
-  }
-  let database: DatabaseSync | undefined;
-  try {
-    database = new DatabaseSync(path, { readOnly: true });
-    database.exec("PRAGMA busy_timeout = 1000");
-    const rows = (sql: string) => database!.prepare(sql).all() as Row[];
+  return withDatabase(dir, { grants: [], lastSeenMs: new Map() }, (database) => {
+    const rows = (sql: string) => database.prepare(sql).all() as Row[];
     const stopped = rows("SELECT value FROM meta WHERE name = 'clean_stop'").some((row) =>
       row["value"] === "1"
     );
@@ -45,6 +35,23 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
           .map((row) => [textOf(row, "client"), numberOf(row, "at_ms")]),
       ),
     };
+  });
+}
+
+/** Reads the database in `dir`; gives `absent` where there is none. Throws `OpenmeError`, code `STATE`. */
+export function withDatabase<T>(dir: string, absent: T, read: (database: DatabaseSync) => T): T {
+  const path = join(dir, DATABASE_NAME);
+  try {
+    Deno.statSync(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return absent;
+    throw readError(path, cause);
+  }
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    database.exec("PRAGMA busy_timeout = 1000");
+    return read(database);
   } catch (cause) {
     throw readError(path, cause);
   } finally {

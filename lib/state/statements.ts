@@ -17,7 +17,9 @@ export function prepareStatements(database: DatabaseSync): Record<
   | "deleteGrant"
   | "upsertLastSeen"
   | "insertHistory"
+  | "insertRefusal"
   | "pruneHistory"
+  | "pruneRefusals"
   | "upsertMeta"
   | "begin"
   | "commit",
@@ -44,6 +46,12 @@ export function prepareStatements(database: DatabaseSync): Record<
     ),
     pruneHistory: database.prepare(
       `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,
+    ),
+    insertRefusal: database.prepare(
+      "INSERT INTO refusals (at_ms, client, source, reason, ahead_ms) VALUES (?, ?, ?, ?, ?)",
+    ),
+    pruneRefusals: database.prepare(
+      `DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ${HISTORY_ROWS}`,
     ),
     upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
   };

@@ -57,6 +57,16 @@ export interface KnockRecord {
   readonly opened: { readonly grant: Grant; readonly renewed: boolean } | undefined;
 }
 
+/** A registered client's knock that was refused, as the history tells it. */
+export interface RefusalRecord {
+  readonly atMs: number;
+  readonly client: string;
+  readonly source: string;
+  readonly reason: string;
+  /** How far the client's clock is ahead, where that was the reason. */
+  readonly aheadMs: number | undefined;
+}
+
 /** What was on disk when the process came up. */
 export interface StoredGrants {
   readonly grants: readonly Grant[];
@@ -78,6 +88,7 @@ export class StateStore {
   readonly #storedMarks = new Map<string, bigint>();
   /** Knocks whose history is not written yet. */
   readonly #untold: KnockRecord[] = [];
+  readonly #refusals: RefusalRecord[] = [];
   #tellTimer: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
@@ -151,13 +162,24 @@ export class StateStore {
     this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
   }
 
+  /** Adds a refusal to the history, a moment later. */
+  recordRefusal(refusal: RefusalRecord): void {
+    this.#refusals.push(refusal);
+    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+  }
+
   #tell(): void {
     clearTimeout(this.#tellTimer);
     this.#tellTimer = undefined;
     const records = this.#untold.splice(0);
-    if (records.length > 0) {
-      this.#write((run) => records.forEach((record) => this.#writeStory(run, record)));
-    }
+    const refusals = this.#refusals.splice(0);
+    if (records.length + refusals.length === 0) return;
+    this.#write((run) => {
+      for (const record of records) this.#writeStory(run, record);
+      for (const { atMs, client, source, reason, aheadMs } of refusals) {
+        run.insertRefusal.run(Math.trunc(atMs), client, source, reason, aheadMs ?? null);
+      }
+    });
   }
 
   #writeStory(run: Statements, record: KnockRecord): void {
@@ -202,6 +224,7 @@ export class StateStore {
     this.#write((run) => {
       for (const key of moved) this.#writeMark(run, key);
       run.pruneHistory.run();
+      run.pruneRefusals.run();
     });
     try {
       this.#database?.exec("PRAGMA wal_checkpoint(PASSIVE)");

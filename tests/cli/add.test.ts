@@ -340,7 +340,7 @@ Deno.test("two openme add at the same time lose nothing", async () => {
     failure(
       1,
       `cannot add "twin": there is a client of that name`,
-      "choose another name, or take clients.twin out of server.yaml",
+      "choose another name, or give it a new key: openme rotate twin",
     ),
   );
   const { clients } = await load(folder);

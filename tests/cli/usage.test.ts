@@ -70,7 +70,7 @@ const NAME_HINT =
   "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64";
 const PORTS_EXPECTED = `--ports: expected ports such as "22/tcp" or group names`;
 const EXPIRES_EXPECTED =
-  `--expires: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+  `--expires: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z", or a span such as "90d"`;
 const INTERFACE_EXPECTED = `--interface: expected the name of a network interface, such as "eth0"`;
 const HOLDABLE_HINT = "leave out --ip to let this machine in";
 
@@ -182,7 +182,7 @@ const ROWS: Row[] = [
   failed(
     ["add", "alice", ...SERVER],
     `cannot add "alice": there is a client of that name`,
-    "choose another name, or take clients.alice out of server.yaml",
+    "choose another name, or give it a new key: openme rotate alice",
   ),
   failed(
     ["add", "bob", "--config", "no_host.yaml"],

@@ -272,7 +272,7 @@ Deno.test("the database of a newer openme is left alone", async () => {
   await using folder = await Folder.create();
   open(folder.path)[Symbol.dispose]();
   const database = new DatabaseSync(folder.file("state.db"));
-  database.exec("PRAGMA user_version = 2; PRAGMA wal_checkpoint(TRUNCATE)");
+  database.exec("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)");
   database.close();
   const bytes = await Deno.readFile(folder.file("state.db"));
   assert.throws(() => open(folder.path), (error) => {

@@ -1,0 +1,207 @@
+/** `openme completion`: a script that lets bash, zsh or fish complete command lines; all of it is in the script. */
+
+import { OpenmeError } from "../errors.ts";
+import { FIREWALLS } from "../firewall/backends.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import { quote } from "../quote.ts";
+import { COMMANDS } from "./commands.ts";
+import type { Command } from "./context.ts";
+import { type FlagText, flagTextsOf } from "./flag_texts.ts";
+
+const SHELLS = ["bash", "zsh", "fish"] as const;
+type Shell = typeof SHELLS[number];
+
+export const completion: Command = {
+  summary: "print a completion script for bash, zsh or fish",
+  help: `Prints a script that completes commands, flags and their values.
+
+Usage: openme completion bash|zsh|fish
+
+  bash: openme completion bash | sudo tee /etc/bash_completion.d/openme
+  zsh:  openme completion zsh > ~/.zfunc/_openme   (a folder of $fpath, before compinit)
+  fish: openme completion fish > ~/.config/fish/completions/openme.fish
+
+Example:
+  openme completion bash > /etc/bash_completion.d/openme
+`,
+  options: {},
+  positionals: 1,
+  run: async (args, context) => {
+    const name = args.positionals[0];
+    const shell = SHELLS.find((each) => each === name);
+    if (!shell) {
+      const got = name === undefined ? "" : `, got ${quote(name)}`;
+      throw new OpenmeError("USAGE", `openme completion: expected bash, zsh or fish${got}`, {
+        hint: "openme completion bash",
+      });
+    }
+    context.stdout(RENDER[shell](await describeCommands()));
+    return 0;
+  },
+};
+
+interface CommandText {
+  readonly name: string;
+  readonly summary: string;
+  readonly flags: readonly FlagText[];
+  /** Words that it takes. */
+  readonly words: readonly string[];
+}
+
+async function describeCommands(): Promise<CommandText[]> {
+  return await Promise.all(
+    Object.entries(COMMANDS).map(async ([name, load]) => {
+      const command = await load();
+      return { name, summary: command.summary, flags: flagTextsOf(command), words: wordsOf(name) };
+    }),
+  );
+}
+
+function wordsOf(name: string): readonly string[] {
+  if (name === "completion") return SHELLS;
+  if (name === "help") return Object.keys(COMMANDS);
+  return name === "import" ? ["fwknop", "knockd"] : [];
+}
+
+/** The words that a flag's value can be, `file` for the name of one, or nothing that could be known. */
+function valuesOf({ name, value }: FlagText): readonly string[] | "file" | undefined {
+  if (name === "log-level") return LOG_LEVELS;
+  if (name === "log-format") return LOG_FORMATS;
+  if (name === "firewall") return FIREWALLS;
+  return value === "FILE" || value === "DIR" ? "file" : undefined;
+}
+
+const NOTE = "# Completion for openme; made by: openme completion";
+
+function renderBash(commands: readonly CommandText[]): string {
+  const flags = new Map(
+    commands.flatMap((command) => command.flags.map((flag) => [flag.name, flag])),
+  );
+  const withValue = [...flags.values()].filter(({ value }) => value !== undefined);
+  const cases = withValue.map((flag) => {
+    const values = valuesOf(flag);
+    // Nothing of its own: readline then completes file names.
+    const action = Array.isArray(values)
+      ? `COMPREPLY=($(compgen -W ${single(values.join(" "))} -- "$word")); `
+      : "";
+    return `    --${flag.name}) ${action}return ;;`;
+  });
+  const choices = commands.map(({ name, flags, words }) => {
+    const all = [...words, ...flags.flatMap(spellings)];
+    return `    ${name}) words=${single(all.join(" "))} ;;`;
+  });
+  return `${NOTE} bash
+_openme() {
+  local word="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" command="" words i
+  COMPREPLY=()
+  case "$previous" in
+${cases.join("\n")}
+  esac
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case "\${COMP_WORDS[i]}" in
+    ${[...new Set(withValue.map(({ name }) => `--${name}`))].join("|")}) ((i++)) ;;
+    -*) ;;
+    *) command="\${COMP_WORDS[i]}"; break ;;
+    esac
+  done
+  case "$command" in
+    '') words=${single(commands.map(({ name }) => name).join(" ") + " --help --version")} ;;
+${choices.join("\n")}
+    *) return ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+complete -o default -F _openme openme
+`;
+}
+
+function renderZsh(commands: readonly CommandText[]): string {
+  const list = commands.map(({ name, summary }) => `    ${single(`${name}:${summary}`)}`);
+  const cases = commands.map(({ name, flags, words }) => {
+    const specs = flags.flatMap((flag) =>
+      spellings(flag).map((spelling) => single(zshSpec(flag, spelling)))
+    );
+    const rest = words.length > 0 ? `'*:word:(${words.join(" ")})'` : "'*:argument:_files'";
+    return `    (${name}) _arguments -S ${[...specs, rest].join(" ")} ;;`;
+  });
+  return `#compdef openme
+${NOTE} zsh
+_openme() {
+  local -a commands
+  commands=(
+${list.join("\n")}
+  )
+  if (( CURRENT == 2 )); then
+    _describe -t commands 'openme command' commands
+    return
+  fi
+  local command="\${words[2]}"
+  shift words
+  (( CURRENT-- ))
+  case "$command" in
+${cases.join("\n")}
+  esac
+}
+if [ "\${funcstack[1]}" = _openme ]; then _openme "$@"; else compdef _openme openme; fi
+`;
+}
+
+/** \`--flag[text]:VALUE:action\`; colons and brackets have a meaning there. */
+function zshSpec(flag: FlagText, spelling: string): string {
+  const text = flag.text.replaceAll(/[\\[\]:]/g, "\\$&");
+  if (flag.value === undefined) return `${spelling}[${text}]`;
+  const values = valuesOf(flag);
+  const action = values === "file" ? "_files" : values ? `(${values.join(" ")})` : "";
+  return `${spelling}[${text}]:${flag.value}:${action}`;
+}
+
+function renderFish(commands: readonly CommandText[]): string {
+  const names = commands.map(({ name }) => name).join(" ");
+  const lines = [
+    `${NOTE} fish`,
+    "complete -c openme -f",
+    ...commands.map(({ name, summary }) =>
+      `complete -c openme -n "not __fish_seen_subcommand_from ${names}" -a ${name} -d ${
+        fish(summary)
+      }`
+    ),
+  ];
+  for (const { name, flags, words } of commands) {
+    const when = `-n "__fish_seen_subcommand_from ${name}"`;
+    for (const flag of flags) {
+      const values = valuesOf(flag);
+      const argument = flag.value === undefined
+        ? ""
+        : values === "file"
+        ? " -r -F"
+        : ` -x${values ? ` -a ${fish(values.join(" "))}` : ""}`;
+      const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
+      lines.push(
+        `complete -c openme ${when} -l ${flag.name}${short}${argument} -d ${fish(flag.text)}`,
+      );
+    }
+    if (words.length > 0) lines.push(`complete -c openme ${when} -a ${fish(words.join(" "))}`);
+    if (name === "import") lines.push(`complete -c openme ${when} -F`);
+  }
+  return lines.join("\n") + "\n";
+}
+
+const RENDER: Readonly<Record<Shell, (commands: readonly CommandText[]) => string>> = {
+  bash: renderBash,
+  zsh: renderZsh,
+  fish: renderFish,
+};
+
+function spellings({ name, short }: FlagText): string[] {
+  return short === undefined ? [`--${name}`] : [`--${name}`, `-${short}`];
+}
+
+/** A text in single quotes, for bash and zsh. */
+function single(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** A text in single quotes, for fish. */
+function fish(text: string): string {
+  return `'${text.replaceAll(/[\\']/g, "\\$&")}'`;
+}

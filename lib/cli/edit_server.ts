@@ -1,0 +1,60 @@
+/** Edits of the server's configuration file: one at a time, checked before it is written, whole or not at all. */
+
+import { loadingFrom, NAME_PATTERN, nearest } from "../config/reader.ts";
+import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
+import { OpenmeError } from "../errors.ts";
+import { replaceFile, withFileLock } from "../files.ts";
+import { quote } from "../quote.ts";
+import { loadServerConfig } from "./load.ts";
+
+/** A configuration file that nobody else edits at the moment. */
+export interface ServerFile {
+  readonly config: ServerConfig;
+  /** Applies an edit and checks what came out. */
+  readonly edit: (edit: (text: string) => string) => void;
+  /** Puts what came of the edits in the file's place. */
+  readonly save: () => Promise<void>;
+}
+
+/** Runs `work` with the file locked and read afresh, so that of two edits at once none is lost. */
+export async function editServerFile<T>(
+  path: string,
+  work: (file: ServerFile) => Promise<T>,
+): Promise<T> {
+  await loadServerConfig(path); // before the lock: a missing or broken file gets its own error
+  return await withFileLock(path, async () => {
+    const { config, text } = await loadServerConfig(path);
+    let current = text;
+    return await work({
+      config,
+      edit: (edit) => {
+        current = loadingFrom(path, () => edit(current));
+        parseServerConfig(current, path);
+      },
+      save: () => replaceFile(path, current),
+    });
+  });
+}
+
+/** Throws, code `USAGE`, where `name` is not fit to be printed everywhere. */
+export function requireName(name: string, whose: string): void {
+  if (NAME_PATTERN.test(name)) return;
+  throw new OpenmeError("USAGE", `expected ${whose} name, got ${quote(name)}`, {
+    hint: "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64",
+  });
+}
+
+/** The client of that name; throws where there is none. */
+export function requireClient({ clients }: ServerConfig, name: string) {
+  const found = clients.find((client) => client.name === name);
+  if (found) return found;
+  const names = clients.map((client) => client.name);
+  const similar = nearest(name, names);
+  throw new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {
+    hint: similar
+      ? `did you mean ${similar}?`
+      : names.length > 0
+      ? "openme list shows them all"
+      : "register one: openme add NAME",
+  });
+}

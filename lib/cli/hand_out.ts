@@ -1,0 +1,157 @@
+/** How `add` and `rotate` hand a new profile to its client: on stdout, as a file, as a QR code, as JSON or as a link. */
+
+import {
+  type NewProfile,
+  renderProfileJson,
+  renderProfileLink,
+  renderProfileYaml,
+} from "../config/profile_text.ts";
+import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+import { publicKeyOf } from "../crypto_sync.ts";
+import { OpenmeError } from "../errors.ts";
+import { createSecretFile } from "../files.ts";
+import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
+import { requireName } from "./edit_server.ts";
+
+/** The flags for it, to be spread into a command's own. */
+export const HAND_OUT_OPTIONS = {
+  profile: { type: "string" },
+  pubkey: { type: "string" },
+  out: { type: "string" },
+  qr: { type: "boolean" },
+  "qr-out": { type: "string" },
+  link: { type: "boolean" },
+  json: { type: "boolean" },
+} as const;
+
+export const HAND_OUT_HELP =
+  `  --profile NAME   what the profile is called (default: server.default_profile, or "default")
+  --pubkey BASE64  the client's own public key, from "openme keygen" there: no private key is made here
+  --out FILE       write the profile (YAML) to a new file, mode 0600
+  --qr             show it as a QR code for the mobile apps
+  --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
+  --link           print it as an openme:// link
+  --json           print it as JSON, as the QR code holds it
+                   (with none of --out, --qr, --qr-out, --link and --json: print it as YAML)
+`;
+
+/** A client's key pair, of which the private half may be known to the client alone. */
+export interface ClientKey {
+  readonly publicKey: Bytes;
+  /** Seed and public key, 64 bytes. */
+  readonly privateKey: Bytes | undefined;
+}
+
+/** The key of `--pubkey`, else a new one. Throws, code `USAGE`, also where flags do not go together. */
+export function clientKeyOf(args: Arguments): ClientKey {
+  const text = textFlag(args, "pubkey");
+  if (text === undefined) {
+    const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+    const publicKey = publicKeyOf("Ed25519", seed);
+    return { publicKey, privateKey: concatBytes(seed, publicKey) };
+  }
+  for (const flag of ["qr", "qr-out", "link"]) {
+    if (args.values[flag] === undefined) continue;
+    throw new OpenmeError("USAGE", `--pubkey and --${flag} exclude each other`, {
+      hint: "a QR code or link carries the private key, and with --pubkey only the client has that",
+    });
+  }
+  const publicKey = decodeBase64(text);
+  if (publicKey?.length !== KEY_SIZE || signingKeyFlaw(publicKey)) {
+    throw new OpenmeError(
+      "USAGE",
+      `--pubkey: expected an Ed25519 public key (${KEY_SIZE} bytes in base64)`,
+      {
+        hint: publicKey?.length === 2 * KEY_SIZE
+          ? "that is a private key: it should not have left the client; make another with openme keygen"
+          : "openme keygen, run on the client, prints it",
+      },
+    );
+  }
+  return { publicKey, privateKey: undefined };
+}
+
+/** The profile for a client of this server. */
+export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey): NewProfile {
+  if (config.host === undefined) {
+    throw new OpenmeError(
+      "CONFIG",
+      "cannot make a profile: the configuration does not say how clients reach this server",
+      { hint: "add server.host: the server's name or address" },
+    );
+  }
+  const name = textFlag(args, "profile");
+  if (name !== undefined) requireName(name, "a profile");
+  return {
+    name: name ?? config.defaultProfile,
+    host: config.host,
+    udpPort: config.udpPort,
+    serverPublicKey: config.publicKey,
+    ...key,
+  };
+}
+
+/** Checks the flags before anything is done. */
+export function checkHandOut(args: Arguments): void {
+  const qrFile = textFlag(args, "qr-out");
+  if (qrFile !== undefined && !/\.(png|svg)$/i.test(qrFile)) {
+    throw flagError("qr-out", "a file name that ends in .png or .svg", qrFile);
+  }
+  if (textFlag(args, "out") === "") throw flagError("out", "a file name", "");
+  const shown = ["qr", "link", "json"].filter((flag) => args.values[flag]);
+  if (shown.length > 1) {
+    throw new OpenmeError("USAGE", `--${shown[0]} and --${shown[1]} exclude each other`, {
+      hint: "standard output has room for one of them",
+    });
+  }
+}
+
+/**
+ * Writes the files that were asked for, runs `register`, and prints the rest. In this order, so that no client is
+ * registered whose private key got lost; where `register` fails, the files go again.
+ */
+export async function handOut(
+  profile: NewProfile,
+  { args, context, register }: {
+    args: Arguments;
+    context: Context;
+    register: () => Promise<void>;
+  },
+): Promise<void> {
+  const out = textFlag(args, "out");
+  const qrOut = textFlag(args, "qr-out");
+  const written: string[] = [];
+  const write = async (path: string, content: string | Uint8Array) => {
+    await createSecretFile(path, content, { existsHint: "choose another name, or remove it" });
+    written.push(path);
+  };
+  try {
+    if (out !== undefined) await write(out, renderProfileYaml(profile));
+    if (qrOut !== undefined) {
+      const { qrPng, qrSvg } = await import("../qr.ts");
+      const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
+      await write(qrOut, render(renderProfileJson(profile)));
+    }
+    await register();
+  } catch (cause) {
+    for (const path of written) await Deno.remove(path).catch(() => {});
+    throw cause;
+  }
+  for (const path of written) context.stderr(`openme: wrote ${path}`);
+  if (args.values["qr"]) {
+    const { qrText } = await import("../qr.ts");
+    context.stdout(qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") }));
+  } else if (args.values["link"]) context.stdout(renderProfileLink(profile) + "\n");
+  else if (args.values["json"]) context.stdout(renderProfileJson(profile) + "\n");
+  else if (written.length === 0) context.stdout(renderProfileYaml(profile));
+}
+
+/** What the person at the server has to know about what was handed out. */
+export function tellHowToKeep({ privateKey }: NewProfile, context: Context): void {
+  context.stderr(
+    privateKey
+      ? "openme: the profile holds a private key: keep it where nobody else can read it (chmod 600)"
+      : "openme: the profile has no private key in it: on the client, openme import puts the two together",
+  );
+}

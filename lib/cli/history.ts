@@ -1,0 +1,95 @@
+/** `openme history`: who was let in, who was not, and why. Reads the database; `serve` is not asked. */
+
+import { formatDuration } from "../duration.ts";
+import type { DropReason } from "../gate.ts";
+import { escapeUnprintable } from "../quote.ts";
+import { causeOf } from "../refusals.ts";
+import { type HistoryEntry, readHistory } from "../state/history.ts";
+import { type Command, configPath, textFlag } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+import { shownPorts } from "./shown_ports.ts";
+import { renderTable } from "./table.ts";
+import { formatTime, spanFlag } from "./time_flag.ts";
+
+const NEWEST = 200;
+
+export const history: Command = {
+  summary: "show who was let in, and which clients were not and why",
+  help:
+    `Shows which knocks were taken, from where, to which ports and for how long; and which knocks of registered clients
+were refused and why (one of a kind, client and minute). What does not come from a registered client is not in it.
+
+Usage: openme history [--client NAME] [--since SPAN] [--json] [--state-dir DIR]
+
+  --client NAME     only this client
+  --since SPAN      as far back as this: 24h, 7d (default: the newest ${NEWEST})
+  --json            {"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
+                    "clock_ahead_ms", "cause"}]}
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo openme history --client alice --since 24h
+`,
+  options: {
+    client: { type: "string" },
+    since: { type: "string" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 0,
+  run: async (args, context) => {
+    const sinceMs = spanFlag(args, "since");
+    const { config } = await loadServerConfig(configPath(args));
+    const entries = readHistory(textFlag(args, "state-dir") ?? config.stateDir, {
+      client: textFlag(args, "client"),
+      sinceMs: sinceMs === undefined ? undefined : Date.now() - sinceMs,
+      limit: sinceMs === undefined ? NEWEST : Number.MAX_SAFE_INTEGER,
+    });
+    const shown = entries.map((entry) => ({ ...entry, ports: shownPorts(entry.ports, config) }));
+    if (args.values["json"]) {
+      context.stdout(JSON.stringify({ history: shown.map(describe) }, undefined, 2) + "\n");
+    } else if (shown.length === 0) context.stderr("openme: nothing has happened");
+    else {
+      const head = ["TIME", "CLIENT", "FROM", "WHAT"];
+      context.stdout(renderTable(head, shown.map(rowOf)));
+    }
+    return 0;
+  },
+};
+
+/** An entry with its ports as text. */
+type ShownEntry = Omit<HistoryEntry, "ports"> & { readonly ports: readonly string[] };
+
+function describe(entry: ShownEntry) {
+  const { atMs, event, client, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
+  const at = new Date(atMs).toISOString();
+  if (reason !== undefined) {
+    return {
+      at,
+      event,
+      client,
+      source,
+      reason,
+      ...(aheadMs === undefined ? {} : { "clock_ahead_ms": aheadMs }),
+      cause: causeOf(reason as DropReason, aheadMs),
+    };
+  }
+  const end = expiresAtMs === undefined ? null : new Date(expiresAtMs).toISOString();
+  return { at, event, client, source, address, ports, "expires_at": end };
+}
+
+function rowOf(entry: ShownEntry): string[] {
+  const { atMs, client, source } = entry;
+  return [formatTime(atMs), client, source, inWords(entry)].map(escapeUnprintable);
+}
+
+function inWords(entry: ShownEntry): string {
+  const { atMs, event, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
+  if (reason !== undefined) {
+    return `refused (${reason}): ${causeOf(reason as DropReason, aheadMs)}`;
+  }
+  const whom = address === source ? "" : ` ${address}`;
+  const lifetimeMs = Math.max(0, Math.round(((expiresAtMs ?? atMs) - atMs) / 1000) * 1000);
+  const what = `${ports.join(" ") || "the health port"} for ${formatDuration(lifetimeMs)}`;
+  return event === "renewed" ? `renewed${whom}: ${what}` : `let in${whom}: ${what}`;
+}

@@ -1,0 +1,281 @@
+/** `openme import`: profiles into the client's file; what other programs' files say into the server's. */
+
+import { putProfiles } from "../config/client_edit.ts";
+import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
+import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
+import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
+import { quote } from "../quote.ts";
+import {
+  type Arguments,
+  clientConfigPath,
+  type Command,
+  type Context,
+  textFlag,
+} from "./context.ts";
+import { requireName } from "./edit_server.ts";
+import { folderOfKeys, KEY_SUFFIX } from "./keygen.ts";
+
+/** Far more than any profile, and nothing that could hurt. */
+const MOST_BYTES = 1 << 20;
+
+/** Whose files the server's side of this command reads. */
+const OTHERS = ["fwknop", "knockd"] as const;
+
+export const importCommand: Command = {
+  summary: "take over a profile; or clients from fwknop or knockd",
+  help:
+    `Puts a profile into the client's file (mode 0600): YAML from "openme add", the JSON of a QR code, or an openme://
+link. A profile without a private key gets the one that "openme keygen" stored here.
+With fwknop or knockd: turns their access.conf or knockd.conf into groups and clients of the server's configuration,
+and lists what has no counterpart. Every client gets a new key; its profile goes to a file in --out-dir.
+
+Usage: openme import [FILE|-] [--as NAME] [--key FILE] [--force] [--allow-post-knock] [--json]
+       openme import fwknop|knockd FILE [--out-dir DIR] [--dry-run] [--json]
+
+  FILE                what to read (default -: standard input)
+  --as NAME           what the profile is to be called (default: its own name)
+  --key FILE          the private key (default: whichever .key file beside the profiles fits)
+  --force             replace profiles of the same name
+  --allow-post-knock  keep the commands that the profile wants run after each knock
+  --out-dir DIR       where the new clients' profiles go, one file each (default: here)
+  --dry-run           change nothing, only say what would come of it
+  --json              print what was imported: {"profiles": […]} or {"groups", "clients", "left_out"}
+
+Example:
+  openme import laptop.yaml
+`,
+  options: {
+    as: { type: "string" },
+    key: { type: "string" },
+    force: { type: "boolean" },
+    "allow-post-knock": { type: "boolean" },
+    "out-dir": { type: "string" },
+    "dry-run": { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  positionals: 2,
+  run: async (args, context) => {
+    const [first = "-", second] = args.positionals;
+    const other = OTHERS.find((each) => each === first);
+    if (other) {
+      refuse(args, ["as", "key", "force", "allow-post-knock"], `openme import ${other}`);
+      if (second === undefined) {
+        throw new OpenmeError("USAGE", `openme import ${other} needs its configuration FILE`, {
+          hint: `for a profile in a file of that name: openme import ./${other}`,
+        });
+      }
+      const { importServer } = await import("./import_server.ts");
+      return await importServer(other, second, args, context);
+    }
+    if (second !== undefined) {
+      throw new OpenmeError("USAGE", `openme import: unexpected argument ${quote(second)}`, {
+        hint: "see openme import --help",
+      });
+    }
+    refuse(args, ["out-dir", "dry-run"], "a profile");
+    await importProfiles(first, args, context);
+    return 0;
+  },
+};
+
+type Values = Map<string, unknown>;
+
+async function importProfiles(from: string, args: Arguments, context: Context): Promise<void> {
+  const shown = from === "-" ? "standard input" : from;
+  const text = from === "-" ? await context.stdin() : await readPlainFile(from);
+  if (text.length > MOST_BYTES) {
+    throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: it is too long`);
+  }
+  const profiles = await profilesIn(text, shown, args, context);
+  const path = clientConfigPath(args, context);
+  const change = async (old: string | undefined) => {
+    if (old !== undefined) await refuseOthersThere(old, path, profiles, args);
+    const edited = loadingFrom(path, () => putProfiles(old, profiles));
+    await parseClientConfig(edited, path);
+    return edited;
+  };
+  await writeClientFile(path, change);
+  const names = [...profiles.keys()];
+  if (args.values["json"]) context.stdout(JSON.stringify({ profiles: names }) + "\n");
+  context.stderr(`openme: imported ${names.join(", ")} into ${path}`);
+  const only = names.length === 1 ? ` ${names[0]}` : " PROFILE";
+  context.stderr(`openme: next: openme knock${only}`);
+}
+
+/** The profiles in a text of whatever form, whole and checked, under the names that they are to have. */
+async function profilesIn(
+  text: string,
+  shown: string,
+  args: Arguments,
+  context: Context,
+): Promise<Map<string, Values>> {
+  const values = await parseClientValues(text, shown);
+  const entries = loadingFrom(shown, () => {
+    const top = new Section(values, "", ["profiles"]);
+    return namedEntries(top.required("profiles", "a map of profiles"), "profiles");
+  });
+  const as = textFlag(args, "as");
+  if (as !== undefined) {
+    requireName(as, "a profile");
+    if (entries.length !== 1) {
+      throw new OpenmeError("USAGE", `--as names one profile, and there are ${entries.length}`, {
+        hint: "import them under their own names, or one by one",
+      });
+    }
+  }
+  const profiles = new Map<string, Values>();
+  for (const [name, value] of entries) {
+    if (!(value instanceof Map)) {
+      await readProfiles(values, shown); // says what is wrong
+      continue;
+    }
+    await addPrivateKey(value, shown, args, context);
+    dropPostKnock(name, value, args, context);
+    profiles.set(as ?? name, value);
+  }
+  if (profiles.size === 0) {
+    throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: there is no profile in it`);
+  }
+  await readProfiles(new Map([["profiles", profiles]]), shown);
+  return profiles;
+}
+
+/** A line that runs at every knock is the owner's to write: whoever sent the profile could run anything here. */
+function dropPostKnock(name: string, profile: Values, args: Arguments, context: Context): void {
+  const line = profile.get("post_knock");
+  if (line === undefined || line === null || line === "" || args.values["allow-post-knock"]) return;
+  profile.delete("post_knock");
+  context.stderr(`openme: left out the post_knock of ${name}: ${quote(String(line), 500)}`);
+  context.stderr("openme: hint: --allow-post-knock keeps it");
+}
+
+/** Where the profile has no private key of its own: the one stored here that its public key belongs to. */
+async function addPrivateKey(
+  profile: Values,
+  shown: string,
+  args: Arguments,
+  context: Context,
+): Promise<void> {
+  if (profile.has("private_key")) return;
+  const wanted = profile.get("public_key");
+  if (typeof wanted !== "string") return; // the check that follows says what is missing
+  const given = textFlag(args, "key");
+  const files = given === undefined ? await keyFilesIn(folderOfKeys(args, context)) : [given];
+  for (const file of files) {
+    const key = await readKeyFile(file, given !== undefined);
+    if (key?.publicKey !== wanted) continue;
+    profile.set("private_key", key.privateKey);
+    return;
+  }
+  throw new OpenmeError(
+    "KEY",
+    `cannot import ${quote(shown, 1000)}: the profile has no private key, and none here fits it`,
+    {
+      hint: given === undefined
+        ? "run it where openme keygen made the key, or name the file: --key FILE"
+        : "is it the file that openme keygen wrote for this client?",
+    },
+  );
+}
+
+async function keyFilesIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await Array.fromAsync(Deno.readDir(folder));
+    return entries.filter(({ name }) => name.endsWith(KEY_SUFFIX)).map(({ name }) =>
+      `${folder}/${name}`
+    ).sort();
+  } catch {
+    return []; // no folder, no keys
+  }
+}
+
+/** Both halves of a key file in base64; a file that holds something else is skipped unless it was asked for. */
+async function readKeyFile(
+  path: string,
+  askedFor: boolean,
+): Promise<{ privateKey: string; publicKey: string } | undefined> {
+  try {
+    const text = await readSecretFile(path, { missingHint: "make one: openme keygen" });
+    const bytes = decodeBase64(text.trim());
+    if (bytes?.length !== 2 * KEY_SIZE && bytes?.length !== KEY_SIZE) {
+      throw new OpenmeError("KEY", `cannot load ${quote(path, 1000)}: it holds no key`);
+    }
+    const seed = bytes.slice(0, KEY_SIZE);
+    const { publicKey } = await keyPairOf("Ed25519", seed);
+    return {
+      privateKey: encodeBase64(concatBytes(seed, publicKey)),
+      publicKey: encodeBase64(publicKey),
+    };
+  } catch (cause) {
+    if (askedFor) throw cause;
+    return undefined;
+  }
+}
+
+async function refuseOthersThere(
+  old: string,
+  path: string,
+  profiles: ReadonlyMap<string, Values>,
+  args: Arguments,
+): Promise<void> {
+  if (args.values["force"] || old.trim() === "") return;
+  const there = await parseClientConfig(old, path);
+  const taken = [...profiles.keys()].find((name) => there.has(name));
+  if (taken === undefined) return;
+  throw new OpenmeError(
+    "CONFIG",
+    `cannot import ${quote(taken)}: ${path} has a profile of that name`,
+    {
+      hint: "give it another name with --as NAME, or replace the old one with --force",
+    },
+  );
+}
+
+/** Changes the client's file, or makes it, with no other openme in between. */
+async function writeClientFile(
+  path: string,
+  change: (old: string | undefined) => Promise<string>,
+): Promise<void> {
+  for (let attempt = 0;; attempt++) {
+    const exists = await Deno.stat(path).then(() => true, () => false);
+    if (exists) {
+      return await withFileLock(path, async () => {
+        const old = await readSecretFile(path, { missingHint: "try again" });
+        await replaceFile(path, await change(old));
+      });
+    }
+    try {
+      return await createSecretFile(path, await change(undefined), { existsHint: "try again" });
+    } catch (cause) {
+      // Another import has just made it.
+      const raced = cause instanceof OpenmeError &&
+        cause.cause instanceof Deno.errors.AlreadyExists;
+      if (!raced || attempt > 0) throw cause;
+    }
+  }
+}
+
+/** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
+export async function readPlainFile(path: string): Promise<string> {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+  } catch (cause) {
+    const missing = cause instanceof Deno.errors.NotFound;
+    const why = missing
+      ? "there is no such file"
+      : cause instanceof TypeError
+      ? "it is not UTF-8 text"
+      : messageOf(cause);
+    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, { cause });
+  }
+}
+
+function refuse({ values }: Arguments, flags: readonly string[], what: string): void {
+  const flag = flags.find((each) => values[each] !== undefined);
+  if (flag === undefined) return;
+  throw new OpenmeError("USAGE", `--${flag} does not go with ${what}`, {
+    hint: "see openme import --help",
+  });
+}

@@ -1,0 +1,96 @@
+/** `openme list`: who is registered. */
+
+import type { ClientEntry, ServerConfig } from "../config/server_config.ts";
+import { encodeBase64, fingerprint, hexToBytes } from "../crypto.ts";
+import { messageOf } from "../errors.ts";
+import { readSnapshot } from "../state/snapshot.ts";
+import { type Command, configPath, textFlag } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+import { shownPorts } from "./shown_ports.ts";
+import { renderTable } from "./table.ts";
+import { formatTime } from "./time_flag.ts";
+
+export const list: Command = {
+  summary: "show the registered clients",
+  help:
+    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted.
+
+Usage: openme list [--json] [--state-dir DIR]
+
+  --json            {"clients": [{"name", "fingerprint", "public_key", "ports", "expires", "last_seen", "previous_key"}]}
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo openme list
+`,
+  options: { json: { type: "boolean" }, "state-dir": { type: "string" } },
+  positionals: 0,
+  run: async (args, context) => {
+    const { config } = await loadServerConfig(configPath(args));
+    const nowMs = Date.now();
+    let lastSeenMs: ReadonlyMap<string, number> = new Map();
+    try {
+      ({ lastSeenMs } = readSnapshot(textFlag(args, "state-dir") ?? config.stateDir, nowMs));
+    } catch (cause) {
+      // Who is registered can be said all the same.
+      context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);
+    }
+    if (args.values["json"]) {
+      const clients = config.clients.map((client) => describe(client, config, lastSeenMs));
+      context.stdout(JSON.stringify({ clients }, undefined, 2) + "\n");
+    } else if (config.clients.length === 0) {
+      context.stderr("openme: no clients yet; register one: openme add NAME");
+    } else context.stdout(renderClients(config, lastSeenMs, nowMs));
+    if (config.previousPrivateKey) {
+      context.stderr(
+        "openme: two server keys are good at the moment; openme rotate --server --finish ends the old one",
+      );
+    }
+    return 0;
+  },
+};
+
+function describe(
+  client: ClientEntry,
+  config: ServerConfig,
+  lastSeenMs: ReadonlyMap<string, number>,
+) {
+  const seenMs = lastSeenMs.get(client.name);
+  const { previous } = client;
+  return {
+    name: client.name,
+    fingerprint: fingerprint(client.publicKey),
+    public_key: encodeBase64(client.publicKey),
+    ports: shownPorts(client.ports, config),
+    expires: client.expiresAtMs === undefined ? null : formatTime(client.expiresAtMs),
+    last_seen: seenMs === undefined ? null : new Date(seenMs).toISOString(),
+    previous_key: previous
+      ? { fingerprint: fingerprint(hexToBytes(previous.key)), until: formatTime(previous.untilMs) }
+      : null,
+  };
+}
+
+function renderClients(
+  config: ServerConfig,
+  lastSeenMs: ReadonlyMap<string, number>,
+  nowMs: number,
+): string {
+  return renderTable(
+    ["NAME", "KEY", "PORTS", "EXPIRES", "LAST SEEN"],
+    config.clients.map((client) => {
+      const { expiresAtMs, previous } = client;
+      const seenMs = lastSeenMs.get(client.name);
+      const two = previous && previous.untilMs > nowMs
+        ? ` (and ${fingerprint(hexToBytes(previous.key))} until ${formatTime(previous.untilMs)})`
+        : "";
+      const expired = expiresAtMs !== undefined && expiresAtMs <= nowMs ? " (expired)" : "";
+      return [
+        client.name,
+        fingerprint(client.publicKey) + two,
+        shownPorts(client.ports, config).join(" ") || "none",
+        expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
+        seenMs === undefined ? "never" : formatTime(seenMs),
+      ];
+    }),
+  );
+}

@@ -1,0 +1,36 @@
+/** Which profile a client's command is to use, and where it comes from. */
+
+import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
+import { loadingFrom } from "../config/reader.ts";
+import { OpenmeError } from "../errors.ts";
+import { readSecretFile } from "../files.ts";
+import { type Arguments, clientConfigPath, type Context, textFlag } from "./context.ts";
+
+/** Holds a whole profile instead of a file: YAML, the JSON of a QR code, or a link. For CI, where there is no file. */
+export const PROFILE_VARIABLE = "OPENME_PROFILE";
+
+/** The profile called `name`, else the one that is meant; from `--client-config`, `OPENME_PROFILE` or the user's file. */
+export async function loadProfile(
+  name: string | undefined,
+  args: Arguments,
+  context: Context,
+): Promise<Profile> {
+  const given = context.env(PROFILE_VARIABLE);
+  if (given !== undefined && textFlag(args, "client-config") === undefined) {
+    const where = `$${PROFILE_VARIABLE}`;
+    if (given.trim() === "") {
+      throw new OpenmeError("CONFIG", `${PROFILE_VARIABLE} is set, but there is nothing in it`, {
+        hint:
+          "is the secret there? A CI job of a fork, or of an unprotected branch, often gets none",
+      });
+    }
+    const profiles = await parseClientConfig(given, where);
+    return loadingFrom(where, () => pickProfile(profiles, name));
+  }
+  const path = clientConfigPath(args, context);
+  const text = await readSecretFile(path, {
+    missingHint: "get a profile from the server: openme add NAME",
+  });
+  const profiles = await parseClientConfig(text, path);
+  return loadingFrom(path, () => pickProfile(profiles, name));
+}

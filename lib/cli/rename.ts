@@ -1,0 +1,49 @@
+/** `openme rename`: the same client under another name. */
+
+import { renameClient } from "../config/server_edit.ts";
+import { OpenmeError } from "../errors.ts";
+import { quote } from "../quote.ts";
+import { type Command, configPath } from "./context.ts";
+import { editServerFile, requireClient, requireName } from "./edit_server.ts";
+
+export const rename: Command = {
+  summary: "give a client another name",
+  help:
+    `Gives a client another name in the server's configuration. Key, ports and open grants stay as they are; the
+history keeps the name that the client had at the time.
+
+Usage: openme rename OLD NEW [--json]
+
+  --json   print what was renamed: {"renamed": {"from", "to"}}
+
+Example:
+  sudo openme rename laptop alice-laptop
+`,
+  options: { json: { type: "boolean" } },
+  positionals: 2,
+  run: async (args, context) => {
+    const [from, to] = args.positionals;
+    if (from === undefined || to === undefined) {
+      throw new OpenmeError("USAGE", "openme rename needs the OLD name and the NEW one", {
+        hint: "openme rename laptop alice-laptop",
+      });
+    }
+    requireName(to, "a client");
+    const path = configPath(args);
+    await editServerFile(path, async ({ config, edit, save }) => {
+      requireClient(config, from);
+      if (config.clients.some(({ name }) => name === to)) {
+        throw new OpenmeError(
+          "CONFIG",
+          `cannot rename ${quote(from)}: there is a client ${quote(to)} already`,
+          { hint: "openme list shows them all" },
+        );
+      }
+      edit((text) => renameClient(text, from, to));
+      await save();
+    });
+    if (args.values["json"]) context.stdout(JSON.stringify({ renamed: { from, to } }) + "\n");
+    context.stderr(`openme: renamed ${from} to ${to} in ${path}`);
+    return 0;
+  },
+};

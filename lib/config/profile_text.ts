@@ -1,0 +1,130 @@
+/**
+ * A profile as text, in the three forms in which people hand it on: YAML for the client's file, the JSON that the
+ * mobile apps read from a QR code, and the same as an `openme://` link. docs/configuration.md, "Ways to hand a profile
+ * on".
+ */
+
+import { encodeBase64 } from "../crypto.ts";
+import { ConfigError, Section } from "./reader.ts";
+
+/** What `add` and `rotate` hand to a client. */
+export interface NewProfile {
+  readonly name: string;
+  readonly host: string;
+  readonly udpPort: number;
+  /** X25519, 32 bytes. */
+  readonly serverPublicKey: Uint8Array;
+  /** Seed and public key, 64 bytes; `undefined` where it never left the client. */
+  readonly privateKey: Uint8Array | undefined;
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Uint8Array;
+}
+
+/** The keys of the QR code's JSON and of the link, with the profile's keys that they stand for. */
+const SHORT_KEYS = {
+  host: "server_host",
+  udp_port: "server_udp_port",
+  server_pubkey: "server_pubkey",
+  client_privkey: "private_key",
+  client_pubkey: "public_key",
+} as const;
+
+const LINK_SCHEME = "openme://";
+const LINK_HEAD = `${LINK_SCHEME}import?`;
+
+/** A whole client file with this one profile. */
+export function renderProfileYaml(profile: NewProfile): string {
+  const lines = [
+    "profiles:",
+    `  ${quoteName(profile.name)}:`,
+    `    server_host: ${JSON.stringify(profile.host)}`,
+    `    server_udp_port: ${profile.udpPort}`,
+    `    server_pubkey: ${JSON.stringify(encodeBase64(profile.serverPublicKey))}`,
+    profile.privateKey
+      ? `    private_key: ${JSON.stringify(encodeBase64(profile.privateKey))}`
+      : "    # private_key: stays with the client; openme import puts it here",
+    `    public_key: ${JSON.stringify(encodeBase64(profile.publicKey))}`,
+  ];
+  return lines.join("\n") + "\n";
+}
+
+/** Words that YAML would read as something else, among them those of YAML 1.1, which deployed clients may read. */
+function quoteName(name: string): string {
+  return /^(true|false|null|yes|no|on|off|y|n)$/i.test(name) ? JSON.stringify(name) : name;
+}
+
+/** What a QR code holds. */
+export function renderProfileJson(profile: NewProfile): string {
+  return JSON.stringify(shortForm(profile));
+}
+
+/** An `openme://` link; it holds the private key like the other forms. */
+export function renderProfileLink(profile: NewProfile): string {
+  const entries = Object.entries(shortForm(profile)).map(([key, value]) => [key, String(value)]);
+  return LINK_HEAD + new URLSearchParams(entries);
+}
+
+function shortForm(profile: NewProfile): Record<string, string | number> {
+  return {
+    profile: profile.name,
+    host: profile.host,
+    udp_port: profile.udpPort,
+    server_pubkey: encodeBase64(profile.serverPublicKey),
+    ...(profile.privateKey ? { client_privkey: encodeBase64(profile.privateKey) } : {}),
+    client_pubkey: encodeBase64(profile.publicKey),
+  };
+}
+
+/**
+ * The values of a client file in any of the three forms, as if they had been read from YAML; `undefined` where it is
+ * neither JSON nor a link, so that only YAML is left. Throws `ConfigError`.
+ */
+export function readShortProfile(text: string): Map<string, unknown> | undefined {
+  const trimmed = text.trim();
+  if (trimmed.startsWith(LINK_SCHEME)) return fromLink(trimmed);
+  if (!trimmed.startsWith("{")) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(trimmed);
+  } catch {
+    return undefined; // YAML may begin with a brace as well
+  }
+  const map = toMap(value) as Map<string, unknown>;
+  return map.has("profiles") ? map : fromShortForm(map);
+}
+
+function fromLink(text: string): Map<string, unknown> {
+  const query = /^openme:\/\/import\/?\?([^#\s]*)$/.exec(text)?.[1];
+  if (query === undefined) {
+    throw new ConfigError("the link", `expected ${LINK_HEAD} and the profile's keys`);
+  }
+  const map = new Map<string, unknown>();
+  for (const [key, value] of new URLSearchParams(query)) {
+    if (map.has(key)) {
+      throw new ConfigError("the link", `expected every key once, got ${key} again`);
+    }
+    // A plus sign that was not escaped has come to be a space.
+    map.set(
+      key,
+      key === "udp_port" && /^\d{1,5}$/.test(value) ? Number(value) : value.replaceAll(" ", "+"),
+    );
+  }
+  return fromShortForm(map);
+}
+
+function fromShortForm(map: Map<string, unknown>): Map<string, unknown> {
+  const section = new Section(map, "", ["profile", ...Object.keys(SHORT_KEYS)]);
+  const name = section.optional("profile", (key) => section.name(key)) ?? "default";
+  const profile = new Map<string, unknown>();
+  for (const [short, long] of Object.entries(SHORT_KEYS)) {
+    if (section.has(short)) profile.set(long, section.raw(short));
+  }
+  return new Map([["profiles", new Map([[name, profile]])]]);
+}
+
+/** Objects as maps, so that no key can be special; a key that comes twice counts once, as in every JSON reader. */
+function toMap(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(toMap);
+  if (typeof value !== "object" || value === null) return value;
+  return new Map(Object.entries(value).map(([key, each]) => [key, toMap(each)]));
+}

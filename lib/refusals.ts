@@ -1,0 +1,56 @@
+/**
+ * Which refused knocks are worth telling a person: those of registered clients, by reason, with a cause that they can
+ * act on. Old captures can be sent again by anyone, so one of a kind, client and minute, and none for a replay.
+ */
+
+import type { Moment } from "./clock.ts";
+import { formatDuration } from "./duration.ts";
+import type { DropReason, DropVerdict, GateClient } from "./gate.ts";
+
+const TELL_AGAIN_MS = 60_000;
+
+/** Remembers what was told a minute ago; as large as there are clients and reasons. */
+export class RefusalLimit {
+  readonly #toldAtMs = new Map<string, number>();
+
+  /** Whether to tell of this one, which then counts as told. */
+  isWorthTelling(
+    verdict: DropVerdict,
+    { steadyMs }: Moment,
+  ): verdict is DropVerdict & { readonly client: GateClient } {
+    const { reason, client, clock } = verdict;
+    if (!client || reason === "replay" || clock?.seen) return false;
+    const kind = `${reason} ${client.name}`;
+    const toldAtMs = this.#toldAtMs.get(kind);
+    if (toldAtMs !== undefined && steadyMs - toldAtMs < TELL_AGAIN_MS) return false;
+    this.#toldAtMs.set(kind, steadyMs);
+    return true;
+  }
+}
+
+/** `2m3s behind`, for a clock that is so many ms ahead (negative: behind). */
+export function formatOffset(aheadMs: number): string {
+  const direction = aheadMs < 0 ? "behind" : "ahead";
+  const days = Math.floor(Math.abs(aheadMs) / 86_400_000);
+  if (days >= 3) return `${days} days ${direction}`;
+  const shown = formatDuration(Math.round(Math.abs(aheadMs) / 1000) * 1000);
+  return `${shown} ${direction}`;
+}
+
+/** What a reason means in plain words, and what to do about it. */
+export function causeOf(reason: DropReason, aheadMs: number | undefined): string {
+  switch (reason) {
+    case "stale":
+      return aheadMs === undefined
+        ? "its clock differs from this server's: set it"
+        : `its clock is ${formatOffset(aheadMs)}: set it (timedatectl set-ntp true)`;
+    case "expired":
+      return "its key has expired: openme rotate gives it a new one, and expires in the configuration says until when";
+    case "target":
+      return "it asked to let in an address that no remote client can have: check --ip, or the proxy in front of it";
+    case "limit":
+      return "it knocks too often, or from too many addresses, for what is kept of one client";
+    default:
+      return "it could not be told from junk";
+  }
+}

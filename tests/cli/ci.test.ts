@@ -1,0 +1,197 @@
+/** What docs/ci.md and action.yml tell people to put into their jobs, run as far as a machine without those services can. */
+
+import assert from "node:assert/strict";
+import { parse } from "yaml";
+import { must } from "../support.ts";
+import { profilesYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { bareEnvironment, commandLine, openme } from "./program.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const DOC = await Deno.readTextFile(`${ROOT}docs/ci.md`);
+const ACTION = parse(await Deno.readTextFile(`${ROOT}action.yml`));
+
+/** The code blocks of a section of docs/ci.md. */
+function blocksOf(section: string): string[] {
+  const [, text = ""] = DOC.split(`\n## ${section}\n`);
+  const [own = ""] = text.split("\n## ");
+  return [...own.matchAll(/^```\w+\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
+}
+
+/** A desk with `openme`, and stand-ins that write down how they are called, on the path; and a server's socket. */
+class Desk implements AsyncDisposable {
+  readonly #socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+
+  private constructor(readonly folder: Folder, readonly env: Record<string, string>) {}
+
+  static async create(): Promise<Desk> {
+    const folder = await Folder.create();
+    const words = commandLine([]).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+    await folder.write("openme", `#!/bin/sh\nexec ${words.join(" ")} "$@"\n`, 0o755);
+    await folder.write("rsync", '#!/bin/sh\necho rsync "$@"\n', 0o755);
+    // Like npx -y deno@…, with the Deno that runs the tests.
+    await folder.write("npx", `#!/bin/sh\nshift 2\nexec '${Deno.execPath()}' "$@"\n`, 0o755);
+    const env = await bareEnvironment();
+    return new Desk(folder, { ...env, PATH: `${folder.path}:${env["PATH"]}` });
+  }
+
+  get port(): number {
+    return (this.#socket.addr as Deno.NetAddr).port;
+  }
+
+  profiles(...names: string[]): string {
+    return profilesYaml(Object.fromEntries(names.map((name) => [name, { port: this.port }])));
+  }
+
+  /** Runs a command; gives what it left, and how many knocks have come meanwhile. */
+  async run(command: readonly string[], env: Record<string, string> = {}) {
+    let knocks = 0;
+    const receiving = (async () => {
+      for await (const [datagram] of this.#socket) {
+        if (datagram.length === 165) knocks++;
+        else if (datagram.length === 1) return;
+      }
+    })();
+    const [program, ...args] = command;
+    const { code, stdout, stderr } = await new Deno.Command(program!, {
+      args,
+      cwd: this.folder.path,
+      env: { ...this.env, ...env },
+      clearEnv: true,
+    }).output();
+    // Datagrams on loopback keep their order: after this one there is none.
+    await this.#socket.send(new Uint8Array(1), this.#socket.addr);
+    await receiving;
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr), knocks };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#socket.close();
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
+
+const RSYNC = "rsync -a site/ deploy@vps.example.org:/srv/site/\n";
+
+Deno.test("the GitHub action knocks, quietly, with the profile that it is given", async () => {
+  await using desk = await Desk.create();
+  const [step] = ACTION.runs.steps;
+  assert.deepEqual([ACTION.runs.using, ACTION.runs.steps.length, step.shell], [
+    "composite",
+    1,
+    "bash",
+  ]);
+  assert.ok(!step.run.includes("${{"), "nothing of the workflow is put into the script");
+  const names = Object.keys(ACTION.inputs);
+  const run = (inputs: Record<string, string>) => {
+    const values: Record<string, string> = { "github.action_path": ROOT.replace(/\/$/, "") };
+    for (const name of names) {
+      values[`inputs.${name}`] = inputs[name] ?? ACTION.inputs[name].default ?? "";
+    }
+    const env = Object.fromEntries(
+      Object.entries(step.env as Record<string, string>).map(([name, text]) => [
+        name,
+        text.replaceAll(/\$\{\{ (\S+) \}\}/g, (_, key: string) => must(values[key])),
+      ]),
+    );
+    return desk.run(["bash", "-e", "-c", step.run], env);
+  };
+  const quiet = { code: 0, stdout: "", stderr: "", knocks: 1 };
+  assert.deepEqual(await run({ profile: desk.profiles("home") }), quiet);
+  assert.deepEqual(
+    await run({ profile: desk.profiles("a", "b"), name: "b", ip: "192.0.2.7" }),
+    quiet,
+  );
+  const failed = await run({ profile: desk.profiles("a", "b"), name: "$(touch pwned)" });
+  assert.equal(failed.code, 1);
+  assert.equal(failed.knocks, 0);
+  assert.match(
+    failed.stderr,
+    /^openme: error: cannot load "\$OPENME_PROFILE": profiles: no profile of that name/,
+  );
+  assert.deepEqual(await run({ profile: "" }), {
+    code: 1,
+    stdout: "",
+    stderr: "openme: error: OPENME_PROFILE is set, but there is nothing in it\n" +
+      "openme: hint: is the secret there? A CI job of a fork, or of an unprotected branch, often gets none\n",
+    knocks: 0,
+  });
+  assert.equal((await run({ profile: desk.profiles("a"), ip: "nowhere" })).code, 2);
+  assert.ok(!(await desk.folder.names()).includes("pwned"));
+  // The workflow in the documentation uses inputs that there are.
+  const [workflow] = blocksOf("GitHub Actions");
+  const used = parse(must(workflow)).jobs.deploy.steps[1];
+  assert.deepEqual(Object.keys(used.with), ["profile"]);
+});
+
+Deno.test("the GitLab job of the documentation knocks and goes on; without a profile it stops", async () => {
+  await using desk = await Desk.create();
+  const [job] = blocksOf("GitLab CI");
+  const script: string[] = parse(must(job)).deploy.script;
+  const command = ["bash", "-e", "-c", script.join("\n")];
+  const result = await desk.run(command, { OPENME_PROFILE: desk.profiles("ci") });
+  assert.deepEqual(result, { code: 0, stdout: RSYNC, stderr: "", knocks: 1 });
+  const failed = await desk.run(command, { OPENME_PROFILE: "nonsense" });
+  assert.deepEqual([failed.code, failed.stdout, failed.knocks], [1, "", 0]);
+});
+
+Deno.test("the crontab line of the documentation knocks and prints nothing of its own", async () => {
+  await using desk = await Desk.create();
+  await Deno.mkdir(desk.folder.file(".openme"));
+  await desk.folder.write(".openme/config.yaml", desk.profiles("backup", "other"));
+  const [block] = blocksOf("cron");
+  const [, command] = must(/^(?:[\d*/,-]+ ){5}(.*)\n$/.exec(must(block)));
+  assert.ok(!command!.includes("%"), "cron takes a % for a line break");
+  const result = await desk.run(["sh", "-c", command!], { HOME: desk.folder.path });
+  assert.deepEqual(result, {
+    code: 0,
+    stdout: "rsync -a /srv/ backup@vps.example.org:/srv/\n",
+    stderr: "",
+    knocks: 1,
+  });
+});
+
+Deno.test("the systemd units of the documentation are good, and their command knocks", async () => {
+  await using desk = await Desk.create();
+  await desk.folder.write("profile", desk.profiles("backup"));
+  const [service, timer] = blocksOf("systemd");
+  const settings = must(/^ExecStartPre=\/usr\/local\/bin\/(.*)$/m.exec(must(service)));
+  const command = must(settings[1]).replace("${CREDENTIALS_DIRECTORY}", desk.folder.path);
+  const result = await desk.run(command.split(" "));
+  assert.deepEqual(result, { code: 0, stdout: "", stderr: "", knocks: 1 });
+
+  const there = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()
+    .then(({ success }) => success, () => false);
+  if (!there) return; // the units can be checked where there is systemd only
+  // Programs that are not installed here stand in: it is the units that are checked.
+  const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
+  await desk.folder.write("backup.service", local(must(service)), 0o644);
+  await desk.folder.write("backup.timer", must(timer), 0o644);
+  const checked = await desk.run([
+    "systemd-analyze",
+    "verify",
+    "--man=no",
+    "./backup.service",
+    "./backup.timer",
+  ]);
+  const complaints = checked.stderr.split("\n").filter((line) =>
+    /backup\.(service|timer)/.test(line)
+  );
+  assert.deepEqual(complaints, []);
+  const calendar = must(/^OnCalendar=(.*)$/m.exec(must(timer)))[1]!;
+  assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
+});
+
+Deno.test("the exit codes of the documentation are those of openme knock", async () => {
+  await using desk = await Desk.create();
+  const start = { cwd: desk.folder.path, env: desk.env };
+  const profile = await desk.folder.write("p.yaml", desk.profiles("a"));
+  const codes = await Promise.all([
+    openme(["knock", "--client-config", profile], start),
+    openme(["knock", "b", "--client-config", profile], start),
+    openme(["knock", "--bogus"], start),
+  ]);
+  assert.deepEqual(codes.map(({ code }) => code), [0, 1, 2]);
+  for (const code of [0, 1, 2, 3]) assert.match(DOC, new RegExp(`^\\| +${code} \\| `, "m"));
+});

@@ -1,0 +1,157 @@
+/** `openme help`, the completion scripts in the shells that they are for, and the manual page in man. */
+
+import assert from "node:assert/strict";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { flagTextsOf } from "../../lib/cli/flag_texts.ts";
+import { must } from "../support.ts";
+import { Folder } from "./folder.ts";
+import { failure, openme } from "./program.ts";
+
+const required = Deno.env.get("OPENME_E2E") === "require";
+
+/** Runs a program; `undefined` where there is none of that name. */
+async function run(program: string, args: readonly string[], env: Record<string, string> = {}) {
+  try {
+    const { code, stdout, stderr } = await new Deno.Command(program, { args: [...args], env })
+      .output();
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** A test that needs a program; where that is missing its title says so. */
+async function testWith(program: string, title: string, fn: () => Promise<void>): Promise<void> {
+  const there = await run(program, ["--version"]) !== undefined;
+  Deno.test({
+    name: there ? title : `${title} [skipped: needs ${program}]`,
+    ignore: !there && !required,
+    fn,
+  });
+}
+
+Deno.test("openme help COMMAND says what --help says, and knows what was meant", async () => {
+  for (const name of ["knock", "rotate", "help"]) {
+    const [long, short] = await Promise.all([openme(["help", name]), openme([name, "--help"])]);
+    assert.deepEqual(long, short);
+    assert.equal(long.code, 0);
+  }
+  assert.deepEqual(await openme(["help"]), await openme(["--help"]));
+  assert.deepEqual(
+    await openme(["help", "knok"]),
+    failure(2, `unknown command "knok"`, "did you mean openme knock?"),
+  );
+  assert.deepEqual(
+    await openme(["revok"]),
+    failure(2, `unknown command "revok"`, "did you mean openme revoke?"),
+  );
+  assert.deepEqual(
+    await openme(["help", "\x1b[2J"]),
+    failure(2, `unknown command "\\u001b[2J"`, "see openme --help"),
+  );
+  for (const args of [["completion"], ["completion", "tcsh"]]) {
+    const got = args[1] === undefined ? "" : `, got "tcsh"`;
+    assert.deepEqual(
+      await openme(args),
+      failure(2, `openme completion: expected bash, zsh or fish${got}`, "openme completion bash"),
+    );
+  }
+  assert.deepEqual(
+    await openme(["man", "x"]),
+    failure(2, `openme man: unexpected argument "x"`, "see openme man --help"),
+  );
+});
+
+Deno.test("every flag of every command has a text, which completion and man page share", async () => {
+  for (const [name, load] of Object.entries(COMMANDS)) {
+    for (const { name: flag, text, value } of flagTextsOf(await load())) {
+      assert.ok(text.length > 3, `${name} --${flag} has no text`);
+      assert.notEqual(value, "VALUE", `${name} --${flag}: what its value is called`);
+    }
+  }
+});
+
+async function script(folder: Folder, shell: string): Promise<string> {
+  const { code, stdout, stderr } = await openme(["completion", shell]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  return await folder.write(`openme.${shell}`, stdout);
+}
+
+await testWith("bash", "openme completion bash completes commands, flags and values", async () => {
+  await using folder = await Folder.create();
+  const path = await script(folder, "bash");
+  const complete = async (...words: string[]) => {
+    const program = 'set -eu; source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _openme; ' +
+      'printf "%s\\n" ${COMPREPLY[@]+"${COMPREPLY[@]}"}';
+    const result = must(await run("bash", ["-c", program, path, ...words]));
+    assert.deepEqual([result.code, result.stderr], [0, ""], words.join(" "));
+    return result.stdout.split("\n").filter(Boolean);
+  };
+  assert.deepEqual(await complete("openme", "kn"), ["knock"]);
+  assert.deepEqual(await complete("openme", ""), [...Object.keys(COMMANDS), "--help", "--version"]);
+  assert.deepEqual(await complete("openme", "--config", "x", "rot"), ["rotate"]);
+  assert.deepEqual(await complete("openme", "rotate", "--fi"), ["--finish"]);
+  assert.deepEqual(await complete("openme", "serve", "--log-level", "d"), ["debug"]);
+  assert.deepEqual(await complete("openme", "completion", "z"), ["zsh"]);
+  assert.deepEqual(await complete("openme", "add", "--out", ""), []);
+  assert.deepEqual(await complete("openme", "nothing", ""), []);
+});
+
+await testWith("zsh", "openme completion zsh describes commands and flags", async () => {
+  await using folder = await Folder.create();
+  const path = await script(folder, "zsh");
+  const complete = async (...words: string[]) => {
+    // The completion system's own functions stand in: they print what they are told.
+    const program = "compdef() {}; _describe() { print -rl -- ${(P)4} }; " +
+      '_arguments() { print -rl -- "$@" }; source "$0"; words=("$@"); CURRENT=$#; _openme';
+    const result = must(await run("zsh", ["-f", "-c", program, path, ...words]));
+    assert.deepEqual([result.code, result.stderr], [0, ""], words.join(" "));
+    return result.stdout.split("\n").filter(Boolean);
+  };
+  const commands = await complete("openme", "");
+  assert.deepEqual(commands.map((line) => line.split(":")[0]), Object.keys(COMMANDS));
+  const flags = await complete("openme", "rotate", "");
+  assert.ok(
+    flags.includes(
+      "--finish[with --server\\: end the old key; clients that still have it are out]",
+    ),
+  );
+  assert.ok(flags.some((line) => /^--out\[.*\]:FILE:_files$/.test(line)));
+  assert.ok((await complete("openme", "completion", "")).includes("*:word:(bash zsh fish)"));
+});
+
+await testWith("fish", "openme completion fish completes commands, flags and values", async () => {
+  await using folder = await Folder.create();
+  const path = await script(folder, "fish");
+  const complete = async (line: string) => {
+    const program = `source ${path}; complete -C '${line}'`;
+    const result = must(await run("fish", ["--no-config", "-c", program], { HOME: folder.path }));
+    assert.deepEqual([result.code, result.stderr], [0, ""]);
+    return result.stdout.split("\n").filter(Boolean).map((each) => each.split("\t")[0]);
+  };
+  assert.deepEqual(await complete("openme kn"), ["knock"]);
+  assert.deepEqual((await complete("openme ")).sort(), Object.keys(COMMANDS).sort());
+  assert.deepEqual(await complete("openme rotate --fi"), ["--finish"]);
+  assert.deepEqual(await complete("openme serve --log-level d"), ["debug"]);
+  assert.deepEqual(await complete("openme completion z"), ["zsh"]);
+});
+
+await testWith("man", "openme man prints a page that man shows without a warning", async () => {
+  await using folder = await Folder.create();
+  const { code, stdout, stderr } = await openme(["man"]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  const path = await folder.write("openme.1", stdout);
+  const shown = must(
+    await run("man", ["--warnings=w", "-l", path], { MANWIDTH: "200", LC_ALL: "C.UTF-8" }),
+  );
+  assert.deepEqual([shown.code, shown.stderr], [0, ""]);
+  for (const [name, load] of Object.entries(COMMANDS)) {
+    const { summary, help } = await load();
+    assert.ok(shown.stdout.includes(`openme ${name} - ${summary}`), name);
+    for (const line of help.trim().split("\n")) {
+      assert.ok(shown.stdout.includes(line.trim()), `${name}: ${line}`);
+    }
+  }
+  assert.match(shown.stdout, /^EXIT STATUS\n(?:.*\n)* {7}3\s+knocked, but the check/m);
+});

@@ -1,0 +1,112 @@
+/** `openme import fwknop` and `knockd`, spawned: groups, clients and profiles, and nothing where something is wrong. */
+
+import assert from "node:assert/strict";
+import { parseClientConfig } from "../../lib/config/client_config.ts";
+import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { formatPortRange } from "../../lib/ports.ts";
+import { must } from "../support.ts";
+import { serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { failure, openme, type Result } from "./program.ts";
+
+const ACCESS_CONF = `SOURCE ANY
+REQUIRE_USERNAME bob
+OPEN_PORTS tcp/80,tcp/443
+KEY_BASE64 c2VjcmV0
+ACCESS_EXPIRE 12/31/2097
+SOURCE ANY
+OPEN_PORTS tcp/80,tcp/443
+`;
+
+async function site(): Promise<Folder> {
+  const folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  await folder.write("access.conf", ACCESS_CONF);
+  return folder;
+}
+
+function run(folder: Folder, args: readonly string[]): Promise<Result> {
+  return openme(["import", ...args, "--config", "server.yaml"], { cwd: folder.path });
+}
+
+Deno.test("openme import fwknop registers every client with a key of its own", async () => {
+  await using folder = await site();
+  const { code, stdout, stderr } = await run(folder, ["fwknop", "access.conf", "--out-dir", "new"]);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, "");
+  assert.equal(
+    stderr,
+    [
+      "openme: added group tcp-80-and-1 (80/tcp, 443/tcp) to server.yaml",
+      "openme: added client bob (tcp-80-and-1, until 2097-12-31T00:00:00Z): new/bob.yaml",
+      "openme: added client fwknop-2 (tcp-80-and-1): new/fwknop-2.yaml",
+      `openme: left out: access.conf, line 2: "REQUIRE_USERNAME": a knock of openme names nobody: its signature tells who knocks`,
+      `openme: left out: access.conf, line 4: "KEY_BASE64": openme's clients have a new key each`,
+      "",
+    ].join("\n"),
+  );
+  const { clients } = parseServerConfig(await folder.read("server.yaml"), "");
+  assert.deepEqual(clients.map(({ name }) => name), ["alice", "bob", "fwknop-2"]);
+  for (const { name, ports, publicKey } of clients.slice(1)) {
+    assert.deepEqual(ports.map(formatPortRange), ["80/tcp", "443/tcp", "54154/tcp"]);
+    assert.equal(await folder.mode(`new/${name}.yaml`), 0o600);
+    const profiles = await parseClientConfig(await folder.read(`new/${name}.yaml`), name);
+    assert.deepEqual(publicKeyOf("Ed25519", must(profiles.get("default")).clientSeed), publicKey);
+  }
+  // The same file again is a mistake, and changes nothing.
+  const before = await folder.read("server.yaml");
+  assert.deepEqual(
+    await run(folder, ["fwknop", "access.conf"]),
+    failure(
+      1,
+      `cannot import "bob": there is a client of that name`,
+      "was the file imported before? openme rename bob makes room, openme revoke takes it out",
+    ),
+  );
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
+Deno.test("openme import knockd --dry-run says what would come of it, and changes nothing", async () => {
+  await using folder = await site();
+  await folder.write(
+    "knockd.conf",
+    "[ssh]\nsequence = 1,2\ncommand = iptables -A INPUT -p tcp --dport 22 -j ACCEPT\n",
+  );
+  const before = await folder.read("server.yaml");
+  const { code, stdout, stderr } = await run(folder, [
+    "knockd",
+    "knockd.conf",
+    "--dry-run",
+    "--json",
+  ]);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(JSON.parse(stdout), {
+    groups: { "tcp-22": ["22/tcp"] },
+    clients: [{ name: "ssh", group: "tcp-22", expires: null, profile: null }],
+    left_out: [{ line: 2, what: "sequence", why: "a knock of openme is one signed datagram" }],
+  });
+  assert.match(stderr, /^openme: would add group tcp-22 \(22\/tcp\) to server\.yaml\n/);
+  assert.equal(await folder.read("server.yaml"), before);
+  assert.deepEqual(await folder.names(), ["access.conf", "knockd.conf", "server.yaml"]);
+});
+
+Deno.test("openme import fwknop refuses a file with nothing in it for openme", async () => {
+  await using folder = await site();
+  await folder.write("empty.conf", "# nothing\n");
+  assert.deepEqual(
+    await run(folder, ["fwknop", "empty.conf"]),
+    failure(1, `cannot import "empty.conf": no client of it fits openme`, "is it an access.conf?"),
+  );
+  await folder.write("bob.yaml", "mine");
+  const result = await run(folder, ["fwknop", "access.conf"]);
+  assert.deepEqual(
+    result,
+    failure(
+      1,
+      `cannot write "./bob.yaml": it exists already`,
+      "choose another folder with --out-dir",
+    ),
+  );
+  assert.equal(await folder.read("server.yaml"), serverYaml());
+});

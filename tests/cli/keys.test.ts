@@ -1,0 +1,412 @@
+/** The commands that make, replace and take back keys: spawned, with what they print and what they leave in the file. */
+
+import assert from "node:assert/strict";
+import { parseClientConfig } from "../../lib/config/client_config.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
+import { encodeBase64, fingerprint, hexToBytes } from "../../lib/crypto.ts";
+import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { must } from "../support.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
+import { Folder } from "./folder.ts";
+import { assertNotTold, bareEnvironment, failure, good, openme, type Result } from "./program.ts";
+
+const CONFIG = ["--config", "server.yaml"];
+const DAY_MS = 86_400_000;
+
+async function site(): Promise<Folder> {
+  const folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  return folder;
+}
+
+function run(folder: Folder, args: readonly string[]): Promise<Result> {
+  return openme([...args, ...CONFIG], { cwd: folder.path });
+}
+
+async function load(folder: Folder): Promise<ServerConfig> {
+  return parseServerConfig(await folder.read("server.yaml"), "server.yaml");
+}
+
+async function clientOf(folder: Folder, name: string) {
+  return must((await load(folder)).clients.find((client) => client.name === name));
+}
+
+Deno.test("openme add --out writes a profile that only its owner can read, and prints nothing", async () => {
+  await using folder = await site();
+  const { code, stdout, stderr } = await run(folder, ["add", "bob", "--out", "bob.yaml"]);
+  assert.deepEqual([code, stdout], [0, ""]);
+  assert.match(stderr, /^openme: wrote bob\.yaml\nopenme: added bob to server\.yaml\n/);
+  assert.equal(await folder.mode("bob.yaml"), 0o600);
+  const profile = must((await parseClientConfig(await folder.read("bob.yaml"), "")).get("default"));
+  const publicKey = publicKeyOf("Ed25519", profile.clientSeed);
+  assert.deepEqual((await clientOf(folder, "bob")).publicKey, publicKey);
+  // A file that is there stays, and then nothing is registered either.
+  const before = await folder.read("server.yaml");
+  assert.deepEqual(
+    await run(folder, ["add", "carol", "--out", "bob.yaml"]),
+    failure(1, `cannot write "bob.yaml": it exists already`, "choose another name, or remove it"),
+  );
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
+Deno.test("openme add leaves no file behind where it cannot register the client", async () => {
+  await using folder = await site();
+  const before = await folder.read("server.yaml");
+  await folder.write("bob.svg", "");
+  const { code } = await run(folder, ["add", "bob", "--out", "bob.yaml", "--qr-out", "bob.svg"]);
+  assert.equal(code, 1);
+  assert.deepEqual(await folder.names(), ["bob.svg", "server.yaml"]);
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
+Deno.test("openme add --expires takes a span from now", async () => {
+  await using folder = await site();
+  for (const [span, ms] of [["90d", 90 * DAY_MS], ["12h", DAY_MS / 2]] as const) {
+    const startMs = Date.now();
+    const { code, stderr } = await run(folder, ["add", `c${span}`, "--expires", span]);
+    assert.equal(code, 0, stderr);
+    const { expiresAtMs } = await clientOf(folder, `c${span}`);
+    assert.ok(
+      must(expiresAtMs) > startMs + ms - 1000 && must(expiresAtMs) <= Date.now() + ms,
+      span,
+    );
+    assert.match(stderr, /added \S+ to server\.yaml, until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n/);
+  }
+});
+
+Deno.test("a key from openme keygen is registered by its public half alone, and import puts both together", async () => {
+  await using folder = await site();
+  const HOME = folder.file("home");
+  const env = await bareEnvironment({ HOME });
+  const made = await openme(["keygen"], { cwd: folder.path, env });
+  assert.equal(made.code, 0, made.stderr);
+  assert.match(made.stdout, /^[A-Za-z0-9+/]{43}=\n$/);
+  const publicKey = made.stdout.trim();
+  assert.equal(
+    made.stderr,
+    `openme: wrote the private key to ${HOME}/.openme/client.key\n` +
+      `openme: next, on the server: openme add NAME --pubkey ${publicKey}\n`,
+  );
+  assert.equal(await folder.mode("home/.openme/client.key"), 0o600);
+  assert.equal(await folder.mode("home/.openme"), 0o700);
+  const privateKey = (await folder.read("home/.openme/client.key")).trim();
+  assertNotTold(made.stderr.replaceAll(publicKey, ""), privateKey.slice(0, 40));
+
+  const added = await run(folder, ["add", "bob", "--pubkey", publicKey]);
+  assert.equal(added.code, 0, added.stderr);
+  assert.ok(!added.stdout.includes("\n    private_key"), added.stdout);
+  assert.equal(encodeBase64((await clientOf(folder, "bob")).publicKey), publicKey);
+  await folder.write("bob.yaml", added.stdout);
+
+  const imported = await openme(["import", "bob.yaml", "--as", "home"], { cwd: folder.path, env });
+  assert.deepEqual(
+    imported,
+    good([
+      `openme: imported home into ${HOME}/.openme/config.yaml`,
+      "openme: next: openme knock home",
+    ]),
+  );
+  const profiles = await parseClientConfig(await folder.read("home/.openme/config.yaml"), "");
+  assert.equal(
+    encodeBase64(publicKeyOf("Ed25519", must(profiles.get("home")).clientSeed)),
+    publicKey,
+  );
+
+  // A second key never replaces the first.
+  assert.deepEqual(
+    await openme(["keygen"], { cwd: folder.path, env }),
+    failure(
+      1,
+      `cannot write "${HOME}/.openme/client.key": it exists already`,
+      "a key is never replaced: name another file with --out FILE",
+    ),
+  );
+  assert.equal((await folder.read("home/.openme/client.key")).trim(), privateKey);
+});
+
+Deno.test("openme keygen --json tells the public key and the file", async () => {
+  await using folder = await Folder.create();
+  const { code, stdout } = await openme(["keygen", "--out", "a.key", "--json"], {
+    cwd: folder.path,
+  });
+  assert.equal(code, 0);
+  const { public_key, file } = JSON.parse(stdout);
+  assert.deepEqual([file, public_key.length], ["a.key", 44]);
+});
+
+Deno.test("openme list shows every client with its key, ports and end", async () => {
+  await using folder = await site();
+  await run(folder, ["add", "bob", "--ports", "80/tcp,ssh", "--expires", "2099-12-31"]);
+  await folder.write(
+    "server.yaml",
+    (await folder.read("server.yaml")).replace("host:", "state_dir: /nonexistent\n  host:"),
+  );
+  const config = await load(folder);
+  const [alice, bob] = config.clients.map(({ publicKey }) => fingerprint(publicKey));
+  assert.deepEqual(await run(folder, ["list"]), {
+    code: 0,
+    stderr: "",
+    stdout: [
+      "NAME   KEY               PORTS          EXPIRES               LAST SEEN",
+      `alice  ${alice}  22/tcp         never                 never`,
+      `bob    ${bob}  22/tcp 80/tcp  2099-12-31T00:00:00Z  never`,
+      "",
+    ].join("\n"),
+  });
+  const { clients } = JSON.parse((await run(folder, ["list", "--json"])).stdout);
+  assert.deepEqual(clients[0], {
+    name: "alice",
+    fingerprint: alice,
+    public_key: ALICE_PUBLIC,
+    ports: ["22/tcp"],
+    expires: null,
+    last_seen: null,
+    previous_key: null,
+  });
+  await folder.write("server.yaml", serverYaml({ rest: "" }));
+  assert.deepEqual(
+    await run(folder, ["list"]),
+    good(["openme: no clients yet; register one: openme add NAME"]),
+  );
+});
+
+Deno.test("openme revoke and rename change one client and nothing else in the file", async () => {
+  await using folder = await site();
+  await run(folder, ["add", "bob"]);
+  const withBob = "# who may come\n" + await folder.read("server.yaml") + "\n# the end\n";
+  await folder.write("server.yaml", withBob, 0o640);
+  const config = await load(folder);
+  assert.deepEqual(
+    await run(folder, ["rename", "bob", "robert"]),
+    good(["openme: renamed bob to robert in server.yaml"]),
+  );
+  assert.equal(await folder.read("server.yaml"), withBob.replace("  bob:", "  robert:"));
+  assert.deepEqual(
+    await run(folder, ["rename", "robert", "bob", "--json"]),
+    good(
+      ["openme: renamed robert to bob in server.yaml"],
+      `{"renamed":{"from":"robert","to":"bob"}}\n`,
+    ),
+  );
+  const key = fingerprint(must(config.clients[1]).publicKey);
+  assert.deepEqual(
+    await run(folder, ["revoke", "bob", "--json"]),
+    good(
+      [`openme: revoked bob (key ${key}) in server.yaml`],
+      `{"revoked":{"name":"bob","fingerprint":"${key}"}}\n`,
+    ),
+  );
+  assert.equal(
+    await folder.read("server.yaml"),
+    withBob.replace(/ {2}bob:\n(?: {4}.*\n)+/, ""),
+  );
+  assert.equal(await folder.mode("server.yaml"), 0o640);
+  assert.equal((await run(folder, ["revoke", "alice"])).code, 0);
+  assert.deepEqual((await load(folder)).clients, []);
+});
+
+Deno.test("openme rotate gives a client a new key and keeps the old one for a while", async () => {
+  await using folder = await site();
+  const startMs = Date.now();
+  const { code, stdout, stderr } = await run(folder, ["rotate", "alice", "--grace", "12h"]);
+  assert.equal(code, 0, stderr);
+  const profile = must((await parseClientConfig(stdout, "")).get("default"));
+  const alice = await clientOf(folder, "alice");
+  assert.deepEqual(alice.publicKey, publicKeyOf("Ed25519", profile.clientSeed));
+  const previous = must(alice.previous);
+  assert.equal(encodeBase64(hexToBytes(previous.key)), ALICE_PUBLIC);
+  assert.ok(Math.abs(previous.untilMs - startMs - DAY_MS / 2) < 10_000);
+  assert.match(
+    stderr,
+    /^openme: alice has a new key in server\.yaml; the old one is good until \S+Z\n/,
+  );
+
+  const second = await run(folder, ["rotate", "alice", "--grace", "0", "--json"]);
+  assert.equal(second.code, 0, second.stderr);
+  assert.match(second.stderr, /; the old one has ended\n/);
+  assert.match(second.stderr, /the key before that, which was still good, has ended\n/);
+  const json = JSON.parse(second.stdout);
+  assert.deepEqual(Object.keys(json), [
+    "profile",
+    "host",
+    "udp_port",
+    "server_pubkey",
+    "client_privkey",
+    "client_pubkey",
+  ]);
+  const now = await clientOf(folder, "alice");
+  assert.equal(encodeBase64(now.publicKey), json.client_pubkey);
+  assert.equal(now.previous, undefined);
+});
+
+Deno.test("openme rotate --server keeps two keys until --finish", async () => {
+  await using folder = await site();
+  const before = await load(folder);
+  const begun = await run(folder, ["rotate", "--server"]);
+  assert.equal(begun.code, 0, begun.stderr);
+  const during = await load(folder);
+  assert.equal(begun.stdout, encodeBase64(during.publicKey) + "\n");
+  assert.notDeepEqual(during.publicKey, before.publicKey);
+  assert.deepEqual(during.previousPrivateKey, before.privateKey);
+  const added = await run(folder, ["add", "bob"]);
+  assert.ok(added.stdout.includes(begun.stdout.trim()), "new profiles have the new key");
+  assert.match((await run(folder, ["list"])).stderr, /two server keys are good at the moment/);
+  assert.deepEqual(
+    await run(folder, ["rotate", "--server"]),
+    failure(
+      1,
+      "cannot rotate the server's key: two are good already",
+      "end the old one first: openme rotate --server --finish",
+    ),
+  );
+  assert.deepEqual(
+    await run(folder, ["rotate", "--server", "--finish", "--json"]),
+    good(
+      ["openme: the server's old key has ended in server.yaml"],
+      JSON.stringify({ server_pubkey: begun.stdout.trim() }) + "\n",
+    ),
+  );
+  const after = await load(folder);
+  assert.equal(after.previousPrivateKey, undefined);
+  assert.deepEqual(after.privateKey, during.privateKey);
+});
+
+Deno.test("commands that edit at the same time lose nothing", async () => {
+  await using folder = await site();
+  for (const name of ["old1", "old2"]) await run(folder, ["add", name]);
+  const real = folder.file("server.yaml");
+  await Deno.rename(real, folder.file("real.yaml"));
+  await Deno.symlink("real.yaml", real);
+  const results = await Promise.all([
+    ...Array.from({ length: 6 }, (_, i) => run(folder, ["add", `new${i}`])),
+    run(folder, ["revoke", "old1"]),
+    run(folder, ["rename", "old2", "young"]),
+    run(folder, ["rotate", "alice"]),
+    run(folder, ["rotate", "--server"]),
+  ]);
+  for (const { code, stderr } of results) assert.equal(code, 0, stderr);
+  const config = await load(folder);
+  assert.deepEqual(
+    config.clients.map(({ name }) => name).sort(),
+    ["alice", "new0", "new1", "new2", "new3", "new4", "new5", "young"],
+  );
+  assert.ok(config.previousPrivateKey);
+  assert.ok((await clientOf(folder, "alice")).previous);
+  assert.ok((await Deno.lstat(real)).isSymlink, "a symbolic link stays one");
+  assert.deepEqual(await folder.names(), ["real.yaml", "server.yaml"]);
+});
+
+const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] = [
+  [["list", "x"], `openme list: unexpected argument "x"`, "see openme list --help"],
+  [["revoke"], "openme revoke needs the client's NAME", "openme list shows them all"],
+  [
+    ["rename"],
+    "openme rename needs the OLD name and the NEW one",
+    "openme rename laptop alice-laptop",
+  ],
+  [
+    ["rename", "alice"],
+    "openme rename needs the OLD name and the NEW one",
+    "openme rename laptop alice-laptop",
+  ],
+  [
+    ["rename", "alice", "a b"],
+    `expected a client name, got "a b"`,
+    "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64",
+  ],
+  [["rotate"], "openme rotate needs the client's NAME, or --server", "openme list shows them all"],
+  [
+    ["rotate", "alice", "--finish"],
+    "--finish goes with --server",
+    "a client's old key ends by itself, or at once with --grace 0",
+  ],
+  [
+    ["rotate", "alice", "--server"],
+    "--server and NAME exclude each other",
+    "the server's key and a client's are rotated one after the other",
+  ],
+  [
+    ["rotate", "--server", "--qr"],
+    "--server and --qr exclude each other",
+    "the server's key and a client's are rotated one after the other",
+  ],
+  [
+    ["rotate", "alice", "--grace", "soon"],
+    `--grace: expected a span such as "90d" or "12h", got "soon"`,
+  ],
+  [
+    ["rotate", "alice", "--grace", "40000d"],
+    `--grace: expected a span such as "90d" or "12h", got "40000d"`,
+  ],
+  [
+    ["add", "bob", "--qr", "--link"],
+    "--qr and --link exclude each other",
+    "standard output has room for one of them",
+  ],
+  [
+    ["add", "bob", "--qr-out", "bob.jpg"],
+    `--qr-out: expected a file name that ends in .png or .svg, got "bob.jpg"`,
+  ],
+  [["add", "bob", "--out="], `--out: expected a file name, got ""`],
+  [["add", "bob", "--expires", "0d"], `--expires: expected a time to come, got "0d"`],
+  [
+    ["add", "bob", "--pubkey", OTHER_PUBLIC, "--qr"],
+    "--pubkey and --qr exclude each other",
+    "a QR code or link carries the private key, and with --pubkey only the client has that",
+  ],
+  [
+    ["add", "bob", "--pubkey", "AAAA"],
+    "--pubkey: expected an Ed25519 public key (32 bytes in base64)",
+    "openme keygen, run on the client, prints it",
+  ],
+  [
+    ["add", "bob", "--pubkey", encodeBase64(new Uint8Array(32))],
+    "--pubkey: expected an Ed25519 public key (32 bytes in base64)",
+    "openme keygen, run on the client, prints it",
+  ],
+  [
+    ["add", "bob", "--pubkey", encodeBase64(new Uint8Array(64).fill(7))],
+    "--pubkey: expected an Ed25519 public key (32 bytes in base64)",
+    "that is a private key: it should not have left the client; make another with openme keygen",
+  ],
+];
+
+/** Failures that are not the command line's. */
+const FAILED: readonly (readonly [args: string[], error: string, hint?: string])[] = [
+  [["revoke", "alcie"], `there is no client "alcie"`, "did you mean alice?"],
+  [["revoke", "\x1b[2J"], `there is no client "\\u001b[2J"`, "openme list shows them all"],
+  [["rotate", "bob"], `there is no client "bob"`, "openme list shows them all"],
+  [["rename", "bob", "dan"], `there is no client "bob"`, "openme list shows them all"],
+  [
+    ["rename", "alice", "alice"],
+    `cannot rename "alice": there is a client "alice" already`,
+    "openme list shows them all",
+  ],
+  [
+    ["add", "bob", "--pubkey", ALICE_PUBLIC],
+    `cannot add "bob": alice has that key`,
+    "every client needs its own; take alice out of server.yaml if it is the same one",
+  ],
+  [
+    ["rotate", "alice", "--pubkey", ALICE_PUBLIC],
+    "cannot rotate alice: the new key is in use already",
+    "make a new one on the client: openme keygen",
+  ],
+  [
+    ["rotate", "--server", "--finish"],
+    "there is no rotation of the server's key to finish",
+    "begin one: openme rotate --server",
+  ],
+];
+
+Deno.test("a wrong use of the key commands is an error with a hint, and changes nothing", async () => {
+  await using folder = await site();
+  const before = await folder.read("server.yaml");
+  for (const [code, rows] of [[2, BAD], [1, FAILED]] as const) {
+    for (const [args, error, hint] of rows) {
+      assert.deepEqual(await run(folder, args), failure(code, error, hint), args.join(" "));
+    }
+  }
+  assert.equal(await folder.read("server.yaml"), before);
+  assert.deepEqual(await folder.names(), ["server.yaml"]);
+});

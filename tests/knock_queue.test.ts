@@ -129,7 +129,7 @@ Deno.test("the queue owns its bytes: what the socket writes over them afterwards
 
 Deno.test("a new server key has new tags", async () => {
   const { queue: waiting } = queue();
-  waiting.retag(knockTags(filled(7)));
+  waiting.retag([knockTags(filled(7))]);
   waiting.offer(await freshKnock(profile, undefined), SOURCE);
   assert.equal(must(waiting.next()).kind, "other");
 });

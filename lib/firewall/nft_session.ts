@@ -19,6 +19,7 @@ const LINES_PER_PROCESS = 2000;
 export class NftSession {
   #process: Process | undefined;
   #closed = false;
+  #hasWorked = false;
 
   /** Starts the process, so that the first batch need not wait for it. Where it cannot, batches will say so. */
   prepare(): void {
@@ -27,7 +28,7 @@ export class NftSession {
 
   /**
    * One transaction. Returns false where this is not for a session: the text is too long, or there is no process to be
-   * had. Throws `OpenmeError`, code `FIREWALL`, where nft refuses it, and where the process died or hangs meanwhile: then
+   * had, or none that takes commands. Throws `OpenmeError`, code `FIREWALL`, where nft refuses it, and where the process died or hangs meanwhile: then
    * nobody knows whether it took place.
    */
   async transact(text: string): Promise<boolean> {
@@ -36,7 +37,16 @@ export class NftSession {
     this.prepare();
     const process = this.#process;
     if (!process) return false;
-    const complaint = await process.run(line);
+    let complaint: string;
+    try {
+      complaint = await process.run(line);
+      this.#hasWorked = true;
+    } catch (error) {
+      if (this.#hasWorked) throw error;
+      // An nft that was built without this (OpenWrt's is): one process a batch from now on, beginning with this one.
+      this.close();
+      return false;
+    }
     if (process.lines >= LINES_PER_PROCESS) {
       process.end();
       this.#process = undefined;

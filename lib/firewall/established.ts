@@ -55,7 +55,9 @@ export async function establishedConnections(
 }
 
 /** `0100007F:0016`: words of 32 bits in the byte order of the machine (little-endian, wherever Deno runs). */
-function parseEndpoint(text: string | undefined): { address: Address; port: number } | undefined {
+export function parseEndpoint(
+  text: string | undefined,
+): { address: Address; port: number } | undefined {
   const match = /^((?:[0-9A-F]{8})|(?:[0-9A-F]{32})):([0-9A-F]{4})$/.exec(text ?? "");
   if (!match) return undefined;
   const bytes = hexToBytes(match[1]!);

@@ -3,9 +3,10 @@
  * but the loopback (proc_net_tcp.txt).
  */
 
-import { hexToBytes } from "../crypto.ts";
+import type { Address } from "../address.ts";
 import { mergePortRanges, type PortRange, type Protocol } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
+import { parseEndpoint } from "./established.ts";
 
 const TABLES: readonly { path: string; protocol: Protocol; state: string }[] = [
   { path: "/proc/net/tcp", protocol: "tcp", state: "0A" }, // TCP_LISTEN
@@ -31,19 +32,14 @@ export async function listeningPorts(run: RunProgram): Promise<PortRange[]> {
 export function parseListening(text: string, state: string): number[] {
   return text.split("\n").flatMap((line) => {
     const [, local, , found] = line.trim().split(/\s+/);
-    const match = /^([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})$/.exec(local ?? "");
-    if (!match || found !== state || isLoopback(hexToBytes(match[1]!))) return [];
-    const port = parseInt(match[2]!, 16);
-    return port === 0 ? [] : [port];
+    const here = parseEndpoint(local);
+    if (!here || found !== state || here.port === 0 || isLoopback(here.address)) return [];
+    return [here.port];
   });
 }
 
-/** Words of 32 bits, little-endian: 127/8 is in the last byte of its word, ::1 in the first of the last. */
-function isLoopback(bytes: Uint8Array): boolean {
-  if (bytes.length === 4) return bytes[3] === 127;
-  const isMapped = bytes.subarray(0, 8).every((byte) => byte === 0) && bytes[10] === 0xff &&
-    bytes[11] === 0xff;
-  return isMapped
-    ? bytes[15] === 127
-    : bytes[12] === 0 && bytes[15] === 1 && bytes.subarray(0, 12).every((byte) => byte === 0);
+function isLoopback({ family, bytes }: Address): boolean {
+  return family === 4
+    ? bytes[0] === 127
+    : bytes[15] === 1 && bytes.subarray(0, 15).every((byte) => byte === 0);
 }

@@ -280,22 +280,22 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
 
     await t.step("ends an opening by itself, and renews", async () => {
       await backend.apply([
-        opening(IPV4.client, 3000, "22/tcp"),
-        opening(IPV6.client, 3000, "22/tcp"),
+        opening(IPV4.client, 4000, "22/tcp"),
+        opening(IPV6.client, 4000, "22/tcp"),
       ]);
       assert.ok(await isOpen(22) && await isOpen(22, 6));
       await pause(1000);
-      await backend.apply([opening(IPV6.client, 6000, "22/tcp")]);
+      await backend.apply([opening(IPV6.client, 8000, "22/tcp")]);
       await waitFor("the opening to end", () => isClosed(22));
       assert.ok(await isOpen(22, 6), "the renewed one lasts");
-      await waitFor("the renewed opening to end", () => isClosed(22, 6));
+      await waitFor("the renewed opening to end", () => isClosed(22, 6), { timeoutMs: 10_000 });
     });
 
     await t.step("keeps what one of two clients at an address still holds", async () => {
       const both = opening(IPV4.client, 60_000, "22/tcp");
       await backend.apply([{
         ...both,
-        openings: [...both.openings, ...opening(IPV4.client, 2500, "80/tcp").openings],
+        openings: [...both.openings, ...opening(IPV4.client, 4000, "80/tcp").openings],
         clients: ["alice", "bob"],
       }]);
       assert.ok(await isOpen(22) && await isOpen(80));

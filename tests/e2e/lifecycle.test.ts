@@ -233,7 +233,7 @@ e2e("an administrator", async (lab, t) => {
     "may hold back everything but the two capabilities of the systemd unit",
     async () => {
       for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
-        await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "3s" });
+        await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "1m" });
         const text = await Deno.readTextFile(site.config);
         await Deno.writeTextFile(
           site.config,

@@ -1,0 +1,157 @@
+/** The keys that choose and shape the firewall: read as they are meant, refused with their path. */
+
+import assert from "node:assert/strict";
+import { odditiesOf } from "../lib/cli/check.ts";
+import { parseSshConnection } from "../lib/cli/own_session.ts";
+import { parseServerConfig } from "../lib/config/server_config.ts";
+import { fillIn } from "../lib/firewall/command.ts";
+import { parseListening } from "../lib/firewall/listening.ts";
+import { OpenmeError } from "../lib/errors.ts";
+import { formatPortRange } from "../lib/ports.ts";
+import { address } from "./support.ts";
+
+const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
+
+function config(server: readonly string[], rest = "") {
+  const lines = server.map((line) => `  ${line}\n`).join("");
+  return parseServerConfig(`server:\n  private_key: "${KEY}"\n${lines}${rest}`, "x");
+}
+
+Deno.test("the configuration takes the two programs of firewall: command", () => {
+  const { firewall, command } = config([
+    "firewall: command",
+    "command:",
+    `  open: [ufw, allow, from, "{address}", port, "{port}:{end_port}"]`,
+    `  close: [sh, 7, "{client}"]`,
+  ]);
+  assert.equal(firewall, "command");
+  assert.deepEqual(command, {
+    open: ["ufw", "allow", "from", "{address}", "port", "{port}:{end_port}"],
+    close: ["sh", "7", "{client}"],
+  });
+  assert.equal(config(["command: {open: [a], close: [b]}"]).command, undefined);
+});
+
+Deno.test("a group says whether forwarded traffic is guarded", () => {
+  const { groups, forwardedPorts, guardedPorts } = config(
+    [],
+    `ports:
+  ssh: {ports: [22/tcp, 2200-2210/tcp], guard: {forward: true}}
+  web: {ports: [80/tcp]}
+  dns: [53/udp]
+`,
+  );
+  assert.deepEqual([...groups.keys()], ["ssh", "web", "dns"]);
+  assert.deepEqual(forwardedPorts.map(formatPortRange), ["22/tcp", "2200-2210/tcp"]);
+  assert.ok(guardedPorts.map(formatPortRange).includes("80/tcp"));
+});
+
+const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
+  {
+    server: ["firewall: command"],
+    error: "server.command: expected a map with open and close, got nothing",
+  },
+  {
+    server: ["firewall: command", "command: {open: [a]}"],
+    error: "server.command.close: expected a list of a program and its arguments",
+  },
+  {
+    server: ["firewall: command", `command: {open: [a, "{adress}"], close: [b]}`],
+    error: "server.command.open[1]: expected {address} or {family} or",
+  },
+  {
+    server: ["firewall: command", `command: {open: ["{client}"], close: [b]}`],
+    error: 'server.command.open[0]: expected the name of a program, got "{client}"',
+  },
+  { server: ["on_stop: shut"], error: 'server.on_stop: expected "open" or "closed", got "shut"' },
+  {
+    server: ["closed_as: hidden"],
+    error: 'server.closed_as: expected "drop" or "reject", got "hidden"',
+  },
+  {
+    rest: "ports: {ssh: {ports: [22/tcp], guard: {forwards: true}}}\n",
+    error: "ports.ssh.guard.forwards: unknown key",
+  },
+  {
+    rest: "ports: {ssh: {guard: {forward: true}}}\n",
+    error: "ports.ssh.ports: expected a list",
+  },
+];
+
+for (const { server = [], rest = "", error } of WRONG) {
+  Deno.test(`the configuration refuses ${[...server, rest.trim()].filter(Boolean).join("; ")}`, () => {
+    assert.throws(() => config(server, rest), (thrown) => {
+      assert.ok(thrown instanceof OpenmeError);
+      assert.ok(thrown.message.includes(error), thrown.message);
+      return true;
+    });
+  });
+}
+
+Deno.test("a command gets parsed values as whole arguments or inside one, and nothing else", () => {
+  const entry = {
+    address: address("2001:db8::7"),
+    ports: { protocol: "udp" as const, first: 8080, last: 8090 },
+    client: "alice,bob",
+  };
+  const line = [
+    "x",
+    "{address}",
+    "ipv{family}",
+    "{port}-{end_port}/{protocol}",
+    "{ports}",
+    "{client}",
+    "{timeout_s}s",
+    "$(id)",
+  ];
+  assert.deepEqual(fillIn(line, entry, 30_900), [
+    "x",
+    "2001:db8::7",
+    "ipv6",
+    "8080-8090/udp",
+    "8080:8090",
+    "alice,bob",
+    "30s",
+    "$(id)",
+  ]);
+  assert.equal(fillIn(["{timeout_s}"], entry, 200)[0], "1", "0 would mean for ever to some");
+  assert.equal(
+    fillIn(["{ports}"], { ...entry, ports: { ...entry.ports, last: 8080 } }, 1)[0],
+    "8080",
+  );
+});
+
+Deno.test("parseListening() finds ports that others can reach, not those of the loopback", () => {
+  const table = `  sl  local_address rem_address   st
+   0: 00000000:0016 00000000:0000 0A
+   1: 0100007F:0019 00000000:0000 0A
+   2: 0100000A:0050 00000000:0000 0A
+   3: 0100000A:0051 0200000A:1234 01
+   4: 00000000000000000000000001000000:0277 00000000000000000000000000000000:0000 0A
+   5: 0000000000000000FFFF00000100007F:0278 00000000000000000000000000000000:0000 0A
+   6: 000080FE000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A
+`;
+  assert.deepEqual(parseListening(table, "0A"), [22, 80, 8080]);
+  assert.deepEqual(parseListening("garbage\n\n", "0A"), []);
+});
+
+Deno.test("parseSshConnection() takes what sshd sets, and nothing else", () => {
+  assert.deepEqual(parseSshConnection("192.0.2.7 50022 198.51.100.1 22"), {
+    remote: "192.0.2.7",
+    remotePort: 50022,
+    localPort: 22,
+  });
+  assert.equal(parseSshConnection("fe80::1%eth0 50022 fe80::2%eth0 22")?.remote, "fe80::1");
+  for (const text of [undefined, "", "nonsense", "; id"]) {
+    assert.equal(parseSshConnection(text), undefined);
+  }
+});
+
+Deno.test("check names what can hardly be meant", () => {
+  const oddities = odditiesOf(config(["drop_ports: false"], "ports: {ssh: [22/tcp]}\n"), 0);
+  assert.deepEqual(oddities.map((each) => each.split(":")[0]), ["clients", "server.drop_ports"]);
+  assert.match(
+    odditiesOf(config(["firewall: none", "drop_ports: true"]), 0).join("\n"),
+    /none guards nothing/,
+  );
+});

@@ -1,0 +1,151 @@
+/** The iptables backend's text, to the letter, and what it reads of a host. */
+
+import assert from "node:assert/strict";
+import { findBlock, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import {
+  inFilterTable,
+  parseFilterChains,
+  parsePublished,
+  renderHoleLines,
+  renderHoleRemovalLines,
+} from "../../lib/firewall/iptables_host.ts";
+import { parseOwnChains, renderChains, renderDateStop } from "../../lib/firewall/iptables_rules.ts";
+import { formatPortRange } from "../../lib/ports.ts";
+import { address } from "../support.ts";
+import { planOf, ranges } from "./support.ts";
+
+const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);
+const HOLE =
+  '-m mark --mark 0x40000000/0x40000000 -m comment --comment "openme: what was knocked for" -j ACCEPT';
+
+Deno.test("renderChains() is one restore that replaces what is there", () => {
+  const text = renderChains(4, planOf({ guardedPorts: ranges("22/tcp"), interface: "eth0" }), {
+    openings: [
+      { address: address("192.0.2.7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+      { address: address("2001:db8::7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+    ],
+    kept: [{
+      local: address("198.51.100.1"),
+      localPort: 22,
+      remote: address("192.0.2.9"),
+      remotePort: 50022,
+    }],
+    hole: true,
+    owner: { pid: 35, startTicks: "36" },
+    present: parseOwnChains(
+      "-P PREROUTING ACCEPT\n-N OPENME\n-N OPENME_O_1_2\n-A PREROUTING -j OPENME\n",
+    ),
+    madeTable: false,
+  });
+  assert.equal(
+    text,
+    `*mangle
+:OPENME - [0:0]
+:OPENME_LOCAL - [0:0]
+:OPENME_GUARD - [0:0]
+:OPENME_GRANTS - [0:0]
+:OPENME_ALLOW - [0:0]
+:OPENME_O_z_10 - [0:0]
+-A OPENME -j MARK --set-xmark 0x0/0x40000000
+-A OPENME ! -i eth0 -j RETURN
+-A OPENME -i lo -j RETURN
+-A OPENME -m addrtype --dst-type LOCAL -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type BROADCAST -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type MULTICAST -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type ANYCAST -g OPENME_LOCAL
+-A OPENME_LOCAL -p udp -m udp --dport 54154 -m length ! --length 193:233 -j DROP
+-A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_ALLOW
+-A OPENME_LOCAL -p tcp -m tcp --dport 22 -g OPENME_GUARD
+-A OPENME_GUARD -m conntrack --ctstate RELATED,ESTABLISHED -g OPENME_ALLOW
+-A OPENME_GUARD -s 192.0.2.9 -d 198.51.100.1 -p tcp -m tcp --sport 50022 --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -g OPENME_ALLOW
+-A OPENME_GUARD -g OPENME_GRANTS
+-A OPENME_GRANTS -s 192.0.2.7 -p tcp -m tcp --dport 22 -m time --datestop 2027-01-02T03:04:04 -g OPENME_ALLOW
+-A OPENME_GRANTS -j DROP
+-A OPENME_ALLOW -j MARK --set-xmark 0x40000000/0x40000000
+-F OPENME_O_1_2
+-X OPENME_O_1_2
+COMMIT
+`,
+  );
+});
+
+Deno.test("renderDateStop() never lets an opening last too long", () => {
+  // The second that is named still counts.
+  assert.equal(renderDateStop(Date.UTC(2027, 0, 1, 0, 0, 5, 0)), "2027-01-01T00:00:04");
+  assert.equal(renderDateStop(Date.UTC(2027, 0, 1, 0, 0, 5, 999)), "2027-01-01T00:00:04");
+  assert.equal(renderDateStop(Date.UTC(2040, 0, 1)), "2038-01-18T23:59:59");
+});
+
+const UFW = `-P INPUT DROP
+-P FORWARD ACCEPT
+-P OUTPUT ACCEPT
+-N ufw-before-input
+-A INPUT -j ufw-before-input
+-A INPUT ${HOLE}
+`;
+
+Deno.test("a hole is first in its chain, and goes without a trace", () => {
+  const chains = parseFilterChains("ip", UFW);
+  assert.deepEqual(chains.map((chain) => [chain.name, mayDrop(chain)]), [
+    ["INPUT", true],
+    ["FORWARD", false],
+  ]);
+  assert.deepEqual(renderHoleLines(chains), [`-D INPUT ${HOLE}`, `-I INPUT 1 ${HOLE}`]);
+  assert.deepEqual(renderHoleRemovalLines(chains), [`-D INPUT ${HOLE}`]);
+  const right = parseFilterChains("ip", `-P INPUT DROP\n-A INPUT ${HOLE}\n-A INPUT -j x\n`);
+  assert.deepEqual(renderHoleLines(right), []);
+  assert.equal(inFilterTable([]), "");
+});
+
+Deno.test("what iptables rules let strangers reach is told as for nft", () => {
+  const open = (rules: string) =>
+    portsOpenToEveryone(
+      ranges("22/tcp", "80/tcp"),
+      ["ip" as const, "ip6" as const].flatMap((family) => parseFilterChains(family, rules)),
+    )?.ports.map(formatPortRange) ?? [];
+  assert.deepEqual(open("-P INPUT ACCEPT\n"), ["22/tcp", "80/tcp"]);
+  assert.deepEqual(open("-P INPUT DROP\n"), []);
+  assert.deepEqual(
+    open("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j DROP\n"),
+    ["22/tcp"],
+  );
+  assert.deepEqual(
+    open("-P INPUT DROP\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT\n"),
+    [],
+  );
+});
+
+Deno.test("findBlock() names only what surely drops", () => {
+  const block = (rules: string) => findBlock(ranges("22/tcp"), parseFilterChains("ip", rules));
+  assert.equal(
+    block("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n")?.rule?.text,
+    "-A INPUT -p tcp -m tcp --dport 22 -j DROP",
+  );
+  assert.equal(block("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n")?.rule, undefined);
+  assert.ok(
+    block("-P INPUT DROP\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"),
+  );
+  for (
+    const harmless of [
+      "-P INPUT ACCEPT\n",
+      "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 23 -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT -p udp -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT -s 192.0.2.0/24 -j DROP\n",
+      "-P INPUT DROP\n-A INPUT -j somewhere\n",
+    ]
+  ) assert.equal(block(harmless), undefined, harmless);
+});
+
+Deno.test("published ports are read from nat rules", () => {
+  const docker = `-P PREROUTING ACCEPT
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
+-A DOCKER ! -i docker0 -p udp -m udp --dport 5000:5010 -j DNAT --to-destination 172.17.0.3
+`;
+  assert.deepEqual(parsePublished(docker)?.map(formatPortRange), ["8080/tcp", "5000-5010/udp"]);
+  assert.deepEqual(parsePublished("-P PREROUTING ACCEPT\n"), []);
+  assert.equal(
+    parsePublished("-A PREROUTING -d 192.0.2.1 -j DNAT --to-destination 10.0.0.1\n"),
+    undefined,
+  );
+});

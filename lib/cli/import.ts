@@ -84,6 +84,9 @@ type Values = Map<string, unknown>;
 
 async function importProfiles(from: string, args: Arguments, context: Context): Promise<void> {
   const shown = from === "-" ? "standard input" : from;
+  if (from === "-" && Deno.stdin.isTerminal()) {
+    context.stderr("openme: paste the profile, then press Ctrl-D");
+  }
   const text = from === "-" ? await context.stdin() : await readPlainFile(from);
   if (text.length > MOST_BYTES) {
     throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: it is too long`);

@@ -5,7 +5,7 @@ import { knock as sendKnocks } from "../client.ts";
 import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import { type Arguments, type Command, flagError, textFlag } from "./context.ts";
-import { loadProfile } from "./profile.ts";
+import { loadProfile } from "./load_profile.ts";
 
 export const knock: Command = {
   summary: "open a server's ports for this machine",
@@ -33,7 +33,7 @@ Example:
   run: async (args, context) => {
     const target = readTarget(args);
     const family = readFamily(args);
-    const profile = await loadProfile(args.positionals[0], args, context);
+    const profile = await loadProfile(args, context, args.positionals[0]);
     // The user's own line is all that a client ever runs.
     await context.keepPermissions(
       profile.postKnock === undefined ? ["net", "read"] : ["net", "read", "run"],

@@ -3,7 +3,7 @@
 import { VERSION } from "../version.ts";
 import { COMMANDS } from "./commands.ts";
 import { type Command, GLOBAL_HELP } from "./context.ts";
-import { PROFILE_VARIABLE } from "./profile.ts";
+import { PROFILE_VARIABLE } from "./load_profile.ts";
 
 export const man: Command = {
   summary: "print the manual page",

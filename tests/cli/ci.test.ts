@@ -152,35 +152,37 @@ Deno.test("the crontab line of the documentation knocks and prints nothing of it
   });
 });
 
-Deno.test("the systemd units of the documentation are good, and their command knocks", async () => {
+Deno.test("the command of the documentation's systemd service knocks", async () => {
   await using desk = await Desk.create();
   await desk.folder.write("profile", desk.profiles("backup"));
-  const [service, timer] = blocksOf("systemd");
+  const [service] = blocksOf("systemd");
   const settings = must(/^ExecStartPre=\/usr\/local\/bin\/(.*)$/m.exec(must(service)));
   const command = must(settings[1]).replace("${CREDENTIALS_DIRECTORY}", desk.folder.path);
   const result = await desk.run(command.split(" "));
   assert.deepEqual(result, { code: 0, stdout: "", stderr: "", knocks: 1 });
+});
 
-  const there = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()
-    .then(({ success }) => success, () => false);
-  if (!there) return; // the units can be checked where there is systemd only
-  // Programs that are not installed here stand in: it is the units that are checked.
-  const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
-  await desk.folder.write("backup.service", local(must(service)), 0o644);
-  await desk.folder.write("backup.timer", must(timer), 0o644);
-  const checked = await desk.run([
-    "systemd-analyze",
-    "verify",
-    "--man=no",
-    "./backup.service",
-    "./backup.timer",
-  ]);
-  const complaints = checked.stderr.split("\n").filter((line) =>
-    /backup\.(service|timer)/.test(line)
-  );
-  assert.deepEqual(complaints, []);
-  const calendar = must(/^OnCalendar=(.*)$/m.exec(must(timer)))[1]!;
-  assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
+const hasSystemd = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()
+  .then(({ success }) => success, () => false);
+
+Deno.test({
+  name: "systemd finds nothing wrong with the units of the documentation" +
+    (hasSystemd ? "" : " [skipped: needs systemd-analyze (apt-get install systemd)]"),
+  ignore: !hasSystemd && Deno.env.get("OPENME_E2E") !== "require",
+  fn: async () => {
+    await using desk = await Desk.create();
+    const [service, timer] = blocksOf("systemd");
+    // Programs that are not installed here stand in: it is the units that are checked.
+    const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
+    await desk.folder.write("backup.service", local(must(service)), 0o644);
+    await desk.folder.write("backup.timer", must(timer), 0o644);
+    const units = ["./backup.service", "./backup.timer"];
+    const { stderr } = await desk.run(["systemd-analyze", "verify", "--man=no", ...units]);
+    const complaints = stderr.split("\n").filter((line) => /backup\.(service|timer)/.test(line));
+    assert.deepEqual(complaints, []);
+    const calendar = must(/^OnCalendar=(.*)$/m.exec(must(timer)))[1]!;
+    assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
+  },
 });
 
 Deno.test("the exit codes of the documentation are those of openme knock", async () => {

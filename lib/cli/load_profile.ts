@@ -11,9 +11,9 @@ export const PROFILE_VARIABLE = "OPENME_PROFILE";
 
 /** The profile called `name`, else the one that is meant; from `--client-config`, `OPENME_PROFILE` or the user's file. */
 export async function loadProfile(
-  name: string | undefined,
   args: Arguments,
   context: Context,
+  name: string | undefined,
 ): Promise<Profile> {
   const given = context.env(PROFILE_VARIABLE);
   if (given !== undefined && textFlag(args, "client-config") === undefined) {

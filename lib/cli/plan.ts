@@ -64,7 +64,11 @@ async function fatesOf(
       ports: alreadyClosed ? guarded : closedByHost,
     },
     {
-      fate: "stay open to everyone in spite of openme (set drop_ports: true)",
+      fate: `stay open to everyone in spite of openme (${
+        ["command", "none"].includes(backend.name)
+          ? "close them with your own firewall"
+          : "set drop_ports: true"
+      })`,
       ports: closes ? [] : openByHost,
     },
     {

@@ -28,6 +28,15 @@ class Site implements AsyncDisposable {
       "bin/nft",
       `#!/bin/sh
 echo "nft $*" >>'${folder.file("asked")}'
+if [ "$1" = -i ]; then
+  while IFS= read -r line; do
+    case "$line" in
+      openme*done) printf 'Error: syntax error, unexpected newline\\n%s\\n' "$line" >&2 ;;
+      *) echo "$line" >>'${folder.file("asked")}' ;;
+    esac
+  done
+  exit
+fi
 [ "$1" != -f ] || cat >>'${folder.file("asked")}'
 ${nft}
 [ "$1" != --json ] || echo '{"nftables": []}'

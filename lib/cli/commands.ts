@@ -9,6 +9,9 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   add: async () => (await import("./add.ts")).add,
   serve: async () => (await import("./serve.ts")).serve,
   knock: async () => (await import("./knock.ts")).knock,
+  close: async () => (await import("./close.ts")).close,
+  connect: async () => (await import("./connect.ts")).connect,
+  status: async () => (await import("./status.ts")).status,
   sessions: async () => (await import("./sessions.ts")).sessions,
 };
 
@@ -18,5 +21,8 @@ export const PERMISSIONS = {
   add: ["read", "write", "env"],
   serve: ["net", "read", "write", "run", "env", "sys"],
   knock: ["net", "read", "run", "env"],
+  close: ["net", "read", "write", "env"],
+  connect: ["net", "read", "env"],
+  status: ["net", "read", "env"],
   sessions: ["read", "write", "env"], // SQLite writes beside a database that it reads
 } as const;

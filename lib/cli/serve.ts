@@ -12,6 +12,8 @@ import {
 } from "./context.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
+import { listenControl } from "../control.ts";
+import { controlHandler } from "../control_requests.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createNftBackend } from "../firewall/nft.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -63,9 +65,12 @@ Example:
           clock: await bootClock(context.run),
           log,
           signal,
-          onListening: (reload) => {
+          onListening: (running) => {
+            const { reload } = running;
             const changed = () => reloadFrom(load, { running: config, reload, log });
             watchConfig(path, known, changed, signal);
+            const handle = controlHandler(running, { stateDir, run: context.run });
+            listenControl(stateDir, { handle, log, signal });
           },
         });
       } finally {

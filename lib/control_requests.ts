@@ -90,7 +90,7 @@ async function close(
       client: grant.client,
       address: formatAddress(grant.address),
       ports: grant.ports.map(formatPortRange),
-    })),
+    })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
     cut,
   };
 }

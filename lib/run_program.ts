@@ -11,6 +11,8 @@ export interface ProgramRun {
   readonly program: string;
   readonly args: readonly string[];
   readonly stdin?: string;
+  /** More variables for its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   /** What to say where the program is not there, such as the package to install. */
   readonly missingHint?: string;
@@ -71,12 +73,12 @@ function failure({ program, args }: ProgramRun, ended: string, stderr: string): 
   );
 }
 
-function spawn({ program, args, missingHint }: ProgramRun): Deno.ChildProcess {
+function spawn({ program, args, env, missingHint }: ProgramRun): Deno.ChildProcess {
   const path = [Deno.env.get("PATH") ?? "", ...SYSTEM_FOLDERS].filter(Boolean).join(":");
   try {
     return new Deno.Command(program, {
       args: [...args],
-      env: { LC_ALL: "C", PATH: path },
+      env: { ...env, LC_ALL: "C", PATH: path },
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",

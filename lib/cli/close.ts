@@ -45,7 +45,9 @@ Example:
       for (const { client, address, ports } of closed) {
         context.stdout(`closed ${ports.join(" ")} for ${client} at ${address}\n`);
       }
-      if (closed.length === 0) context.stderr("openme: there was no such grant");
+      if (closed.length === 0 && !cut?.connections) {
+        context.stderr("openme: there was no such grant");
+      }
       if (cut) {
         context.stdout(`cut ${cut.connections} connection${cut.connections === 1 ? "" : "s"}\n`);
       }

@@ -16,12 +16,14 @@ import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createNftBackend } from "../firewall/nft.ts";
+import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
+import { notifyOfGrants } from "../notify.ts";
 import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system_clock.ts";
-import { bindKnockSocket } from "../udp.ts";
+import { bindKnockSocket, wildcards } from "../udp.ts";
 
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
@@ -57,12 +59,14 @@ Example:
       try {
         const signal = context.stopSignal();
         await warnOfMissingInterface(config.interface, context, log);
+        const clock = await bootClock(context.run);
+        const hostnames = await wildcards(context.run);
         await runServer({
           config,
           socket,
           backend: createNftBackend(guardPlanOf(config), context.run),
           stateDir,
-          clock: await bootClock(context.run),
+          clock,
           log,
           signal,
           onListening: (running) => {
@@ -71,6 +75,8 @@ Example:
             watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run });
             listenControl(stateDir, { handle, log, signal });
+            notifyOfGrants(running, { run: context.run, log });
+            keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
           },
         });
       } finally {

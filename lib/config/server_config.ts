@@ -49,6 +49,8 @@ export interface ServerConfig {
   readonly interface: string | undefined;
   readonly defaultProfile: string;
   readonly stateDir: string;
+  /** A program and its arguments, run at each grant. */
+  readonly notify: readonly [program: string, ...args: string[]] | undefined;
   /** Port groups by name. */
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly clients: readonly ClientEntry[];
@@ -84,6 +86,7 @@ const SERVER_KEYS = [
   "interface",
   "default_profile",
   "state_dir",
+  "notify",
 ];
 const CLIENT_KEYS = ["ed25519_pubkey", "allowed_ports", "expires", "disable_health_port"];
 
@@ -127,6 +130,7 @@ function readServerConfig(root: unknown): ServerConfig {
     stateDir:
       server.optional("state_dir", (key) => server.string(key, "an absolute path", /^\/[^\0]*$/)) ??
         DEFAULT_STATE_DIR,
+    notify: server.optional("notify", () => readNotify(server)),
     groups,
     clients,
     guardedPorts: mergePortRanges([
@@ -143,6 +147,18 @@ function readFirewall(server: Section): FirewallName {
   const found = FIREWALLS.find((name) => name === value);
   if (!found) throw mismatch(server.path("firewall"), expected, value);
   return found;
+}
+
+function readNotify(server: Section): [program: string, ...args: string[]] {
+  const [program, ...args] = listOf(server.raw("notify"), server.path("notify")).map(
+    ([item, path]) => {
+      // A byte of zero ends an argument for the kernel, whatever follows it.
+      if (typeof item === "string" && !item.includes("\0")) return item;
+      throw mismatch(path, "a program's name or an argument, as text", item);
+    },
+  );
+  if (program) return [program, ...args];
+  throw mismatch(server.path("notify"), "a list: a program and its arguments", undefined);
 }
 
 function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes } {

@@ -11,6 +11,7 @@ import type { Grant } from "./grants.ts";
 import { healthPage } from "./health_page.ts";
 import { type HealthReport, reportOn, reportToJson } from "./health_report.ts";
 import { errorFields, type Log } from "./log.ts";
+import { type PortRange, subtractPortRanges } from "./ports.ts";
 import { escapeUnprintable } from "./quote.ts";
 import type { Running } from "./server.ts";
 
@@ -173,12 +174,8 @@ class Health {
 
 /** The health port comes with every grant: nobody asked for it. */
 function withoutHealthPort(grants: readonly Grant[], { healthPort }: ServerConfig): Grant[] {
-  return grants.map((grant) => ({
-    ...grant,
-    ports: grant.ports.filter(({ protocol, first, last }) =>
-      protocol !== "tcp" || first !== healthPort || last !== healthPort
-    ),
-  }));
+  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
+  return grants.map((grant) => ({ ...grant, ports: subtractPortRanges(grant.ports, [health]) }));
 }
 
 /** The head of a request, without its last line break; `undefined` where there is none within the bounds. */

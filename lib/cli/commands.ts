@@ -12,6 +12,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   close: async () => (await import("./close.ts")).close,
   connect: async () => (await import("./connect.ts")).connect,
   status: async () => (await import("./status.ts")).status,
+  doctor: async () => (await import("./doctor.ts")).doctor,
   sessions: async () => (await import("./sessions.ts")).sessions,
 };
 
@@ -24,5 +25,6 @@ export const PERMISSIONS = {
   close: ["net", "read", "write", "env"],
   connect: ["net", "read", "env"],
   status: ["net", "read", "env"],
+  doctor: ["net", "read", "write", "run", "env"],
   sessions: ["read", "write", "env"], // SQLite writes beside a database that it reads
 } as const;

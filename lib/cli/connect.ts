@@ -1,7 +1,7 @@
 /** `openme connect`: knocks, connects, and carries stdin and stdout. What `ssh` calls as its ProxyCommand. */
 
 import { formatAddress } from "../address.ts";
-import { HOST_PATTERN } from "../config/reader.ts";
+import { isHost } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import { quote } from "../quote.ts";
@@ -78,7 +78,7 @@ function readTarget({ positionals }: Arguments) {
   }
   const [host, portText] = positionals.slice(-2) as [string, string];
   const profileName = positionals.length === 3 ? positionals[0] : undefined;
-  if (!HOST_PATTERN.test(host)) {
+  if (!isHost(host)) {
     throw new OpenmeError("USAGE", `expected a host name or an address, got ${quote(host)}`);
   }
   const port = /^[1-9]\d{0,4}$/.test(portText) ? Number(portText) : 0;

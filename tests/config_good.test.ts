@@ -29,6 +29,7 @@ server:
   interface: eth0.100
   default_profile: work
   state_dir: /srv/openme
+  notify: [/usr/local/bin/tell, --who, "a b"]
 
 ports:
   ssh:
@@ -86,6 +87,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     interface: "eth0.100",
     defaultProfile: "work",
     stateDir: "/srv/openme",
+    notify: ["/usr/local/bin/tell", "--who", "a b"],
     groups: {
       ssh: ["22/tcp"],
       web: ["80/tcp", "443/tcp", "8080-8090/tcp", "80/udp"],
@@ -141,6 +143,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     interface: undefined,
     defaultProfile: "default",
     stateDir: "/var/lib/openme",
+    notify: undefined,
     groups: {},
     clients: [],
     guardedPorts: ["54154/tcp"],
@@ -151,7 +154,7 @@ Deno.test("a key without a value is as good as absent", () => {
   const expected = JSON.stringify(parseServerConfig(serverFile(), "x"));
   const keys = ["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
     .concat(["public_key", "open_knock_port", "drop_ports", "interface", "default_profile"])
-    .concat(["state_dir"]);
+    .concat(["state_dir", "notify"]);
   for (const key of keys) {
     for (const value of ["", "~", "null", '""']) {
       const config = parseServerConfig(serverFile(`  ${key}: ${value}`), "x");

@@ -27,7 +27,7 @@ export async function examineServer(args: Arguments, { run }: Context): Promise<
     return [fail("config", messageOf(error), hintOf(error, "mend the line that it names"))];
   }
   const findings = [
-    ok("config", `${path}: ${config.clients.length} clients`),
+    ok("config", `${path}: ${countOf(config.clients.length, "client")}`),
     ...examineClients(config),
     await examineMode("config", path, 0o027, `chmod 600 ${path}`),
     await examineMode("state", config.stateDir, 0o077, `chmod 700 ${config.stateDir}`),
@@ -77,7 +77,7 @@ async function examineServe({ stateDir }: ServerConfig): Promise<Finding> {
     const { pid, version, grants } = await askServer(stateDir, {
       command: "status",
     }) as ServerReport;
-    const found = `runs, process ${pid}, ${grants} grants in force`;
+    const found = `runs, process ${pid}, ${countOf(grants, "grant")} in force`;
     if (version === VERSION) return ok("serve", found);
     return warn(
       "serve",
@@ -196,6 +196,10 @@ async function examineClock(run: RunProgram): Promise<Finding> {
       "make sure that something sets it, such as chrony or systemd-timesyncd",
     );
   }
+}
+
+function countOf(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function hintOf(error: unknown, otherwise: string): string {

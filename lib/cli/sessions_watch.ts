@@ -37,13 +37,19 @@ export async function watchSessions(
       context.stdout(
         json
           ? JSON.stringify(describeSnapshot(snapshot, config)) + "\n"
-          : drawFrame(snapshot.grants, config, nowMs, Deno.consoleSize()),
+          : drawFrame(snapshot.grants, config, nowMs, screenSize()),
       );
       await pause(EVERY_MS, signal);
     }
   } finally {
     if (!json) context.stdout(OWN_SCREEN);
   }
+}
+
+/** Some terminals do not know how large they are, and say 0. */
+function screenSize(): { columns: number; rows: number } {
+  const { columns, rows } = Deno.consoleSize();
+  return { columns: columns || 80, rows: rows || 24 };
 }
 
 /** One picture: at most as many lines, and columns, as the terminal has. */

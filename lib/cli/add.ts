@@ -146,7 +146,11 @@ function renderProfile(
   ${quoteName(profileName ?? config.defaultProfile)}:
     server_host: ${JSON.stringify(config.host)}
     server_udp_port: ${config.udpPort}
-    server_pubkey: ${JSON.stringify(encodeBase64(config.publicKey))}
+${
+    config.healthPort === config.udpPort
+      ? ""
+      : `    health_port: ${config.healthPort}\n`
+  }    server_pubkey: ${JSON.stringify(encodeBase64(config.publicKey))}
     private_key: ${JSON.stringify(encodeBase64(privateKey))}
     public_key: ${JSON.stringify(encodeBase64(publicKey))}
 `;

@@ -40,7 +40,11 @@ export function listenControl(
   }
   signal.addEventListener("abort", () => {
     listener.close();
-    removeFile(path);
+    try {
+      removeFile(path);
+    } catch (error) {
+      log.warn("control_not_removed", { socket: path, ...errorFields(error) });
+    }
   }, { once: true });
   acceptAll(listener, handle, log, signal);
 }

@@ -69,7 +69,7 @@ async function close(
   // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
   const places = request.kill
     ? [
-      ...placesLetIn(stateDir),
+      ...placesLetIn(stateDir, "all" in request ? {} : request),
       ...[...running.grants()].map(({ client, address, ports }) => ({ client, address, ports })),
     ].filter(({ client, address }) => wanted(client, formatAddress(address)))
     : [];

@@ -37,7 +37,7 @@ export interface HealthParts {
 export function keepHealthListener(parts: HealthParts): void {
   const health = new Health(parts);
   const tend = () => health.tend();
-  parts.running.onOpened(tend);
+  parts.running.onOpened(({ grant }) => health.opened(grant));
   const timer = setInterval(tend, TICK_MS);
   parts.signal.addEventListener("abort", () => {
     clearInterval(timer);
@@ -61,13 +61,21 @@ class Health {
   /** Listens, or stops listening, as the grants of now ask for. */
   tend(): void {
     const { running } = this.#parts;
-    const wanted = [...running.grants()].some((grant) => this.#concerns(grant))
-      ? running.config().healthPort
-      : undefined;
+    let wanted: number | undefined;
+    for (const grant of running.grants()) {
+      if (!this.#concerns(grant)) continue;
+      wanted = running.config().healthPort;
+      break;
+    }
     if (wanted === this.#port) return;
     this.#close();
     if (wanted !== undefined) this.#listen(wanted);
     else this.#refused = undefined;
+  }
+
+  /** There is one more grant, or a renewed one: nothing to look for while it listens already. */
+  opened(grant: Grant): void {
+    if (this.#port === undefined && this.#concerns(grant)) this.tend();
   }
 
   stop(): void {
@@ -129,10 +137,7 @@ class Health {
   }
 
   #grantsOf(address: Address): Grant[] {
-    return [...this.#parts.running.grants()].filter((grant) =>
-      grant.address.family === address.family && sameAddress(grant.address, address) &&
-      this.#concerns(grant)
-    );
+    return this.#parts.running.grantsAt(address).filter((grant) => this.#concerns(grant));
   }
 
   async #answer(connection: Deno.Conn, address: Address): Promise<void> {

@@ -3,7 +3,7 @@
  * a datagram is in `pipeline.ts`. Nothing is ever sent.
  */
 
-import { formatAddress } from "./address.ts";
+import { type Address, formatAddress } from "./address.ts";
 import type { Clock } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
@@ -40,6 +40,7 @@ export interface Running {
   /** What is in force now. */
   readonly config: () => ServerConfig;
   readonly grants: () => Iterable<Grant>;
+  readonly grantsAt: (address: Address) => readonly Grant[];
   /** Puts another configuration in force. */
   readonly reload: (config: ServerConfig) => void;
   /** Ends grants; resolves once the firewall has closed them. */
@@ -102,6 +103,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     parts.onListening?.({
       config: () => config,
       grants: () => grants.list(),
+      grantsAt: (address) => grants.at(address),
       reload,
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => void listeners.push(listener),

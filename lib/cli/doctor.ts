@@ -50,6 +50,7 @@ Example:
     const clean = findings.map((finding) => ({
       ...finding,
       found: escapeUnprintable(finding.found),
+      ...(finding.hint === undefined ? {} : { hint: escapeUnprintable(finding.hint) }),
     }));
     context.stdout(args.values["json"] ? renderJson({ findings: clean }) : renderFindings(clean));
     return findings.some(({ level }) => level === "fail") ? 1 : 0;

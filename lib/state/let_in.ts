@@ -18,22 +18,29 @@ export interface Place {
   readonly ports: readonly PortRange[];
 }
 
-/** Every place in the history that is kept. */
-export function placesLetIn(stateDir: string): Place[] {
+/** Whose places are asked for: a client's, an address's, or all. */
+export interface Whose {
+  readonly client?: string;
+  readonly address?: string;
+}
+
+/** The places in the history that is kept. */
+export function placesLetIn(stateDir: string, { client, address }: Whose): Place[] {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(join(stateDir, DATABASE_NAME), { readOnly: true });
     database.exec("PRAGMA busy_timeout = 1000");
     const rows = database.prepare(
-      "SELECT DISTINCT client, address, ports FROM history WHERE event IN ('granted', 'renewed')",
-    ).all() as Row[];
+      "SELECT DISTINCT client, address, ports FROM history WHERE event IN ('granted', 'renewed') " +
+        "AND (?1 IS NULL OR client = ?1) AND (?2 IS NULL OR address = ?2)",
+    ).all(client ?? null, address ?? null) as Row[];
     return rows.flatMap((row) => {
-      const address = parseAddress(textOf(row, "address"));
+      const place = parseAddress(textOf(row, "address"));
       const ports = textOf(row, "ports").split(" ").map(parsePortSpec);
-      if (!address || ports.includes(undefined)) return [];
+      if (!place || ports.includes(undefined)) return [];
       return {
         client: textOf(row, "client"),
-        address,
+        address: place,
         ports: ports.flatMap((spec) => expandPortSpec(spec!)),
       };
     });

@@ -96,7 +96,7 @@ class Health {
     const { wildcards, log } = this.#parts;
     try {
       for (const hostname of wildcards) {
-        const listener = Deno.listen({ transport: "tcp", hostname, port });
+        const listener = listenOn(hostname, port);
         this.#listeners.push(listener);
         this.#acceptAll(listener);
       }
@@ -174,6 +174,16 @@ class Health {
     } catch {
       // Closed already.
     }
+  }
+}
+
+function listenOn(hostname: string, port: number): Deno.TcpListener {
+  try {
+    return Deno.listen({ transport: "tcp", hostname, port });
+  } catch (cause) {
+    // A kernel without IPv6.
+    if (hostname !== "::" || cause instanceof Deno.errors.AddrInUse) throw cause;
+    return Deno.listen({ transport: "tcp", hostname: "0.0.0.0", port });
   }
 }
 

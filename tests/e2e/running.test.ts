@@ -10,6 +10,8 @@ import { waitFor } from "./wait.ts";
 const isThere = (program: string) =>
   runToEnd(program, ["--version"]).then(({ code }) => code === 0, () => false);
 
+const hasChromium = await isThere("chromium");
+
 async function listens(lab: Lab, port: number): Promise<boolean> {
   return (await lab.run("server", ["ss", "-Hltn", "sport", "=", `:${port}`])) !== "";
 }
@@ -241,6 +243,26 @@ e2e("the health port", async (lab, t) => {
     await waitFor("an answer", async () => (await status("--timeout", "1s")).code === 0, {
       timeoutMs: 12_000,
     });
+  });
+
+  const ignore = !hasChromium && Deno.env.get("OPENME_E2E") !== "require";
+  const title = "a browser gets the page, in place";
+  await t.step({
+    name: ignore ? `${title} [skipped: needs chromium (apt-get install chromium)]` : title,
+    ignore,
+    fn: async () => {
+      await site.knock("alice", ["--check"]);
+      const profile = await Deno.makeTempDir({ prefix: "openme-chromium-" });
+      const { stdout } = await lab.output("client", [
+        ...["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"],
+        ...["--no-first-run", "--disable-background-networking", "--disable-component-update"],
+        ...["--disable-sync", `--user-data-dir=${profile}`, "--dump-dom"],
+        `http://${IPV4.server}:${KNOCK_PORT}/`,
+      ]);
+      await Deno.remove(profile, { recursive: true }).catch(() => {});
+      assert.match(stdout, /<h1>You are let in<\/h1>/);
+      assert.match(stdout, /role="timer">\d+s</, "the script has run");
+    },
   });
 });
 

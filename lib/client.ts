@@ -26,17 +26,19 @@ export interface Sent {
 
 /** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where not one could be sent. */
 export async function knock(profile: Profile, options: KnockOptions): Promise<Sent[]> {
-  const addresses = (await resolveHost(profile.serverHost)).filter(({ family }) =>
-    options.family === undefined || family === options.family
-  );
-  if (addresses.length === 0) {
-    throw new OpenmeError("SOCKET", `${profile.serverHost} has no IPv${options.family} address`, {
-      hint: `leave out -${options.family}`,
-    });
-  }
+  const addresses = await addressesOf(profile.serverHost, options.family);
+  return await knockAt(addresses, profile, options.target);
+}
+
+/** Sends a fresh knock to each of these addresses of the profile's server; throws where not one could be sent. */
+export async function knockAt(
+  addresses: readonly Address[],
+  profile: Profile,
+  target: Address | undefined,
+): Promise<Sent[]> {
   const sent: Sent[] = [];
   for (const address of addresses) {
-    const datagram = await freshKnock(profile, options.target);
+    const datagram = await freshKnock(profile, target);
     sent.push({ address, failure: await send(datagram, address, profile.serverUdpPort) });
   }
   if (sent.every(({ failure }) => failure !== undefined)) {
@@ -75,6 +77,18 @@ export async function freshKnock(
       aeadNonce: knockTags(serverPublicKey)(ephemeral.publicKey),
     },
   );
+}
+
+/** The addresses of a host, of one family where one is given; throws `OpenmeError`, code `SOCKET`, where it has none. */
+export async function addressesOf(host: string, only: 4 | 6 | undefined): Promise<Address[]> {
+  const found = await resolveHost(host);
+  const addresses = found.filter(({ family }) => only === undefined || family === only);
+  if (addresses.length === 0) {
+    throw new OpenmeError("SOCKET", `${host} has no IPv${only} address`, {
+      hint: `leave out -${only}`,
+    });
+  }
+  return addresses;
 }
 
 /** Every address of a host, as the system resolves names; an address is its own. */

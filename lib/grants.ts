@@ -128,6 +128,11 @@ export class Grants {
     for (const here of this.#byAddress.values()) yield* here.values();
   }
 
+  /** The grants of one address. */
+  at(address: Address): Grant[] {
+    return [...this.#byAddress.get(formatAddress(address))?.values() ?? []];
+  }
+
   get size(): number {
     return this.#total;
   }

@@ -49,6 +49,16 @@ export interface PipelineParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly drops: DropLog;
+  /** Told of every grant once the firewall has it; must not throw. */
+  readonly opened?: (opened: Opened) => void;
+}
+
+/** A knock that opened something. */
+export interface Opened {
+  readonly grant: Grant;
+  readonly renewed: boolean;
+  readonly source: Address;
+  readonly lifetimeMs: number;
 }
 
 /** A knock whose client was not among the first to be tried. */
@@ -152,6 +162,28 @@ export class Pipeline {
     }
   }
 
+  /** Ends these grants now; connections that are established go on. Resolves once the firewall has closed them. */
+  async withdraw(unwanted: (grant: Grant) => boolean, why: string): Promise<Grant[]> {
+    const { grants, store, guard, log } = this.#parts;
+    const withdrawn = grants.withdraw(unwanted);
+    store.forgetGrants(withdrawn);
+    await Promise.all(
+      withdrawn.map((grant) =>
+        new Promise<void>((resolve) =>
+          guard.changed(grant.address, () => {
+            log.info("withdrawn", {
+              client: grant.client,
+              address: formatAddress(grant.address),
+              why,
+            });
+            resolve();
+          })
+        )
+      ),
+    );
+    return withdrawn;
+  }
+
   /** Puts back the grants of an earlier process that may go on; forgets the others. */
   resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
     const { grants, store, clock } = this.#parts;
@@ -174,7 +206,7 @@ export class Pipeline {
   }
 
   #open(verdict: GrantVerdict, source: Address): void {
-    const { grants, store, guard, clock, log } = this.#parts;
+    const { grants, store, guard, clock, log, opened: tell } = this.#parts;
     const permission = this.#permissions.get(verdict.client.key);
     if (!permission) return;
     const now = clock.now();
@@ -197,6 +229,7 @@ export class Pipeline {
         ports: permission.ports.map(formatPortRange).join(","),
         lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
       });
+      tell?.({ grant, renewed, source, lifetimeMs: grant.endsSteadyMs - now.steadyMs });
     });
   }
 

@@ -11,6 +11,8 @@ export interface ProgramRun {
   readonly program: string;
   readonly args: readonly string[];
   readonly stdin?: string;
+  /** More variables for its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   /** What to say where the program is not there, such as the package to install. */
   readonly missingHint?: string;
@@ -77,11 +79,11 @@ export function programEnvironment(): { LC_ALL: string; PATH: string } {
   return { LC_ALL: "C", PATH: path };
 }
 
-function spawn({ program, args, missingHint }: ProgramRun): Deno.ChildProcess {
+function spawn({ program, args, env, missingHint }: ProgramRun): Deno.ChildProcess {
   try {
     return new Deno.Command(program, {
       args: [...args],
-      env: programEnvironment(),
+      env: { ...env, ...programEnvironment() },
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",

@@ -4,7 +4,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { formatAddress } from "./address.ts";
+import { type Address, formatAddress } from "./address.ts";
 import type { Clock } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
@@ -12,11 +12,11 @@ import { CHECK_INTERVAL_MS, Guard } from "./firewall/guard.ts";
 import { type KnockTags, knockTags } from "./crypto.ts";
 import { publicKeyOf } from "./crypto_sync.ts";
 import { DropLog, limitLog } from "./drop_log.ts";
-import { Grants } from "./grants.ts";
+import { type Grant, Grants } from "./grants.ts";
 import { Intake } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
 import { errorFields, type Log } from "./log.ts";
-import { Pipeline } from "./pipeline.ts";
+import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatPortRange } from "./ports.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
@@ -39,10 +39,24 @@ export interface ServerParts {
   readonly log: Log;
   /** Stops the server. */
   readonly signal: AbortSignal;
-  /** Called once knocks are taken, with what puts another configuration in force. */
-  readonly onListening?: (reload: (config: ServerConfig) => void) => void;
+  /** Called once knocks are taken; what it starts must end with `signal`. */
+  readonly onListening?: (running: Running) => void;
   /** Asked at the stop: whether everything is to be put back, whatever `on_stop` says. */
   readonly rollsBack?: () => boolean;
+}
+
+/** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
+export interface Running {
+  /** What is in force now. */
+  readonly config: () => ServerConfig;
+  readonly grants: () => Iterable<Grant>;
+  readonly grantsAt: (address: Address) => readonly Grant[];
+  /** Puts another configuration in force. */
+  readonly reload: (config: ServerConfig) => void;
+  /** Ends grants; resolves once the firewall has closed them. */
+  readonly withdraw: (unwanted: (grant: Grant) => boolean, why: string) => Promise<Grant[]>;
+  /** From now on `listener` is told of every grant, once the firewall has it. */
+  readonly onOpened: (listener: (opened: Opened) => void) => void;
 }
 
 /** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
@@ -62,7 +76,18 @@ export async function runServer(parts: ServerParts): Promise<void> {
     log,
   });
   const guard = new Guard({ backend, grants, clock, log });
-  const pipeline = new Pipeline(config, { grants, replay, store, guard, clock, log, drops });
+  const listeners: ((opened: Opened) => void)[] = [];
+  const opened = (each: Opened) => listeners.forEach((tell) => tell(each));
+  const pipeline = new Pipeline(config, {
+    grants,
+    replay,
+    store,
+    guard,
+    clock,
+    log,
+    drops,
+    opened,
+  });
   const queue = new KnockQueue(
     tagsOf(config),
     (reason, source) => pipeline.drop(reason, source),
@@ -111,15 +136,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
         why: "this firewall ends nothing by itself; the next serve closes what a dead one left",
       });
     }
-    log.info("listening", {
-      udp_port: config.udpPort,
-      backend: backend.name,
-      drop_ports: config.dropPorts,
-      guarded: config.guardedPorts.map(formatPortRange).join(","),
-      clients: config.clients.length,
-      grants: grants.size,
-    });
-    parts.onListening?.((changed) => {
+    const reload = (changed: ServerConfig) => {
       const [oldPlan, newPlan] = [guardPlanOf(config), guardPlanOf(changed)];
       config = changed;
       pipeline.reconfigure(changed);
@@ -130,6 +147,22 @@ export async function runServer(parts: ServerParts): Promise<void> {
         clients: changed.clients.length,
         grants: grants.size,
       });
+    };
+    parts.onListening?.({
+      config: () => config,
+      grants: () => grants.list(),
+      grantsAt: (address) => grants.at(address),
+      reload,
+      withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
+      onOpened: (listener) => void listeners.push(listener),
+    });
+    log.info("listening", {
+      udp_port: config.udpPort,
+      backend: backend.name,
+      drop_ports: config.dropPorts,
+      guarded: config.guardedPorts.map(formatPortRange).join(","),
+      clients: config.clients.length,
+      grants: grants.size,
     });
     await socket.listen((datagram, source) => intake.offer(datagram, source), signal);
   } finally {

@@ -42,7 +42,7 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
 }
 
 /** One dual-stack socket where the system has such; with `net.ipv6.bindv6only=1` it takes two. */
-async function wildcards(run: RunProgram): Promise<string[]> {
+export async function wildcards(run: RunProgram): Promise<string[]> {
   const path = "/proc/sys/net/ipv6/bindv6only";
   const only6 = await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "0");
   return only6.trim() === "1" ? ["::", "0.0.0.0"] : ["::"];

@@ -28,6 +28,7 @@ const HOME: Profile = {
   name: "home",
   serverHost: "vpn.example.org",
   serverUdpPort: 54154,
+  healthPort: 54154,
   serverPublicKey: must(decodeBase64(SERVER_PUBLIC)),
   clientSeed: must(decodeBase64(CLIENT_SEED)),
   postKnock: undefined,
@@ -36,6 +37,7 @@ const HOME: Profile = {
 Deno.test("parseClientConfig() reads every key", async () => {
   const text = profileFile(
     "server_udp_port: 7777",
+    "health_port: 7778",
     `private_key: "${CLIENT_KEY}"`,
     `public_key: ${CLIENT_PUBLIC}`,
     `post_knock: "ssh vpn.example.org && echo \\"in\\""`,
@@ -43,8 +45,15 @@ Deno.test("parseClientConfig() reads every key", async () => {
   const expected = {
     ...HOME,
     serverUdpPort: 7777,
+    healthPort: 7778,
     postKnock: 'ssh vpn.example.org && echo "in"',
   };
+  assert.deepEqual(await parseClientConfig(text, "x"), new Map([["home", expected]]));
+});
+
+Deno.test("parseClientConfig() takes the health port for the knock port unless told otherwise", async () => {
+  const text = profileFile("server_udp_port: 7777", `private_key: "${CLIENT_KEY}"`);
+  const expected = { ...HOME, serverUdpPort: 7777, healthPort: 7777 };
   assert.deepEqual(await parseClientConfig(text, "x"), new Map([["home", expected]]));
 });
 
@@ -114,7 +123,8 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     why: "an unknown key like none that is known",
     text: GOOD + "    colour: red\n",
     message: "profiles.home.colour: unknown key",
-    hint: "the keys here are server_host, server_udp_port, server_pubkey, private_key, " +
+    hint:
+      "the keys here are server_host, server_udp_port, health_port, server_pubkey, private_key, " +
       "public_key, post_knock",
   },
   { why: "no private key", text: profileFile(), message: `${PRIVATE}, got nothing` },
@@ -172,6 +182,11 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     why: "a host that looks like an option",
     text: GOOD.replace("vpn.example.org", "-v"),
     message: `${HOST}, got "-v"`,
+  },
+  {
+    why: "a health port that is none",
+    text: GOOD + "    health_port: 0\n",
+    message: "profiles.home.health_port: expected a port from 1 to 65535, got 0",
   },
   {
     why: "a port as text",

@@ -32,6 +32,7 @@ server:
   default_profile: work
   state_dir: /srv/openme
   previous_private_key: "${CLIENT_SEED}"
+  notify: [/usr/local/bin/tell, --who, "a b"]
 
 ports:
   ssh:
@@ -98,6 +99,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     interface: "eth0.100",
     defaultProfile: "work",
     stateDir: "/srv/openme",
+    notify: ["/usr/local/bin/tell", "--who", "a b"],
     groups: {
       ssh: ["22/tcp"],
       web: ["80/tcp", "443/tcp", "8080-8090/tcp", "80/udp"],
@@ -163,6 +165,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     interface: undefined,
     defaultProfile: "default",
     stateDir: "/var/lib/openme",
+    notify: undefined,
     groups: {},
     clients: [],
     guardedPorts: ["54154/tcp"],
@@ -173,7 +176,7 @@ Deno.test("a key without a value is as good as absent", () => {
   const expected = JSON.stringify(parseServerConfig(serverFile(), "x"));
   const keys = ["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
     .concat(["public_key", "open_knock_port", "drop_ports", "interface", "default_profile"])
-    .concat(["state_dir"]);
+    .concat(["state_dir", "notify"]);
   for (const key of keys) {
     for (const value of ["", "~", "null", '""']) {
       const config = parseServerConfig(serverFile(`  ${key}: ${value}`), "x");

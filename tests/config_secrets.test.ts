@@ -58,7 +58,14 @@ const SERVER_ROWS = [
     ),
   },
   ...["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
-    .concat(["open_knock_port", "drop_ports", "interface", "default_profile", "state_dir"])
+    .concat([
+      "open_knock_port",
+      "drop_ports",
+      "interface",
+      "default_profile",
+      "state_dir",
+      "notify",
+    ])
     .map((key) => ({ why: `as ${key}`, text: serverFile(`  ${key}: ${SERVER_KEY}`) })),
   { why: "as host, behind its value", text: serverFile(`  host: a ${SERVER_KEY}`) },
   { why: "as an alias", text: `server:\n  private_key: *${SERVER_KEY}\n` },

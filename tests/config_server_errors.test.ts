@@ -194,6 +194,31 @@ const ROWS: readonly Row[] = [
     `state_dir: expected an absolute path, got "var/lib"`,
   ),
   inServer(
+    "a program as one line",
+    "notify: /usr/local/bin/tell --who",
+    `notify: expected a list, got "/usr/local/bin/tell --who"`,
+  ),
+  inServer(
+    "no program",
+    "notify: []",
+    "notify: expected a list: a program and its arguments, got nothing",
+  ),
+  inServer(
+    "a program without a name",
+    `notify: ["", x]`,
+    "notify: expected a list: a program and its arguments, got nothing",
+  ),
+  inServer(
+    "an argument that is no text",
+    "notify: [tell, 7]",
+    "notify[1]: expected a program's name or an argument, as text, got 7",
+  ),
+  inServer(
+    "a NUL in an argument",
+    String.raw`notify: [tell, "a\0b"]`,
+    String.raw`notify[1]: expected a program's name or an argument, as text, got "a\u0000b"`,
+  ),
+  inServer(
     "a NUL in a path",
     String.raw`state_dir: "/a\0b"`,
     String.raw`state_dir: expected an absolute path, got "/a\u0000b"`,

@@ -3,6 +3,7 @@
  */
 
 import { nearest } from "../config/reader.ts";
+import { formatDuration, parseDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
@@ -147,6 +148,36 @@ export function choiceFlag<T extends string>(
     throw flagError(name, choices.join(", ").replace(/, (?=[^,]*$)/, " or "), value);
   }
   return choice;
+}
+
+/** A flag that is a duration between two bounds, both included. */
+export function durationFlag(
+  args: Arguments,
+  name: string,
+  { minMs, maxMs }: { minMs: number; maxMs: number },
+): number | undefined {
+  const text = textFlag(args, name);
+  if (text === undefined) return undefined;
+  const durationMs = parseDuration(text);
+  if (durationMs === undefined || durationMs < minMs || durationMs > maxMs) {
+    const bounds = `from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`;
+    throw flagError(name, `a duration ${bounds}, such as "30s"`, text);
+  }
+  return durationMs;
+}
+
+/** A flag that is a port number. */
+export function portFlag(args: Arguments, name: string): number | undefined {
+  const text = textFlag(args, name);
+  if (text === undefined) return undefined;
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65535) throw flagError(name, "a port from 1 to 65535", text);
+  return port;
+}
+
+/** What `--json` prints. */
+export function renderJson(value: unknown): string {
+  return JSON.stringify(value, undefined, 2) + "\n";
 }
 
 /** The error for a flag with a wrong value. */

@@ -87,6 +87,7 @@ export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey
     name: name ?? config.defaultProfile,
     host: config.host,
     udpPort: config.udpPort,
+    healthPort: config.healthPort,
     serverPublicKey: config.publicKey,
     ...key,
   };

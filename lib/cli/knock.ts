@@ -1,10 +1,17 @@
 /** `openme knock`: the client. Kept light: what it imports is what a knock waits for. */
 
-import { isHoldable, parseAddress } from "../address.ts";
-import { knock as sendKnocks } from "../client.ts";
-import { formatAddress } from "../address.ts";
+import { formatAddress, isHoldable, parseAddress } from "../address.ts";
+import { knock as sendKnocks, type Sent } from "../client.ts";
+import type { Profile } from "../config/client_config.ts";
 import { OpenmeError } from "../errors.ts";
-import { type Arguments, type Command, flagError, textFlag } from "./context.ts";
+import {
+  type Arguments,
+  type Command,
+  type Context,
+  flagError,
+  renderJson,
+  textFlag,
+} from "./context.ts";
 import { loadProfile } from "./load_profile.ts";
 
 export const knock: Command = {
@@ -12,48 +19,92 @@ export const knock: Command = {
   help:
     `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in for a while.
 
-Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6]
+Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6] [--json]
+                    [--wait PORT] [--check] [--timeout 15s] [--continuous [--interval 25s]]
 
-  PROFILE        which profile of the client configuration (default: the only one, or "default")
-  --ip ADDRESS   let this address in instead of the one that the knock comes from
-  -4, -6         knock only over IPv4, or only over IPv6
+  PROFILE          which profile of the client configuration (default: the only one, or "default")
+  --ip ADDRESS     let this address in instead of the one that the knock comes from
+  -4, -6           knock only over IPv4, or only over IPv6
+  --wait PORT      knock until this TCP port, such as 22/tcp, accepts a connection
+  --check          knock until the server's health port answers, and say what is open
+  --timeout TIME   how long --wait and --check may take (default 15s)
+  --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
+  --continuous     knock again and again until stopped (SIGINT, SIGTERM)
+  --interval TIME  how often that is (default 25s)
+  --json           {"profile", "server", "sent": [{"address", "failure"}], "opened", "checked"}
 
-Nothing comes back, so nothing can be said about the outcome: try the port. It says nothing where nobody is watching.
-Without a file, as in CI: the variable OPENME_PROFILE holds the profile itself, as YAML, JSON or openme:// link.
+A knock is never answered: without --wait or --check nothing can be said about the outcome.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.
+It says nothing where nobody is watching. Without a file, as in CI: the variable OPENME_PROFILE holds the profile itself,
+as YAML, JSON or openme:// link.
 
 Example:
-  openme knock home && ssh home.example.org
+  openme knock home --wait 22/tcp && ssh home.example.org
 `,
   options: {
     ip: { type: "string" },
     ipv4: { type: "boolean", short: "4" },
     ipv6: { type: "boolean", short: "6" },
+    wait: { type: "string" },
+    check: { type: "boolean" },
+    timeout: { type: "string" },
+    "health-port": { type: "string" },
+    continuous: { type: "boolean" },
+    interval: { type: "string" },
+    json: { type: "boolean" },
   },
   positionals: 1,
   run: async (args, context) => {
     const target = readTarget(args);
     const family = readFamily(args);
+    const further = ["wait", "check", "timeout", "health-port", "continuous", "interval"].some(
+      (flag) => args.values[flag] !== undefined,
+    );
+    // Loaded late: a plain knock needs none of it.
+    const more = further ? await import("./knock_further.ts") : undefined;
+    const plan = more?.readPlan(args);
     const profile = await loadProfile(args, context, args.positionals[0]);
     // The user's own line is all that a client ever runs.
     await context.keepPermissions(
       profile.postKnock === undefined ? ["net", "read"] : ["net", "read", "run"],
     );
+    if (more && plan) return await more.knockFurther({ profile, target, family }, plan, context);
     const sent = await sendKnocks(profile, { target, family });
-    if (context.interactive) {
-      const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>
-        formatAddress(address)
-      );
-      context.stderr(`openme: knocked at ${profile.serverHost} (${reached.join(", ")})`);
-      for (const { address, failure } of sent) {
-        if (failure !== undefined) {
-          context.stderr(`openme: not sent to ${formatAddress(address)}: ${failure}`);
-        }
-      }
+    tellSent(profile, sent, context);
+    if (args.values["json"]) context.stdout(renderJson(describeSent(profile, sent)));
+    if (profile.postKnock !== undefined) {
+      const { runPostKnock } = await import("./post_knock.ts");
+      await runPostKnock(profile.postKnock);
     }
-    if (profile.postKnock !== undefined) await runPostKnock(profile.postKnock);
     return 0;
   },
 };
+
+/** What became of the knocks, for a person who is watching. */
+export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {
+  if (!context.interactive) return;
+  const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>
+    formatAddress(address)
+  );
+  context.stderr(`openme: knocked at ${profile.serverHost} (${reached.join(", ")})`);
+  for (const { address, failure } of sent) {
+    if (failure !== undefined) {
+      context.stderr(`openme: not sent to ${formatAddress(address)}: ${failure}`);
+    }
+  }
+}
+
+/** The beginning of what `--json` prints. */
+export function describeSent(profile: Profile, sent: readonly Sent[]) {
+  return {
+    profile: profile.name,
+    server: profile.serverHost,
+    sent: sent.map(({ address, failure }) => ({
+      address: formatAddress(address),
+      failure: failure ?? null,
+    })),
+  };
+}
 
 /** The address to let in. Never a wildcard: who writes `--ip` means an address, and gets it or an error. */
 function readTarget(args: Arguments) {
@@ -72,38 +123,12 @@ function readTarget(args: Arguments) {
   return target;
 }
 
-function readFamily({ values }: Arguments): 4 | 6 | undefined {
+/** The one family to use, where the flags limit it. */
+export function readFamily({ values }: Arguments): 4 | 6 | undefined {
   if (values["ipv4"] && values["ipv6"]) {
     throw new OpenmeError("USAGE", "-4 and -6 exclude each other", {
       hint: "leave out both to knock over both",
     });
   }
   return values["ipv4"] ? 4 : values["ipv6"] ? 6 : undefined;
-}
-
-/** The user's own line from the user's own file, by `sh -c` as deployed files expect; nothing is put into it. */
-async function runPostKnock(line: string): Promise<void> {
-  try {
-    const { code, signal } = await new Deno.Command("sh", {
-      args: ["-c", line],
-      stdin: "inherit",
-      stdout: "inherit",
-      stderr: "inherit",
-    }).spawn().status;
-    if (code !== 0) {
-      throw new OpenmeError(
-        "COMMAND",
-        `post_knock ${signal ? `was ended by ${signal}` : `failed with exit code ${code}`}`,
-        {
-          hint: "the knock itself was sent",
-        },
-      );
-    }
-  } catch (cause) {
-    if (cause instanceof OpenmeError) throw cause;
-    throw new OpenmeError("COMMAND", "cannot run post_knock: there is no program sh", {
-      hint: "the knock itself was sent",
-      cause,
-    });
-  }
 }

@@ -15,16 +15,20 @@ import { warnOfOwnSession } from "./own_session.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
+import { listenControl } from "../control.ts";
+import { controlHandler } from "../control_requests.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { NftSession } from "../firewall/nft_session.ts";
 import { chooseBackend } from "../firewall/choose.ts";
 import { createNoneBackend } from "../firewall/none.ts";
+import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
+import { notifyOfGrants } from "../notify.ts";
 import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system_clock.ts";
-import { bindKnockSocket } from "../udp.ts";
+import { bindKnockSocket, wildcards } from "../udp.ts";
 
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
@@ -82,6 +86,8 @@ Example:
           : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log, run: context.run });
         const signal = confirmation?.signal ?? stop;
         await warnOfMissingInterface(config.interface, context, log);
+        const clock = await bootClock(context.run);
+        const hostnames = await wildcards(context.run);
         await runServer({
           config,
           socket,
@@ -89,12 +95,17 @@ Example:
             ? createNoneBackend({ shown: backend, show: context.stdout })
             : backend,
           stateDir,
-          clock: await bootClock(context.run),
+          clock,
           log,
           signal,
-          onListening: (reload) => {
+          onListening: (running) => {
+            const { reload } = running;
             const changed = () => reloadFrom(load, { running: config, reload, log });
             watchConfig(path, known, changed, signal);
+            const handle = controlHandler(running, { stateDir, run: context.run });
+            listenControl(stateDir, { handle, log, signal });
+            notifyOfGrants(running, { run: context.run, log });
+            keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
             confirmation?.begin();
           },
           rollsBack: () => confirmation?.hasFailed ?? false,

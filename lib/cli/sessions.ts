@@ -5,47 +5,61 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { formatDuration } from "../duration.ts";
 import type { Grant } from "../grants.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
-import { readSnapshot } from "../state/snapshot.ts";
-import { type Command, configPath, textFlag } from "./context.ts";
+import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
+import { type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const sessions: Command = {
   summary: "show who is let in now",
   help: `Shows who is let in now, from where, to which ports and for how long.
 
-Usage: openme sessions [--json] [--state-dir DIR]
+Usage: openme sessions [--watch] [--json] [--state-dir DIR]
 
-  --json            {"sessions": [{"client", "address", "ports", "opened_at", "expires_at"}], "last_seen": {…}}
+  --watch           draw it anew each second until stopped, with the time left as a bar
+  --json            {"sessions": [{"client", "address", "ports", "opened_at", "expires_at"}], "last_seen": {…}};
+                    with --watch one such line a second
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
-  sudo openme sessions
+  sudo openme sessions --watch
 `,
-  options: { json: { type: "boolean" }, "state-dir": { type: "string" } },
+  options: {
+    watch: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
   positionals: 0,
   run: async (args, context) => {
     const { config } = await loadServerConfig(configPath(args));
-    const nowMs = Date.now();
-    const { grants, lastSeenMs } = readSnapshot(
-      textFlag(args, "state-dir") ?? config.stateDir,
-      nowMs,
-    );
-    if (args.values["json"]) {
-      const lastSeen = Object.fromEntries(
-        [...lastSeenMs].map(([client, atMs]) => [client, isoTime(atMs)]),
-      );
-      const report = {
-        sessions: grants.map((grant) => describeGrant(grant, config)),
-        "last_seen": lastSeen,
-      };
-      context.stdout(JSON.stringify(report, undefined, 2) + "\n");
+    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+    const json = args.values["json"] === true;
+    if (args.values["watch"]) {
+      const { watchSessions } = await import("./sessions_watch.ts");
+      await watchSessions({ config, stateDir, json }, context);
       return 0;
     }
-    if (grants.length === 0) context.stderr("openme: nobody is let in at the moment");
-    else context.stdout(renderTable(grants, config, nowMs));
+    const nowMs = Date.now();
+    const snapshot = readSnapshot(stateDir, nowMs);
+    if (json) {
+      context.stdout(renderJson(describeSnapshot(snapshot, config)));
+    } else if (snapshot.grants.length === 0) {
+      context.stderr("openme: nobody is let in at the moment");
+    } else {
+      context.stdout(renderTable(snapshot.grants, config, nowMs));
+    }
     return 0;
   },
 };
+
+/** What `--json` prints. */
+export function describeSnapshot({ grants, lastSeenMs }: Snapshot, config: ServerConfig) {
+  return {
+    sessions: grants.map((grant) => describeGrant(grant, config)),
+    last_seen: Object.fromEntries(
+      [...lastSeenMs].map(([client, atMs]) => [client, isoTime(atMs)]),
+    ),
+  };
+}
 
 function describeGrant(grant: Grant, config: ServerConfig) {
   return {
@@ -57,20 +71,33 @@ function describeGrant(grant: Grant, config: ServerConfig) {
   };
 }
 
-function renderTable(grants: readonly Grant[], config: ServerConfig, nowMs: number): string {
+/** The table for people; `extra` gives one more cell for each grant. */
+export function renderTable(
+  grants: readonly Grant[],
+  config: ServerConfig,
+  nowMs: number,
+  extra?: (grant: Grant) => string,
+): string {
   const rows = [
-    ["CLIENT", "ADDRESS", "PORTS", "LEFT"],
+    ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"],
     ...grants.map((grant) => [
       grant.client,
       formatAddress(grant.address),
-      portsOf(grant, config).join(" "),
-      formatDuration(Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000),
+      portsOf(grant, config).join(" ") || "-",
+      formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
+      formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
+      ...(extra ? [extra(grant)] : []),
     ]),
   ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const columns = Math.max(...rows.map((row) => row.length));
+  const widths = Array.from(
+    { length: columns },
+    (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)),
+  );
   return rows.map((row) =>
-    row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ").trimEnd() + "\n"
-  ).join("");
+    row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n"
+  )
+    .join("");
 }
 
 /** What the client asked for; the health port comes with every grant and is left out. */

@@ -20,6 +20,8 @@ export interface Profile {
   readonly name: string;
   readonly serverHost: string;
   readonly serverUdpPort: number;
+  /** TCP: where the server tells who is let in. */
+  readonly healthPort: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Bytes;
   /** The Ed25519 seed, 32 bytes. */
@@ -31,6 +33,7 @@ export interface Profile {
 const PROFILE_KEYS = [
   "server_host",
   "server_udp_port",
+  "health_port",
   "server_pubkey",
   "private_key",
   "public_key",
@@ -113,11 +116,13 @@ function readProfile(name: string, section: Section): PendingProfile {
     (key) => section.key(key, "the client's Ed25519 public key", [KEY_SIZE]),
   );
   if (publicKey) claimed.push({ key: publicKey, path: section.path("public_key") });
+  const serverUdpPort = section.optional("server_udp_port", (key) => section.port(key)) ??
+    DEFAULT_UDP_PORT;
   const profile: Profile = {
     name,
     serverHost: section.host("server_host"),
-    serverUdpPort: section.optional("server_udp_port", (key) => section.port(key)) ??
-      DEFAULT_UDP_PORT,
+    serverUdpPort,
+    healthPort: section.optional("health_port", (key) => section.port(key)) ?? serverUdpPort,
     serverPublicKey: section.key("server_pubkey", "the server's X25519 public key", [KEY_SIZE]),
     clientSeed: privateKey.slice(0, KEY_SIZE),
     postKnock: section.optional(

@@ -12,6 +12,8 @@ export interface NewProfile {
   readonly name: string;
   readonly host: string;
   readonly udpPort: number;
+  /** Where it is not the UDP port's number. Only YAML says it: the mobile apps know no such key. */
+  readonly healthPort?: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Uint8Array;
   /** Seed and public key, 64 bytes; `undefined` where it never left the client. */
@@ -39,6 +41,9 @@ export function renderProfileYaml(profile: NewProfile): string {
     `  ${quoteName(profile.name)}:`,
     `    server_host: ${JSON.stringify(profile.host)}`,
     `    server_udp_port: ${profile.udpPort}`,
+    ...(profile.healthPort === undefined || profile.healthPort === profile.udpPort
+      ? []
+      : [`    health_port: ${profile.healthPort}`]),
     `    server_pubkey: ${JSON.stringify(encodeBase64(profile.serverPublicKey))}`,
     profile.privateKey
       ? `    private_key: ${JSON.stringify(encodeBase64(profile.privateKey))}`

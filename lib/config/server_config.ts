@@ -57,6 +57,8 @@ export interface ServerConfig {
   readonly interface: string | undefined;
   readonly defaultProfile: string;
   readonly stateDir: string;
+  /** A program and its arguments, run at each grant. */
+  readonly notify: readonly [program: string, ...args: string[]] | undefined;
   /** Port groups by name. */
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly clients: readonly ClientEntry[];
@@ -108,6 +110,7 @@ const SERVER_KEYS = [
   "default_profile",
   "state_dir",
   "previous_private_key",
+  "notify",
 ];
 const CLIENT_KEYS = [
   "ed25519_pubkey",
@@ -164,6 +167,7 @@ function readServerConfig(root: unknown): ServerConfig {
     stateDir:
       server.optional("state_dir", (key) => server.string(key, "an absolute path", /^\/[^\0]*$/)) ??
         DEFAULT_STATE_DIR,
+    notify: server.optional("notify", () => readNotify(server)),
     groups,
     clients,
     guardedPorts: mergePortRanges([
@@ -173,6 +177,18 @@ function readServerConfig(root: unknown): ServerConfig {
     ]),
     forwardedPorts,
   };
+}
+
+function readNotify(server: Section): [program: string, ...args: string[]] {
+  const [program, ...args] = listOf(server.raw("notify"), server.path("notify")).map(
+    ([item, path]) => {
+      // A byte of zero ends an argument for the kernel, whatever follows it.
+      if (typeof item === "string" && !item.includes("\0")) return item;
+      throw mismatch(path, "a program's name or an argument, as text", item);
+    },
+  );
+  if (program) return [program, ...args];
+  throw mismatch(server.path("notify"), "a list: a program and its arguments", undefined);
 }
 
 function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes } {

@@ -41,6 +41,14 @@ function clientOf(config: ServerConfig, name: string) {
   };
 }
 
+Deno.test("openme add tells the health port where it is not the knock port", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml({ server: ["health_port: 8443"] }));
+  const { stdout } = await add(folder, ["bob"]);
+  const profile = must((await parseClientConfig(stdout, "stdout")).get("default"));
+  assert.deepEqual([profile.serverUdpPort, profile.healthPort], [54154, 8443]);
+});
+
 Deno.test("openme add prints exactly a profile, whose key it has registered", async () => {
   await using folder = await Folder.create();
   await folder.write("server.yaml", serverYaml({ server: ["udp_port: 4000"] }));

@@ -133,7 +133,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
     assert.deepEqual({ ...table, stdout: "" }, good());
     assert.match(
       table.stdout,
-      /^CLIENT {2}ADDRESS {8}PORTS {17}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}(10m0s|9m\d\ds)\n$/,
+      /^CLIENT {2}ADDRESS {8}PORTS {17}OPEN FOR {2}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}\d+s +(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}\d+s +(10m0s|9m\d\ds)\n$/,
     );
     // The flag names another folder, with nothing in it.
     await Deno.mkdir(folder.file("other"));

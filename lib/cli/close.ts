@@ -1,0 +1,87 @@
+/** `openme close`: ends grants now. Asks the running server. */
+
+import { parseAddress } from "../address.ts";
+import { NAME_PATTERN } from "../config/reader.ts";
+import { askServer } from "../control.ts";
+import type { CloseReport, CloseRequest } from "../control_requests.ts";
+import { OpenmeError } from "../errors.ts";
+import { quote } from "../quote.ts";
+import { type Arguments, type Command, configPath, renderJson, textFlag } from "./context.ts";
+import { loadServerConfig } from "./load.ts";
+
+export const close: Command = {
+  summary: "end grants now",
+  help: `Ends grants now: ports that a knock has opened are closed to new connections.
+
+Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
+
+  CLIENT           everything that this client has opened
+  ADDRESS          everything that is open for this address
+  --all            everything
+  --kill           cut established connections too: all from addresses that were let in
+  --json           {"closed": [{"client", "address", "ports"}], "cut": {"connections", "left", "missing"} or null}
+  --state-dir DIR  where serve keeps its state (default: server.state_dir)
+
+The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so everyone behind that
+address is cut, and with --all your own session may be among them.
+
+Example:
+  sudo openme close laptop --kill
+`,
+  options: {
+    all: { type: "boolean" },
+    kill: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const request = readRequest(args);
+    const stateDir = textFlag(args, "state-dir") ??
+      (await loadServerConfig(configPath(args))).config.stateDir;
+    const { closed, cut } = await askServer(stateDir, request) as CloseReport;
+    if (args.values["json"]) context.stdout(renderJson({ closed, cut }));
+    else {
+      for (const { client, address, ports } of closed) {
+        context.stdout(`closed ${ports.join(" ")} for ${client} at ${address}\n`);
+      }
+      if (closed.length === 0 && !cut?.connections) {
+        context.stderr("openme: there was no such grant");
+      }
+      if (cut) {
+        context.stdout(`cut ${cut.connections} connection${cut.connections === 1 ? "" : "s"}\n`);
+      }
+    }
+    if (cut?.missing.includes("conntrack")) {
+      context.stderr(
+        "openme: connections that are forwarded, to containers for example, were not cut",
+      );
+      context.stderr("openme: hint: install conntrack on the server: apt-get install conntrack");
+    }
+    if (!cut?.left) return 0;
+    const why = cut.missing.includes("ss")
+      ? "install ss on the server: apt-get install iproute2"
+      : "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): restart the service behind the port";
+    throw new OpenmeError("COMMAND", `${cut.left} established connections could not be cut`, {
+      hint: why,
+    });
+  },
+};
+
+function readRequest({ positionals, values }: Arguments): CloseRequest {
+  const [whom] = positionals;
+  const head = { command: "close", kill: values["kill"] === true } as const;
+  const hint = "openme close laptop, openme close 192.0.2.7 or openme close --all";
+  if (values["all"]) {
+    if (whom === undefined) return { ...head, all: true };
+    throw new OpenmeError("USAGE", `--all and ${quote(whom)} exclude each other`, { hint });
+  }
+  if (whom === undefined) {
+    throw new OpenmeError("USAGE", "openme close needs a CLIENT, an ADDRESS or --all", { hint });
+  }
+  if (NAME_PATTERN.test(whom)) return { ...head, client: whom };
+  if (parseAddress(whom)) return { ...head, address: whom };
+  throw new OpenmeError("USAGE", `expected a client's name or an address, got ${quote(whom)}`, {
+    hint,
+  });
+}

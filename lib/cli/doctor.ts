@@ -1,0 +1,83 @@
+/** `openme doctor`: looks for what is wrong, on a server and on a client, and says what to do. */
+
+import { type Finding, renderFindings } from "../doctor.ts";
+import { OpenmeError } from "../errors.ts";
+import { escapeUnprintable } from "../quote.ts";
+import {
+  type Arguments,
+  clientConfigPath,
+  type Command,
+  configPath,
+  type Context,
+  renderJson,
+} from "./context.ts";
+
+export const doctor: Command = {
+  summary: "look for what is wrong, and say what to do",
+  help:
+    `Looks for what is wrong and says what to do: on a server where there is a server's configuration, on a client
+where there are profiles.
+
+Usage: openme doctor [PROFILE] [--server|--client] [--json]
+
+  PROFILE   which profile to look at (default: the only one, or "default")
+  --server  only this host as a server
+  --client  only this host as a client; knocks once and asks the server's health port
+  --json    {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+
+Example:
+  sudo openme doctor
+`,
+  options: {
+    server: { type: "boolean" },
+    client: { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const { server, client } = await whichOf(args, context);
+    const findings: Finding[] = [];
+    if (server) {
+      const { examineServer } = await import("./doctor_server.ts");
+      findings.push(...await examineServer(args, context));
+    }
+    if (client) {
+      const { examineClient } = await import("./doctor_client.ts");
+      findings.push(...await examineClient(args, context));
+    }
+    const clean = findings.map((finding) => ({
+      ...finding,
+      found: escapeUnprintable(finding.found),
+      ...(finding.hint === undefined ? {} : { hint: escapeUnprintable(finding.hint) }),
+    }));
+    context.stdout(args.values["json"] ? renderJson({ findings: clean }) : renderFindings(clean));
+    return findings.some(({ level }) => level === "fail") ? 1 : 0;
+  },
+};
+
+async function whichOf(args: Arguments, context: Context) {
+  const { server, client } = args.values;
+  if (server && client) {
+    throw new OpenmeError("USAGE", "--server and --client exclude each other", {
+      hint: "leave out both to look at both",
+    });
+  }
+  if (server && args.positionals.length > 0) {
+    throw new OpenmeError("USAGE", "a server has no profile", { hint: "see openme doctor --help" });
+  }
+  if (server || client) return { server, client };
+  const found = {
+    server: args.positionals.length === 0 && await isThere(configPath(args)),
+    client: await isThere(clientConfigPath(args, context)),
+  };
+  if (found.server || found.client) return found;
+  throw new OpenmeError("CONFIG", "there is neither a server's configuration nor a profile here", {
+    hint: "on a server: openme init --server HOST; on a client: a profile from openme add NAME",
+  });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}

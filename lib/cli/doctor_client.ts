@@ -1,0 +1,127 @@
+/** What `openme doctor` looks at on a client. */
+
+import { type Address, formatAddress } from "../address.ts";
+import { addressesOf } from "../client.ts";
+import type { Profile } from "../config/client_config.ts";
+import { fail, type Finding, ok, warn } from "../doctor.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { askHealth } from "../health_client.ts";
+import { knockUntilOpen } from "../knock_until_open.ts";
+import type { Arguments, Context } from "./context.ts";
+import { describeReport } from "./knock_further.ts";
+import { loadProfile } from "./load_profile.ts";
+
+const KNOCK_MS = 5000;
+/** The server's `Date` has whole seconds, and the answer takes its time. */
+const CLOCK_SLACK_MS = 2000;
+
+/** Profile, name, routes, and a knock with its outcome. */
+export async function examineClient(args: Arguments, context: Context): Promise<Finding[]> {
+  let profile: Profile;
+  try {
+    profile = await loadProfile(args, context, args.positionals[0]);
+  } catch (error) {
+    return [fail("profile", messageOf(error), hintOf(error, "get a profile: openme add NAME"))];
+  }
+  const findings = [ok("profile", `"${profile.name}", server ${profile.serverHost}`)];
+  let addresses: Address[];
+  try {
+    addresses = await addressesOf(profile.serverHost, undefined);
+  } catch (error) {
+    return [...findings, fail("name", messageOf(error), hintOf(error, "check this machine's DNS"))];
+  }
+  for (const family of [4, 6] as const) {
+    const texts = addresses.filter((each) => each.family === family).map(formatAddress);
+    findings.push(ok("name", `IPv${family}: ${texts.join(", ") || "no address"}`));
+  }
+  for (const address of addresses) findings.push(await examineRoute(address, context));
+  return [...findings, ...await examineKnock(profile)];
+}
+
+/** The source address matters: it is the one that the server will let in, unless something on the way changes it. */
+async function examineRoute(address: Address, { run }: Context): Promise<Finding> {
+  const text = formatAddress(address);
+  if (Deno.build.os !== "linux") return ok("route", `to ${text}: not looked at on this system`);
+  try {
+    const answer = await run({
+      program: "ip",
+      args: ["-json", "route", "get", text],
+      timeoutMs: 2000,
+      missingHint: "install iproute2",
+    });
+    const [route] = JSON.parse(answer) as { dev?: string; prefsrc?: string; gateway?: string }[];
+    const via = route?.gateway === undefined ? "" : ` via ${route.gateway}`;
+    return ok("route", `to ${text} from ${route?.prefsrc} on ${route?.dev}${via}`);
+  } catch (error) {
+    const none = /unreachable/i.test(messageOf(error));
+    return warn(
+      "route",
+      none ? `no route to ${text}` : `to ${text}: ${messageOf(error)}`,
+      `this machine cannot use IPv${address.family} to the server; if the other family works, that is enough`,
+    );
+  }
+}
+
+async function examineKnock(profile: Profile): Promise<Finding[]> {
+  const port = profile.healthPort;
+  try {
+    const waited = await knockUntilOpen(profile, {
+      host: undefined,
+      port,
+      target: undefined,
+      family: undefined,
+      timeoutMs: KNOCK_MS,
+    });
+    if (waited.kind === "closed") {
+      const tried = waited.tried.map(({ address, outcome }) =>
+        `${formatAddress(address)}: ${outcome}`
+      );
+      return [fail(
+        "knock",
+        `${waited.knocks} sent, but the health port ${port}/tcp did not open (${tried.join(", ")})`,
+        `on the server, look at "openme doctor" and at the log of openme serve (--log-level debug names the reason ` +
+          `of every drop: stale is a clock, signature a key); a network on the way may drop UDP ${profile.serverUdpPort}; ` +
+          "a client with disable_health_port never gets an answer here",
+      )];
+    }
+    const sentMs = Date.now();
+    const answer = await askHealth(waited.connection, KNOCK_MS);
+    const receivedMs = Date.now();
+    if (!answer) {
+      return [warn(
+        "knock",
+        `${port}/tcp accepts connections, but is no openme health port`,
+        "is health_port in the profile that of the server?",
+      )];
+    }
+    return [
+      ok("knock", describeReport(profile.name, answer.report).trim().replaceAll("\n", "; ")),
+      examineClock(answer.dateMs, { sentMs, receivedMs }),
+    ];
+  } catch (error) {
+    return [fail("knock", messageOf(error), hintOf(error, "is this machine online?"))];
+  }
+}
+
+/** This machine's clock against the server's `Date`. */
+export function examineClock(
+  dateMs: number | undefined,
+  { sentMs, receivedMs }: { sentMs: number; receivedMs: number },
+): Finding {
+  if (dateMs === undefined) {
+    return warn("clock", "the server's answer has no date", "update openme on the server");
+  }
+  const aheadMs = sentMs - (dateMs + 1000);
+  const behindMs = dateMs - receivedMs;
+  const offMs = Math.max(aheadMs, behindMs, 0);
+  if (offMs <= CLOCK_SLACK_MS) return ok("clock", "as the server's");
+  return warn(
+    "clock",
+    `${(offMs / 1000).toFixed(0)} s ${aheadMs > 0 ? "ahead of" : "behind"} the server's`,
+    "knocks are refused when the two are further apart than replay_window: synchronise both (timedatectl set-ntp true)",
+  );
+}
+
+function hintOf(error: unknown, otherwise: string): string {
+  return (error instanceof OpenmeError ? error.hint : undefined) ?? otherwise;
+}

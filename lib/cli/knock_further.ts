@@ -1,0 +1,241 @@
+/** What `openme knock` does beyond one knock: wait for a port, ask what is open, go on knocking. Loaded when asked for. */
+
+import { type Address, formatAddress } from "../address.ts";
+import { addressesOf, knockAt, type Sent } from "../client.ts";
+import type { Profile } from "../config/client_config.ts";
+import type { Attempt } from "../dial.ts";
+import { pause } from "../dial.ts";
+import { formatDuration } from "../duration.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { askHealth } from "../health_client.ts";
+import { type HealthReport, reportToJson } from "../health_report.ts";
+import { knockUntilOpen } from "../knock_until_open.ts";
+import { parsePortSpec } from "../ports.ts";
+import { escapeUnprintable } from "../quote.ts";
+import {
+  type Arguments,
+  type Context,
+  durationFlag,
+  flagError,
+  portFlag,
+  renderJson,
+  textFlag,
+} from "./context.ts";
+import { describeSent, tellSent } from "./knock.ts";
+import { runPostKnock } from "./post_knock.ts";
+
+/** What the flags ask for. */
+export interface Plan {
+  /** The TCP port that is to accept. */
+  readonly waitPort: number | undefined;
+  readonly check: boolean;
+  readonly timeoutMs: number;
+  readonly healthPort: number | undefined;
+  /** How often to knock again; once where it is `undefined`. */
+  readonly intervalMs: number | undefined;
+  readonly json: boolean;
+}
+
+/** Where to knock, and for whom. */
+export interface Knocker {
+  readonly profile: Profile;
+  readonly target: Address | undefined;
+  readonly family: 4 | 6 | undefined;
+}
+
+const DEFAULT_TIMEOUT_MS = 15_000;
+const DEFAULT_INTERVAL_MS = 25_000;
+/** How long a health port that has accepted may take to answer. */
+export const ANSWER_MS = 5000;
+
+/** Reads the flags; throws `OpenmeError`, code `USAGE`. */
+export function readPlan(args: Arguments): Plan {
+  const { check, continuous, json } = args.values;
+  const waitPort = readWaitPort(args);
+  const timeoutMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 });
+  const intervalMs = durationFlag(args, "interval", { minMs: 1000, maxMs: 86_400_000 });
+  const healthPort = portFlag(args, "health-port");
+  const needs = (flag: string, others: string) => {
+    throw new OpenmeError("USAGE", `--${flag} does nothing without ${others}`, {
+      hint: "see openme knock --help",
+    });
+  };
+  if (timeoutMs !== undefined && waitPort === undefined && !check) {
+    needs("timeout", "--wait or --check");
+  }
+  if (healthPort !== undefined && !check) needs("health-port", "--check");
+  if (intervalMs !== undefined && !continuous) needs("interval", "--continuous");
+  return {
+    waitPort,
+    check: check === true,
+    timeoutMs: timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    healthPort,
+    intervalMs: continuous ? intervalMs ?? DEFAULT_INTERVAL_MS : undefined,
+    json: json === true,
+  };
+}
+
+/** Knocks as the plan says; gives the exit code. */
+export async function knockFurther(
+  knocker: Knocker,
+  plan: Plan,
+  context: Context,
+): Promise<number> {
+  const { profile } = knocker;
+  const report: Record<string, unknown> = {};
+  if (plan.waitPort !== undefined) {
+    const opened = await waitFor(knocker, plan.waitPort, plan, context);
+    if (!opened) return 3;
+    report["opened"] = { port: `${plan.waitPort}/tcp`, address: formatAddress(opened) };
+  }
+  if (plan.check) {
+    const checked = await check(knocker, plan, context);
+    if (!checked) return 3;
+    report["checked"] = reportToJson(checked);
+    if (!plan.json) context.stdout(describeReport(profile.name, checked));
+  }
+  if (plan.waitPort === undefined && !plan.check) {
+    const sent = await knockOnce(knocker);
+    tellSent(profile, sent, context);
+    Object.assign(report, describeSent(profile, sent));
+  }
+  if (plan.json) {
+    context.stdout(renderJson({ profile: profile.name, server: profile.serverHost, ...report }));
+  }
+  const after = profile.postKnock === undefined ? undefined : runPostKnock(profile.postKnock);
+  if (plan.intervalMs === undefined) {
+    await after;
+    return 0;
+  }
+  // The line may run for as long as it likes, and fail: the ports stay open until somebody stops this.
+  after?.catch((error) => tell(context, `openme: error: ${messageOf(error)}`));
+  await keepKnocking(knocker, plan.intervalMs, context);
+  return 0;
+}
+
+async function waitFor(
+  { profile, target, family }: Knocker,
+  port: number,
+  { timeoutMs }: Plan,
+  context: Context,
+): Promise<Address | undefined> {
+  const waited = await knockUntilOpen(profile, {
+    host: undefined,
+    port,
+    target,
+    family,
+    timeoutMs,
+  });
+  if (waited.kind === "closed") {
+    tellClosed(context, `port ${port}/tcp of ${profile.serverHost}`, timeoutMs, waited);
+    return undefined;
+  }
+  waited.connection.close();
+  if (context.interactive) {
+    tell(context, `openme: ${port}/tcp of ${profile.serverHost} accepts connections`);
+  }
+  return waited.address;
+}
+
+/** Knocks until the health port answers; tells why, where it does not. */
+export async function check(
+  { profile, target, family }: Knocker,
+  { timeoutMs, healthPort = profile.healthPort }: Pick<Plan, "timeoutMs" | "healthPort">,
+  context: Context,
+): Promise<HealthReport | undefined> {
+  const waited = await knockUntilOpen(profile, {
+    host: undefined,
+    port: healthPort,
+    target,
+    family,
+    timeoutMs,
+  });
+  const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
+  if (waited.kind === "closed") {
+    tellClosed(context, name, timeoutMs, waited);
+    return undefined;
+  }
+  const answer = await askHealth(waited.connection, ANSWER_MS);
+  if (!answer || answer.report.grants.length === 0) {
+    tell(context, `openme: error: ${name} accepts connections, but does not say who is let in`);
+    tell(context, "openme: hint: is another program listening there? see --health-port");
+    return undefined;
+  }
+  return answer.report;
+}
+
+/** Why nothing opened: what was tried, and where to look. */
+export function tellClosed(
+  context: Context,
+  what: string,
+  timeoutMs: number,
+  { tried, knocks }: { tried: readonly Attempt[]; knocks: number },
+): void {
+  const attempts = tried.map(({ address, outcome }) => `${formatAddress(address)}: ${outcome}`);
+  const times = knocks === 1 ? "1 knock" : `${knocks} knocks`;
+  tell(
+    context,
+    `openme: error: ${what} did not open within ${formatDuration(timeoutMs)} ` +
+      `(${times}; ${attempts.join(", ")})`,
+  );
+  const refused = tried.some(({ outcome }) => outcome === "refused");
+  tell(
+    context,
+    refused
+      ? "openme: hint: refused means that the way is open and nobody listens there: is the service running?"
+      : "openme: hint: openme doctor looks for the reason: clock, key, address, ports",
+  );
+}
+
+/** A line for each grant: `home: alice is let in from 203.0.113.7 to 22/tcp, 29s left`. */
+export function describeReport(profile: string, { address, grants }: HealthReport): string {
+  return grants.map(({ client, ports, leftMs }) => {
+    const left = formatDuration(Math.ceil(leftMs / 1000) * 1000);
+    return `${profile}: ${client} is let in from ${address} to ${ports.join(" ")}, ${left} left\n`;
+  }).join("");
+}
+
+async function keepKnocking(knocker: Knocker, intervalMs: number, context: Context): Promise<void> {
+  const signal = context.stopSignal();
+  let failing = false;
+  for (;;) {
+    await pause(intervalMs, signal);
+    if (signal.aborted) return;
+    try {
+      const sent = await knockOnce(knocker);
+      if (failing) tell(context, `openme: knocking at ${knocker.profile.serverHost} again`);
+      else tellSent(knocker.profile, sent, context);
+      failing = false;
+    } catch (error) {
+      // A laptop that sleeps or changes its network: told once, tried again.
+      if (!failing) tell(context, `openme: error: ${messageOf(error)}; trying again`);
+      failing = true;
+    }
+  }
+}
+
+/** The name is resolved each time: the server may have moved, and this machine too. */
+async function knockOnce({ profile, target, family }: Knocker): Promise<Sent[]> {
+  return await knockAt(await addressesOf(profile.serverHost, family), profile, target);
+}
+
+function readWaitPort(args: Arguments): number | undefined {
+  const text = textFlag(args, "wait");
+  if (text === undefined) return undefined;
+  const spec = parsePortSpec(text);
+  if (!spec || spec.first !== spec.last || spec.protocol === "udp") {
+    throw flagError(
+      "wait",
+      `a TCP port such as "22/tcp"`,
+      text,
+      spec?.protocol === "udp"
+        ? "from outside nobody can see whether a UDP port is open"
+        : undefined,
+    );
+  }
+  return spec.first;
+}
+
+function tell(context: Context, line: string): void {
+  context.stderr(escapeUnprintable(line));
+}

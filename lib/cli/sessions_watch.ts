@@ -1,0 +1,79 @@
+/** `openme sessions --watch`: the table, drawn anew each second, with the time left as a bar. */
+
+import type { ServerConfig } from "../config/server_config.ts";
+import { pause } from "../dial.ts";
+import { OpenmeError } from "../errors.ts";
+import type { Grant } from "../grants.ts";
+import { readSnapshot } from "../state/snapshot.ts";
+import type { Context } from "./context.ts";
+import { describeSnapshot, renderTable } from "./sessions.ts";
+
+const EVERY_MS = 1000;
+const BAR_WIDTH = 20;
+
+/** Cursor home, so that an unchanged line does not flicker; what is left of the old drawing goes last. */
+const HOME = "\x1b[H";
+const CLEAR_REST = "\x1b[J";
+const CLEAR_LINE = "\x1b[K";
+const OTHER_SCREEN = "\x1b[?1049h\x1b[?25l";
+const OWN_SCREEN = "\x1b[?25h\x1b[?1049l";
+
+/** Draws until the process is asked to stop. Throws `OpenmeError`, code `USAGE`, where there is nothing to draw on. */
+export async function watchSessions(
+  { config, stateDir, json }: { config: ServerConfig; stateDir: string; json: boolean },
+  context: Context,
+): Promise<void> {
+  if (!json && !Deno.stdout.isTerminal()) {
+    throw new OpenmeError("USAGE", "--watch draws on a terminal, and standard output is none", {
+      hint: "openme sessions --watch --json prints a line a second",
+    });
+  }
+  const signal = context.stopSignal();
+  if (!json) context.stdout(OTHER_SCREEN);
+  try {
+    while (!signal.aborted) {
+      const nowMs = Date.now();
+      const snapshot = readSnapshot(stateDir, nowMs);
+      context.stdout(
+        json
+          ? JSON.stringify(describeSnapshot(snapshot, config)) + "\n"
+          : drawFrame(snapshot.grants, config, nowMs, screenSize()),
+      );
+      await pause(EVERY_MS, signal);
+    }
+  } finally {
+    if (!json) context.stdout(OWN_SCREEN);
+  }
+}
+
+/** Some terminals do not know how large they are, and say 0. */
+function screenSize(): { columns: number; rows: number } {
+  const { columns, rows } = Deno.consoleSize();
+  return { columns: columns || 80, rows: rows || 24 };
+}
+
+/** One picture: at most as many lines, and columns, as the terminal has. */
+export function drawFrame(
+  grants: readonly Grant[],
+  config: ServerConfig,
+  nowMs: number,
+  { columns, rows }: { columns: number; rows: number },
+): string {
+  const table = grants.length === 0
+    ? "nobody is let in at the moment\n"
+    : renderTable(grants, config, nowMs, (grant) => bar(grant, config, nowMs));
+  const lines = table.trimEnd().split("\n");
+  const room = Math.max(1, rows - 1);
+  const shown = lines.length <= room
+    ? lines
+    : [...lines.slice(0, room - 1), `... and ${lines.length - room + 1} more`];
+  return HOME + shown.map((line) => line.slice(0, columns) + CLEAR_LINE + "\r\n").join("") +
+    CLEAR_REST;
+}
+
+/** The time left of what a knock opens for. */
+function bar({ expiresAtMs }: Grant, { knockTimeoutMs }: ServerConfig, nowMs: number): string {
+  const share = Math.min(1, Math.max(0, (expiresAtMs - nowMs) / knockTimeoutMs));
+  const full = Math.ceil(share * BAR_WIDTH);
+  return `[${"#".repeat(full)}${"-".repeat(BAR_WIDTH - full)}]`;
+}

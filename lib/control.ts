@@ -1,0 +1,186 @@
+/**
+ * The control socket: how commands on this host act on the running server. A Unix socket in the state directory, mode
+ * 0600 in a folder of mode 0700, so that whoever reaches it could as well edit the configuration. One JSON line in, one
+ * JSON line out, then the connection is over; sizes, times and the number of connections are bounded.
+ */
+
+import { join } from "node:path";
+import { messageOf, OpenmeError } from "./errors.ts";
+import { errorFields, type Log } from "./log.ts";
+
+const SOCKET_NAME = "control.sock";
+const MOST_CONNECTIONS = 16;
+const MOST_REQUEST_BYTES = 4096;
+/** How long a request may take to arrive. */
+const REQUEST_MS = 5000;
+/** How long a command waits for its answer: the firewall has a deadline of its own, and cutting connections takes. */
+const ANSWER_MS = 30_000;
+
+/** What the server answers: a value, or what went wrong and what to do. */
+type Answer = { readonly value: unknown } | { readonly error: string; readonly hint?: string };
+
+/** Does what a request asks for; a throw becomes the answer's error. */
+export type ControlHandler = (request: unknown) => Promise<unknown>;
+
+/** Serves requests until `signal` aborts. Where it cannot, openme runs without: only commands that act miss it. */
+export function listenControl(
+  stateDir: string,
+  { handle, log, signal }: { handle: ControlHandler; log: Log; signal: AbortSignal },
+): void {
+  const path = join(stateDir, SOCKET_NAME);
+  let listener: Deno.UnixListener;
+  try {
+    // The state directory is locked by now: what is there was left by a process that is gone.
+    removeFile(path);
+    listener = Deno.listen({ transport: "unix", path });
+    Deno.chmodSync(path, 0o600);
+  } catch (error) {
+    log.warn("control_unavailable", { socket: path, ...errorFields(error) });
+    return;
+  }
+  signal.addEventListener("abort", () => {
+    listener.close();
+    try {
+      removeFile(path);
+    } catch (error) {
+      log.warn("control_not_removed", { socket: path, ...errorFields(error) });
+    }
+  }, { once: true });
+  acceptAll(listener, handle, log, signal);
+}
+
+async function acceptAll(
+  listener: Deno.UnixListener,
+  handle: ControlHandler,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  let open = 0;
+  while (!signal.aborted) {
+    try {
+      const connection = await listener.accept();
+      if (open >= MOST_CONNECTIONS) {
+        connection.close();
+        continue;
+      }
+      open++;
+      answerOne(connection, handle).finally(() => open--);
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn("control_failed", errorFields(error));
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+}
+
+async function answerOne(connection: Deno.Conn, handle: ControlHandler): Promise<void> {
+  const timer = setTimeout(() => close(connection), REQUEST_MS);
+  try {
+    const line = await readLine(connection, MOST_REQUEST_BYTES);
+    clearTimeout(timer);
+    await writeLine(connection, JSON.stringify(await answerTo(line, handle)));
+  } catch {
+    // It hung up, or said nothing in time.
+  } finally {
+    clearTimeout(timer);
+    close(connection);
+  }
+}
+
+async function answerTo(line: string, handle: ControlHandler): Promise<Answer> {
+  try {
+    return { value: await handle(JSON.parse(line)) };
+  } catch (error) {
+    const hint = error instanceof OpenmeError ? error.hint : undefined;
+    return { error: messageOf(error), ...(hint === undefined ? {} : { hint }) };
+  }
+}
+
+/** Asks the server that runs with this state directory. Throws `OpenmeError`, also with what the server says. */
+export async function askServer(stateDir: string, request: unknown): Promise<unknown> {
+  const path = join(stateDir, SOCKET_NAME);
+  const connection = await connectTo(path);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    close(connection);
+  }, ANSWER_MS);
+  let answer: Answer;
+  try {
+    await writeLine(connection, JSON.stringify(request));
+    answer = JSON.parse(await readLine(connection, Infinity)) as Answer;
+  } catch (cause) {
+    const why = late ? `nothing came within ${ANSWER_MS / 1000} s` : messageOf(cause);
+    throw new OpenmeError("STATE", `openme serve did not answer: ${why}`, {
+      hint: "its log says more",
+      cause,
+    });
+  } finally {
+    clearTimeout(timer);
+    close(connection);
+  }
+  if ("value" in answer) return answer.value;
+  throw new OpenmeError(
+    "STATE",
+    answer.error,
+    answer.hint === undefined ? {} : {
+      hint: answer.hint,
+    },
+  );
+}
+
+async function connectTo(path: string): Promise<Deno.Conn> {
+  try {
+    return await Deno.connect({ transport: "unix", path });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.PermissionDenied) {
+      throw new OpenmeError("STATE", "cannot reach openme serve: permission denied", {
+        hint: "it belongs to the user that runs openme serve: try sudo",
+        cause,
+      });
+    }
+    const gone = cause instanceof Deno.errors.NotFound ||
+      cause instanceof Deno.errors.ConnectionRefused;
+    throw new OpenmeError(
+      "STATE",
+      `cannot reach openme serve: ${gone ? "it is not running" : messageOf(cause)}`,
+      { hint: "start it: openme serve; or name its folder: --state-dir DIR", cause },
+    );
+  }
+}
+
+async function readLine(connection: Deno.Conn, mostBytes: number): Promise<string> {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(4096);
+  let text = "";
+  while (!text.includes("\n")) {
+    const size = await connection.read(buffer);
+    if (size === null) throw new Error("the connection ended early");
+    text += decoder.decode(buffer.subarray(0, size), { stream: true });
+    if (text.length > mostBytes) throw new Error("the request is too long");
+  }
+  return text.slice(0, text.indexOf("\n"));
+}
+
+async function writeLine(connection: Deno.Conn, line: string): Promise<void> {
+  const bytes = new TextEncoder().encode(line + "\n");
+  for (let written = 0; written < bytes.length;) {
+    written += await connection.write(bytes.subarray(written));
+  }
+}
+
+function close(connection: Deno.Conn): void {
+  try {
+    connection.close();
+  } catch {
+    // Closed already.
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What the control socket can be asked, and what the server does about it. A request is outside text, even from root's
+ * own commands: it is read strictly.
+ */
+
+import { formatAddress, parseAddress } from "./address.ts";
+import { NAME_PATTERN } from "./config/reader.ts";
+import { OpenmeError } from "./errors.ts";
+import { type Cut, cutConnections, requireCutters } from "./firewall/cut.ts";
+import type { Grant } from "./grants.ts";
+import { formatPortRange, mergePortRanges } from "./ports.ts";
+import type { RunProgram } from "./run_program.ts";
+import type { Running } from "./server.ts";
+import { placesLetIn } from "./state/let_in.ts";
+import { VERSION } from "./version.ts";
+
+/** Whose grants to end, and whether to cut established connections too. */
+export type CloseRequest =
+  & { readonly command: "close"; readonly kill: boolean }
+  & ({ readonly client: string } | { readonly address: string } | { readonly all: true });
+
+/** What a close did. */
+export interface CloseReport {
+  readonly closed: readonly { client: string; address: string; ports: readonly string[] }[];
+  /** Connections that were cut; `null` where that was not asked for. */
+  readonly cut: Cut | null;
+}
+
+/** What a running server says of itself. */
+export interface ServerReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly grants: number;
+}
+
+/** Answers the requests of one running server. */
+export function controlHandler(
+  running: Running,
+  { stateDir, run }: { stateDir: string; run: RunProgram },
+): (request: unknown) => Promise<unknown> {
+  return async (request) => {
+    const { command } = (request ?? {}) as { command?: unknown };
+    if (command === "status") {
+      const report: ServerReport = {
+        pid: Deno.pid,
+        version: VERSION,
+        grants: [...running.grants()].length,
+      };
+      return report;
+    }
+    if (command === "close") return await close(readClose(request), running, stateDir, run);
+    throw new OpenmeError("STATE", "this openme serve does not know that request", {
+      hint: "it is of another version: restart it",
+    });
+  };
+}
+
+async function close(
+  request: CloseRequest,
+  running: Running,
+  stateDir: string,
+  run: RunProgram,
+): Promise<CloseReport> {
+  if (request.kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
+  const wanted = (client: string, address: string) =>
+    "all" in request ||
+    ("client" in request ? client === request.client : address === request.address);
+  const concerns = (grant: Grant) => wanted(grant.client, formatAddress(grant.address));
+  // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
+  const places = request.kill
+    ? [
+      ...placesLetIn(stateDir, "all" in request ? {} : request),
+      ...[...running.grants()].map(({ client, address, ports }) => ({ client, address, ports })),
+    ].filter(({ client, address }) => wanted(client, formatAddress(address)))
+    : [];
+  const closed = await running.withdraw(concerns, "closed by command");
+  const guarded = running.config().guardedPorts;
+  const cut = request.kill
+    ? await cutConnections(
+      places.map(({ address, ports }) => ({
+        address,
+        // Of a named client its own ports; otherwise all that is guarded.
+        ports: "client" in request ? ports : mergePortRanges([...ports, ...guarded]),
+      })),
+      run,
+    )
+    : null;
+  return {
+    closed: closed.map((grant) => ({
+      client: grant.client,
+      address: formatAddress(grant.address),
+      ports: grant.ports.map(formatPortRange),
+    })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
+    cut,
+  };
+}
+
+function readClose(request: unknown): CloseRequest {
+  const { client, address, all, kill } = request as Record<string, unknown>;
+  const head = { command: "close", kill: kill === true } as const;
+  if (all === true) return { ...head, all };
+  if (typeof client === "string" && NAME_PATTERN.test(client)) return { ...head, client };
+  const parsed = typeof address === "string" ? parseAddress(address) : undefined;
+  if (parsed) return { ...head, address: formatAddress(parsed) };
+  throw new OpenmeError("STATE", "a close request names neither a client nor an address");
+}

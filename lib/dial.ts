@@ -1,0 +1,92 @@
+/**
+ * A TCP connection to whichever address of a host accepts first, in the manner of RFC 8305. An attempt that lost is
+ * cancelled before it is established: the service behind a port never sees a connection that nobody wants.
+ */
+
+import { type Address, formatAddress } from "./address.ts";
+import { messageOf } from "./errors.ts";
+
+/** What became of the attempts at one address so far. */
+export interface Attempt {
+  readonly address: Address;
+  /** `no answer`, `refused`, or what the system said. */
+  readonly outcome: string;
+}
+
+/** A connection, or what was tried. */
+export type Dialled =
+  | { readonly kind: "open"; readonly connection: Deno.TcpConn; readonly address: Address }
+  | { readonly kind: "closed"; readonly tried: readonly Attempt[] };
+
+/** How long one address has the field to itself (RFC 8305 section 5). */
+const HEAD_START_MS = 250;
+/** How soon an address that refused is tried again: its port may be about to open. */
+const RETRY_MS = 250;
+
+/**
+ * Tries all addresses, again and again where they refuse, until one accepts or `signal` aborts. While an address does
+ * not answer, the system itself repeats the attempt, each second at first.
+ */
+export async function dialFirst(
+  addresses: readonly Address[],
+  port: number,
+  signal: AbortSignal,
+): Promise<Dialled> {
+  const outcomes = new Map(addresses.map((address) => [address, "no answer"]));
+  const decided = new AbortController();
+  const over = AbortSignal.any([signal, decided.signal]);
+  let winner: { connection: Deno.TcpConn; address: Address } | undefined;
+  const attempt = async (address: Address, headStartMs: number) => {
+    await pause(headStartMs, over);
+    while (!over.aborted) {
+      try {
+        const hostname = formatAddress(address);
+        const connection = await Deno.connect({ hostname, port, signal: over });
+        if (winner) connection.close();
+        else winner = { connection, address };
+        return decided.abort();
+      } catch (cause) {
+        if (over.aborted) return;
+        outcomes.set(address, outcomeOf(cause));
+        await pause(RETRY_MS, over);
+      }
+    }
+  };
+  await Promise.all(
+    alternateFamilies(addresses).map((address, i) => attempt(address, i * HEAD_START_MS)),
+  );
+  if (winner) return { kind: "open", ...winner };
+  return {
+    kind: "closed",
+    tried: [...outcomes].map(([address, outcome]) => ({ address, outcome })),
+  };
+}
+
+/** One family after the other in turn, beginning with that of the first (RFC 8305 section 4). */
+function alternateFamilies(addresses: readonly Address[]): Address[] {
+  const first = addresses.filter(({ family }) => family === addresses[0]?.family);
+  const second = addresses.filter(({ family }) => family !== addresses[0]?.family);
+  const longer = Math.max(first.length, second.length);
+  return Array.from({ length: longer }, (_, i) => [first[i], second[i]]).flat()
+    .filter((address) => address !== undefined);
+}
+
+function outcomeOf(cause: unknown): string {
+  if (cause instanceof Deno.errors.ConnectionRefused) return "refused";
+  if (cause instanceof Deno.errors.TimedOut) return "no answer";
+  return messageOf(cause).replace(/ \(os error \d+\)$/, "").toLowerCase();
+}
+
+/** Waits, or not for long where `signal` aborts. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (ms <= 0 || signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,62 @@
+/**
+ * Asks a server's health port who is let in here: one HTTP request over a connection that stands already. No `fetch`:
+ * that would follow proxies and redirects.
+ */
+
+import { type HealthReport, reportFromJson } from "./health_report.ts";
+
+/** A grant's report is some hundred bytes; an address may hold many. */
+const MOST_BYTES = 256 * 1024;
+
+/** The answer, with the server's clock at it. */
+export interface HealthAnswer {
+  readonly report: HealthReport;
+  /** The server's `Date` header, ms since 1970, whole seconds; `undefined` where it sent none. */
+  readonly dateMs: number | undefined;
+}
+
+/** Asks, and closes the connection. `undefined` where what answers is not an openme health port, or takes too long. */
+export async function askHealth(
+  connection: Deno.Conn,
+  timeoutMs: number,
+): Promise<HealthAnswer | undefined> {
+  const timer = setTimeout(() => connection.close(), timeoutMs);
+  try {
+    const request = "GET / HTTP/1.1\r\nHost: openme\r\nAccept: application/json\r\n" +
+      "Connection: close\r\n\r\n";
+    await connection.write(new TextEncoder().encode(request));
+    return parseAnswer(await readAll(connection));
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+    try {
+      connection.close();
+    } catch {
+      // The deadline closed it.
+    }
+  }
+}
+
+/** Reads an HTTP/1.1 answer whose body ends with the connection. */
+export function parseAnswer(text: string): HealthAnswer | undefined {
+  const end = text.indexOf("\r\n\r\n");
+  const [statusLine, ...headers] = text.slice(0, Math.max(0, end)).split("\r\n");
+  if (end < 0 || !/^HTTP\/1\.[01] 200\b/.test(statusLine ?? "")) return undefined;
+  const report = reportFromJson(text.slice(end + 4));
+  const date = headers.map((header) => /^date: *(.{1,40})$/i.exec(header)?.[1]).find(Boolean);
+  const dateMs = date === undefined ? NaN : Date.parse(date);
+  return report && { report, dateMs: Number.isNaN(dateMs) ? undefined : dateMs };
+}
+
+async function readAll(connection: Deno.Conn): Promise<string> {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(16 * 1024);
+  let text = "";
+  while (text.length < MOST_BYTES) {
+    const size = await connection.read(buffer);
+    if (size === null) return text + decoder.decode();
+    text += decoder.decode(buffer.subarray(0, size), { stream: true });
+  }
+  throw new RangeError("more than a health port has to say");
+}

@@ -1,0 +1,62 @@
+/**
+ * Knocks until a port accepts: what `knock --wait`, `connect` and `status --knock` share. A datagram can be lost, so a
+ * second of silence is answered with another knock; each is fresh, and one too many only restarts the grant's time.
+ */
+
+import type { Address } from "./address.ts";
+import { addressesOf, knockAt } from "./client.ts";
+import type { Profile } from "./config/client_config.ts";
+import { dialFirst, type Dialled, pause } from "./dial.ts";
+
+/** How long nothing may happen before the next knock. */
+const KNOCK_AGAIN_MS = 1000;
+/**
+ * What the server is given to open before the first attempt. One that came too early would be dropped, and the system
+ * repeats it only after a second.
+ */
+const OPENS_WITHIN_MS = 100;
+
+/** What is to open, and how long it may take. */
+export interface WaitOptions {
+  /** Whom to connect to: the profile's server, where it is `undefined`. */
+  readonly host: string | undefined;
+  readonly port: number;
+  /** Who is to be let in: whoever the knock comes from, where it is `undefined`. */
+  readonly target: Address | undefined;
+  readonly family: 4 | 6 | undefined;
+  readonly timeoutMs: number;
+}
+
+/** What came of it, and how many times it knocked. */
+export type Waited = Dialled & { readonly knocks: number };
+
+/** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
+export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
+  const { host = profile.serverHost, port, target, family, timeoutMs } = options;
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(), timeoutMs);
+  try {
+    const knockAddresses = await addressesOf(profile.serverHost, family);
+    const addresses = host === profile.serverHost
+      ? knockAddresses
+      : await addressesOf(host, family);
+    await knockAt(knockAddresses, profile, target);
+    let knocks = 1;
+    const knocking = (async () => {
+      for (;;) {
+        await pause(KNOCK_AGAIN_MS, over.signal);
+        if (over.signal.aborted) return;
+        // A network that goes away for a moment may be back at the next one.
+        await knockAt(knockAddresses, profile, target).then(() => knocks++, () => {});
+      }
+    })();
+    await pause(OPENS_WITHIN_MS, over.signal);
+    const dialled = await dialFirst(addresses, port, over.signal);
+    over.abort();
+    await knocking;
+    return { ...dialled, knocks };
+  } finally {
+    clearTimeout(timer);
+    over.abort();
+  }
+}

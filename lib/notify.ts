@@ -1,0 +1,59 @@
+/**
+ * Tells a program of the administrator's of each grant: one run at a time, each with a deadline, no shell. What it is
+ * told is printed from parsed values, in its environment, never in its arguments.
+ */
+
+import { formatAddress } from "./address.ts";
+import { formatDuration } from "./duration.ts";
+import { errorFields, type Log } from "./log.ts";
+import type { Opened } from "./pipeline.ts";
+import { formatPortRange } from "./ports.ts";
+import type { RunProgram } from "./run_program.ts";
+import type { Running } from "./server.ts";
+
+const DEADLINE_MS = 10_000;
+/** How many grants may wait for their turn; a program that is too slow misses the rest. */
+const MOST_WAITING = 64;
+
+/** Runs `server.notify` of the configuration of now at each grant; a renewal is none. */
+export function notifyOfGrants(
+  running: Running,
+  { run, log }: { run: RunProgram; log: Log },
+): void {
+  const waiting: Opened[] = [];
+  let missed = 0;
+  let working = false;
+  const work = async () => {
+    working = true;
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [program, ...args] = running.config().notify ?? [];
+      if (program === undefined) continue;
+      try {
+        await run({ program, args, timeoutMs: DEADLINE_MS, env: environmentOf(next) });
+      } catch (error) {
+        log.warn("notify_failed", errorFields(error));
+      }
+    }
+    if (missed > 0) log.warn("notify_missed", { grants: missed, why: "the program is too slow" });
+    missed = 0;
+    working = false;
+  };
+  running.onOpened((opened) => {
+    if (opened.renewed || running.config().notify === undefined) return;
+    if (waiting.length >= MOST_WAITING) return void missed++;
+    waiting.push(opened);
+    if (!working) work();
+  });
+}
+
+function environmentOf({ grant, source, lifetimeMs }: Opened): Record<string, string> {
+  return {
+    OPENME_EVENT: "granted",
+    OPENME_CLIENT: grant.client,
+    OPENME_ADDRESS: formatAddress(grant.address),
+    OPENME_SOURCE: formatAddress(source),
+    OPENME_PORTS: grant.ports.map(formatPortRange).join(" "),
+    OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),
+    OPENME_EXPIRES_AT: new Date(grant.expiresAtMs).toISOString(),
+  };
+}

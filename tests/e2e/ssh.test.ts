@@ -1,0 +1,131 @@
+/** Debian's own ssh and sshd: the login that all of this is for, and what changes while somebody is logged in. */
+
+import assert from "node:assert/strict";
+import { e2e } from "./e2e.ts";
+import { IPV4, type Lab, runToEnd } from "./lab.ts";
+import { add, OPENME } from "./openme.ts";
+import { Site } from "./site.ts";
+import { waitFor } from "./wait.ts";
+
+const required = Deno.env.get("OPENME_E2E") === "require";
+
+/** Why sshd cannot run here, or `undefined`. */
+async function sshMissing(): Promise<string | undefined> {
+  const has = (file: string, ...args: string[]) =>
+    runToEnd(file, args).then(({ code }) => code === 0, () => false);
+  if (!await has("test", "-x", "/usr/sbin/sshd")) {
+    return "needs sshd (apt-get install openssh-server)";
+  }
+  if (!await has("ssh", "-V")) return "needs ssh (apt-get install openssh-client)";
+  // sshd gives up its rights to a user of its own, which a user namespace with one user does not have.
+  return await has("sh", "-c", 'read -r _ _ n < /proc/self/uid_map && [ "$n" -gt 65535 ]')
+    ? undefined
+    : "needs root";
+}
+
+/** An sshd in the server's namespace, with keys of its own; resolves to the client's arguments. */
+async function startSshd(lab: Lab, dir: string): Promise<string[]> {
+  for (const name of ["host", "client"]) {
+    const { code, stderr } = await runToEnd("ssh-keygen", [
+      ...["-q", "-t", "ed25519", "-N", "", "-f", `${dir}/${name}_key`],
+    ]);
+    assert.equal(code, 0, stderr);
+  }
+  await Deno.copyFile(`${dir}/client_key.pub`, `${dir}/authorized`);
+  await Deno.writeTextFile(
+    `${dir}/sshd_config`,
+    `Port 22
+HostKey ${dir}/host_key
+AuthorizedKeysFile ${dir}/authorized
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+PidFile none
+`,
+  );
+  await Deno.mkdir("/run/sshd", { recursive: true });
+  const sshd = lab.start("server", ["/usr/sbin/sshd", "-D", "-e", "-f", `${dir}/sshd_config`]);
+  await sshd.stderr.waitFor(/Server listening on .* port 22/);
+  const options = [
+    "BatchMode=yes",
+    "StrictHostKeyChecking=no",
+    `UserKnownHostsFile=${dir}/known_hosts`,
+    "LogLevel=ERROR",
+  ];
+  return ["-F", "none", "-i", `${dir}/client_key`, ...options.flatMap((each) => ["-o", each])];
+}
+
+const missing = await sshMissing();
+const TITLE = "ssh through a guarded port";
+
+if (missing !== undefined && !required) {
+  Deno.test({ name: `${TITLE} [skipped: ${missing}]`, ignore: true, fn: () => {} });
+} else e2e(TITLE, login);
+
+async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
+  assert.equal(missing, undefined, `OPENME_E2E=require, but this host cannot: ${missing}`);
+  await using site = await Site.create(lab, {
+    clients: { alice: ["22/tcp"] },
+    ports: { ssh: ["22/tcp"] },
+  });
+  const sshArgs = await startSshd(lab, site.dir);
+  await using served = await site.serve();
+  const client = await lab.agent("client");
+  const proxy = (name: string) =>
+    `ProxyCommand=${
+      [...OPENME, "connect", "--client-config", `${site.dir}/${name}.yaml`].join(" ")
+    } default %h %p --timeout 5s`;
+  const ssh = (name: string, ...command: string[]) => [
+    "ssh",
+    ...sshArgs,
+    ...["-o", proxy(name), `root@${IPV4.server}`, ...command],
+  ];
+  assert.equal(await client.connect(IPV4.server, 22), "timeout");
+
+  await t.step("ProxyCommand logs in, and the session stays alive past the grant", async () => {
+    const session = lab.start("client", ssh("alice", "cat"));
+    await session.writeLine("early");
+    await session.stdout.waitFor(/^early$/, 10_000);
+    await served.waitForLine(/event=expired client=alice/, 10_000);
+    assert.equal(await client.connect(IPV4.server, 22), "timeout");
+    await session.writeLine("late");
+    await session.stdout.waitFor(/^late$/);
+    await session.closeStdin();
+    assert.equal((await session.status).code, 0, String(session.stderr));
+  });
+
+  await t.step("the profile's name stands for its server", async () => {
+    const command = ssh("alice", "echo", "logged", "in")
+      .map((argument) => argument.replace(`root@${IPV4.server}`, "root@default"));
+    const { code, stdout, stderr } = await lab.output("client", command);
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: "logged in\n" }, stderr);
+  });
+
+  await t.step("a client that is added while serving logs in, with no restart", async () => {
+    const profile = await add(lab, site.config, "bob", ["--ports", "ssh"]);
+    await Deno.writeTextFile(`${site.dir}/bob.yaml`, profile, { mode: 0o600 });
+    const { code, stdout, stderr } = await lab.output("client", ssh("bob", "echo", "hello"));
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: "hello\n" }, stderr);
+  });
+
+  await t.step("a client that is removed is out within a second; its session goes on", async () => {
+    await site.configure({ knockTimeout: "30s" });
+    await served.waitForLine(/event=reloaded.* clients=1 /, 5000, served.lines.length - 1);
+    const session = lab.start("client", ssh("alice", "cat"));
+    await session.writeLine("in");
+    await session.stdout.waitFor(/^in$/, 10_000);
+    assert.equal(await client.connect(IPV4.server, 22), "open");
+    const removedAtMs = performance.now();
+    await site.configure({ clients: {} });
+    await waitFor("the port to close", async () => !await client.reaches(IPV4.server, 22, 200), {
+      everyMs: 10,
+    });
+    const closedMs = performance.now() - removedAtMs;
+    assert.ok(closedMs < 1200, `${closedMs} ms`); // the last look itself takes 200 ms to see a closed port
+    await session.writeLine("still");
+    await session.stdout.waitFor(/^still$/);
+    const { code, stderr } = await lab.output("client", ssh("alice", "true"));
+    assert.equal(code, 255, "a removed client does not get in again");
+    assert.match(stderr, /^openme: error: port 22\/tcp of 10\.0\.0\.1 did not open within 5s /);
+  });
+}

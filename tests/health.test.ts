@@ -1,0 +1,175 @@
+/** What the health port says to a request, and what a client makes of an answer. */
+
+import assert from "node:assert/strict";
+import { parseAddress } from "../lib/address.ts";
+import { respond } from "../lib/health.ts";
+import { parseAnswer } from "../lib/health_client.ts";
+import { type HealthReport, reportFromJson, reportOn, reportToJson } from "../lib/health_report.ts";
+import { runToEnd } from "./e2e/lab.ts";
+import { must } from "./support.ts";
+
+const NOW_MS = Date.UTC(2026, 10, 23, 8);
+const REPORT: HealthReport = {
+  address: "203.0.113.7",
+  nowMs: NOW_MS,
+  grants: [{
+    client: "laptop",
+    ports: ["22/tcp", "8080-8090/tcp"],
+    openedAtMs: NOW_MS - 5700,
+    expiresAtMs: NOW_MS + 24_300,
+    leftMs: 24_300,
+  }],
+};
+
+function answer(head: string): { status: string; headers: string[]; body: string } {
+  const text = respond(head, REPORT, 30_000);
+  const end = text.indexOf("\r\n\r\n");
+  const [status = "", ...headers] = text.slice(0, end).split("\r\n");
+  return { status, headers, body: text.slice(end + 4) };
+}
+
+Deno.test("respond() gives JSON, with the date and the length of it", () => {
+  const { status, headers, body } = answer("GET / HTTP/1.1\r\nHost: x");
+  assert.equal(status, "HTTP/1.1 200 OK");
+  assert.ok(headers.includes("Date: Mon, 23 Nov 2026 08:00:00 GMT"));
+  assert.ok(headers.includes(`Content-Length: ${body.length}`));
+  assert.ok(headers.includes("Connection: close"));
+  assert.deepEqual(JSON.parse(body), {
+    address: "203.0.113.7",
+    now: "2026-11-23T08:00:00.000Z",
+    grants: [{
+      client: "laptop",
+      ports: ["22/tcp", "8080-8090/tcp"],
+      opened_at: "2026-11-23T07:59:54.300Z",
+      expires_at: "2026-11-23T08:00:24.300Z",
+      seconds_left: 24.3,
+    }],
+  });
+});
+
+Deno.test("respond() gives a browser a page on which nothing foreign can run", () => {
+  const { status, headers, body } = answer("GET / HTTP/1.1\r\nAccept: text/html,*/*;q=0.8");
+  assert.equal(status, "HTTP/1.1 200 OK");
+  assert.match(body, /^<!DOCTYPE html>/);
+  for (const text of ["laptop", "203.0.113.7", "22/tcp", ">25s<", 'data-left="24300"']) {
+    assert.ok(body.includes(text), text);
+  }
+  const policy = headers.find((header) => header.startsWith("Content-Security-Policy: "));
+  const nonce = /script-src 'nonce-([\w-]+)'/.exec(policy ?? "")?.[1];
+  assert.ok(nonce && body.includes(`<script nonce="${nonce}">`));
+  assert.doesNotMatch(body, /https?:/);
+});
+
+Deno.test("respond() answers what it does not know, and a head alone, as HTTP has it", () => {
+  const rows: [head: string, status: string][] = [
+    ["POST / HTTP/1.1", "HTTP/1.1 405 Method Not Allowed"],
+    ["GET /../etc/passwd HTTP/1.1", "HTTP/1.1 404 Not Found"],
+    ["GET http://x/ HTTP/1.1", "HTTP/1.1 404 Not Found"],
+    ["GET /", "HTTP/1.1 400 Bad Request"],
+    ["", "HTTP/1.1 400 Bad Request"],
+    ["\x16\x03\x01", "HTTP/1.1 400 Bad Request"],
+    ["HEAD / HTTP/1.0", "HTTP/1.1 200 OK"],
+  ];
+  for (const [head, status] of rows) assert.equal(answer(head).status, status, head);
+  assert.equal(answer("HEAD / HTTP/1.1").body, "");
+});
+
+Deno.test("parseAnswer() reads what respond() writes", () => {
+  const read = parseAnswer(respond("GET / HTTP/1.1", REPORT, 30_000));
+  assert.deepEqual(read, { report: REPORT, dateMs: NOW_MS });
+});
+
+Deno.test("parseAnswer() takes nothing else, however hostile", () => {
+  const good = JSON.stringify(reportToJson(REPORT));
+  const http = (body: string, status = "200 OK") => `HTTP/1.1 ${status}\r\n\r\n${body}`;
+  assert.ok(parseAnswer(http(good)));
+  const wrong = [
+    "",
+    "SSH-2.0-OpenSSH_9.2\r\n",
+    good,
+    http(good, "404 Not Found"),
+    http(good.slice(1)),
+    http("null"),
+    http("[]"),
+    http('{"address":"203.0.113.7","now":"x","grants":[]}'),
+    http(good.replace("laptop", "\\u001b[2J")),
+    http(good.replace("22/tcp", "22/tcp\\n")),
+    http(good.replace("203.0.113.7", "<b>")),
+    http(good.replace("24.3", "-1")),
+    http(good.replace("24.3", '"soon"')),
+    http(good.replace(/"opened_at":"[^"]*"/, '"opened_at":"x"')),
+    http(good.replace('[{"client"', '[null,{"client"')),
+  ];
+  for (const text of wrong) assert.equal(parseAnswer(text), undefined, text);
+});
+
+Deno.test("reportFromJson() and reportToJson() are each other's inverse", () => {
+  assert.deepEqual(reportFromJson(JSON.stringify(reportToJson(REPORT))), REPORT);
+});
+
+Deno.test("reportOn() measures what is left on the steady clock", () => {
+  const address = must(parseAddress("2001:db8::7"));
+  const grant = {
+    client: "laptop",
+    key: "00",
+    address,
+    ports: [{ protocol: "tcp", first: 22, last: 22 }] as const,
+    openedAtMs: 1000,
+    expiresAtMs: 31_000,
+    endsSteadyMs: 500,
+  };
+  const report = reportOn(address, [grant], { wallMs: 2000, steadyMs: 200 });
+  assert.equal(report.address, "2001:db8::7");
+  assert.deepEqual(report.grants.map(({ leftMs }) => leftMs), [300]);
+  assert.equal(reportOn(address, [grant], { wallMs: 0, steadyMs: 900 }).grants[0]?.leftMs, 0);
+});
+
+const hasChromium = await runToEnd("chromium", ["--version"]).then(
+  ({ code }) => code === 0,
+  () => false,
+);
+const required = Deno.env.get("OPENME_E2E") === "require";
+
+/** The page as Chromium leaves it `ms` of its own time after it was loaded. */
+async function pageAfter(ms: number): Promise<string> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  (async () => {
+    for await (const connection of listener) {
+      const buffer = new Uint8Array(4096);
+      const size = await connection.read(buffer);
+      const head = new TextDecoder().decode(buffer.subarray(0, size ?? 0)).trimEnd();
+      await connection.write(new TextEncoder().encode(respond(head, REPORT, 30_000)));
+      connection.close();
+    }
+  })();
+  const profile = await Deno.makeTempDir({ prefix: "openme-chromium-" });
+  try {
+    const { stdout } = await runToEnd("chromium", [
+      ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
+      ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+      ...[`--user-data-dir=${profile}`, `--virtual-time-budget=${ms}`, "--dump-dom"],
+      `http://127.0.0.1:${listener.addr.port}/`,
+    ]);
+    return stdout;
+  } finally {
+    listener.close();
+    await Deno.remove(profile, { recursive: true }).catch(() => {});
+  }
+}
+
+Deno.test({
+  name: "the page counts down in Chromium, and says when the time is over" +
+    (hasChromium || required ? "" : " [skipped: needs chromium (apt-get install chromium)]"),
+  ignore: !hasChromium && !required,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    const early = await pageAfter(4000);
+    assert.match(early, /<h1>You are let in<\/h1>/);
+    const left = Number(/role="timer">(\d+)s</.exec(early)?.[1]);
+    assert.ok(left > 15 && left < 24, `${left} s left after 4 s of 24.3`);
+    const late = await pageAfter(26_000);
+    assert.match(late, /<h1 class="over">Your time is over<\/h1>/);
+    assert.match(late, /role="timer">closed</);
+  },
+});

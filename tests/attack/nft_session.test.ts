@@ -80,7 +80,8 @@ e2e("a server's nft -i", async (lab, t) => {
       timeoutMs: 3000,
     }).catch((error) => assert.fail(`${error}\n${served.lines.slice(-130).join("\n")}`));
     const ms = performance.now() - start;
-    assert.ok(ms < 300 + 300, `it took ${ms} ms`); // the sender's own end and a look at the set are in it
+    // The sender's own end, a look at the set and a busy machine are in it.
+    assert.ok(ms < 300 + 700, `it took ${ms} ms`);
   });
   await served.stop();
   assert.equal(await signalNft(lab, "KILL"), 0, "an nft was left behind");

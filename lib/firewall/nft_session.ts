@@ -15,11 +15,12 @@ const LINE_LIMIT = 8000;
 /** After so many lines a fresh process: what the old one remembers goes with it. */
 const LINES_PER_PROCESS = 2000;
 
-/** Runs batches of commands for the sets of openme's table. One batch at a time. */
+/** Runs batches of commands for the sets of openme's table, one at a time: whoever comes meanwhile must not wait here. */
 export class NftSession {
   #process: Process | undefined;
   #closed = false;
   #hasWorked = false;
+  #busy = false;
 
   /** Starts the process, so that the first batch need not wait for it. Where it cannot, batches will say so. */
   prepare(): void {
@@ -27,17 +28,18 @@ export class NftSession {
   }
 
   /**
-   * One transaction. Returns false where this is not for a session: the text is too long, or there is no process to be
-   * had, or none that takes commands. Throws `OpenmeError`, code `FIREWALL`, where nft refuses it, and where the process died or hangs meanwhile: then
-   * nobody knows whether it took place.
+   * One transaction. Returns false where this is not for a session: another one is under way and may hang, the text is
+   * too long, or there is no process to be had, or none that takes commands. Throws `OpenmeError`, code `FIREWALL`,
+   * where nft refuses it, and where the process died or hangs meanwhile: then nobody knows whether it took place.
    */
   async transact(text: string): Promise<boolean> {
     const line = text.trimEnd().replaceAll("\n", "; ");
     if (line.length > LINE_LIMIT) return false;
     this.prepare();
     const process = this.#process;
-    if (!process) return false;
+    if (!process || this.#busy) return false;
     let complaint: string;
+    this.#busy = true;
     try {
       complaint = await process.run(line);
       this.#hasWorked = true;
@@ -46,6 +48,8 @@ export class NftSession {
       // An nft that was built without this (OpenWrt's is): one process a batch from now on, beginning with this one.
       this.close();
       return false;
+    } finally {
+      this.#busy = false;
     }
     if (process.lines >= LINES_PER_PROCESS) {
       process.end();

@@ -426,8 +426,8 @@ function removeMark(path: string): void {
   }
 }
 
-/** A name for this folder among the volatile marks. */
-function markPathOf(dir: string): string {
+/** The second mark of a state directory: see {@linkcode VOLATILE_DIR}. */
+export function markPathOf(dir: string): string {
   return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.state`);
 }
 

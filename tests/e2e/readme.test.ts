@@ -24,7 +24,7 @@ e2e("the README's session", async (lab) => {
   const dir = await Deno.makeTempDir({ prefix: "openme-e2e-" });
   try {
     // What the session would write into the machine goes into copies: every command has mounts of its own.
-    for (const name of ["bin", "var", "server", "client/.openme"]) {
+    for (const name of ["bin", "var", "run", "server", "client/.openme"]) {
       await Deno.mkdir(`${dir}/${name}`, { recursive: true });
     }
     const script = async (name: string, text: string) => {
@@ -42,7 +42,8 @@ e2e("the README's session", async (lab) => {
     const command = (side: Side, line: string) => [
       "sh",
       "-c",
-      'mount --bind "$0/etc" /etc && mount --bind "$0/var" /var/lib && cd "$1" && exec env HOME="$1" sh -c "$2"',
+      'for at in etc:/etc var:/var/lib run:/run; do mount --bind "$0/${at%%:*}" "${at#*:}" || exit; done; ' +
+      'cd "$1" && exec env HOME="$1" sh -c "$2"',
       dir,
       `${dir}/${side}`,
       `export PATH='${dir}/bin:${bare["PATH"]}' DENO_DIR='${bare["DENO_DIR"]}' && exec ${line}`,

@@ -11,6 +11,8 @@ import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { bareEnvironment, failure, good, mapSome, openme } from "./program.ts";
 
+/** Too long for a name, so that nobody on the network is asked for it. */
+const NO_NAME = "x".repeat(64);
 const SENT_HINT = "the knock itself was sent";
 
 /** A server's knock port, as far as a client can tell. */
@@ -113,11 +115,9 @@ Deno.test("openme knock --ip lets in that address, and only a wildcard without i
   const file = await folder.write("client.yaml", profilesYaml({ home: { port: server.port } }));
   const rows: [args: string[], target: string | undefined][] = [
     [[], undefined],
-    [["-4"], undefined],
     [["--ip", "203.0.113.9"], "203.0.113.9"],
     [["--ip=2001:DB8:0::9"], "2001:db8::9"],
     [["--ip", "::ffff:203.0.113.10"], "203.0.113.10"],
-    [["--ip", "10.0.0.1"], "10.0.0.1"],
   ];
   for (const [args, target] of rows) {
     assert.deepEqual(await openme(["knock", ...args, "--client-config", file]), good());
@@ -267,7 +267,7 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
     two,
     none: "profiles: {}\n",
     empty: "",
-    unreachable: profilesYaml({ box: { ...at, host: "no-such-host.invalid" } }),
+    unreachable: profilesYaml({ box: { ...at, host: NO_NAME } }),
     low: two.replaceAll(SERVER_PUBLIC, LOW_ORDER),
     broken: two.replace("server_host", "\tserver_host"),
   };
@@ -332,7 +332,7 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
       args: ["--client-config", "unreachable.yaml"],
       result: failure(
         1,
-        "cannot resolve no-such-host.invalid: getaddrinfo ENOTFOUND no-such-host.invalid",
+        `cannot resolve ${NO_NAME}: getaddrinfo ENOTFOUND ${NO_NAME}`,
         "check server_host in the profile, and this machine's DNS",
       ),
     },

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { OPENME } from "../e2e/openme.ts";
 import { SECRETS } from "./fixtures.ts";
+import "./loopback.ts";
 
 /** What a finished command left. */
 export interface Result {
@@ -10,6 +11,9 @@ export interface Result {
   readonly stdout: string;
   readonly stderr: string;
 }
+
+/** How long a command may take, on a machine with other things to do. */
+const DEADLINE_MS = 60_000;
 
 /** How to start it. */
 export interface Start {
@@ -28,14 +32,17 @@ export function commandLine(args: readonly string[], { through = [] }: Start = {
 /** Runs openme to its end. Whatever becomes of it, it never tells a private key on stderr. */
 export async function openme(args: readonly string[], start: Start = {}): Promise<Result> {
   const [file, ...rest] = commandLine(args, start);
-  const { code, stdout, stderr } = await new Deno.Command(file!, {
+  const child = new Deno.Command(file!, {
     args: rest,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
     ...(start.cwd === undefined ? {} : { cwd: start.cwd }),
     ...(start.env === undefined ? {} : { env: { ...start.env }, clearEnv: true }),
-  }).output();
+  }).spawn();
+  // A test that waits for an end which never comes is to fail, not to hang.
+  const killer = setTimeout(() => child.kill("SIGKILL"), DEADLINE_MS);
+  const { code, stdout, stderr } = await child.output().finally(() => clearTimeout(killer));
   const result = {
     code,
     stdout: new TextDecoder().decode(stdout),

@@ -297,9 +297,9 @@ Deno.test("openme serve touches no firewall where it cannot begin", async () => 
           "openme must be able to write there: run it as root, or choose another folder with --state-dir",
       },
     ];
-    const results = await mapSome(rows, ({ args }) => site.run(args));
-    for (const [i, { error, hint }] of rows.entries()) {
-      const result = results[i]!;
+    // One after the other: some get as far as to the port.
+    for (const { args, error, hint } of rows) {
+      const result = await site.run(args);
       if (typeof error === "string") assert.deepEqual(result, failure(1, error, hint));
       else {
         const [first, ...others] = result.stderr.split("\n");

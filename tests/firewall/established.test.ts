@@ -10,6 +10,7 @@ import {
 } from "../../lib/firewall/established.ts";
 import type { ProgramRun } from "../../lib/run_program.ts";
 import { runProgram } from "../../lib/run_program.ts";
+import "../cli/loopback.ts";
 import { anyAddress } from "../support.ts";
 import { ranges } from "./support.ts";
 

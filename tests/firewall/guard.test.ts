@@ -421,6 +421,7 @@ Deno.test("a check under way while the guard stops finds nothing missing, and pu
   const look = await backend.call(0, "isIntact");
   const stopping = guard.stop();
   await settle();
+  assert.equal(backend.calls.length, 1, "nothing is taken out while it is being looked at");
   look.succeed(false);
   await check;
   (await backend.call(1, "remove")).succeed();

@@ -149,6 +149,7 @@ table inet openme {
       "tcp sport 443 accept",
       "tcp dport != 443 ip saddr 192.0.2.1 accept",
       "tcp dport 53 accept",
+      "udp dport != 53 accept",
       "tcp dport 8091-9000 accept",
       "meta mark 0x7 accept",
       "tcp dport 22 drop",

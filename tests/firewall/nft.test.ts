@@ -140,6 +140,45 @@ Deno.test("apply() renews, narrows and takes away, and asks nothing for nothing"
   assert.deepEqual(machine.asked, ["nft -f -", "nft -f -"]);
 });
 
+Deno.test("install() forgets what stood before it", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install(GRANTED);
+  await backend.install([]);
+  machine.given.length = 0;
+  await backend.apply([openings("198.51.100.20", { "80/tcp": 5000 })]);
+  assert.deepEqual(machine.given, [
+    "add element inet openme granted4 { 198.51.100.20 . tcp . 80 timeout 5000ms }\n",
+  ]);
+});
+
+/** A line of /proc/net/tcp: an established connection from 198.51.100.n to 192.0.2.5, port 22. */
+function established(n: number): string {
+  const remote = n.toString(16).toUpperCase().padStart(2, "0") + "6433C6";
+  return `   0: 050200C0:0016 ${remote}:C350 01 00000000:00000000\n`;
+}
+
+Deno.test("after a flush only connections go on that were seen while the guard stood", async () => {
+  const machine = new FakeMachine();
+  let table = established(20);
+  const run: RunProgram = (each) =>
+    each.args[0] === "/proc/net/tcp" ? Promise.resolve(table) : machine.run(each);
+  const backend = createNftBackend(planOf(), run);
+  const kept = () =>
+    [...machine.given.at(-1)!.matchAll(/(198\.51\.100\.\d+) \. 50000 \. 192\.0\.2\.5 \. 22/g)]
+      .map(([, at]) => at);
+  await backend.install([]);
+  assert.deepEqual(kept(), ["198.51.100.20"], "what was there before the guard came");
+
+  table += established(21); // let in by a knock, and then looked at
+  assert.equal(await backend.isIntact(), true);
+  table += established(22); // slipped in while the rules were gone
+  machine.table = undefined;
+  assert.equal(await backend.isIntact(), false);
+  await backend.install([]);
+  assert.deepEqual(kept(), ["198.51.100.20", "198.51.100.21"]);
+});
+
 Deno.test("apply() that failed has changed nothing", async () => {
   const machine = new FakeMachine();
   const backend = createNftBackend(planOf(), machine.run);

@@ -160,6 +160,19 @@ for (const { why, sql } of WRONG_TABLES) {
   });
 }
 
+Deno.test("a database whose write-ahead log is lost before anything came out of it is moved aside", async () => {
+  await using folder = await Folder.create();
+  using running = open(folder.path);
+  take(running, knockRecord(1));
+  // All that is in the file itself is a header: the rest waits in the log.
+  const bytes = await Deno.readFile(folder.file("state.db"));
+  assert.ok(bytes.length > 0);
+  await using bare = await folderWith(bytes);
+  using opened = openAtStart(bare);
+  await assertMovedAside(bare, opened, bytes);
+  assertGoesOn(bare, opened);
+});
+
 Deno.test("nothing of a database that is moved aside counts", async () => {
   await using folder = await folderWith(GOOD);
   const database = new DatabaseSync(folder.file("state.db"));

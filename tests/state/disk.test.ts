@@ -17,8 +17,14 @@ import {
   take,
 } from "./support.ts";
 
-/** Some knocks of some clients, from number `from` on. */
+/** Some knocks of some clients, from number `from` on; before the first, a mark and a grant that will not stay. */
 function takeSome(opened: Opened, from: number): void {
+  if (from === 0) {
+    opened.replay.restoreMark("d0", NOW_NS - WINDOW_NS);
+    opened.store.recordMark("d0");
+    const opening = { grant: grantOf("dave"), renewed: false };
+    take(opened, knockRecord(1000, { opened: opening }));
+  }
   for (let n = from; n < from + 5; n++) {
     assert.equal(take(opened, knockRecord(n, { key: (n % 3).toString().repeat(64) })), "fresh");
   }

@@ -20,7 +20,13 @@ const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as 
 
 const context: Context = {
   stdout: (text) => writeAll(Deno.stdout, text),
-  stderr: (line) => writeAll(Deno.stderr, line + "\n"),
+  stderr: (line) => {
+    try {
+      writeAll(Deno.stderr, line + "\n");
+    } catch {
+      // Nobody reads it any more: a log collector that has died must not take the guard with it.
+    }
+  },
   stdin: () => new Response(Deno.stdin.readable).text(),
   interactive: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),

@@ -103,11 +103,11 @@ ${nft}
 const TARGET = address("198.51.100.20");
 
 /** A knock by alice of this moment, for an address that she could have. */
-function knockNow(): Promise<Uint8Array> {
+function knockNow(target = TARGET): Promise<Uint8Array> {
   return knockBy(ALICE, {
     timestampNs: BigInt(Date.now()) * 1_000_000n,
     randomNonce: crypto.getRandomValues(new Uint8Array(16)),
-    target: TARGET,
+    target,
   });
 }
 
@@ -220,6 +220,43 @@ Deno.test("a second openme serve fails without harm", async () => {
   assert.ok(!asked.includes("nft -f"), asked);
   await site.send(await knockNow());
   await program.stderr.waitFor(/event=granted/);
+});
+
+Deno.test("openme serve goes on where nobody reads its log any more", async () => {
+  await using site = await Site.create();
+  const [file, ...args] = commandLine(["serve", "--config", "server.yaml"]);
+  const child = new Deno.Command(file!, {
+    args,
+    cwd: site.folder.path,
+    env: site.env,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  try {
+    const log = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    while (!text.includes("event=listening")) {
+      const { value, done } = await log.read();
+      assert.ok(!done, text);
+      text += value;
+    }
+    await log.cancel(); // a log collector that has died: the pipe is broken from here on
+    for (const target of ["198.51.100.20", "198.51.100.21"]) {
+      await site.send(await knockNow(address(target)));
+      await waitFor(`${target} to be let in`, async () => (await site.asked()).includes(target));
+    }
+    child.kill("SIGTERM");
+    assert.equal((await child.status).code, 0);
+    assert.match(await site.asked(), /^delete table inet openme\n(?!table)/m);
+  } finally {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended, as it should.
+    }
+    await child.status;
+  }
 });
 
 Deno.test("a second signal ends openme serve at once", async () => {

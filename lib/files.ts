@@ -117,6 +117,8 @@ export async function keepOldCopy(path: string): Promise<string | undefined> {
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
   const copy = `${path}.old-${stamp}-${crypto.randomUUID().slice(0, 4)}`;
   try {
+    const { isDirectory } = await Deno.stat(path); // a link that leads nowhere is no file to keep
+    if (isDirectory) throw new Error("it is a directory");
     await Deno.link(await realPath(path), copy);
     return copy;
   } catch (cause) {

@@ -26,7 +26,14 @@ export async function capture(program: string, args: string[]): Promise<string |
  */
 export async function inNamespaces(command: string[]): Promise<string[] | undefined> {
   if (Deno.uid() === 0) return command;
-  const enter = ["unshare", "-Urnm", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"];
+  const enter = [
+    "unshare",
+    "-Urnm",
+    "sh",
+    "-c",
+    'mount -t tmpfs tmpfs /run && { ip link set lo up || :; } && exec "$@"',
+    "sh",
+  ];
   const works = await capture(enter[0]!, [...enter.slice(1), "true"]);
   return works === undefined ? undefined : [...enter, ...command];
 }

@@ -5,7 +5,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { bytesToHex, encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
 import { parsePortSpec } from "../ports.ts";
-import { quote } from "../quote.ts";
+import { escapeUnprintable, quote } from "../quote.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "./context.ts";
 import { editServerFile, requireName } from "./edit_server.ts";
 import {
@@ -61,7 +61,7 @@ Example:
       );
       await handOut(profile, { args, context, register: save });
       const until = expires === undefined ? "" : `, until ${expires}`;
-      context.stderr(`openme: added ${name} to ${path}${until}`);
+      context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       tellHowToKeep(profile, context);
     });
     return 0;

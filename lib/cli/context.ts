@@ -79,6 +79,9 @@ export async function parseArguments(
   if (extra !== undefined) {
     throw new OpenmeError("USAGE", `openme ${name}: unexpected argument ${quote(extra)}`, { hint });
   }
+  // Also where a command logs nothing: whoever sets them means something by it.
+  choiceFlag(parsed, "log-level", LOG_LEVELS);
+  choiceFlag(parsed, "log-format", LOG_FORMATS);
   return parsed;
 }
 

@@ -1,5 +1,6 @@
 /** How `add` and `rotate` hand a new profile to its client: on stdout, as a file, as a QR code, as JSON or as a link. */
 
+import { escapeUnprintable } from "../quote.ts";
 import {
   type NewProfile,
   renderProfileJson,
@@ -139,7 +140,7 @@ export async function handOut(
     for (const path of written) await Deno.remove(path).catch(() => {});
     throw cause;
   }
-  for (const path of written) context.stderr(`openme: wrote ${path}`);
+  for (const path of written) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
   if (args.values["qr"]) {
     const { qrText } = await import("../qr.ts");
     context.stdout(qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") }));

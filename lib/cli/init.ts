@@ -9,6 +9,7 @@ import {
 import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
+import { escapeUnprintable } from "../quote.ts";
 import { FIREWALLS } from "../firewall/backends.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
@@ -73,9 +74,13 @@ Example:
       });
     } else {
       await replaceFile(path, text);
-      context.stderr(`openme: the old configuration is ${oldCopy}; its clients no longer get in`);
+      context.stderr(
+        `openme: the old configuration is ${
+          escapeUnprintable(oldCopy)
+        }; its clients no longer get in`,
+      );
     }
-    context.stderr(`openme: wrote ${path}`);
+    context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
     context.stderr("openme: next: openme add NAME > NAME.yaml, then openme serve");
     return 0;
   },

@@ -51,7 +51,7 @@ function sender(target: string) {
   const headers = new BigUint64Array(BATCH * 8); // struct mmsghdr: 64 bytes
   const vectors = new BigUint64Array(BATCH * 2); // struct iovec: 16 bytes
   const addressOf = (buffer: ArrayBufferView) =>
-    Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer as Uint8Array));
+    Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer as Uint8Array<ArrayBuffer>));
   for (let i = 0; i < BATCH; i++) {
     headers[i * 8 + 2] = BigInt(addressOf(vectors)) + BigInt(i * 16);
     headers[i * 8 + 3] = 1n;

@@ -135,7 +135,7 @@ export async function fuzzSubjects(random: Random): Promise<FuzzSubject[]> {
         const [name = "", ...rest] = new TextDecoder().decode(input).split("\0");
         const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : COMMANDS["knock"];
         const command = await must(load)();
-        await onlyOpenmeErrors(() => void parseArguments(command, name, rest));
+        await onlyOpenmeErrors(async () => void await parseArguments(command, name, rest));
       },
     },
   ];

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress, parseAddress } from "./address.ts";
 import type { Profile } from "./config/client_config.ts";
-import { type Bytes, KEY_SIZE, keyPairOf, knockTags } from "./crypto.ts";
+import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto.ts";
 import { messageOf, OpenmeError } from "./errors.ts";
 import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
 
@@ -56,25 +56,25 @@ export async function knockAt(
  * bears the hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack knows it from junk.
  */
 export async function freshKnock(
-  { serverPublicKey, clientSeed }: Pick<Profile, "serverPublicKey" | "clientSeed">,
+  { serverPublicKey, clientSeed, clientPublicKey }: Pick<
+    Profile,
+    "serverPublicKey" | "clientSeed" | "clientPublicKey"
+  >,
   target: Address | undefined,
 ): Promise<Bytes> {
-  const [ephemeral, client] = await Promise.all([
-    keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE))),
-    keyPairOf("Ed25519", clientSeed),
-  ]);
   const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
+  const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
   return await sealKnock(
     {
       timestampNs: BigInt(Date.now()) * 1_000_000n,
-      randomNonce: hintedNonce(random, client.publicKey),
+      randomNonce: await hintedNonce(random, clientPublicKey),
       target,
     },
     {
       serverPublicKey,
       clientSeed,
       ephemeral,
-      aeadNonce: knockTags(serverPublicKey)(ephemeral.publicKey),
+      aeadNonce: await knockTag(serverPublicKey, ephemeral.publicKey),
     },
   );
 }

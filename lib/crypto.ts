@@ -1,14 +1,11 @@
 /**
  * The primitives of the protocol and its key types; beside `crypto_sync.ts` the only file that knows which library
- * provides them. ChaCha20-Poly1305 (RFC 8439), HKDF-SHA256 (RFC 5869) and SHA-256 come from noble; X25519 (RFC 7748)
- * and Ed25519 (RFC 8032) from WebCrypto, which needs no import: right for a client that runs once. A server takes the
- * same two from `crypto_sync.ts`, where they are synchronous.
+ * provides them. X25519 (RFC 7748), Ed25519 (RFC 8032), SHA-256, HMAC and HKDF (RFC 5869) come from WebCrypto, which
+ * needs no import: right for a client that runs once. ChaCha20-Poly1305 (RFC 8439), which WebCrypto lacks, comes from
+ * noble. A server takes the others from `crypto_sync.ts`, where they are synchronous.
  */
 
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { hmac } from "@noble/hashes/hmac.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 
 /** Bytes that WebCrypto takes: never a view of shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -17,13 +14,12 @@ export const KEY_SIZE = 32; //       X25519 and Ed25519 keys, seeds, and the AEA
 export const SIGNATURE_SIZE = 64; // Ed25519 (RFC 8032 section 5.1.6)
 export const AEAD_NONCE_SIZE = 12; // ChaCha20-Poly1305 (RFC 8439 section 2.8)
 export const AEAD_TAG_SIZE = 16; //   Poly1305
-export const FINGERPRINT_SIZE = 8; // of SHA-256(public key)
 
-/** HKDF's `info`: separates this use of the shared secret from any other. */
-const AEAD_KEY_INFO = new TextEncoder().encode("openme-v1-chacha20poly1305");
-
-/** Separates the key of knock tags from every other key. */
-const TAG_KEY_INFO = new TextEncoder().encode("openme-v1-knock-tag");
+/** HKDF's `info` (RFC 5869 section 3.2): separates the uses of a secret. */
+export const HKDF_INFO = {
+  aeadKey: new TextEncoder().encode("openme-v1-chacha20poly1305"),
+  tagKey: new TextEncoder().encode("openme-v1-knock-tag"),
+} as const;
 
 /** DER heads that turn 32 raw bytes into a PKCS #8 private key (RFC 8410 section 7). */
 export const PKCS8_HEAD = {
@@ -37,33 +33,30 @@ export interface KeyPair {
   readonly publicKey: Bytes;
 }
 
-/** The AEAD key of one knock: HKDF-SHA256 of the X25519 secret, no salt. 32 bytes. */
-export function deriveAeadKey(sharedSecret: Uint8Array): Bytes {
-  return ownBytes(hkdf(sha256, sharedSecret, undefined, AEAD_KEY_INFO, KEY_SIZE));
+/** The AEAD key of one knock, 32 bytes: HKDF-SHA256 of the X25519 secret, without salt. */
+export async function deriveAeadKey(sharedSecret: Bytes): Promise<Bytes> {
+  return await hkdfSha256(sharedSecret, HKDF_INFO.aeadKey);
 }
 
 /**
- * The knock tags of one server: the first 12 bytes of HMAC-SHA256(k, ephemeral public key), k = HKDF-SHA256 of the
- * server's public key. Whoever holds a profile of this server can make one; it says nothing about who.
+ * The knock tag of one ephemeral public key at one server: the first 12 bytes of HMAC-SHA256(k, ephemeral public key),
+ * k = HKDF-SHA256 of the server's public key.
  */
+export async function knockTag(serverPublicKey: Bytes, ephemeralPublicKey: Bytes): Promise<Bytes> {
+  const derived = await hkdfSha256(serverPublicKey, HKDF_INFO.tagKey);
+  const hmac = { name: "HMAC", hash: "SHA-256" };
+  const key = await crypto.subtle.importKey("raw", derived, hmac, false, ["sign"]);
+  const digest = await crypto.subtle.sign("HMAC", key, ephemeralPublicKey);
+  return new Uint8Array(digest, 0, AEAD_NONCE_SIZE).slice();
+}
+
+/** SHA-256 (FIPS 180-4), 32 bytes. */
+export async function sha256(bytes: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+}
+
+/** The knock tags of one server, as {@linkcode knockTag} defines them: its holder has a profile, it says nothing about who. */
 export type KnockTags = (ephemeralPublicKey: Uint8Array) => Bytes;
-
-/** {@linkcode KnockTags} of the server with this X25519 public key, 32 bytes. The key is prepared once: 4 µs a tag. */
-export function knockTags(serverPublicKey: Uint8Array): KnockTags {
-  const key = hkdf(sha256, serverPublicKey, undefined, TAG_KEY_INFO, KEY_SIZE);
-  const prepared = hmac.create(sha256, key);
-  const scratch = prepared.clone(); // one for all: a flood makes no garbage
-  const digest = new Uint8Array(sha256.outputLen);
-  return (ephemeralPublicKey) => {
-    prepared._cloneInto(scratch).update(ephemeralPublicKey).digestInto(digest);
-    return digest.slice(0, AEAD_NONCE_SIZE);
-  };
-}
-
-/** The bytes of a key's {@linkcode fingerprint}, 8. */
-export function fingerprintBytes(publicKey: Uint8Array): Bytes {
-  return ownBytes(sha256(publicKey).slice(0, FINGERPRINT_SIZE));
-}
 
 /** ChaCha20-Poly1305 without associated data: ciphertext, then the 16-byte tag. */
 export function aeadSeal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array): Bytes {
@@ -81,11 +74,6 @@ export function aeadOpen(
   } catch {
     return undefined; // noble throws on a wrong tag; for a datagram that is a verdict, not an error
   }
-}
-
-/** The first 8 bytes of SHA-256(public key), lower-case hex: how a key is named in logs and tables. */
-export function fingerprint(publicKey: Uint8Array): string {
-  return bytesToHex(fingerprintBytes(publicKey));
 }
 
 /** X25519 in WebCrypto. Throws where the peer's key is of low order (RFC 7748 section 6.1). */
@@ -118,8 +106,11 @@ export async function keyPairOf(curve: "X25519" | "Ed25519", privateKey: Bytes):
  */
 export type VerifySignature = (message: Uint8Array, signature: Uint8Array) => boolean;
 
-/** X25519 with a private key held inside: the 32-byte secret, or `undefined` for a peer's key of low order. */
-export type KeyAgreement = (peerPublicKey: Uint8Array) => Uint8Array | undefined;
+/**
+ * X25519 with a private key held inside, then HKDF: the AEAD key (32 bytes) of the knock with this ephemeral key, or
+ * `undefined` for one of low order.
+ */
+export type KeyAgreement = (ephemeralPublicKey: Uint8Array) => Uint8Array | undefined;
 
 /**
  * What makes 32 bytes unfit as a client's Ed25519 key, if anything: a point of small order, under which signatures can
@@ -144,6 +135,24 @@ const SMALL_ORDER_Y: ReadonlySet<string> = new Set([
   "ee" + "ff".repeat(30) + "7f", //        p + 1, which is 1 again
   "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", // order 8
   "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", // order 8
+]);
+
+/** Whether 32 bytes are an X25519 public key of low order: the secret agreed with it would be known to anyone. */
+export function isLowOrder(publicKey: Uint8Array): boolean {
+  const u = publicKey.slice();
+  u[31]! &= 0x7f; // RFC 7748 section 5: the top bit is not looked at
+  return LOW_ORDER_U.has(bytesToHex(u));
+}
+
+/** u of the points of low order on Curve25519 and its twist, little-endian, canonical and not (RFC 7748 section 6.1). */
+const LOW_ORDER_U: ReadonlySet<string> = new Set([
+  "00".repeat(32), //                      order 4
+  "01" + "00".repeat(31), //               order 1
+  "ec" + "ff".repeat(30) + "7f", //        p - 1, of order 4 on the twist
+  "ed" + "ff".repeat(30) + "7f", //        p, which is 0 again
+  "ee" + "ff".repeat(30) + "7f", //        p + 1, which is 1 again
+  "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", // order 8
+  "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157", // order 8
 ]);
 
 /** Standard padded base64, strictly: exactly what encoding gives back. `undefined` for anything else. */
@@ -186,6 +195,12 @@ export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
     offset += part.length;
   }
   return whole;
+}
+
+async function hkdfSha256(secret: Bytes, info: Bytes): Promise<Bytes> {
+  const key = await crypto.subtle.importKey("raw", secret, "HKDF", false, ["deriveBits"]);
+  const hkdf = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info };
+  return new Uint8Array(await crypto.subtle.deriveBits(hkdf, key, 8 * KEY_SIZE));
 }
 
 function importPrivateKey(

@@ -13,11 +13,11 @@ import {
   type Bytes,
   concatBytes,
   deriveAeadKey,
-  fingerprintBytes,
   KEY_SIZE,
   type KeyAgreement,
   type KeyPair,
   type KnockTags,
+  sha256,
   sign,
   SIGNATURE_SIZE,
 } from "./crypto.ts";
@@ -77,7 +77,7 @@ export interface SealingKeys {
  */
 export async function sealKnock(knock: Knock, keys: SealingKeys): Promise<Bytes> {
   const secret = await agree(keys.ephemeral.privateKey, keys.serverPublicKey);
-  const sealed = aeadSeal(deriveAeadKey(secret), keys.aeadNonce, encodePlaintext(knock));
+  const sealed = aeadSeal(await deriveAeadKey(secret), keys.aeadNonce, encodePlaintext(knock));
   const body = concatBytes(
     Uint8Array.of(VERSION),
     keys.ephemeral.publicKey,
@@ -91,13 +91,13 @@ export async function sealKnock(knock: Knock, keys: SealingKeys): Promise<Bytes>
  * The random nonce of openme's own knocks: 96 random bits, then the first 4 bytes of the client's fingerprint. It is
  * inside the encryption, and saves the server from trying every client's key.
  */
-export function hintedNonce(random: Uint8Array, clientPublicKey: Uint8Array): Bytes {
+export async function hintedNonce(random: Bytes, clientPublicKey: Bytes): Promise<Bytes> {
   if (random.length !== RANDOM_NONCE_SIZE - HINT_SIZE) {
     throw new RangeError(
       `"random" expected ${RANDOM_NONCE_SIZE - HINT_SIZE} bytes, got ${random.length}`,
     );
   }
-  return concatBytes(random, fingerprintBytes(clientPublicKey).subarray(0, HINT_SIZE));
+  return concatBytes(random, (await sha256(clientPublicKey)).subarray(0, HINT_SIZE));
 }
 
 /** The hint in a random nonce, as one number. In the knocks of other clients it is random, and names nobody. */
@@ -139,11 +139,11 @@ export function unsealKnock(
 ): Unsealed | UnsealFailure {
   if (datagram.length !== PACKET_SIZE) return "size"; // before anything is read at an offset
   if (datagram[0] !== VERSION) return "version";
-  const secret = agreeWith(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
-  if (!secret) return "key_agreement";
+  const aeadKey = agreeWith(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
+  if (!aeadKey) return "key_agreement";
   // The AEAD before the signature: it costs a quarter, and it hides from a stranger whose signature would be right.
   const plaintext = aeadOpen(
-    deriveAeadKey(secret),
+    aeadKey,
     datagram.subarray(OFFSET_AEAD_NONCE, OFFSET_SEALED),
     datagram.subarray(OFFSET_SEALED, OFFSET_SIGNATURE),
   );

@@ -4,7 +4,8 @@
  */
 
 import { type Address, formatAddress } from "./address.ts";
-import { fingerprintBytes, hexToBytes, type VerifySignature } from "./crypto.ts";
+import { hexToBytes, type VerifySignature } from "./crypto.ts";
+import { fingerprintBytes } from "./crypto_sync.ts";
 import { hintOf, RANDOM_NONCE_SIZE } from "./packet.ts";
 
 /** A registered client, as far as the gate knows it. */

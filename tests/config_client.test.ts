@@ -31,6 +31,7 @@ const HOME: Profile = {
   healthPort: 54154,
   serverPublicKey: must(decodeBase64(SERVER_PUBLIC)),
   clientSeed: must(decodeBase64(CLIENT_SEED)),
+  clientPublicKey: must(decodeBase64(CLIENT_PUBLIC)),
   postKnock: undefined,
 };
 

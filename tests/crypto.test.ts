@@ -7,11 +7,10 @@ import {
   bytesToHex,
   decodeBase64,
   encodeBase64,
-  fingerprint,
   hexToBytes,
   signingKeyFlaw,
 } from "../lib/crypto.ts";
-import { publicKeyOf } from "../lib/crypto_sync.ts";
+import { fingerprint, publicKeyOf } from "../lib/crypto_sync.ts";
 import { anyBytes, littleEndian } from "./support.ts";
 
 const ascii = new TextEncoder();

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseAddress } from "../lib/address.ts";
 import { freshKnock } from "../lib/client.ts";
-import { concatBytes, knockTags } from "../lib/crypto.ts";
+import { concatBytes } from "../lib/crypto.ts";
+import { knockTags } from "../lib/crypto_sync.ts";
 import { FairQueue } from "../lib/fair_queue.ts";
 import { KnockQueue, rememberingAgreement } from "../lib/knock_queue.ts";
 import { TokenBucket } from "../lib/token_bucket.ts";
@@ -12,6 +13,7 @@ import {
   address,
   agreeAsServer,
   ALICE,
+  ALICE_PROFILE,
   anyBytes,
   filled,
   knockBy,
@@ -21,7 +23,6 @@ import {
 } from "./support.ts";
 
 const tags = knockTags(SERVER_PUBLIC_KEY);
-const profile = { serverPublicKey: SERVER_PUBLIC_KEY, clientSeed: ALICE.seed };
 const STRANGER = address("203.0.113.66");
 
 function queue(): { queue: KnockQueue; dropped: () => number } {
@@ -51,7 +52,7 @@ Deno.test("offer() refuses sizes and versions before it looks any further", () =
 Deno.test("a tagged knock goes before everything without a tag, and no number of those pushes it out", async () => {
   const { queue: waiting, dropped } = queue();
   for (let i = 0; i < 5000; i++) waiting.offer(junk(), STRANGER);
-  const good = await freshKnock(profile, undefined);
+  const good = await freshKnock(ALICE_PROFILE, undefined);
   assert.equal(waiting.offer(good, SOURCE), undefined);
   for (let i = 0; i < 5000; i++) waiting.offer(junk(), nth(i));
   assert.equal(waiting.size, 1025);
@@ -76,7 +77,7 @@ Deno.test("of what has no tag, the oldest gives way and the rest keeps its order
 });
 
 Deno.test("one source that holds the server's key cannot keep a tagged knock of another waiting", async () => {
-  const good = await freshKnock(profile, undefined);
+  const good = await freshKnock(ALICE_PROFILE, undefined);
   // A whole /64 is one source.
   for (const sourceOf of [() => STRANGER, (i: number) => address(`2001:db8::${i.toString(16)}`)]) {
     const { queue: waiting } = queue();
@@ -89,8 +90,8 @@ Deno.test("one source that holds the server's key cannot keep a tagged knock of 
 Deno.test("the front of a watched knock on new rubbish waits behind fresh ones, and never keeps the genuine out", async () => {
   const { queue: waiting } = queue();
   const [genuine, another] = [
-    await freshKnock(profile, undefined),
-    await freshKnock(profile, undefined),
+    await freshKnock(ALICE_PROFILE, undefined),
+    await freshKnock(ALICE_PROFILE, undefined),
   ];
   // Before the genuine one, which somebody on the path holds back.
   for (let i = 0; i < 20_000; i++) {
@@ -107,7 +108,7 @@ Deno.test("the front of a watched knock on new rubbish waits behind fresh ones, 
 
 Deno.test("repeated and untagged ones are served in turn: neither starves the other", async () => {
   const { queue: waiting } = queue();
-  const genuine = await freshKnock(profile, undefined);
+  const genuine = await freshKnock(ALICE_PROFILE, undefined);
   for (let i = 0; i < 300; i++) {
     waiting.offer(genuine, nth(i));
     waiting.offer(junk(), nth(i));
@@ -119,7 +120,7 @@ Deno.test("repeated and untagged ones are served in turn: neither starves the ot
 
 Deno.test("the queue owns its bytes: what the socket writes over them afterwards does not matter", async () => {
   const { queue: waiting } = queue();
-  for (const datagram of [await freshKnock(profile, undefined), await knockBy(ALICE)]) {
+  for (const datagram of [await freshKnock(ALICE_PROFILE, undefined), await knockBy(ALICE)]) {
     const buffer = datagram.slice();
     waiting.offer(buffer, SOURCE);
     buffer.fill(0);
@@ -130,7 +131,7 @@ Deno.test("the queue owns its bytes: what the socket writes over them afterwards
 Deno.test("a new server key has new tags", async () => {
   const { queue: waiting } = queue();
   waiting.retag([knockTags(filled(7))]);
-  waiting.offer(await freshKnock(profile, undefined), SOURCE);
+  waiting.offer(await freshKnock(ALICE_PROFILE, undefined), SOURCE);
   assert.equal(must(waiting.next()).kind, "other");
 });
 

@@ -17,10 +17,11 @@ import {
   concatBytes,
   deriveAeadKey,
   hexToBytes,
+  isLowOrder,
   keyPairOf,
   sign,
 } from "../lib/crypto.ts";
-import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
+import { keyAgreement, publicKeyOf, sharedSecret, signatureVerifier } from "../lib/crypto_sync.ts";
 import { anyBytes, filled, flipBit, littleEndian, must } from "./support.ts";
 
 const ascii = new TextEncoder();
@@ -41,14 +42,14 @@ Deno.test("X25519: RFC 7748 section 5.2", async () => {
   for (const { scalar, u, expected } of rows) {
     const [privateKey, peer] = [hexToBytes(scalar), hexToBytes(u)];
     assert.equal(bytesToHex(await agree(privateKey, peer)), expected);
-    assert.equal(bytesToHex(must(keyAgreement(privateKey)(peer))), expected);
+    assert.equal(bytesToHex(must(sharedSecret(privateKey)(peer))), expected);
   }
 });
 
 Deno.test("X25519: RFC 7748 section 5.2, 1,000 times over", () => {
   let [k, u] = [hexToBytes("09" + "00".repeat(31)), hexToBytes("09" + "00".repeat(31))];
   for (let round = 1; round <= 1000; round++) {
-    [k, u] = [Uint8Array.from(must(keyAgreement(k)(u))), k];
+    [k, u] = [Uint8Array.from(must(sharedSecret(k)(u))), k];
     if (round === 1) {
       const once = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079";
       assert.equal(bytesToHex(k), once);
@@ -67,7 +68,7 @@ Deno.test("X25519: RFC 7748 section 6.1, both ends in both libraries", async () 
   assert.equal(bytesToHex((await keyPairOf("X25519", alice)).publicKey), alicePublic);
   assert.equal(bytesToHex(publicKeyOf("X25519", bob)), bobPublic);
   assert.equal(bytesToHex(await agree(alice, hexToBytes(bobPublic))), secret);
-  assert.equal(bytesToHex(must(keyAgreement(bob)(hexToBytes(alicePublic)))), secret);
+  assert.equal(bytesToHex(must(sharedSecret(bob)(hexToBytes(alicePublic)))), secret);
 });
 
 const RFC_8032_ROWS = [
@@ -184,11 +185,13 @@ Deno.test("HKDF-SHA256: RFC 5869 appendix A.1 and A.3, in noble and in node:cryp
   }
 });
 
-Deno.test("deriveAeadKey() is node:crypto's HKDF without salt, for openme's info", () => {
+Deno.test("keyAgreement() and deriveAeadKey() are node:crypto's HKDF without salt, for openme's info", async () => {
   const info = ascii.encode("openme-v1-chacha20poly1305");
-  fc.assert(fc.property(anyBytes(32), (secret) => {
+  await fc.assert(fc.asyncProperty(anyBytes(32), async (peer) => {
+    const secret = Uint8Array.from(must(sharedSecret(filled(0x77))(peer)));
     const byNode = new Uint8Array(hkdfSync("sha256", secret, new Uint8Array(0), info, 32));
-    assert.deepEqual(deriveAeadKey(secret), byNode);
+    assert.deepEqual(await deriveAeadKey(secret), byNode);
+    assert.deepEqual(keyAgreement(filled(0x77))(peer), byNode);
   }));
 });
 
@@ -199,7 +202,7 @@ Deno.test("X25519: noble, node:crypto and WebCrypto agree on keys and secrets", 
       assert.deepEqual(publicKeyOf("X25519", privateKey), publicKey);
       assert.deepEqual((await keyPairOf("X25519", privateKey)).publicKey, publicKey);
       const secret = x25519.getSharedSecret(privateKey, peer);
-      assert.deepEqual(Uint8Array.from(must(keyAgreement(privateKey)(peer))), secret);
+      assert.deepEqual(Uint8Array.from(must(sharedSecret(privateKey)(peer))), secret);
       assert.deepEqual(await agree(privateKey, peer), secret);
     }),
     { numRuns: 60 },
@@ -213,14 +216,16 @@ Deno.test("X25519: peers' keys of low order have no secret", async () => {
   const canonical = [...[0n, 1n, p - 1n, p, p + 1n].map(littleEndian), order8, otherOrder8];
   const ignoredTopBit = canonical.map((hex) => bytesToHex(flipBit(hexToBytes(hex), 255)));
   for (const hex of [...canonical, ...ignoredTopBit]) {
+    assert.equal(sharedSecret(filled(0x77))(hexToBytes(hex)), undefined, hex);
     assert.equal(keyAgreement(filled(0x77))(hexToBytes(hex)), undefined, hex);
+    assert.ok(isLowOrder(hexToBytes(hex)), hex);
     await assert.rejects(() => agree(filled(0x77), hexToBytes(hex)), hex);
   }
 });
 
-Deno.test("keyAgreement() has no secret for a key of another length", () => {
+Deno.test("sharedSecret() has no secret for a key of another length", () => {
   for (const size of [0, 1, 31, 33, 64]) {
-    assert.equal(keyAgreement(filled(0x77))(filled(9, size)), undefined, `${size} bytes`);
+    assert.equal(sharedSecret(filled(0x77))(filled(9, size)), undefined, `${size} bytes`);
   }
 });
 

@@ -5,10 +5,10 @@ import { freshKnock } from "../lib/client.ts";
 import { beginJudging, continueJudging, type GateClient } from "../lib/gate.ts";
 import { hintedNonce } from "../lib/packet.ts";
 import { Signers } from "../lib/signers.ts";
-import { hexToBytes } from "../lib/crypto.ts";
 import {
   address,
   ALICE,
+  ALICE_PROFILE,
   BOB,
   filled,
   freshRules,
@@ -16,7 +16,6 @@ import {
   MALLORY,
   must,
   outcome,
-  SERVER_PUBLIC_KEY,
   SOURCE,
 } from "./support.ts";
 
@@ -42,23 +41,23 @@ function crowd(size: number): { clients: GateClient[]; tried: () => number } {
 const namesOf = (signers: Signers, nonce: Uint8Array, source = SOURCE) =>
   [...signers.candidates(nonce, source)].map(({ name }) => name);
 
-Deno.test("candidates() gives every client once, whatever is remembered", () => {
+Deno.test("candidates() gives every client once, whatever is remembered", async () => {
   const { clients } = crowd(50);
   const signers = new Signers([...clients, ALICE, BOB]);
   for (const client of [ALICE, clients[7]!, BOB, ALICE]) signers.accepted(client, SOURCE);
-  const nonce = hintedNonce(filled(0, 12), hexToBytes(BOB.key));
+  const nonce = await hintedNonce(filled(0, 12), BOB.publicKey);
   const names = namesOf(signers, nonce);
   assert.equal(names.length, 52);
   assert.equal(new Set(names).size, 52);
 });
 
-Deno.test("candidates() begins with the hinted, then those from this source, then the last accepted", () => {
+Deno.test("candidates() begins with the hinted, then those from this source, then the last accepted", async () => {
   const { clients } = crowd(50);
   const signers = new Signers([...clients, ALICE, BOB]);
   signers.accepted(clients[5]!, SOURCE);
   signers.accepted(clients[6]!, SOURCE);
   signers.accepted(clients[9]!, ELSEWHERE);
-  const hinted = namesOf(signers, hintedNonce(filled(0, 12), hexToBytes(BOB.key)));
+  const hinted = namesOf(signers, await hintedNonce(filled(0, 12), BOB.publicKey));
   assert.deepEqual(hinted.slice(0, 5), ["bob", "client6", "client5", "client9", "client0"]);
   assert.deepEqual(namesOf(signers, NO_HINT).slice(0, 4), [
     "client6",
@@ -76,8 +75,7 @@ Deno.test("candidates() begins with the hinted, then those from this source, the
 Deno.test("a hinted knock is verified once among 10,000 clients, also the first time", async () => {
   const { clients, tried } = crowd(10_000);
   const rules = freshRules({ clients: [...clients, ALICE] });
-  const profile = { serverPublicKey: SERVER_PUBLIC_KEY, clientSeed: ALICE.seed };
-  const datagram = await freshKnock(profile, undefined);
+  const datagram = await freshKnock(ALICE_PROFILE, undefined);
   assert.equal(outcome(datagram, rules, { nowNs: BigInt(Date.now()) * 1_000_000n }), "grant");
   assert.equal(tried(), 0);
 });
@@ -105,7 +103,7 @@ Deno.test("only accepted knocks are remembered: replays, strangers and stale one
 
 Deno.test("a hint that names another client costs one key more, and proves nothing", async () => {
   const rules = freshRules();
-  const lying = hintedNonce(filled(0, 12), hexToBytes(BOB.key));
+  const lying = await hintedNonce(filled(0, 12), BOB.publicKey);
   assert.equal(outcome(await knockBy(ALICE, { randomNonce: lying }), rules), "grant");
   assert.equal(outcome(await knockBy(MALLORY, { randomNonce: lying }), rules), "signature");
 });

@@ -62,6 +62,7 @@ export const agreeAsServer = keyAgreement(SERVER_PRIVATE_KEY);
 /** A client, registered or not, with its seed. */
 export interface Sender extends GateClient {
   readonly seed: Bytes;
+  readonly publicKey: Bytes;
 }
 
 /** A client whose seed is one byte, 32 times. */
@@ -71,6 +72,7 @@ export function sender(name: string, seedByte: number, expiresNs?: bigint): Send
   return {
     name,
     seed,
+    publicKey,
     key: bytesToHex(publicKey),
     verify: signatureVerifier(publicKey),
     expiresNs,
@@ -79,6 +81,12 @@ export function sender(name: string, seedByte: number, expiresNs?: bigint): Send
 
 export const ALICE = sender("alice", 0xa1);
 export const BOB = sender("bob", 0xb0);
+/** What alice's own openme knows. */
+export const ALICE_PROFILE = {
+  serverPublicKey: SERVER_PUBLIC_KEY,
+  clientSeed: ALICE.seed,
+  clientPublicKey: ALICE.publicKey,
+};
 /** Never registered. */
 export const MALLORY = sender("mallory", 0x66);
 

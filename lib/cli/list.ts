@@ -1,7 +1,8 @@
 /** `openme list`: who is registered. */
 
 import type { ClientEntry, ServerConfig } from "../config/server_config.ts";
-import { encodeBase64, fingerprint, hexToBytes } from "../crypto.ts";
+import { encodeBase64, hexToBytes } from "../crypto.ts";
+import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, configPath, textFlag } from "./context.ts";

@@ -1,7 +1,7 @@
 /** `openme revoke`: a client's key is no good from now on. */
 
 import { removeClient } from "../config/server_edit.ts";
-import { fingerprint } from "../crypto.ts";
+import { fingerprint } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { type Command, configPath } from "./context.ts";
 import { editServerFile, requireClient } from "./edit_server.ts";

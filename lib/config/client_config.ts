@@ -3,7 +3,7 @@
  * the deployed clients read; docs/configuration.md describes them.
  */
 
-import { agree, type Bytes, bytesToHex, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { type Bytes, bytesToHex, isLowOrder, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
@@ -26,6 +26,8 @@ export interface Profile {
   readonly serverPublicKey: Bytes;
   /** The Ed25519 seed, 32 bytes. */
   readonly clientSeed: Bytes;
+  /** The public key that belongs to it, 32 bytes. */
+  readonly clientPublicKey: Bytes;
   /** A line for the shell, run after a knock. */
   readonly postKnock: string | undefined;
 }
@@ -64,33 +66,19 @@ export async function readProfiles(values: unknown, file: string): Promise<Map<s
     return namedEntries(top.required("profiles", "a map of profiles"), "profiles")
       .map(([name, value, path]) => readProfile(name, new Section(value, path, PROFILE_KEYS)));
   });
-  for (const { profile, claimed, serverKeyPath } of pending) {
-    await agree(PROBE_KEY, profile.serverPublicKey).catch(() =>
-      loadingFrom(file, () => failOnLowOrder(serverKeyPath))
-    );
+  for (const { profile, claimed } of pending) {
     const { publicKey } = await keyPairOf("Ed25519", profile.clientSeed);
     const other = claimed.find(({ key }) => bytesToHex(key) !== bytesToHex(publicKey));
     if (other) loadingFrom(file, () => failOnOtherKey(other.path));
-    profiles.set(profile.name, profile);
+    profiles.set(profile.name, { ...profile, clientPublicKey: publicKey });
   }
   return profiles;
 }
 
 interface PendingProfile {
-  readonly profile: Profile;
+  readonly profile: Omit<Profile, "clientPublicKey">;
   /** Public keys that the file claims to be the private key's, and where it does. */
   readonly claimed: readonly { readonly key: Bytes; readonly path: string }[];
-  readonly serverKeyPath: string;
-}
-
-/** Any private key: it agrees on something with every public key but those of low order. */
-const PROBE_KEY = new Uint8Array(KEY_SIZE).fill(1);
-
-function failOnLowOrder(path: string): never {
-  throw new ConfigError(
-    path,
-    "expected the server's X25519 public key, got a point of low order, with which nothing is secret",
-  );
 }
 
 function failOnOtherKey(path: string): never {
@@ -116,21 +104,30 @@ function readProfile(name: string, section: Section): PendingProfile {
     (key) => section.key(key, "the client's Ed25519 public key", [KEY_SIZE]),
   );
   if (publicKey) claimed.push({ key: publicKey, path: section.path("public_key") });
+  const serverPublicKey = section.key("server_pubkey", "the server's X25519 public key", [
+    KEY_SIZE,
+  ]);
+  if (isLowOrder(serverPublicKey)) {
+    throw new ConfigError(
+      section.path("server_pubkey"),
+      "expected the server's X25519 public key, got a point of low order, with which nothing is secret",
+    );
+  }
   const serverUdpPort = section.optional("server_udp_port", (key) => section.port(key)) ??
     DEFAULT_UDP_PORT;
-  const profile: Profile = {
+  const profile = {
     name,
     serverHost: section.host("server_host"),
     serverUdpPort,
     healthPort: section.optional("health_port", (key) => section.port(key)) ?? serverUdpPort,
-    serverPublicKey: section.key("server_pubkey", "the server's X25519 public key", [KEY_SIZE]),
+    serverPublicKey,
     clientSeed: privateKey.slice(0, KEY_SIZE),
     postKnock: section.optional(
       "post_knock",
       (key) => section.string(key, "a command line", /^[^\0]+$/),
     ),
   };
-  return { profile, claimed, serverKeyPath: section.path("server_pubkey") };
+  return { profile, claimed };
 }
 
 /** The profile to use: the named one, else the only one, else the one called `default`. Throws `ConfigError`. */

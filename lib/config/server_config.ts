@@ -6,13 +6,12 @@
 import {
   type Bytes,
   bytesToHex,
-  fingerprint,
   hexToBytes,
   KEY_SIZE,
   signingKeyFlaw,
   type VerifySignature,
 } from "../crypto.ts";
-import { publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
+import { fingerprint, publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
 import type { FirewallName } from "../firewall/backends.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
 import { CLOSED_AS, type ClosedAs, type CommandLines, readFirewall } from "./firewall_config.ts";

@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { knockTags } from "../../lib/crypto.ts";
+import { knockTags } from "../../lib/crypto_sync.ts";
 import { judge } from "../../lib/gate.ts";
 import { KnockQueue, rememberingAgreement } from "../../lib/knock_queue.ts";
 import { parseAddress } from "../../lib/address.ts";

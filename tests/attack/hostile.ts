@@ -8,13 +8,11 @@ import {
   aeadSeal,
   type Bytes,
   concatBytes,
-  deriveAeadKey,
   hexToBytes,
   type KeyPair,
-  knockTags,
   sign,
 } from "../../lib/crypto.ts";
-import { keyAgreement, publicKeyOf } from "../../lib/crypto_sync.ts";
+import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { type Knock, sealKnock } from "../../lib/packet.ts";
 import {
   ALICE,
@@ -79,7 +77,7 @@ const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 function bodyOf(random: Random, { plaintext }: { plaintext?: Uint8Array } = {}): Bytes {
   const privateKey = random.bytes(32);
   const ephemeral = { privateKey, publicKey: publicKeyOf("X25519", privateKey) };
-  const key = deriveAeadKey(must(keyAgreement(privateKey)(SERVER_PUBLIC_KEY)));
+  const key = must(keyAgreement(privateKey)(SERVER_PUBLIC_KEY));
   const nonce = random.bytes(12);
   const content = plaintext ?? concatBytes(
     hexToBytes(NOW_NS.toString(16).padStart(16, "0")),

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
-import { encodeBase64, fingerprint, hexToBytes } from "../../lib/crypto.ts";
-import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { encodeBase64, hexToBytes } from "../../lib/crypto.ts";
+import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { must } from "../support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";

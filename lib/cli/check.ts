@@ -2,26 +2,34 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import { includesPortRanges } from "../ports.ts";
-import { type Command, configPath } from "./context.ts";
+import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const check: Command = {
   summary: "read the configuration and say what is wrong with it",
   help: `Reads the configuration and says what is wrong with it. Touches nothing.
 
-Usage: openme check
+Usage: openme check [--json]
+
+  --json   {"config", "clients", "firewall", "warnings"}
 
 Exit code 0: serve would take it; 1: it would not.
 
 Example:
   sudo openme check --config /etc/openme/config.yaml
 `,
-  options: {},
+  options: { json: { type: "boolean" } },
   positionals: 0,
   run: async (args, context) => {
     const path = configPath(args);
     const { config } = await loadServerConfig(path);
-    for (const oddity of odditiesOf(config, Date.now())) {
+    const warnings = odditiesOf(config, Date.now());
+    if (args.values["json"]) {
+      const { clients: { length: clients }, firewall } = config;
+      context.stdout(renderJson({ config: path, clients, firewall, warnings }));
+      return 0;
+    }
+    for (const oddity of warnings) {
       context.stderr(`openme: warning: ${oddity}`);
     }
     const clients = config.clients.length;

@@ -6,7 +6,7 @@ import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
-import { type Command, configPath, logOf } from "./context.ts";
+import { type Command, configPath, logOf, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const plan: Command = {
@@ -15,18 +15,30 @@ export const plan: Command = {
     `Shows what openme serve would run on this host, and which of its ports become closed, are closed already,
 or stay open to everyone in spite of openme. Changes nothing.
 
-Usage: openme plan
+Usage: openme plan [--json]
+
+  --json   {"backend", "rules", "ports": {"become_closed", "closed", "open_in_spite", "open_unguarded", "knock"}}
 
 Example:
   sudo openme plan
 `,
-  options: {},
+  options: { json: { type: "boolean" } },
   positionals: 0,
   run: async (args, context) => {
     const { config } = await loadServerConfig(configPath(args));
     const backend = await backendOf(config, { context, log: logOf(args, context) });
     const text = await backend.preview([]);
     const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
+    if (args.values["json"]) {
+      context.stdout(renderJson({
+        backend: backend.name,
+        rules: text,
+        ports: Object.fromEntries(
+          fates.map(({ name, ports }) => [name, ports.map(formatPortRange)]),
+        ),
+      }));
+      return 0;
+    }
     context.stdout(`# what ${backend.name} would be given
 ${text || "# nothing\n"}
 # the ports of this host
@@ -36,6 +48,9 @@ ${renderFates(fates)}`);
 };
 
 interface Fate {
+  /** For programs. */
+  readonly name: string;
+  /** For people. */
   readonly fate: string;
   readonly ports: readonly PortRange[];
 }
@@ -56,14 +71,17 @@ async function fatesOf(
   const alreadyClosed = closes && await isGuarding(backend);
   return [
     {
+      name: "become_closed",
       fate: "become closed, until somebody knocks",
       ports: closes && !alreadyClosed ? openByHost : [],
     },
     {
+      name: "closed",
       fate: "are closed already, and open to who knocks",
       ports: alreadyClosed ? guarded : closedByHost,
     },
     {
+      name: "open_in_spite",
       fate: `stay open to everyone in spite of openme (${
         ["command", "none"].includes(backend.name)
           ? "close them with your own firewall"
@@ -72,10 +90,11 @@ async function fatesOf(
       ports: closes ? [] : openByHost,
     },
     {
+      name: "open_unguarded",
       fate: "are not guarded, and stay open to everyone (somebody listens there)",
       ports: openTo(others),
     },
-    { fate: "takes knocks, and never answers", ports: [knock] },
+    { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];
 }
 

@@ -25,9 +25,10 @@ e2e("an administrator", async (lab, t) => {
 
   await t.step("sees with plan what would be run and what becomes of the ports", async () => {
     await using site = await Site.create(lab, CLIENTS);
-    const plan = async () => {
+    const plan = async (...flags: string[]) => {
       const { code, stdout, stderr } = await openme(lab, "server", [
         "plan",
+        ...flags,
         "--config",
         site.config,
       ]);
@@ -39,6 +40,17 @@ e2e("an administrator", async (lab, t) => {
     assert.match(first, /^22\/tcp 54154\/tcp\n {2}become closed/m);
     assert.match(first, /^80\/tcp.*\n {2}are not guarded, and stay open to everyone/m);
     assert.match(first, /^54154\/udp\n {2}takes knocks/m);
+    const { backend, rules, ports } = JSON.parse(await plan("--json"));
+    assert.equal(backend, "nft");
+    assert.match(rules, /^nft -f - <<'END'$[^]*^table inet openme \{$/m);
+    assert.deepEqual(ports, {
+      become_closed: ["22/tcp", "54154/tcp"],
+      closed: [],
+      open_in_spite: [],
+      open_unguarded: ports.open_unguarded,
+      knock: ["54154/udp"],
+    });
+    assert.ok(ports.open_unguarded.includes("80/tcp"));
     assert.equal(await lab.ruleset(), "", "nothing has changed");
 
     await lab.nft(HOST_RULES);
@@ -257,6 +269,13 @@ e2e("an administrator", async (lab, t) => {
     const good = await openme(lab, "server", ["check", "--config", site.config]);
     assert.equal(good.code, 0, good.stderr);
     assert.match(good.stderr, /is good: 1 client, firewall nft/);
+    const shown = await openme(lab, "server", ["check", "--json", "--config", site.config]);
+    assert.deepEqual(JSON.parse(shown.stdout), {
+      config: site.config,
+      clients: Object.keys(CLIENTS).length,
+      firewall: "nft",
+      warnings: [],
+    });
     await append(site, "  knock_timeout:", "  closed_as: rejct");
     const bad = await openme(lab, "server", ["check", "--config", site.config]);
     assert.equal(bad.code, 1);

@@ -24,6 +24,9 @@ export type RunProgram = (run: ProgramRun) => Promise<string>;
 /** Where system programs live that an ordinary user's PATH leaves out. */
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
+/** How long to wait for a program after its SIGKILL. */
+const REAP_MS = 1000;
+
 /** {@linkcode RunProgram} on this machine. On the deadline the program is killed. */
 export const runProgram: RunProgram = async (run) => {
   const child = spawn(run);
@@ -32,12 +35,13 @@ export const runProgram: RunProgram = async (run) => {
   const deadline = new Promise<"deadline">((resolve) => {
     timer = setTimeout(() => resolve("deadline"), run.timeoutMs);
   });
-  const finished = Promise.all([
-    writeAll(child.stdin, run.stdin ?? "", killer.signal),
+  const parts = [
     readAll(child.stdout, killer.signal),
     readAll(child.stderr, killer.signal),
     child.status,
-  ]);
+    writeAll(child.stdin, run.stdin ?? "", killer.signal),
+  ] as const;
+  const finished = Promise.all(parts);
   // A program that dies early leaves a broken pipe behind; its exit code tells more than that.
   const result = await Promise.race([finished, deadline]);
   clearTimeout(timer);
@@ -46,9 +50,10 @@ export const runProgram: RunProgram = async (run) => {
     // Its own children may hold the pipes open: stop reading as well.
     killer.abort();
     kill(child);
+    await reaped(parts);
     throw failure(run, `did not finish within ${run.timeoutMs / 1000} s and was killed`, "");
   }
-  const [, stdout, stderr, status] = result;
+  const [stdout, stderr, status] = result;
   if (!status.success) {
     throw failure(
       run,
@@ -123,6 +128,14 @@ async function readAll(stream: ReadableStream<Uint8Array>, signal: AbortSignal):
   });
   await stream.pipeTo(sink, { signal });
   return text;
+}
+
+/** What was killed is waited for, with its pipes, but not for ever: the kernel may hold it in a call of its own. */
+async function reaped(parts: readonly Promise<unknown>[]): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const longEnough = new Promise((resolve) => timer = setTimeout(resolve, REAP_MS));
+  await Promise.race([Promise.allSettled(parts), longEnough]);
+  clearTimeout(timer);
 }
 
 function kill(child: Deno.ChildProcess): void {

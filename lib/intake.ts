@@ -7,12 +7,24 @@
 import type { Address } from "./address.ts";
 import type { KnockQueue, Waiting } from "./knock_queue.ts";
 import { TokenBucket } from "./token_bucket.ts";
+import { MOST_AT_ONCE } from "./udp.ts";
 
-/** How long one turn may judge. At 50,000 datagrams a second the socket's buffer is full after 5.5 ms. */
-const SLICE_MS = 1;
-const BUSY_SLICE_MS = 0.5;
-/** Deno hands over at most 129 waiting datagrams in a row: a third of that in one turn is more than a burst. */
-const BUSY_DATAGRAMS = 40;
+/** How long one turn may judge, and when the socket counts as delivering more than can be judged. */
+export interface Pace {
+  readonly sliceMs: number;
+  readonly busySliceMs: number;
+  /** Datagrams since the last turn from which on it is busy. */
+  readonly busyDatagrams: number;
+}
+
+/**
+ * For a socket that is read one by one: at 50,000 datagrams a second its buffer (277) is full after 5.5 ms. Deno hands
+ * over at most 129 waiting datagrams in a row: a third of that in one turn is more than a burst.
+ */
+export const PACE_ONE_BY_ONE: Pace = { sliceMs: 1, busySliceMs: 0.5, busyDatagrams: 40 };
+
+/** For one whose buffer holds thousands. It is busy where not all of that could be taken at once. */
+export const PACE_BATCHES: Pace = { sliceMs: 4, busySliceMs: 1, busyDatagrams: MOST_AT_ONCE };
 
 /** What is judged in spite of a flood, a second. A repeated one costs 25 µs, one without a tag 120. */
 const REPEATED_WHEN_BUSY = { perSecond: 2000, capacity: 100 };
@@ -21,6 +33,7 @@ const OTHERS_WHEN_BUSY = { perSecond: 200, capacity: 10 };
 /** What an intake works with. */
 export interface IntakeParts {
   readonly queue: KnockQueue;
+  readonly pace: Pace;
   readonly judge: (waiting: Waiting) => void;
   /** Work that can wait, a little of it; returns whether there is more. */
   readonly whenIdle: () => boolean;
@@ -70,7 +83,7 @@ export class Intake {
 
   #turn(): void {
     if (this.#stopped) return;
-    const busy = this.#arrived >= BUSY_DATAGRAMS;
+    const busy = this.#arrived >= this.#parts.pace.busyDatagrams;
     this.#arrived = 0;
     const more = busy ? this.#judgeSome() : this.#judgeAll();
     if (!more || this.#later) return;
@@ -83,8 +96,8 @@ export class Intake {
 
   /** Whatever waits, for a slice; then what can wait. */
   #judgeAll(): boolean {
-    const { queue, judge, whenIdle, steadyMs } = this.#parts;
-    const endMs = steadyMs() + SLICE_MS;
+    const { queue, pace, judge, whenIdle, steadyMs } = this.#parts;
+    const endMs = steadyMs() + pace.sliceMs;
     do {
       const waiting = queue.next();
       if (!waiting) return whenIdle();
@@ -95,9 +108,9 @@ export class Intake {
 
   /** The tagged ones, at least one; of the others what the budgets give. */
   #judgeSome(): boolean {
-    const { queue, judge, steadyMs } = this.#parts;
+    const { queue, pace, judge, steadyMs } = this.#parts;
     const nowMs = steadyMs();
-    const endMs = nowMs + BUSY_SLICE_MS;
+    const endMs = nowMs + pace.busySliceMs;
     do {
       const waiting = queue.take("tagged") ??
         (queue.has("repeated") && this.#repeatedWhenBusy.take(1, nowMs) > 0

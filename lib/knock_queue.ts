@@ -27,7 +27,7 @@ const TAGGED_CAPACITY = 4096;
 const TAGGED_PER_SOURCE = 1024;
 const REPEATED_CAPACITY = 2048;
 const REPEATED_PER_KEY_AND_SOURCE = 16;
-const OTHER_CAPACITY = 1024;
+const OTHER_CAPACITY = 8192;
 /** Ephemeral keys that are known to have been used. Strangers cannot add to them: they can make no tag. */
 const KEYS_REMEMBERED = 16_384;
 /** A repeated one costs a fifth of one that needs the curve: so many are served for each that does. */

@@ -13,7 +13,7 @@ import { type KnockTags } from "./crypto.ts";
 import { knockTags, publicKeyOf } from "./crypto_sync.ts";
 import { DropLog, limitLog } from "./drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
-import { Intake } from "./intake.ts";
+import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
@@ -94,6 +94,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
   );
   const intake = new Intake({
     queue,
+    pace: socket.takesBatches ? PACE_BATCHES : PACE_ONE_BY_ONE,
     judge: (waiting) => pipeline.take(waiting),
     whenIdle: () => pipeline.search(),
     drop: (reason, source) => pipeline.drop(reason, source),

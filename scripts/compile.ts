@@ -19,6 +19,7 @@ const code = await run(Deno.execPath(), [
   "--allow-run",
   "--allow-env",
   "--allow-sys",
+  "--allow-ffi",
   // Smaller, and quicker to start; older versions cannot.
   ...(major > 2 || minor >= 9 ? ["--bundle", "--minify"] : []),
   "--output",

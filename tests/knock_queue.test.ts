@@ -51,27 +51,27 @@ Deno.test("offer() refuses sizes and versions before it looks any further", () =
 
 Deno.test("a tagged knock goes before everything without a tag, and no number of those pushes it out", async () => {
   const { queue: waiting, dropped } = queue();
-  for (let i = 0; i < 5000; i++) waiting.offer(junk(), STRANGER);
+  for (let i = 0; i < 10_000; i++) waiting.offer(junk(), STRANGER);
   const good = await freshKnock(ALICE_PROFILE, undefined);
   assert.equal(waiting.offer(good, SOURCE), undefined);
-  for (let i = 0; i < 5000; i++) waiting.offer(junk(), nth(i));
-  assert.equal(waiting.size, 1025);
-  assert.equal(dropped(), 10_000 - 1024);
+  for (let i = 0; i < 10_000; i++) waiting.offer(junk(), nth(i));
+  assert.equal(waiting.size, 8193);
+  assert.equal(dropped(), 20_000 - 8192);
   assert.deepEqual(must(waiting.next()).datagram, good);
 });
 
 Deno.test("of what has no tag, the oldest gives way and the rest keeps its order", () => {
   const { queue: waiting } = queue();
-  const sent = Array.from({ length: 1500 }, (_, i) => {
+  const sent = Array.from({ length: 9000 }, (_, i) => {
     const datagram = junk();
     waiting.offer(datagram, nth(i));
     return datagram;
   });
-  for (const [i, datagram] of sent.slice(-1024).entries()) {
+  for (const [i, datagram] of sent.slice(-8192).entries()) {
     const next = must(waiting.next());
     assert.equal(next.kind, "other");
     assert.deepEqual(next.datagram, datagram);
-    assert.deepEqual(next.source, nth(1500 - 1024 + i));
+    assert.deepEqual(next.source, nth(9000 - 8192 + i));
   }
   assert.equal(waiting.next(), undefined);
 });

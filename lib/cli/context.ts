@@ -28,7 +28,7 @@ export interface Context {
   readonly keepPermissions: (names: readonly PermissionName[]) => Promise<void>;
 }
 
-export type PermissionName = "net" | "read" | "write" | "run" | "env" | "sys";
+export type PermissionName = "net" | "read" | "write" | "run" | "env" | "sys" | "ffi";
 
 /** One subcommand: a file of its own in this folder. */
 export interface Command {

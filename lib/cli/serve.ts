@@ -70,6 +70,7 @@ Example:
     const lock = takeLock(stateDir);
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
+      await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
       try {
         const backend = await chooseBackend(config.firewall, {
           plan: guardPlanOf(config),
@@ -120,6 +121,9 @@ Example:
     return 0;
   },
 };
+
+/** Foreign functions are for binding alone. */
+const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
 
 function readInterface(args: Arguments): string | undefined {
   const name = textFlag(args, "interface");

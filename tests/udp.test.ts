@@ -1,0 +1,148 @@
+/** The knock port's socket: what is read many at a time is what the runtime's own `receive` gives one by one. */
+
+import assert from "node:assert/strict";
+import { type Address, formatAddress } from "../lib/address.ts";
+import { bytesToHex } from "../lib/crypto.ts";
+import { runProgram } from "../lib/run_program.ts";
+import { bindKnockSocket } from "../lib/udp.ts";
+import { type BatchReader, batchReader } from "../lib/udp_batch.ts";
+import { must } from "./support.ts";
+import { waitFor } from "./e2e/wait.ts";
+
+const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
+const LINUX = Deno.build.os === "linux";
+const titled = (title: string) => LINUX ? title : `${title} [skipped: needs Linux]`;
+
+interface Received {
+  readonly size: number;
+  readonly start: string;
+  readonly source: string;
+}
+
+const received = (datagram: Uint8Array, source: string): Received => ({
+  size: Math.min(datagram.length, 170),
+  start: bytesToHex(datagram.subarray(0, 165)),
+  source,
+});
+
+function readAll(reader: BatchReader, most = 10_000): Received[] {
+  const all: Received[] = [];
+  const take = (datagram: Uint8Array, source: Address) =>
+    void all.push(received(datagram, formatAddress(source)));
+  assert.equal(reader.read(take, most), all.length);
+  return all;
+}
+
+/** A socket on a free port, closed at the end of its block. */
+function listen(hostname: string): Deno.DatagramConn & Disposable {
+  const socket = Deno.listenDatagram({ transport: "udp", hostname, port: 0 });
+  return Object.assign(socket, { [Symbol.dispose]: () => socket.close() });
+}
+
+function readerOf(socket: Deno.DatagramConn): BatchReader & Disposable {
+  const reader = must(batchReader(socket));
+  return Object.assign(reader, { [Symbol.dispose]: () => reader.close() });
+}
+
+/** Sockets on one loopback address each, that send to `port` in turn. */
+async function send(port: number, hostnames: readonly string[], datagrams: readonly Uint8Array[]) {
+  for (const [i, datagram] of datagrams.entries()) {
+    const hostname = hostnames[i % hostnames.length]!;
+    using sender = listen(hostname);
+    await sender.send(datagram, { transport: "udp", hostname, port });
+  }
+}
+
+for (
+  const [wildcard, hostnames] of [["::", ["127.0.0.1", "::1"]], ["0.0.0.0", ["127.0.0.1"]]] as const
+) {
+  Deno.test({
+    name: titled(`batchReader() on ${wildcard} gives what receive() gives, of every size`),
+    ignore: !LINUX,
+    fn: async () => {
+      using socket = listen(wildcard);
+      using reader = readerOf(socket);
+      const { port } = socket.addr as Deno.NetAddr;
+      const sizes = [0, 1, 44, 45, 101, 164, 165, 166, 169, 170, 191, 192, 193, 1400, 9000];
+      const datagrams = Array.from({ length: 150 }, (_, i) => random(sizes[i % sizes.length]!));
+      await send(port, hostnames, datagrams);
+      const batch = readAll(reader);
+      assert.equal(reader.read(() => assert.fail("there is nothing left"), 64), 0);
+      await send(port, hostnames, datagrams);
+      const oneByOne: Received[] = [];
+      for (const _ of datagrams) {
+        const [datagram, from] = await socket.receive(new Uint8Array(512));
+        const { hostname } = from as Deno.NetAddr;
+        oneByOne.push(received(datagram, hostname.replace(/^::ffff:(?=\d+\.)/, "")));
+      }
+      assert.deepEqual(batch, oneByOne);
+      assert.deepEqual(new Set(batch.map(({ source }) => source)), new Set(hostnames));
+    },
+  });
+}
+
+Deno.test({
+  name: titled(
+    "batchReader() takes no more than it is asked for, and goes on when memory was collected",
+  ),
+  ignore: !LINUX,
+  fn: async () => {
+    using socket = listen("127.0.0.1");
+    using sender = listen("127.0.0.1");
+    using reader = readerOf(socket);
+    const to = socket.addr as Deno.NetAddr;
+    for (let round = 0; round < 200; round++) {
+      const datagrams = Array.from({ length: 100 }, () => random(165));
+      for (const datagram of datagrams) await sender.send(datagram, to);
+      // Garbage of every size, so that what nobody holds any more is gone, and its place taken.
+      for (let i = 0; i < 50; i++) new Uint8Array(1 << (i % 18)).fill(0xff);
+      const [first, second, rest] = [readAll(reader, 1), readAll(reader, 65), readAll(reader)];
+      assert.deepEqual([first.length, second.length, rest.length], [1, 65, 34]);
+      assert.deepEqual(
+        [...first, ...second, ...rest].map(({ start }) => start),
+        datagrams.map(bytesToHex),
+      );
+    }
+  },
+});
+
+Deno.test({
+  name: titled("the kernel keeps thousands of knocks while this process does something else"),
+  ignore: !LINUX,
+  fn: async () => {
+    const port = freePort();
+    const socket = await bindKnockSocket(port, runProgram);
+    assert.equal(socket.takesBatches, true);
+    using sender = listen("127.0.0.1");
+    // Without the right to go beyond the system's limit it is what an administrator has set.
+    const isRoot = Deno.uid() === 0;
+    const count = isRoot ? 1500 : 50;
+    for (let i = 0; i < count; i++) {
+      await sender.send(random(165), { transport: "udp", hostname: "127.0.0.1", port });
+    }
+    const stop = new AbortController();
+    let taken = 0;
+    const listening = socket.listen(() => void taken++, stop.signal);
+    await waitFor("all of them", () => taken === count, { everyMs: 5 });
+    await sender.send(random(165), { transport: "udp", hostname: "127.0.0.1", port });
+    await waitFor("one more", () => taken === count + 1, { everyMs: 5 });
+    stop.abort();
+    await listening;
+    // The port is free again.
+    (await bindKnockSocket(port, runProgram)).close();
+  },
+});
+
+Deno.test("bindKnockSocket() says that another program has the port", async () => {
+  const port = freePort();
+  const first = await bindKnockSocket(port, runProgram);
+  await assert.rejects(bindKnockSocket(port, runProgram), {
+    message: `cannot listen on UDP port ${port}: another program has it`,
+  });
+  first.close();
+});
+
+function freePort(): number {
+  using socket = listen("::");
+  return (socket.addr as Deno.NetAddr).port;
+}

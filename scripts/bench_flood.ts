@@ -1,26 +1,24 @@
 /**
- * `deno task bench:flood`: good knocks accepted beside floods, in namespaces on this machine, with openme and, where they
- * are installed, its rivals; what the server costs meanwhile; and from the start of a client to the open port. Prints
- * tables in Markdown, and writes the plot of docs/performance.md where a path is given.
+ * `deno task bench:flood [SECTION…] [PLOT.svg]`: openme beside the field, in namespaces on this machine: good knocks
+ * accepted beside floods, and what that costs; from a client's start, and from a datagram, to the open port; a hundred at
+ * once; a thousand keys; start, memory and size. What is not installed is said so. Prints tables in Markdown.
  */
 
+import { flood, goodKnocks, taggedKnock } from "../tests/attack/siege.ts";
+import { bytesToHex } from "../lib/crypto.ts";
 import { IPV4, Lab } from "../tests/e2e/lab.ts";
 import { OPENME } from "../tests/e2e/openme.ts";
-import { Site } from "../tests/e2e/site.ts";
-import { pause, within } from "../tests/e2e/wait.ts";
-import { countLetIn, flood, goodKnocks, targetOf } from "../tests/attack/siege.ts";
-import { FWKNOP_MODES, type Rival, startFwknop } from "./bench_rivals.ts";
+import { pause } from "../tests/e2e/wait.ts";
+import { percentiles, timeToOpen, usageOf } from "./bench_lab.ts";
 import { plotOf, type Series } from "./bench_plot.ts";
-import { print } from "./run.ts";
+import { fwknop, savedKnock } from "./rivals/fwknop.ts";
+import { knockd } from "./rivals/knockd.ts";
+import { letmein } from "./rivals/letmein.ts";
+import { NAMES, openme, startOpenme } from "./rivals/openme.ts";
+import { type Contender, DOORS, missingPrograms, type Rival } from "./rivals/rival.ts";
+import { capture, print } from "./run.ts";
 
-const SECONDS = 6;
-const GOOD = 300;
-/** A rival's knocks are processes of its client: fewer of them. */
-const RIVAL_GOOD = 80;
-const NAMES = ["alice", "bob", "carol"];
 const FORGED = 10_000;
-const ROUNDS = 10;
-
 const ROWS = [
   { rate: 0, sources: 1 },
   { rate: 1000, sources: 1 },
@@ -30,200 +28,283 @@ const ROWS = [
   { rate: 5000, sources: FORGED },
   { rate: 20_000, sources: FORGED },
   { rate: 50_000, sources: FORGED },
-] as const;
+  { rate: 100_000, sources: FORGED },
+];
+type Row = typeof ROWS[number];
 
-/** Without a tag, and for rivals: fewer rows. */
-const FEW = ROWS.filter(({ rate, sources }) =>
-  rate <= 1000 || (sources === 1 ? rate === 10_000 : rate <= 20_000)
-);
+/** openme's good knocks are datagrams of the generator's; others' are processes of their clients: more time for them. */
+const SECONDS = 6;
+const RIVAL_SECONDS = 17;
+const ROUNDS = 20;
+const MANY = 100;
 
+const svg = Deno.args.find((arg) => arg.endsWith(".svg"));
+const wanted = Deno.args.filter((arg) => arg !== svg);
 const series: Series[] = [];
-
-await floodOpenme("openme", ROWS, true);
-await floodOpenme("openme, untagged", FEW.filter(({ sources }) => sources > 1), false);
-for (const mode of FWKNOP_MODES) await floodFwknop(mode);
-await coldClients();
-if (Deno.args[0]) await Deno.writeTextFile(Deno.args[0], plotOf(series));
+const SECTIONS: Record<string, () => Promise<void>> = {
+  flood: floods,
+  cold: coldClients,
+  datagram: datagramToOpen,
+  hundred: aHundredAtOnce,
+  keys: aThousandKeys,
+  size: startAndSize,
+};
+const field: Contender[] = [];
+for (const each of [fwknop("pcap"), fwknop("udp server"), knockd, letmein]) {
+  const missing = await missingPrograms(each);
+  if (missing.length === 0) field.push(each);
+  else print(`${each.name}: not measured, ${missing.join(", ")} not installed`);
+}
+const [load] = Deno.loadavg();
+print(
+  `Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} cores, load ${load!.toFixed(1)}`,
+);
+for (const [name, run] of Object.entries(SECTIONS)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}
+if (svg) await Deno.writeTextFile(svg, plotOf(series));
 Deno.exit(0);
 
-async function floodOpenme(
-  name: string,
-  rows: readonly typeof ROWS[number][],
-  tagged: boolean,
-): Promise<void> {
-  heading(name);
-  await using lab = await Lab.create();
-  const points: { rate: number; sources: number; share: number }[] = [];
-  for (const { rate, sources } of rows) {
-    await using site = await Site.create(lab, {
-      clients: Object.fromEntries(NAMES.map((each) => [each, ["22/tcp"]])),
-      knockTimeout: "5m",
-    });
-    await using served = await site.serve();
-    const good = await goodKnocks(site, NAMES, { count: GOOD, tagged });
-    const lines = served.lines.length;
-    const before = await usage(lab);
-    const sent = await flood(lab, site, { rate, sources, seconds: SECONDS, good });
-    const after = await usage(lab);
-    await pause(300);
-    const accepted = await countLetIn(lab, GOOD);
-    row({
-      rate,
-      sources,
-      sent: sent.junk / sent.seconds,
-      accepted,
-      of: GOOD,
-      cpu: (after.cpuS - before.cpuS) / sent.seconds,
-      mb: after.mb,
-      lines: (served.lines.length - lines) / sent.seconds,
-    });
-    points.push({ rate, sources, share: accepted / GOOD });
-    await served.stop();
+async function floods(): Promise<void> {
+  for (const tagged of [true, false]) {
+    const name = tagged ? "openme" : "openme, untagged";
+    heading(name);
+    await using lab = await Lab.create();
+    const points: Point[] = [];
+    for (const row of ROWS) points.push(await floodOpenme(lab, row, tagged));
+    series.push({ name, points });
   }
-  series.push({ name, points });
+  for (const contender of field) {
+    heading(contender.name);
+    await using lab = await Lab.create();
+    const points: Point[] = [];
+    for (const row of ROWS) points.push(await floodRival(lab, contender, row));
+    series.push({ name: contender.name, points });
+  }
 }
 
-async function floodFwknop(mode: typeof FWKNOP_MODES[number]): Promise<void> {
-  const name = `fwknop, ${mode}`;
-  await using lab = await Lab.create();
-  const points: { rate: number; sources: number; share: number }[] = [];
-  for (const { rate, sources } of FEW) {
-    await using rival = await startFwknop(lab, mode);
-    if (!rival) return print(`${name}: not measured, it is not installed`);
-    if (points.length === 0) heading(name);
-    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
-    const before = await usage(lab);
+type Point = Series["points"][number];
+
+async function floodOpenme(lab: Lab, { rate, sources }: Row, tagged: boolean): Promise<Point> {
+  await using rival = await startOpenme(lab);
+  const good = await goodKnocks(rival.site, NAMES, { count: DOORS, tagged });
+  const lines = rival.served.lines.length;
+  const before = await usageOf(lab);
+  const sent = await flood(lab, rival.site, { rate, sources, seconds: SECONDS, good });
+  const after = await usageOf(lab);
+  const accepted = await settled(rival);
+  report(
+    { rate, sources },
+    { ...sent, before, after, accepted },
+    rival.served.lines.length - lines,
+  );
+  await rival.served.stop();
+  return { rate, sources, share: accepted / DOORS };
+}
+
+async function floodRival(lab: Lab, contender: Contender, { rate, sources }: Row): Promise<Point> {
+  await using rival = await contender.start(lab);
+  const dir = await Deno.makeTempDir({ prefix: "openme-bench-" });
+  try {
+    const before = await usageOf(lab);
     const [sent] = await Promise.all([
-      flood(lab, site, { rate, sources, seconds: SECONDS, good: [], port: rival.port }),
+      flood(lab, { dir }, { rate, sources, seconds: RIVAL_SECONDS, good: [], port: rival.port }),
       knockAll(lab, rival),
     ]);
-    const after = await usage(lab);
-    await pause(500);
-    const open = await rival.letIn();
-    const accepted = Array.from({ length: RIVAL_GOOD }, (_, i) =>
-      targetOf(i)).filter((each) => open.has(each)).length;
-    row({
-      rate,
-      sources,
-      sent: sent.junk / sent.seconds,
-      accepted,
-      of: RIVAL_GOOD,
-      cpu: (after.cpuS - before.cpuS) / sent.seconds,
-      mb: after.mb,
-      lines: NaN,
-    });
-    points.push({ rate, sources, share: accepted / RIVAL_GOOD });
+    const after = await usageOf(lab);
+    const accepted = await settled(rival);
+    report({ rate, sources }, { ...sent, before, after, accepted });
+    return { rate, sources, share: accepted / DOORS };
+  } finally {
+    await Deno.remove(dir, { recursive: true });
   }
-  series.push({ name, points });
 }
 
+/** Each door once, evenly over the flood; a client that waits for an answer keeps no other waiting. */
 async function knockAll(lab: Lab, rival: Rival): Promise<void> {
   const startMs = performance.now();
-  for (let i = 0; i < RIVAL_GOOD; i++) {
-    await pause(startMs + 1000 + i * (SECONDS - 2) * 1000 / RIVAL_GOOD - performance.now());
-    await lab.output("client", rival.knock(targetOf(i)));
+  const running: Promise<unknown>[] = [];
+  for (let i = 0; i < DOORS; i++) {
+    await pause(startMs + 1000 + i * (RIVAL_SECONDS - 2) * 1000 / DOORS - performance.now());
+    running.push(lab.output("client", rival.knock(i)));
   }
+  await Promise.all(running);
 }
 
-/** From the start of the client's process to the first connection. */
-async function coldClients(): Promise<void> {
-  print(`\n### From the start of the client to the first connection, ${ROUNDS} times, ms\n`);
-  print("| client | p50 | p95 |\n| --- | ---: | ---: |");
-  await using lab = await Lab.create();
-  await (await lab.agent("server")).listen({ tcp: [22] });
-  {
-    await using site = await Site.create(lab, {
-      clients: { alice: ["22/tcp"] },
-      knockTimeout: "1s",
-    });
-    await using served = await site.serve();
-    const command = [...OPENME, "knock", "--client-config", `${site.dir}/alice.yaml`];
-    const compiled = OPENME.length === 1 ? "compiled" : "from source";
-    await latencies(lab, `openme, ${compiled}`, command, () => pause(1300));
-    await served.stop();
+/** How many doors are open once no more open. */
+async function settled(rival: Rival): Promise<number> {
+  let last = -1;
+  for (let open = await rival.opened(); open !== last; open = await rival.opened()) {
+    last = open;
+    await pause(1500);
   }
-  for (const mode of FWKNOP_MODES) {
-    await using rival = await startFwknop(lab, mode);
-    if (!rival) continue;
-    await latencies(lab, rival.name, rival.knock(IPV4.client), async () => {
-      await lab.run("server", ["iptables", "-F", "FWKNOP_INPUT"]);
-    });
-  }
-}
-
-async function latencies(
-  lab: Lab,
-  name: string,
-  command: string[],
-  close: () => Promise<void>,
-): Promise<void> {
-  const script = new URL("./bench_prober.ts", import.meta.url).pathname;
-  const times: number[] = [];
-  for (let i = 0; i < ROUNDS; i++) {
-    const out = await within(
-      lab.run("client", [
-        Deno.execPath(),
-        "run",
-        "--no-config",
-        "--no-lock",
-        "-A",
-        script,
-        IPV4.server,
-        "22",
-        ...command,
-      ]),
-      15_000,
-      "NaN",
-    );
-    times.push(Number(out));
-    await close();
-  }
-  const good = times.filter(Number.isFinite).sort((a, b) => a - b);
-  const at = (share: number) => (good[Math.floor(share * (good.length - 1))] ?? NaN).toFixed(1);
-  const missed = ROUNDS - good.length;
-  print(`| ${name}${missed ? ` (${missed} never opened)` : ""} | ${at(0.5)} | ${at(0.95)} |`);
-}
-
-/** Processor seconds and memory of the largest process in the server's namespace: the daemon. */
-async function usage(lab: Lab): Promise<{ cpuS: number; mb: number }> {
-  const { stdout } = await new Deno.Command("ip", {
-    args: ["netns", "pids", lab.namespace("server")],
-  }).output();
-  let [cpuS, mb] = [0, 0];
-  for (const pid of new TextDecoder().decode(stdout).split("\n").filter(Boolean)) {
-    const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    if (fields.length < 22) continue;
-    cpuS += (Number(fields[11]) + Number(fields[12])) / 100;
-    mb = Math.max(mb, Number(fields[21]) * 4096 / 2 ** 20);
-  }
-  return { cpuS, mb };
+  return last;
 }
 
 function heading(name: string): void {
   print(`\n### ${name}\n`);
   print(
-    "| junk/s wanted | sources | junk/s sent | good accepted | of | processor, cores | memory, MB | log lines/s |",
+    `| junk/s wanted | sources | junk/s sent | accepted of ${DOORS} | processor, cores | memory, MB | log lines/s |`,
   );
-  print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+  print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
 }
 
-function row(
-  { rate, sources, sent, accepted, of, cpu, mb, lines }: {
-    rate: number;
-    sources: number;
-    sent: number;
+function report(
+  { rate, sources }: Row,
+  { junk, seconds, before, after, accepted }: {
+    junk: number;
+    seconds: number;
+    before: { cpuS: number };
+    after: { cpuS: number; mb: number };
     accepted: number;
-    of: number;
-    cpu: number;
-    mb: number;
-    lines: number;
   },
+  lines?: number,
 ): void {
-  const shown = Number.isNaN(lines) ? "" : lines.toFixed(0);
+  const cells = [
+    rate,
+    sources,
+    (junk / seconds).toFixed(0),
+    accepted,
+    ((after.cpuS - before.cpuS) / seconds).toFixed(2),
+    after.mb.toFixed(0),
+    lines === undefined ? "" : (lines / seconds).toFixed(0),
+  ];
+  print(`| ${cells.join(" | ")} |`);
+}
+
+async function coldClients(): Promise<void> {
+  print(`\n### From the start of the client to the first connection, ${ROUNDS} times, ms\n`);
+  print("| client | p50 | p95 |\n| --- | ---: | ---: |");
+  await using lab = await Lab.create();
+  await (await lab.agent("server")).listen({ tcp: [22] });
+  for (const contender of [openme, ...field]) {
+    await using rival = await contender.start(lab);
+    const times: number[] = [];
+    for (let i = 0; i < ROUNDS; i++) {
+      times.push(await timeToOpen(lab, { command: rival.knockHere }));
+      await rival.shutHere();
+    }
+    print(`| ${rival.name} | ${percentiles(times)} |`);
+  }
+}
+
+async function datagramToOpen(): Promise<void> {
+  print(`\n### From the first datagram to the first connection, ${ROUNDS} times, ms\n`);
+  print("| server | p50 | p95 |\n| --- | ---: | ---: |");
+  await using lab = await Lab.create();
+  await (await lab.agent("server")).listen({ tcp: [22] });
+  const measure = async (rival: Rival, datagrams: () => Promise<Datagrams>) => {
+    const times: number[] = [];
+    for (let i = 0; i < ROUNDS; i++) {
+      times.push(await timeToOpen(lab, { datagrams: await datagrams() }));
+      await rival.shutHere();
+    }
+    print(`| ${rival.name} | ${percentiles(times)} |`);
+  };
+  {
+    await using rival = await startOpenme(lab);
+    await measure(rival, async () => [
+      { port: rival.port, hex: bytesToHex(await taggedKnock(rival.site, "alice")) },
+    ]);
+  }
+  for (const contender of field) {
+    if (contender === letmein) {
+      print("| letmein | (a dialogue: see its client) | |");
+      continue;
+    }
+    await using rival = await contender.start(lab);
+    await measure(
+      rival,
+      async () =>
+        contender === knockd
+          ? [7000, 8000, 9000].map((port) => ({ port: port + DOORS, hex: "00" }))
+          : [{ port: rival.port, hex: await savedKnock(lab, rival.knockHere) }],
+    );
+  }
+}
+
+type Datagrams = readonly { readonly port: number; readonly hex: string }[];
+
+async function aHundredAtOnce(): Promise<void> {
+  print(`\n### ${MANY} clients at once: from the first start to the last open door, ms\n`);
+  print("| clients | ms | open |\n| --- | ---: | ---: |");
+  await using lab = await Lab.create();
+  {
+    await using rival = await startOpenme(lab);
+    const good = await goodKnocks(rival.site, NAMES, { count: MANY, tagged: true });
+    const datagrams = good.map((hex) => Uint8Array.fromHex(hex));
+    const agent = await lab.agent("client");
+    const startMs = performance.now();
+    await Promise.all(datagrams.map((each) => agent.send(each, IPV4.server, rival.port)));
+    await lastOpen(`openme, ${MANY} datagrams`, rival, startMs);
+  }
+  for (const contender of [openme, ...field]) {
+    await using rival = await contender.start(lab);
+    const startMs = performance.now();
+    const running = Array.from({ length: MANY }, (_, i) => lab.output("client", rival.knock(i)));
+    await lastOpen(rival.name, rival, startMs);
+    await Promise.all(running);
+  }
+}
+
+async function lastOpen(name: string, rival: Rival, startMs: number): Promise<void> {
+  const deadlineMs = startMs + 20_000;
+  let [open, ms] = [0, 0];
+  while (open < MANY && performance.now() < deadlineMs) {
+    open = await rival.opened();
+    ms = performance.now() - startMs;
+  }
+  print(`| ${name} | ${open < MANY ? "" : ms.toFixed(0)} | ${open} |`);
+}
+
+async function aThousandKeys(): Promise<void> {
   print(
-    `| ${rate} | ${sources} | ${sent.toFixed(0)} | ${accepted} | ${of} | ${cpu.toFixed(2)} | ${
-      mb.toFixed(0)
-    } | ${shown} |`,
+    "\n### From the start of the client to the first connection, by registered keys, p50, ms\n",
   );
+  print("| server | 1 key | 1,000 keys |\n| --- | ---: | ---: |");
+  await using lab = await Lab.create();
+  await (await lab.agent("server")).listen({ tcp: [22] });
+  for (const contender of [openme, ...field.filter((each) => each !== knockd)]) {
+    const cells: string[] = [];
+    for (const clients of [1, 1000]) {
+      await using rival = await contender.start(lab, { clients });
+      const times: number[] = [];
+      for (let i = 0; i < ROUNDS / 2; i++) {
+        times.push(await timeToOpen(lab, { command: rival.knockHere }));
+        await rival.shutHere();
+      }
+      cells.push(percentiles(times).split(" ")[0]!);
+    }
+    print(`| ${contender.name} | ${cells.join(" | ")} |`);
+  }
+}
+
+async function startAndSize(): Promise<void> {
+  print(
+    "\n### Start of the daemon, its memory when idle, and size of its and its client's programs\n",
+  );
+  print("| server | start, ms | memory, MB | programs, MB |\n| --- | ---: | ---: | ---: |");
+  await using lab = await Lab.create();
+  for (const contender of [openme, ...field]) {
+    const times: number[] = [];
+    let mb = 0;
+    for (let i = 0; i < 5; i++) {
+      await using rival = await contender.start(lab);
+      times.push(rival.startMs);
+      mb = (await usageOf(lab)).mb;
+    }
+    const programs = contender === openme ? [OPENME[0]!] : contender.programs;
+    const sizes = await Promise.all(programs.map(sizeOf));
+    const size = sizes.reduce((sum, each) => sum + each, 0) / 2 ** 20;
+    print(
+      `| ${contender.name} | ${percentiles(times).split(" ")[0]} | ${mb.toFixed(0)} | ${
+        size.toFixed(1)
+      } |`,
+    );
+  }
+}
+
+async function sizeOf(program: string): Promise<number> {
+  const path = await capture("sh", ["-c", 'command -v "$0"', program]);
+  return path === undefined ? NaN : (await Deno.stat(path.trim())).size;
 }

@@ -108,7 +108,7 @@ function run(
     writePacket(knocks.subarray(i * PACKET_SIZE), { source, target, port, body: bytesOf(hex) });
   }
   const start = performance.now();
-  let [sent, sentGood, next] = [0, 0, 0];
+  let [sent, skipped, sentGood, next] = [0, 0, 0, 0];
   for (;;) {
     const elapsed = (performance.now() - start) / 1000;
     if (elapsed >= seconds) {
@@ -118,14 +118,15 @@ function run(
     const dueGood = Math.floor(good.length * (elapsed / seconds - 0.1) / 0.8);
     while (sentGood < Math.min(good.length, dueGood)) send(knocks, [sentGood++]);
     // What could not be sent in time is not made up for: that would be a burst, not a rate.
-    const due = Math.floor(elapsed * rate) - sent;
-    if (due > rate / 20) sent += due - Math.floor(rate / 20);
+    const late = Math.floor(elapsed * rate) - sent - skipped;
+    const due = Math.min(late, Math.ceil(rate / 20));
+    skipped += late - due;
     if (due <= 0) pause(rate > 0 ? 100 : 1000);
     else {
       const size = Math.min(BATCH, due);
-      send(junk, Array.from({ length: size }, (_, i) => (next + i) % count));
-      next = (next + size) % count;
-      sent += size;
+      const gone = send(junk, Array.from({ length: size }, (_, i) => (next + i) % count));
+      next = (next + gone) % count;
+      sent += gone;
     }
   }
 }

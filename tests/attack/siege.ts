@@ -39,10 +39,10 @@ export async function goodKnocks(
   );
 }
 
-/** Runs a flood against the lab's server, from the client's namespace. */
+/** Runs a flood against the lab's server, from the client's namespace; `dir` is for what it is told. */
 export async function flood(
   lab: Lab,
-  { dir }: Site,
+  { dir }: { readonly dir: string },
   flood: Omit<Flood, "target" | "port" | "goodSource"> & { port?: number },
 ): Promise<Flooded> {
   const path = `${dir}/flood.json`;

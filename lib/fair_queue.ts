@@ -25,39 +25,37 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item to its lane. Where there is no room, what gives way is returned: the oldest of a long lane, its own
-   * where that is full.
+   * Adds an item to its lane. Where there is no room, what gives way is returned: the oldest of its own lane where that
+   * is full, else the oldest of a long lane, else the item itself.
    */
   push(lane: string, item: T): T | undefined {
-    let given: T | undefined;
     const own = this.#lanes.get(lane);
     if (own && own.items.length >= this.#perLane) {
-      given = own.items.shift();
+      own.items.push(item);
+      return own.items.shift();
+    }
+    let given: T | undefined;
+    if (this.#size >= this.#capacity) {
+      const longest = this.#longLane(own);
+      if (!longest) return item;
+      given = longest.items.shift();
       this.#size--;
-    } else if (this.#size >= this.#capacity) given = this.#dropFromLongLane(own);
-    // Looked up again: the lane that gave way may have been removed.
-    const at = this.#lanes.get(lane);
-    if (at) at.items.push(item);
+    }
+    if (own) own.items.push(item);
     else this.#lanes.set(lane, { items: [item] });
     this.#size++;
     return given;
   }
 
-  /** The oldest of the longest among a few lanes, so that whoever waits with a single item keeps his place. */
-  #dropFromLongLane(own: Lane<T> | undefined): T | undefined {
+  /** The longest of a few lanes, so that whoever waits with a single item keeps his place; of at least two items. */
+  #longLane(own: Lane<T> | undefined): Lane<T> | undefined {
     let longest = own;
-    let name: string | undefined;
     let looked = 0;
-    for (const [each, lane] of this.#lanes) {
+    for (const lane of this.#lanes.values()) {
       if (++looked > LANES_LOOKED_AT) break;
-      if (longest && lane.items.length <= longest.items.length) continue;
-      longest = lane;
-      name = each;
+      if (lane.items.length > (longest?.items.length ?? 1)) longest = lane;
     }
-    const given = longest?.items.shift();
-    this.#size--;
-    if (name !== undefined && longest?.items.length === 0) this.#lanes.delete(name);
-    return given;
+    return longest && longest.items.length > 1 ? longest : undefined;
   }
 
   /** The oldest item of the next lane. */

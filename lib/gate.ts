@@ -91,18 +91,25 @@ export function judge(
 export interface UnsignedKnock {
   readonly unsealed: Unsealed;
   readonly source: Address;
-  readonly candidates: Iterator<GateClient, undefined>;
+  readonly candidates: Iterator<GateClient, unknown>;
 }
 
-/** {@linkcode judge} up to the signature. The datagram's bytes must stay as they are until its verdict is there. */
+/**
+ * {@linkcode judge} up to the signature. The datagram's bytes must stay as they are until its verdict is there. With
+ * `hintedOnly` no key is tried but those that the knock's own hint names.
+ */
 export function beginJudging(
   datagram: Uint8Array,
   source: Address,
   rules: GateRules,
+  { hintedOnly = false }: { readonly hintedOnly?: boolean } = {},
 ): UnsignedKnock | DropVerdict {
   const unsealed = unseal(datagram, rules);
   if (typeof unsealed === "string") return drop(unsealed);
-  const candidates = rules.signers.candidates(unsealed.knock.randomNonce, source);
+  const { randomNonce } = unsealed.knock;
+  const candidates = hintedOnly
+    ? rules.signers.hinted(randomNonce).values()
+    : rules.signers.candidates(randomNonce, source);
   return { unsealed, source, candidates };
 }
 
@@ -119,8 +126,8 @@ export function continueJudging(
   keys: number,
 ): Verdict | undefined {
   for (let tried = 0; tried < keys; tried++) {
-    const { value: client } = candidates.next();
-    if (!client) return drop("signature");
+    const { done, value: client } = candidates.next();
+    if (done) return drop("signature");
     if (client.verify(unsealed.signedBytes, unsealed.signature)) {
       const verdict = judgeSigned(unsealed, client, source, nowNs, rules);
       if (verdict.kind === "grant") rules.signers.accepted(client, source);
@@ -128,6 +135,16 @@ export function continueJudging(
     }
   }
   return undefined;
+}
+
+/** Whether its time is wrong, whoever it is from. */
+export function isStale({ unsealed }: UnsignedKnock, nowNs: bigint, rules: GateRules): boolean {
+  return isOutside(unsealed.knock.timestampNs, nowNs, rules);
+}
+
+function isOutside(timestampNs: bigint, nowNs: bigint, { replayWindowNs }: GateRules): boolean {
+  const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
+  return ageNs > replayWindowNs || -ageNs > replayWindowNs;
 }
 
 function judgeSigned(
@@ -140,10 +157,9 @@ function judgeSigned(
   // From here on the sender is known, but what he sent may be old, and anyone may have sent it again.
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = knock;
-  const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
-  if (ageNs > rules.replayWindowNs || -ageNs > rules.replayWindowNs) {
+  if (isOutside(timestampNs, nowNs, rules)) {
     const seen = rules.replay.has(client.key, randomNonce, timestampNs);
-    return { kind: "drop", reason: "stale", client, clock: { aheadNs: -ageNs, seen } };
+    return { kind: "drop", reason: "stale", client, clock: { aheadNs: timestampNs - nowNs, seen } };
   }
   const address = knock.target ?? source;
   if (!isHoldable(address)) return drop("target", client);

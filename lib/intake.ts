@@ -6,7 +6,6 @@
 
 import type { Address } from "./address.ts";
 import type { KnockQueue, Waiting } from "./knock_queue.ts";
-import { TokenBucket } from "./token_bucket.ts";
 import { MOST_AT_ONCE } from "./udp.ts";
 
 /** How long one turn may judge, and when the socket counts as delivering more than can be judged. */
@@ -15,28 +14,36 @@ export interface Pace {
   readonly busySliceMs: number;
   /** Datagrams since the last turn from which on it is busy. */
   readonly busyDatagrams: number;
+  /** How many without a fresh tag are judged in a busy turn nevertheless. */
+  readonly busyRest: number;
 }
 
 /**
  * For a socket that is read one by one: at 50,000 datagrams a second its buffer (277) is full after 5.5 ms. Deno hands
  * over at most 129 waiting datagrams in a row: a third of that in one turn is more than a burst.
  */
-export const PACE_ONE_BY_ONE: Pace = { sliceMs: 1, busySliceMs: 0.5, busyDatagrams: 40 };
+export const PACE_ONE_BY_ONE: Pace = {
+  sliceMs: 1,
+  busySliceMs: 0.5,
+  busyDatagrams: 40,
+  busyRest: 1,
+};
 
 /** For one whose buffer holds thousands. It is busy where not all of that could be taken at once. */
-export const PACE_BATCHES: Pace = { sliceMs: 4, busySliceMs: 1, busyDatagrams: MOST_AT_ONCE };
-
-/** What is judged in spite of a flood, a second. A repeated one costs 25 µs, one without a tag 120. */
-const REPEATED_WHEN_BUSY = { perSecond: 2000, capacity: 100 };
-const OTHERS_WHEN_BUSY = { perSecond: 200, capacity: 10 };
+export const PACE_BATCHES: Pace = {
+  sliceMs: 4,
+  busySliceMs: 1,
+  busyDatagrams: MOST_AT_ONCE,
+  busyRest: 4,
+};
 
 /** What an intake works with. */
 export interface IntakeParts {
   readonly queue: KnockQueue;
   readonly pace: Pace;
   readonly judge: (waiting: Waiting) => void;
-  /** Work that can wait, a little of it; returns whether there is more. */
-  readonly whenIdle: () => boolean;
+  /** Work that can wait, a little of it, or less while others wait; returns whether there is more. */
+  readonly later: (idle: boolean) => boolean;
   /** Drops a datagram that is not even worth queueing. */
   readonly drop: (reason: "size" | "version", source: Address) => void;
   readonly steadyMs: () => number;
@@ -46,17 +53,15 @@ export interface IntakeParts {
    * Runs a function after the event loop has slept, however shortly. One that is woken again and again without sleep
    * looks at its sockets only every 61st time: with turns of 2 ms, 17,000 of 20,000 datagrams a second were lost.
    */
-  readonly later: (turn: () => void) => void;
+  readonly afterSleep: (turn: () => void) => void;
 }
 
 /** The edge between the socket and the pipeline. */
 export class Intake {
   readonly #parts: IntakeParts;
-  readonly #repeatedWhenBusy = new TokenBucket(REPEATED_WHEN_BUSY);
-  readonly #othersWhenBusy = new TokenBucket(OTHERS_WHEN_BUSY);
   #arrived = 0;
   #soon = false;
-  #later = false;
+  #sleeping = false;
   #stopped = false;
 
   constructor(parts: IntakeParts) {
@@ -86,38 +91,38 @@ export class Intake {
     const busy = this.#arrived >= this.#parts.pace.busyDatagrams;
     this.#arrived = 0;
     const more = busy ? this.#judgeSome() : this.#judgeAll();
-    if (!more || this.#later) return;
-    this.#later = true;
-    this.#parts.later(() => {
-      this.#later = false;
+    if (!more || this.#sleeping) return;
+    this.#sleeping = true;
+    this.#parts.afterSleep(() => {
+      this.#sleeping = false;
       if (!this.#soon) this.#turn();
     });
   }
 
   /** Whatever waits, for a slice; then what can wait. */
   #judgeAll(): boolean {
-    const { queue, pace, judge, whenIdle, steadyMs } = this.#parts;
+    const { queue, pace, judge, later, steadyMs } = this.#parts;
     const endMs = steadyMs() + pace.sliceMs;
     do {
       const waiting = queue.next();
-      if (!waiting) return whenIdle();
+      if (!waiting) return later(true);
       judge(waiting);
     } while (steadyMs() < endMs);
+    later(false);
     return true;
   }
 
-  /** The tagged ones, at least one; of the others what the budgets give. */
+  /** A few of the rest, so that nobody is forgotten; then tagged ones, for a shorter slice. */
   #judgeSome(): boolean {
     const { queue, pace, judge, steadyMs } = this.#parts;
-    const nowMs = steadyMs();
-    const endMs = nowMs + pace.busySliceMs;
+    const endMs = steadyMs() + pace.busySliceMs;
+    for (let i = 0; i < pace.busyRest; i++) {
+      const waiting = queue.takeRest();
+      if (!waiting) break;
+      judge(waiting);
+    }
     do {
-      const waiting = queue.take("tagged") ??
-        (queue.has("repeated") && this.#repeatedWhenBusy.take(1, nowMs) > 0
-          ? queue.take("repeated")
-          : queue.has("other") && this.#othersWhenBusy.take(1, nowMs) > 0
-          ? queue.take("other")
-          : undefined);
+      const waiting = queue.takeTagged();
       if (!waiting) break;
       judge(waiting);
     } while (steadyMs() < endMs);

@@ -4,21 +4,30 @@
  */
 
 import type { Address } from "./address.ts";
-import { AEAD_NONCE_SIZE, KEY_SIZE, type KnockTags } from "./crypto.ts";
+import type { KnockTags } from "./crypto.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { bearsTag, OFFSET_AEAD_NONCE, PACKET_SIZE, VERSION } from "./packet.ts";
+import { type KnownKeys, nameOf } from "./known_keys.ts";
+import {
+  bearsTag,
+  OFFSET_AEAD_NONCE,
+  OFFSET_EPHEMERAL_KEY,
+  PACKET_SIZE,
+  VERSION,
+} from "./packet.ts";
 
 /** A datagram of the right size and version. The bytes are its own unless it is `other`: then they are lent. */
 export interface Waiting {
   readonly datagram: Uint8Array;
   readonly source: Address;
   readonly kind: WaitingKind;
+  /** Whether it bears this server's tag. */
+  readonly tagged: boolean;
 }
 
 /**
  * - `tagged`: bears this server's tag, with an ephemeral key that was not seen before;
- * - `repeated`: bears a tag that was seen before: a copy, or the front of a knock that somebody watched with junk behind;
- * - `other`: without a tag: knocks of other clients, and junk.
+ * - `repeated`: under an ephemeral key that is known: a copy, or the front of a watched knock with junk behind it;
+ * - `other`: neither: knocks of other clients, and junk.
  */
 export type WaitingKind = "tagged" | "repeated" | "other";
 
@@ -26,35 +35,44 @@ const TAGGED_CAPACITY = 4096;
 /** A company behind one address that knocks at nine. */
 const TAGGED_PER_SOURCE = 1024;
 const REPEATED_CAPACITY = 2048;
-const REPEATED_PER_KEY_AND_SOURCE = 16;
+const REPEATED_PER_KEY = 32;
+/** Junk that came in while the server did something else, or while it is being judged: 750 ms of that. */
 const OTHER_CAPACITY = 8192;
-/** Ephemeral keys that are known to have been used. Strangers cannot add to them: they can make no tag. */
-const KEYS_REMEMBERED = 16_384;
-/** A repeated one costs a fifth of one that needs the curve: so many are served for each that does. */
-const REPEATED_PER_OTHER = 4;
+/** Whoever can make tags, a client that was removed say, must leave a tenth of the time to those who cannot. */
+const TAGGED_IN_A_ROW = 4;
+
+/** What a queue works with. */
+export interface KnockQueueParts {
+  /** Those of the server's key, and of the one before it. */
+  readonly tags: readonly KnockTags[];
+  readonly keys: KnownKeys;
+  readonly steadyMs: () => number;
+  /** Told of everything that is given up unjudged. */
+  readonly dropped: (reason: "overload", source: Address) => void;
+}
 
 /** The queue between the socket and the gate. Bounded in every part. */
 export class KnockQueue {
   #tags: readonly KnockTags[];
+  readonly #keys: KnownKeys;
+  readonly #steadyMs: () => number;
+  readonly #dropped: (reason: "overload", source: Address) => void;
   readonly #tagged = new FairQueue<Waiting>({
     capacity: TAGGED_CAPACITY,
     perLane: TAGGED_PER_SOURCE,
   });
   readonly #repeated = new FairQueue<Waiting>({
     capacity: REPEATED_CAPACITY,
-    perLane: REPEATED_PER_KEY_AND_SOURCE,
+    perLane: REPEATED_PER_KEY,
   });
   readonly #others = new Ring(OTHER_CAPACITY);
-  readonly #seenTags = new Set<string>();
-  readonly #dropped: (reason: "overload", source: Address) => void;
-  #repeatedInARow = 0;
+  #taggedInARow = 0;
+  #repeatedsTurn = false;
 
-  /** `dropped` is told of everything that is pushed out unjudged. */
-  constructor(
-    tags: KnockTags | readonly KnockTags[],
-    dropped: (reason: "overload", source: Address) => void,
-  ) {
-    this.#tags = [tags].flat();
+  constructor({ tags, keys, steadyMs, dropped }: KnockQueueParts) {
+    this.#tags = tags;
+    this.#keys = keys;
+    this.#steadyMs = steadyMs;
     this.#dropped = dropped;
   }
 
@@ -62,60 +80,58 @@ export class KnockQueue {
   offer(datagram: Uint8Array, source: Address): "size" | "version" | undefined {
     if (datagram.length !== PACKET_SIZE) return "size";
     if (datagram[0] !== VERSION) return "version";
-    if (!this.#tags.some((tags) => bearsTag(datagram, tags))) {
-      const given = this.#others.push(datagram, source);
-      if (given) this.#dropped("overload", given);
-      return undefined;
+    const key = datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
+    const tagged = this.#tags.some((tags) => bearsTag(datagram, tags));
+    const known = tagged ? this.#keys.note(key) : this.#keys.has(key);
+    let given: Address | undefined;
+    if (!known && !tagged) given = this.#others.push(datagram, source);
+    else if (!known) {
+      const waiting: Waiting = { datagram: datagram.slice(), source, kind: "tagged", tagged };
+      given = this.#tagged.push(blockOf(source), waiting)?.source;
+    } else if (!this.#keys.allows(key, this.#steadyMs())) given = source;
+    else {
+      const waiting: Waiting = { datagram: datagram.slice(), source, kind: "repeated", tagged };
+      given = this.#repeated.push(nameOf(key), waiting)?.source;
     }
-    const tag = binaryString(datagram, OFFSET_AEAD_NONCE, AEAD_NONCE_SIZE);
-    const known = this.#seenTags.has(tag);
-    if (!known) this.#remember(tag);
-    const block = blockOf(source);
-    const given = known
-      ? this.#repeated.push(tag + block, { datagram: datagram.slice(), source, kind: "repeated" })
-      : this.#tagged.push(block, { datagram: datagram.slice(), source, kind: "tagged" });
-    if (given) this.#dropped("overload", given.source);
+    if (given) this.#dropped("overload", given);
     return undefined;
-  }
-
-  /** Whether something waits of one of these kinds. */
-  has(kind: WaitingKind): boolean {
-    if (kind === "tagged") return this.#tagged.size > 0;
-    return (kind === "repeated" ? this.#repeated : this.#others).size > 0;
   }
 
   get size(): number {
     return this.#tagged.size + this.#repeated.size + this.#others.size;
   }
 
-  /** The next of this kind; the lent bytes of an `other` are good until the next call of `offer`. */
-  take(kind: WaitingKind): Waiting | undefined {
-    if (kind === "tagged") return this.#tagged.shift();
-    return kind === "repeated" ? this.#repeated.shift() : this.#others.shift();
+  /**
+   * The next of all: tagged ones first, but one of the rest after a few of them. The lent bytes of an `other` are good
+   * until the next call of `offer`.
+   */
+  next(): Waiting | undefined {
+    if (this.#taggedInARow < TAGGED_IN_A_ROW) {
+      const tagged = this.takeTagged();
+      if (tagged) return tagged;
+    }
+    return this.takeRest() ?? this.takeTagged();
   }
 
-  /** The next of all: tagged ones first, then repeated and others in turn by what they cost. */
-  next(): Waiting | undefined {
-    if (this.#tagged.size > 0) return this.#tagged.shift();
-    const repeatedsTurn = this.#repeatedInARow < REPEATED_PER_OTHER || this.#others.size === 0;
-    if (this.#repeated.size > 0 && repeatedsTurn) {
-      this.#repeatedInARow++;
-      return this.#repeated.shift();
-    }
-    this.#repeatedInARow = 0;
-    return this.#others.shift();
+  /** The next tagged one. */
+  takeTagged(): Waiting | undefined {
+    this.#taggedInARow++;
+    return this.#tagged.shift();
+  }
+
+  /** The next of the others, repeated and not in turn: they cost about the same. */
+  takeRest(): Waiting | undefined {
+    this.#taggedInARow = 0;
+    this.#repeatedsTurn = !this.#repeatedsTurn;
+    const repeated = this.#repeatedsTurn || this.#others.size === 0
+      ? this.#repeated.shift()
+      : undefined;
+    return repeated ?? this.#others.shift() ?? this.#repeated.shift();
   }
 
   /** The server's keys have changed: from now on these are its tags. */
   retag(tags: readonly KnockTags[]): void {
     this.#tags = tags;
-  }
-
-  #remember(tag: string): void {
-    this.#seenTags.add(tag);
-    if (this.#seenTags.size > KEYS_REMEMBERED) {
-      this.#seenTags.delete(this.#seenTags.values().next().value!);
-    }
   }
 }
 
@@ -160,12 +176,12 @@ class Ring {
     this.#sources[this.#first] = undefined;
     this.#first = (this.#first + 1) % this.#capacity;
     this.#size--;
-    return { datagram, source, kind: "other" };
+    return { datagram, source, kind: "other", tagged: false };
   }
 }
 
 /** Who counts as one sender: an IPv4 address, or the /64 that an IPv6 host has to itself. */
-function blockOf({ family, bytes }: Address): string {
+export function blockOf({ family, bytes }: Address): string {
   return binaryString(bytes, 0, family === 4 ? 4 : 8);
 }
 
@@ -185,7 +201,7 @@ export function rememberingAgreement(
 ): (peerPublicKey: Uint8Array) => Uint8Array | undefined {
   const secrets = new Map<string, Uint8Array>();
   return (peerPublicKey) => {
-    const name = binaryString(peerPublicKey, 0, KEY_SIZE);
+    const name = nameOf(peerPublicKey);
     const known = secrets.get(name);
     if (known) return known;
     const secret = agree(peerPublicKey);

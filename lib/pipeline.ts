@@ -17,26 +17,28 @@ import {
   type GateClient,
   type GateRules,
   type GrantVerdict,
-  type UnsignedKnock,
+  isStale,
   type Verdict,
   withBytesOf,
 } from "./gate.ts";
 import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
 import type { DropLog } from "./drop_log.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
+import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
+import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { formatPortRange } from "./ports.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
 import type { ReplayMemory } from "./replay.ts";
+import { Searches } from "./searches.ts";
 import { FREE_CANDIDATES, Signers } from "./signers.ts";
 import type { StateStore } from "./state/store.ts";
 import { TokenBucket } from "./token_bucket.ts";
 
-/** Knocks of clients that are not found at once: how many may wait, and what looking for them may cost. */
-const SEARCHES = 256;
+/** What looking for clients that are not found at once may cost. */
 const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
-/** In a row: 1 ms. */
-const VERIFICATIONS_PER_STEP = 20;
+/** In a row: 1 ms, or a tenth of it while others wait. */
+const VERIFICATIONS_PER_STEP = { idle: 20, busy: 2 };
 /** Ephemeral keys of tagged knocks whose secrets are kept. */
 const SECRETS_REMEMBERED = 4096;
 
@@ -49,6 +51,8 @@ export interface PipelineParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly drops: DropLog;
+  /** The ephemeral keys that the queue knows too. */
+  readonly keys: KnownKeys;
   /** Told of every grant once the firewall has it; must not throw. */
   readonly opened?: (opened: Opened) => void;
 }
@@ -61,59 +65,60 @@ export interface Opened {
   readonly lifetimeMs: number;
 }
 
-/** A knock whose client was not among the first to be tried. */
-interface Search {
-  readonly datagram: Uint8Array;
-  readonly source: Address;
-  readonly knock: UnsignedKnock;
-}
-
 /** The way of every datagram, under the configuration of now. */
 export class Pipeline {
   readonly #parts: PipelineParts;
   readonly #refusals = new RefusalLimit();
   #rules: GateRules;
-  /** The same for tagged knocks: what was agreed with an ephemeral key is remembered. */
-  #taggedRules: GateRules;
+  /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
+  #rememberingRules: GateRules;
   /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
-  /** The oldest first. */
-  #searches: Search[] = [];
+  readonly #searches = new Searches();
   readonly #verifications = new TokenBucket(VERIFICATIONS);
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
     this.#rules = this.#rulesOf(config);
-    this.#taggedRules = withMemory(this.#rules);
+    this.#rememberingRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
   }
 
   /** Judges a datagram and does what follows. Its bytes are not kept. */
-  take({ datagram, source, kind }: Waiting): void {
-    const rules = kind === "other" ? this.#rules : this.#taggedRules;
-    const step = beginJudging(datagram, source, rules);
+  take({ datagram, source, kind, tagged }: Waiting): void {
+    const rules = kind === "other" ? this.#rules : this.#rememberingRules;
+    const step = beginJudging(datagram, source, rules, { hintedOnly: tagged });
     if ("kind" in step) return this.#drop(step, source);
-    const verdict = continueJudging(step, this.#nowNs(), rules, FREE_CANDIDATES);
-    if (verdict) return this.#act(verdict, source);
-    if (this.#searches.length >= SEARCHES) return this.drop("overload", source);
+    const key = ephemeralKeyOf(datagram);
+    // Whoever sealed it had this server's public key: strangers add nothing here.
+    if (!tagged) this.#parts.keys.note(key);
+    const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
+    const verdict = continueJudging(step, this.#nowNs(), rules, keysToTry);
+    if (verdict) return this.#act(verdict, source, key);
     const own = datagram.slice();
-    this.#searches.push({ datagram: own, source, knock: withBytesOf(own, step) });
+    const search = { datagram: own, source, knock: withBytesOf(own, step) };
+    if (!this.#searches.add(search)) this.drop("overload", source);
   }
 
-  /** Looks a little further for the client of the oldest knock that waits for it. Returns whether more wait. */
-  search(): boolean {
-    const [search] = this.#searches;
-    if (!search) return false;
+  /**
+   * Looks a little further for the client of one of the knocks that wait for it, by turns; less far where there is other
+   * work. Returns whether more wait.
+   */
+  search(idle = true): boolean {
+    if (this.#searches.size === 0) return false;
     const allowed = this.#verifications.take(
-      VERIFICATIONS_PER_STEP,
+      idle ? VERIFICATIONS_PER_STEP.idle : VERIFICATIONS_PER_STEP.busy,
       this.#parts.clock.now().steadyMs,
     );
     if (allowed === 0) return true;
-    const verdict = continueJudging(search.knock, this.#nowNs(), this.#rules, allowed);
+    const nowNs = this.#nowNs();
+    const search = this.#searches.next(({ knock }) => isStale(knock, nowNs, this.#rules));
+    if (!search) return false;
+    const verdict = continueJudging(search.knock, nowNs, this.#rules, allowed);
     if (!verdict) return true;
-    this.#searches.shift();
-    this.#act(verdict, search.source);
-    return this.#searches.length > 0;
+    this.#searches.remove(search);
+    this.#act(verdict, search.source, ephemeralKeyOf(search.datagram));
+    return this.#searches.size > 0;
   }
 
   /** Counts, and at debug says, that a datagram was dropped before it was judged. */
@@ -128,13 +133,13 @@ export class Pipeline {
   reconfigure(config: ServerConfig): void {
     const { grants, store, guard, clock, log } = this.#parts;
     this.#rules = this.#rulesOf(config, this.#rules.signers);
-    this.#taggedRules = withMemory(this.#rules);
+    this.#rememberingRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
     // Whose keys are good has changed: the searches under way begin anew, with the clients of now.
-    this.#searches = this.#searches.flatMap(({ datagram, source }) => {
+    for (const { datagram, source } of this.#searches.takeAll()) {
       const knock = beginJudging(datagram, source, this.#rules);
-      return "kind" in knock ? [] : [{ datagram, source, knock }];
-    });
+      if (!("kind" in knock)) this.#searches.add({ datagram, source, knock });
+    }
     const now = clock.now();
     for (const grant of [...grants.list()]) {
       const allowed = resumeGrant(grant, this.#permissions.get(grant.key), now, {
@@ -200,7 +205,8 @@ export class Pipeline {
     return this.#parts.clock.now().wallNs;
   }
 
-  #act(verdict: Verdict, source: Address): void {
+  #act(verdict: Verdict, source: Address, ephemeralKey: Uint8Array): void {
+    if (verdict.client) this.#parts.keys.spend(ephemeralKey);
     if (verdict.kind === "grant") this.#open(verdict, source);
     else this.#drop(verdict, source);
   }
@@ -285,6 +291,10 @@ export class Pipeline {
       hasRoom: (client, address) => this.#parts.grants.hasRoom(client, address),
     };
   }
+}
+
+function ephemeralKeyOf(datagram: Uint8Array): Uint8Array {
+  return datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
 }
 
 function withMemory(rules: GateRules): GateRules {

@@ -15,6 +15,7 @@ import { DropLog, limitLog } from "./drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
+import { KnownKeys } from "./known_keys.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatPortRange } from "./ports.ts";
@@ -78,7 +79,9 @@ export async function runServer(parts: ServerParts): Promise<void> {
   const guard = new Guard({ backend, grants, clock, log });
   const listeners: ((opened: Opened) => void)[] = [];
   const opened = (each: Opened) => listeners.forEach((tell) => tell(each));
+  const keys = new KnownKeys();
   const pipeline = new Pipeline(config, {
+    keys,
     grants,
     replay,
     store,
@@ -88,19 +91,22 @@ export async function runServer(parts: ServerParts): Promise<void> {
     drops,
     opened,
   });
-  const queue = new KnockQueue(
-    tagsOf(config),
-    (reason, source) => pipeline.drop(reason, source),
-  );
+  const steadyMs = () => clock.now().steadyMs;
+  const queue = new KnockQueue({
+    tags: tagsOf(config),
+    keys,
+    steadyMs,
+    dropped: (reason, source) => pipeline.drop(reason, source),
+  });
   const intake = new Intake({
     queue,
     pace: socket.takesBatches ? PACE_BATCHES : PACE_ONE_BY_ONE,
     judge: (waiting) => pipeline.take(waiting),
-    whenIdle: () => pipeline.search(),
+    later: (idle) => pipeline.search(idle),
     drop: (reason, source) => pipeline.drop(reason, source),
-    steadyMs: () => clock.now().steadyMs,
+    steadyMs,
     soon: (turn) => setImmediate(turn),
-    later: (turn) => setTimeout(turn, 0),
+    afterSleep: (turn) => setTimeout(turn, 0),
   });
   pipeline.resume(stored);
   try {

@@ -18,8 +18,8 @@ export interface GateClient {
   readonly expiresNs: bigint | undefined;
 }
 
-/** Keys that are tried whatever the budget says: hinted, seen from this source, and a few of the last used. */
-export const FREE_CANDIDATES = 8;
+/** Keys that are tried whatever the budget says: seen from this source, and the last used. */
+export const FREE_CANDIDATES = 3;
 
 const SOURCES_REMEMBERED = 4096;
 const CLIENTS_PER_SOURCE = 4;
@@ -58,12 +58,17 @@ export class Signers {
     return { sources: this.#recency.bySource.size, clients: this.#recency.all.length };
   }
 
+  /** Those whom the hint in a random nonce names: one, or by chance a few. In a tagged knock there always is one. */
+  hinted(randomNonce: Uint8Array): readonly GateClient[] {
+    return this.#byHint.get(hintOf(randomNonce)) ?? [];
+  }
+
   /**
    * Every client once: those that the hint names, those last accepted from this source, the last accepted ones from
    * anywhere, the rest.
    */
   *candidates(randomNonce: Uint8Array, source: Address): Generator<GateClient, undefined> {
-    const hinted = this.#byHint.get(hintOf(randomNonce)) ?? [];
+    const hinted = this.hinted(randomNonce);
     const { bySource, all } = this.#recency;
     // Copies: another knock may be accepted between two steps of this search.
     const recent = [...bySource.get(formatAddress(source)) ?? [], ...all];

@@ -1,0 +1,73 @@
+/**
+ * Which ephemeral keys have been used before, and how much each may still cost. A knock's ephemeral key is its own: what
+ * comes under a known one is a copy, or the front of a watched knock with junk behind it. docs/protocol.md, "Under load".
+ * Nobody adds to it who has not been given this server's public key: only tagged keys, and those whose seal was good.
+ */
+
+import { KEY_SIZE } from "./crypto.ts";
+import { TokenBucket } from "./token_bucket.ts";
+
+/** Fingerprints of known keys: a million, 4 MB. Two of one place are rare, and the older is then forgotten. */
+const PLACES = 1 << 20;
+
+/** Judgements under one known key: as many at once as can run ahead of a genuine knock, then a few a second. */
+const COPIES = { perSecond: 20, capacity: 32 };
+/** Under one whose knock was judged to its end: nothing under it is let in any more. */
+const SPENT_COPIES = { perSecond: 1, capacity: 4 };
+/** Keys whose copies are counted at a time; the longest unused gives way. */
+const COUNTED = 4096;
+
+/** The memory of ephemeral keys. Keys are 32 bytes; the bit that X25519 ignores (RFC 7748 section 5) is ignored. */
+export class KnownKeys {
+  readonly #places = new Uint32Array(PLACES);
+  readonly #copies = new Map<string, TokenBucket>();
+
+  /** Whether this key was noted before. */
+  has(key: Uint8Array): boolean {
+    return this.#places[placeOf(key)] === fingerprintOf(key);
+  }
+
+  /** Notes a key; returns whether it was known. */
+  note(key: Uint8Array): boolean {
+    const known = this.has(key);
+    this.#places[placeOf(key)] = fingerprintOf(key);
+    return known;
+  }
+
+  /** Whether another datagram under this known key is worth judging at this time of the steady clock. */
+  allows(key: Uint8Array, nowMs: number): boolean {
+    const name = nameOf(key);
+    let copies = this.#copies.get(name);
+    this.#copies.delete(name);
+    this.#copies.set(name, copies ??= new TokenBucket(COPIES));
+    this.#prune();
+    return copies.take(1, nowMs) > 0;
+  }
+
+  /** The knock under this key was judged to its end: its signature was good. */
+  spend(key: Uint8Array): void {
+    this.note(key);
+    this.#copies.set(nameOf(key), new TokenBucket(SPENT_COPIES));
+    this.#prune();
+  }
+
+  #prune(): void {
+    if (this.#copies.size > COUNTED) this.#copies.delete(this.#copies.keys().next().value!);
+  }
+}
+
+function placeOf(key: Uint8Array): number {
+  return (key[0]! | key[1]! << 8 | key[2]! << 16) & (PLACES - 1);
+}
+
+/** Never 0, which is an empty place. */
+function fingerprintOf(key: Uint8Array): number {
+  return (key[3]! | key[4]! << 8 | key[5]! << 16 | key[6]! << 24) >>> 0 || 1;
+}
+
+/** The key as a name, without the bit that X25519 ignores. */
+export function nameOf(key: Uint8Array): string {
+  let name = "";
+  for (let i = 0; i < KEY_SIZE - 1; i++) name += String.fromCharCode(key[i]!);
+  return name + String.fromCharCode(key[KEY_SIZE - 1]! & 0x7f);
+}

@@ -17,7 +17,7 @@ import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
-import { formatPortRange } from "./ports.ts";
+import { formatPortRange, subtractPortRanges } from "./ports.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
 import type { KnockSocket } from "./udp.ts";
@@ -139,6 +139,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }
     const reload = (changed: ServerConfig) => {
       const [oldPlan, newPlan] = [guardPlanOf(config), guardPlanOf(changed)];
+      warnOfPortsLeft(oldPlan, newPlan, log);
       config = changed;
       pipeline.reconfigure(changed);
       queue.retag(tagsOf(changed));
@@ -201,6 +202,19 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     openKnockPort,
     interface: interfaceName,
   };
+}
+
+/** Ports that openme has kept closed and closes no longer: whoever edits the file may not mean that. */
+function warnOfPortsLeft(before: GuardPlan, after: GuardPlan, log: Log): void {
+  if (!before.dropPorts) return;
+  const left = subtractPortRanges(before.guardedPorts, after.dropPorts ? after.guardedPorts : []);
+  if (left.length === 0) return;
+  log.warn("ports_no_longer_guarded", {
+    ports: left.map(formatPortRange).join(","),
+    hint: after.dropPorts
+      ? "to keep them closed, put them into a group under ports in the configuration"
+      : "with drop_ports: false your own firewall has to close them",
+  });
 }
 
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {

@@ -15,6 +15,7 @@ import { DropLog, limitLog } from "./drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
+import { OpenmeError } from "./errors.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
@@ -41,7 +42,7 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
-  /** Asked at the stop: whether everything is to be put back, whatever `on_stop` says. */
+  /** Asked at the end, a failure too: whether everything is to be put back, whatever `on_stop` says. */
   readonly rollsBack?: () => boolean;
 }
 
@@ -59,7 +60,10 @@ export interface Running {
   readonly onOpened: (listener: (opened: Opened) => void) => void;
 }
 
-/** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
+/**
+ * Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive; then what stands of the
+ * guard stays, with the ports closed: only a stop that somebody wants opens them.
+ */
 export async function runServer(parts: ServerParts): Promise<void> {
   const { socket, backend, clock, signal } = parts;
   const { log, tick: renewLines } = limitLog(parts.log);
@@ -167,12 +171,19 @@ export async function runServer(parts: ServerParts): Promise<void> {
       grants: grants.size,
     });
     await socket.listen((datagram, source) => intake.offer(datagram, source), signal);
+    if (!signal.aborted) {
+      throw new OpenmeError("SOCKET", "the knock socket was closed from elsewhere");
+    }
+  } catch (cause) {
+    if (!signal.aborted) log.error("failed", { backend: backend.name, ...errorFields(cause) });
+    throw cause;
   } finally {
     intake.stop();
     timers.forEach(clearInterval);
     socket.close();
     try {
-      leavesClosed = config.onStop === "closed" && !parts.rollsBack?.();
+      const isWanted = signal.aborted && config.onStop === "open";
+      leavesClosed = !isWanted && !parts.rollsBack?.();
       await guard.stop({ closed: leavesClosed });
     } finally {
       store.close();

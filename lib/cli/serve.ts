@@ -109,7 +109,7 @@ Example:
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
             confirmation?.begin();
           },
-          rollsBack: () => confirmation?.hasFailed ?? false,
+          rollsBack: () => confirmation ? confirmation.hasFailed || confirmation.isPending : false,
         });
         if (confirmation?.hasFailed) return 1;
       } finally {

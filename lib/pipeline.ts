@@ -21,7 +21,7 @@ import {
   type Verdict,
   withBytesOf,
 } from "./gate.ts";
-import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
+import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "./grants.ts";
 import type { DropLog } from "./drop_log.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { Log } from "./log.ts";
@@ -137,9 +137,7 @@ export class Pipeline {
     });
     const now = clock.now();
     for (const grant of [...grants.list()]) {
-      const allowed = resumeGrant(grant, this.#permissions.get(grant.key), now, {
-        sameBoot: true,
-      });
+      const allowed = narrowGrant(grant, this.#permissions.get(grant.key), now);
       if (allowed && sameGrant(allowed, grant)) continue;
       if (allowed?.client !== grant.client) {
         grants.withdraw((each) => each === grant);

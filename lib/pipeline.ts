@@ -187,11 +187,10 @@ export class Pipeline {
     const { grants, store, clock } = this.#parts;
     for (const grant of stored.grants) {
       const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
-      if (resumed?.client !== grant.client) store.forgetGrants([grant]);
-      if (!resumed) continue;
-      grants.put(resumed);
-      if (resumed.client !== grant.client) store.recordGrant(resumed);
+      if (resumed) grants.put(resumed);
     }
+    // As they are now, or each restart would measure from what there was before the configuration took from it.
+    store.replaceGrants([...grants.list()]);
   }
 
   #nowNs(): bigint {

@@ -133,6 +133,8 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }, KERNEL_DROPS_MS),
   ];
   let leavesClosed = false;
+  /** Whether what is granted stands in the firewall when this process has ended. */
+  let grantsStand = true;
   try {
     await warnOfOpenPorts(backend, log);
     if (!backend.endsByKernel) {
@@ -185,8 +187,9 @@ export async function runServer(parts: ServerParts): Promise<void> {
       const isWanted = signal.aborted && config.onStop === "open";
       leavesClosed = !isWanted && !parts.rollsBack?.();
       await guard.stop({ closed: leavesClosed });
+      grantsStand = leavesClosed && backend.endsByKernel;
     } finally {
-      store.close();
+      store.close({ grantsStand });
     }
   }
   log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });

@@ -214,3 +214,28 @@ for (const stepMs of [-3_600_000, -2000, 2000, 3_600_000]) {
     assert.deepEqual(process.onDisk().grants, [after]);
   });
 }
+
+Deno.test("what a restart takes from a grant is on disk, and no further restart gives it back", async () => {
+  await using folder = await Folder.create();
+  await using first = new Process(folder.path, {
+    config: configOf(undefined, ["knock_timeout: 60s"]),
+  });
+  first.take(await knock(1));
+  assert.equal(first.onDisk().grants[0]!.endsSteadyMs, first.clock.steadyMs + 60_000);
+  const config = configOf("[22/tcp]", ["knock_timeout: 5s"]);
+  let dir = folder.path;
+  for (const leftMs of [5000, 3000, 1000, 0]) {
+    dir = await copyOfState(dir, folder.file(`killed with ${leftMs}`));
+    await using process = new Process(dir, { config, clock: first.clock });
+    const left = [...process.grants.list()];
+    assert.deepEqual(process.onDisk().grants, left);
+    assert.deepEqual(
+      left.map(({ ports, endsSteadyMs }) => [
+        ports.map(formatPortRange),
+        Math.round(endsSteadyMs - first.clock.steadyMs),
+      ]),
+      leftMs > 0 ? [[["22/tcp"], leftMs]] : [],
+    );
+    first.clock.pass(2000);
+  }
+});

@@ -190,6 +190,8 @@ e2e("an administrator", async (lab, t) => {
       await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
       await waitFor("the port to open", isOpen);
       await served.stop();
+      const { sessions } = await site.sessions() as { sessions: { client: string }[] };
+      assert.deepEqual(sessions.map((each) => each.client), ["alice"], "what the kernel lets in");
       assert.ok(await isOpen(), "the grant goes on");
       await waitFor("the grant to end without openme", async () => !await isOpen());
       await using next = await site.serve();

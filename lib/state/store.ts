@@ -324,9 +324,11 @@ export class StateStore {
     this.#close();
     try {
       Deno.removeSync(join(this.#dir, INTACT_NAME));
+      // A power cut brings back a file whose folder was not written.
+      syncFolder(this.#dir);
     } catch {
       // Gone with its folder, or on a disk that has become read-only.
-      if (exists(join(this.#dir, INTACT_NAME))) this.#markUnsound();
+      if (exists(this.#dir)) this.#markUnsound();
     }
   }
 
@@ -414,6 +416,12 @@ export class StateStore {
     this.#statements = undefined;
     if (this.#storedMarks.size > 0) this.#storedMarks.clear();
   }
+}
+
+/** Puts on disk what a folder has in it; throws where the file system cannot. */
+function syncFolder(path: string): void {
+  using folder = Deno.openSync(path, { read: true });
+  folder.syncSync();
 }
 
 /** Names the file that a path leads to, `undefined` where there is none. */

@@ -211,6 +211,35 @@ export function resumeGrant(
   };
 }
 
+/**
+ * A grant in force as it may go on under another configuration, or `undefined`: under the same key, to the ports that
+ * are still allowed, for the time that it had, at most what a knock opens now. Time is the steady clock's; the wall
+ * clock, which somebody may have set meanwhile, only says when the key ends.
+ */
+export function narrowGrant(
+  grant: Grant,
+  permission: Permission | undefined,
+  now: Moment,
+): Grant | undefined {
+  if (!permission || permission.key !== grant.key) return undefined;
+  const wallMs = wallMsOf(now);
+  const ports = intersectPortRanges(grant.ports, permission.ports);
+  const leftMs = Math.min(
+    grant.endsSteadyMs - now.steadyMs,
+    permission.lifetimeMs,
+    (permission.expiresAtMs ?? Infinity) - wallMs,
+  );
+  if (ports.length === 0 || leftMs <= 0) return undefined;
+  const { client } = permission;
+  return {
+    ...grant,
+    client,
+    ports,
+    expiresAtMs: wallMs + leftMs,
+    endsSteadyMs: now.steadyMs + leftMs,
+  };
+}
+
 function disjointOpenings(grants: readonly Grant[], now: Moment): Opening[] {
   const live = grants.filter((grant) => grant.endsSteadyMs > now.steadyMs);
   const pieces: Opening[] = [];

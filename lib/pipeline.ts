@@ -21,7 +21,7 @@ import {
   type Verdict,
   withBytesOf,
 } from "./gate.ts";
-import { type Grant, type Grants, type Permission, resumeGrant } from "./grants.ts";
+import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "./grants.ts";
 import type { DropLog } from "./drop_log.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
@@ -142,9 +142,7 @@ export class Pipeline {
     }
     const now = clock.now();
     for (const grant of [...grants.list()]) {
-      const allowed = resumeGrant(grant, this.#permissions.get(grant.key), now, {
-        sameBoot: true,
-      });
+      const allowed = narrowGrant(grant, this.#permissions.get(grant.key), now);
       if (allowed && sameGrant(allowed, grant)) continue;
       if (allowed?.client !== grant.client) {
         grants.withdraw((each) => each === grant);
@@ -194,11 +192,10 @@ export class Pipeline {
     const { grants, store, clock } = this.#parts;
     for (const grant of stored.grants) {
       const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
-      if (resumed?.client !== grant.client) store.forgetGrants([grant]);
-      if (!resumed) continue;
-      grants.put(resumed);
-      if (resumed.client !== grant.client) store.recordGrant(resumed);
+      if (resumed) grants.put(resumed);
     }
+    // As they are now, or each restart would measure from what there was before the configuration took from it.
+    store.replaceGrants([...grants.list()]);
   }
 
   #nowNs(): bigint {

@@ -15,10 +15,11 @@ import { DropLog, limitLog } from "./drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
+import { OpenmeError } from "./errors.ts";
 import { KnownKeys } from "./known_keys.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
-import { formatPortRange } from "./ports.ts";
+import { formatPortRange, subtractPortRanges } from "./ports.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
 import type { KnockSocket } from "./udp.ts";
@@ -42,7 +43,7 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
-  /** Asked at the stop: whether everything is to be put back, whatever `on_stop` says. */
+  /** Asked at the end, a failure too: whether everything is to be put back, whatever `on_stop` says. */
   readonly rollsBack?: () => boolean;
 }
 
@@ -60,7 +61,10 @@ export interface Running {
   readonly onOpened: (listener: (opened: Opened) => void) => void;
 }
 
-/** Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive. */
+/**
+ * Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive; then what stands of the
+ * guard stays, with the ports closed: only a stop that somebody wants opens them.
+ */
 export async function runServer(parts: ServerParts): Promise<void> {
   const { socket, backend, clock, signal } = parts;
   const { log, tick: renewLines } = limitLog(parts.log);
@@ -135,6 +139,8 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }, KERNEL_DROPS_MS),
   ];
   let leavesClosed = false;
+  /** Whether what is granted stands in the firewall when this process has ended. */
+  let grantsStand = true;
   try {
     await warnOfOpenPorts(backend, log);
     if (!backend.endsByKernel) {
@@ -145,6 +151,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     }
     const reload = (changed: ServerConfig) => {
       const [oldPlan, newPlan] = [guardPlanOf(config), guardPlanOf(changed)];
+      warnOfPortsLeft(oldPlan, newPlan, log);
       config = changed;
       pipeline.reconfigure(changed);
       queue.retag(tagsOf(changed));
@@ -172,15 +179,23 @@ export async function runServer(parts: ServerParts): Promise<void> {
       grants: grants.size,
     });
     await socket.listen((datagram, source) => intake.offer(datagram, source), signal);
+    if (!signal.aborted) {
+      throw new OpenmeError("SOCKET", "the knock socket was closed from elsewhere");
+    }
+  } catch (cause) {
+    if (!signal.aborted) log.error("failed", { backend: backend.name, ...errorFields(cause) });
+    throw cause;
   } finally {
     intake.stop();
     timers.forEach(clearInterval);
     socket.close();
     try {
-      leavesClosed = config.onStop === "closed" && !parts.rollsBack?.();
+      const isWanted = signal.aborted && config.onStop === "open";
+      leavesClosed = !isWanted && !parts.rollsBack?.();
       await guard.stop({ closed: leavesClosed });
+      grantsStand = leavesClosed && backend.endsByKernel;
     } finally {
-      store.close();
+      store.close({ grantsStand });
     }
   }
   log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
@@ -207,6 +222,19 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     openKnockPort,
     interface: interfaceName,
   };
+}
+
+/** Ports that openme has kept closed and closes no longer: whoever edits the file may not mean that. */
+function warnOfPortsLeft(before: GuardPlan, after: GuardPlan, log: Log): void {
+  if (!before.dropPorts) return;
+  const left = subtractPortRanges(before.guardedPorts, after.dropPorts ? after.guardedPorts : []);
+  if (left.length === 0) return;
+  log.warn("ports_no_longer_guarded", {
+    ports: left.map(formatPortRange).join(","),
+    hint: after.dropPorts
+      ? "to keep them closed, put them into a group under ports in the configuration"
+      : "with drop_ports: false your own firewall has to close them",
+  });
 }
 
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {

@@ -24,7 +24,10 @@ export interface KnockSocket {
    * thousands; else one by one, out of one that holds 277.
    */
   readonly takesBatches: boolean;
-  /** Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. */
+  /**
+   * Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. Rejects where the
+   * socket has failed, and with what `take` throws.
+   */
   listen(take: Take, signal: AbortSignal): Promise<void>;
   close(): void;
 }
@@ -99,13 +102,9 @@ async function receiveAll(
   const sourceOf = rememberingParser();
   let failures = 0;
   while (!isClosed()) {
+    let received: [datagram: Uint8Array, from: Deno.Addr];
     try {
-      const [datagram, from] = await socket.receive(buffer);
-      failures = 0;
-      const source = from.transport === "udp" ? sourceOf(from.hostname) : undefined;
-      if (source) take(datagram, source);
-      // The sleep in between is for the event loop, which without one looks at all else only every 61st time.
-      while (batch && batch.read(take, MOST_AT_ONCE) > 0) await pause(0);
+      received = await socket.receive(buffer);
     } catch (cause) {
       if (isClosed()) return;
       // An interface that went away makes a receive fail now and then; a socket that is broken fails every time.
@@ -113,7 +112,15 @@ async function receiveAll(
         throw new OpenmeError("SOCKET", `cannot receive knocks: ${String(cause)}`, { cause });
       }
       await pause(300);
+      continue;
     }
+    failures = 0;
+    const [datagram, from] = received;
+    const source = from.transport === "udp" ? sourceOf(from.hostname) : undefined;
+    // What this throws is no fault of the socket's, and must not pass for one.
+    if (source) take(datagram, source);
+    // The sleep in between is for the event loop, which without one looks at all else only every 61st time.
+    while (batch && batch.read(take, MOST_AT_ONCE) > 0) await pause(0);
   }
 }
 

@@ -1,10 +1,10 @@
-/** What becomes of a stored grant after a restart: `resumeGrant()` in `lib/grants.ts`. */
+/** What becomes of a grant after a restart, and under another configuration: `resumeGrant()`, `narrowGrant()`. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Moment } from "../lib/clock.ts";
-import { type Grant, Grants, type Permission, resumeGrant } from "../lib/grants.ts";
-import { formatPortRange, includesPortRanges } from "../lib/ports.ts";
+import { type Grant, Grants, narrowGrant, type Permission, resumeGrant } from "../lib/grants.ts";
+import { formatPortRange, includesPortRanges, intersectPortRanges } from "../lib/ports.ts";
 import { moment, permission, SOURCE, START_MS } from "./support.ts";
 
 /** Opened at 0 for 30 s, to 22/tcp and 8080-8090/tcp. */
@@ -114,11 +114,12 @@ for (const row of ROWS) {
   });
 }
 
+const anyPorts = fc.array(fc.constantFrom("22/tcp", "22", "8000-8085/tcp", "1-65535", "53/udp"), {
+  maxLength: 3,
+});
+
 Deno.test("resumeGrant() never gives more than was stored, nor more than is allowed", () => {
   const anyMs = fc.integer({ min: -40_000, max: 40_000 });
-  const anyPorts = fc.array(fc.constantFrom("22/tcp", "22", "8000-8085/tcp", "1-65535", "53/udp"), {
-    maxLength: 3,
-  });
   const setting = fc.record({
     wallMs: anyMs,
     steadyMs: anyMs,
@@ -145,4 +146,41 @@ Deno.test("resumeGrant() never gives more than was stored, nor more than is allo
     }),
     { numRuns: 1000 },
   );
+});
+
+Deno.test("narrowGrant() never gives longer than before or than a knock opens now, wherever the wall clock is", () => {
+  const setting = fc.record({
+    wallMs: fc.integer({ min: -1e9, max: 1e9 }),
+    elapsedMs: fc.integer({ min: 0, max: 40_000 }),
+    ports: anyPorts,
+    lifetimeMs: fc.integer({ min: 1000, max: 60_000 }),
+    expiresMs: fc.option(fc.integer({ min: -1e9, max: 1e9 }), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(setting, ({ wallMs, elapsedMs, ports, lifetimeMs, expiresMs }) => {
+      const expiresAtMs = expiresMs === undefined ? undefined : START_MS + expiresMs;
+      const allowed = permission("alice", ports, { lifetimeMs, expiresAtMs });
+      const now = clocks(wallMs, elapsedMs);
+      const before = STORED.endsSteadyMs - now.steadyMs;
+      const narrowed = narrowGrant(STORED, allowed, now);
+      const keyMs = (expiresMs ?? Infinity) - wallMs;
+      const common = intersectPortRanges(STORED.ports, allowed.ports);
+      // It ends exactly where nothing is left of it: no step of the wall clock takes it away, but that its key ends.
+      assert.equal(narrowed !== undefined, before > 0 && keyMs > 0 && common.length > 0);
+      if (!narrowed) return;
+      assert.deepEqual(narrowed.ports, common);
+      const leftMs = narrowed.endsSteadyMs - now.steadyMs;
+      assert.ok(Math.abs(leftMs - Math.min(before, lifetimeMs, keyMs)) < 0.001);
+      assert.ok(narrowed.endsSteadyMs <= STORED.endsSteadyMs + 0.001);
+      assert.ok(Math.abs(narrowed.expiresAtMs - (START_MS + wallMs + leftMs)) < 0.001);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+Deno.test("narrowGrant() lets a renamed client keep its grant, and nobody that of another key", () => {
+  const renamed = narrowGrant(STORED, { ...ALLOWED, client: "alicia" }, moment(1000));
+  assert.equal(renamed?.client, "alicia");
+  assert.equal(narrowGrant(STORED, { ...ALLOWED, key: "another" }, moment(1000)), undefined);
+  assert.equal(narrowGrant(STORED, undefined, moment(1000)), undefined);
 });

@@ -7,7 +7,7 @@ import { runProgram } from "../lib/run_program.ts";
 import { bindKnockSocket } from "../lib/udp.ts";
 import { type BatchReader, batchReader } from "../lib/udp_batch.ts";
 import { must } from "./support.ts";
-import { waitFor } from "./e2e/wait.ts";
+import { waitFor, within } from "./e2e/wait.ts";
 
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const LINUX = Deno.build.os === "linux";
@@ -130,6 +130,66 @@ Deno.test({
     await listening;
     // The port is free again.
     (await bindKnockSocket(port, runProgram)).close();
+  },
+});
+
+Deno.test("what the taker of datagrams throws ends listening, and does not pass for a failing socket", async () => {
+  for (const nth of [1, 40]) {
+    const port = freePort();
+    const socket = await bindKnockSocket(port, runProgram);
+    using sender = listen("127.0.0.1");
+    const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port };
+    for (let i = 0; i < 40; i++) await sender.send(random(165), to);
+    let taken = 0;
+    const take = () => {
+      if (++taken === nth) throw new Error("as told");
+    };
+    const stop = new AbortController();
+    const listening = socket.listen(take, stop.signal);
+    try {
+      await assert.rejects(within(listening, 5000, undefined), { message: "as told" });
+    } finally {
+      socket.close();
+    }
+  }
+});
+
+Deno.test({
+  name: titled("batchReader() leaves a buffer alone that is larger than what it would ask for"),
+  ignore: !LINUX || Deno.uid() !== 0,
+  fn: () => {
+    const SOCKET = { level: 1, rcvbuf: 8, rcvbufforce: 33 };
+    using socket = listen("127.0.0.1");
+    const { port } = socket.addr as Deno.NetAddr;
+    const libc = Deno.dlopen("libc.so.6", {
+      getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+      getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+      setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "u32"], result: "i32" },
+    });
+    try {
+      const name = new Uint8Array(28);
+      const isOurs = (descriptor: number) =>
+        libc.symbols.getsockname(descriptor, name, Uint32Array.of(28)) === 0 && name[0] === 2 &&
+        new DataView(name.buffer).getUint16(2) === port;
+      const descriptor = must(Array.from({ length: 1024 }, (_, i) => i).find(isOurs));
+      const size = () => {
+        const value = new Int32Array(1);
+        const { level, rcvbuf } = SOCKET;
+        libc.symbols.getsockopt(descriptor, level, rcvbuf, value, Uint32Array.of(4));
+        return value[0]!;
+      };
+      batchReader(socket)!.close();
+      const usual = size();
+      const { level, rcvbufforce } = SOCKET;
+      const large = Int32Array.of(16 * 1024 * 1024);
+      if (libc.symbols.setsockopt(descriptor, level, rcvbufforce, large, 4) !== 0) return; // not root enough
+      const before = size();
+      assert.ok(before > usual);
+      batchReader(socket)!.close();
+      assert.equal(size(), before);
+    } finally {
+      libc.close();
+    }
   },
 });
 

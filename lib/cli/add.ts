@@ -1,13 +1,14 @@
 /** `openme add`: registers a client and hands out its profile. */
 
 import { insertClient } from "../config/insert_client.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import { isGuardedGroup } from "../config/guarded_group.ts";
+import { lastingPorts, type ServerConfig } from "../config/server_config.ts";
 import { bytesToHex, encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
-import { parsePortSpec } from "../ports.ts";
+import { parsePortSpec, subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "./context.ts";
-import { editServerFile, requireName } from "./edit_server.ts";
+import { editServerFile, keepPortsGuarded, requireName } from "./edit_server.ts";
 import {
   checkHandOut,
   clientKeyOf,
@@ -30,6 +31,7 @@ Usage: openme add NAME [--ports A,B] [--expires WHEN] [--profile NAME] [--pubkey
   --ports A,B      groups or ports that a knock opens (default: the only group, or the one called "default")
   --expires WHEN   when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
 ${HAND_OUT_HELP}
+Ports that no group has are put into the group "guarded" as well: they stay closed when the client is revoked.
 The private key is handed out once and kept nowhere. A running "openme serve" lets the client in from now on.
 
 Example:
@@ -52,16 +54,19 @@ Example:
     await editServerFile(path, async ({ config, edit, save }) => {
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const profile = profileFor(config, args, key);
-      edit((text) =>
+      const changed = edit((text) =>
         insertClient(text, name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
           allowed_ports: readPorts(args, config),
           ...(expires === undefined ? {} : { expires }),
         })
       );
+      const ports = changed.clients.find((client) => client.name === name)!.ports;
+      const told = keepPortsGuarded(edit, subtractPortRanges(ports, lastingPorts(changed)), path);
       await handOut(profile, { args, context, register: save });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
+      told.forEach(context.stderr);
       tellHowToKeep(profile, context);
     });
     return 0;
@@ -89,7 +94,8 @@ function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
   const text = textFlag(args, "ports");
   if (text === undefined) {
     if (groups.has("default")) return ["default"];
-    if (names.length === 1) return names;
+    const meant = names.filter((name) => !isGuardedGroup(name));
+    if (meant.length === 1) return meant;
     throw new OpenmeError(
       "USAGE",
       "cannot tell which ports the client may have: expected --ports",

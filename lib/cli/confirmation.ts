@@ -18,6 +18,8 @@ export class Confirmation {
   readonly signal: AbortSignal;
   /** Whether the time ran out. */
   hasFailed = false;
+  /** Whether it has been neither confirmed nor given up: a server that fails meanwhile puts everything back. */
+  isPending = true;
   readonly #controller = new AbortController();
   readonly #path: string;
   readonly #timeoutMs: number;
@@ -53,6 +55,7 @@ export class Confirmation {
     ];
     const finish = () => {
       finished = true;
+      this.isPending = false;
       timers.forEach(clearTimeout);
       stopKeys();
       this.signal.removeEventListener("abort", finish);

@@ -1,17 +1,19 @@
 /** Edits of the server's configuration file: one at a time, checked before it is written, whole or not at all. */
 
+import { keepGuarded } from "../config/guarded_group.ts";
 import { loadingFrom, NAME_PATTERN, nearest } from "../config/reader.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { replaceFile, withFileLock } from "../files.ts";
-import { quote } from "../quote.ts";
+import { formatPortRange, type PortRange } from "../ports.ts";
+import { escapeUnprintable, quote } from "../quote.ts";
 import { loadServerConfig } from "./load.ts";
 
 /** A configuration file that nobody else edits at the moment. */
 export interface ServerFile {
   readonly config: ServerConfig;
-  /** Applies an edit and checks what came out. */
-  readonly edit: (edit: (text: string) => string) => void;
+  /** Applies an edit, checks what came out and gives that. */
+  readonly edit: (edit: (text: string) => string) => ServerConfig;
   /** Puts what came of the edits in the file's place. */
   readonly save: () => Promise<void>;
 }
@@ -29,11 +31,35 @@ export async function editServerFile<T>(
       config,
       edit: (edit) => {
         current = loadingFrom(path, () => edit(current));
-        parseServerConfig(current, path);
+        return parseServerConfig(current, path);
       },
       save: () => replaceFile(path, current),
     });
   });
+}
+
+/**
+ * Puts ports that would leave the guard with the last client that names them into a group, and tells so; does nothing
+ * where there are none. Gives what to print once it is saved.
+ */
+export function keepPortsGuarded(
+  edit: ServerFile["edit"],
+  ports: readonly PortRange[],
+  path: string,
+): string[] {
+  if (ports.length === 0) return [];
+  let group = "";
+  edit((text) => {
+    const kept = keepGuarded(text, ports);
+    group = kept.group;
+    return kept.text;
+  });
+  const list = ports.map(formatPortRange).join(", ");
+  return [
+    `openme: added ${list} to the group ${group} of ${
+      escapeUnprintable(path)
+    }: guarded also when no client has it`,
+  ];
 }
 
 /** Throws, code `USAGE`, where `name` is not fit to be printed everywhere. */

@@ -3,14 +3,16 @@
 import { removeClient } from "../config/server_edit.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
+import { subtractPortRanges } from "../ports.ts";
 import { type Command, configPath } from "./context.ts";
-import { editServerFile, requireClient } from "./edit_server.ts";
+import { editServerFile, keepPortsGuarded, requireClient } from "./edit_server.ts";
 
 export const revoke: Command = {
   summary: "take a client's key back; its grants end at once",
   help:
     `Takes a client out of the server's configuration. A running "openme serve" withdraws the client's open grants in
-the same second; connections that are established by then live on.
+the same second; connections that are established by then live on. Ports that nobody else's entry and no group names
+go into the group "guarded", so that they stay closed.
 
 Usage: openme revoke NAME [--json]
 
@@ -29,11 +31,13 @@ Example:
       });
     }
     const path = configPath(args);
-    const client = await editServerFile(path, async ({ config, edit, save }) => {
-      const found = requireClient(config, name);
-      edit((text) => removeClient(text, name));
+    const { client, told } = await editServerFile(path, async ({ config, edit, save }) => {
+      const client = requireClient(config, name);
+      const { guardedPorts } = edit((text) => removeClient(text, name));
+      const left = subtractPortRanges(config.guardedPorts, guardedPorts);
+      const told = keepPortsGuarded(edit, left, path);
       await save();
-      return found;
+      return { client, told };
     });
     if (args.values["json"]) {
       const revoked = { name, fingerprint: fingerprint(client.publicKey) };
@@ -42,6 +46,7 @@ Example:
     context.stderr(
       `openme: revoked ${name} (key ${fingerprint(client.publicKey)}) in ${path}`,
     );
+    told.forEach(context.stderr);
     return 0;
   },
 };

@@ -17,15 +17,14 @@ import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
 import { NftSession } from "../firewall/nft_session.ts";
 import { chooseBackend } from "../firewall/choose.ts";
 import { createNoneBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
 import { notifyOfGrants } from "../notify.ts";
-import { quote } from "../quote.ts";
 import { guardPlanOf, runServer } from "../server.ts";
+import { makeStateDir } from "../state/directory.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system_clock.ts";
 import { bindKnockSocket, wildcards } from "../udp.ts";
@@ -109,7 +108,7 @@ Example:
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
             confirmation?.begin();
           },
-          rollsBack: () => confirmation?.hasFailed ?? false,
+          rollsBack: () => confirmation ? confirmation.hasFailed || confirmation.isPending : false,
         });
         if (confirmation?.hasFailed) return 1;
       } finally {
@@ -202,20 +201,3 @@ const SPELLED = {
   firewall: "firewall",
   command: "command",
 } as const;
-
-/** Nobody else reads what is in there: folder 0700, files 0600. */
-function makeStateDir(path: string): void {
-  Deno.umask(0o077);
-  try {
-    Deno.mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new OpenmeError(
-      "STATE",
-      `cannot make the state directory ${quote(path, 1000)}: ${messageOf(cause)}`,
-      {
-        hint: "run openme as root, or choose another folder with --state-dir",
-        cause,
-      },
-    );
-  }
-}

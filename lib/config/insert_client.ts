@@ -1,5 +1,5 @@
 /**
- * Putting a client into the text of a configuration: lines are put in, everything else stays as it was written, to the
+ * Putting a client, or a group of ports, into the text of a configuration: lines are put in, everything else stays as it was written, to the
  * byte. Where that cannot be done the YAML library writes the whole file anew, comments included.
  */
 
@@ -12,35 +12,46 @@ export function insertClient(
   name: string,
   entry: Readonly<Record<string, unknown>>,
 ): string {
+  return insertEntry(text, "clients", name, entry);
+}
+
+/** The text with one more entry, which must not be there yet, in a section, which may not be there yet either. */
+export function insertEntry(
+  text: string,
+  section: "clients" | "ports",
+  name: string,
+  entry: Readonly<Record<string, unknown>> | readonly string[],
+): string {
   const document = parseYamlDocument(text);
-  const inserted = insertLines(text, document.contents, (step) => {
+  const inserted = insertLines(text, document.contents, section, (step) => {
     const lines = parseYamlDocument("{}");
     const node = lines.createNode({ [name]: entry }) as YAMLMap;
-    setFlow(node.get(name) as YAMLMap);
+    setFlow(node.get(name));
     lines.contents = node as unknown as typeof lines.contents;
     return lines.toString({ indent: step, lineWidth: 0, flowCollectionPadding: false });
   });
 
-  const clients = document.get("clients");
-  const node = document.createNode(entry) as YAMLMap;
+  const entries = document.get(section);
+  const node = document.createNode(entry);
   setFlow(node);
-  if (isMap(clients)) {
-    if (clients.items.length === 0) clients.flow = false; // `{}` was only a placeholder
-    clients.set(document.createNode(name), node);
+  if (isMap(entries)) {
+    if (entries.items.length === 0) entries.flow = false; // `{}` was only a placeholder
+    entries.set(document.createNode(name), node);
   } else {
-    document.set("clients", document.createNode({ [name]: node }));
+    document.set(section, document.createNode({ [name]: node }));
   }
   if (inserted !== undefined && saysTheSame(inserted, document.toJS())) return inserted;
   return document.toString({ lineWidth: 0, flowCollectionPadding: false });
 }
 
 /** `allowed_ports: [ssh]`, as `openme init` writes lists. */
-function setFlow(entry: YAMLMap): void {
-  const ports = entry.get("allowed_ports", true) as { flow?: boolean } | undefined;
-  if (ports) ports.flow = true;
+function setFlow(entry: unknown): void {
+  const ports = isMap(entry) ? entry.get("allowed_ports", true) : entry;
+  if (ports) (ports as { flow?: boolean }).flow = true;
 }
 
-function saysTheSame(text: string, values: unknown): boolean {
+/** Whether a text is the YAML of these values. */
+export function saysTheSame(text: string, values: unknown): boolean {
   try {
     return JSON.stringify(parseYamlDocument(text).toJS()) === JSON.stringify(values);
   } catch {
@@ -52,13 +63,14 @@ function saysTheSame(text: string, values: unknown): boolean {
 function insertLines(
   text: string,
   root: unknown,
+  section: string,
   render: (step: number) => string,
 ): string | undefined {
   if (!isMap(root) || root.flow) return undefined;
   const pair = (root.items as Pair<Node, Node | null>[]).find(({ key }) =>
-    isScalar(key) && key.value === "clients"
+    isScalar(key) && key.value === section
   );
-  if (!pair) return endLine(text) + "clients:\n" + indented(render(2), "  ");
+  if (!pair) return endLine(text) + `${section}:\n` + indented(render(2), "  ");
   const { value } = pair;
   if (!isMap(value) || value.items.length === 0) {
     // Nothing, `~` or `{}`: a placeholder, on the key's own line.
@@ -71,7 +83,7 @@ function insertLines(
   if (value.flow) return undefined; // in one line: nothing is lost when it is written anew
   const column = columnOf(text, last.key.range![0]);
   let at = lineEnd(text, endOf(last));
-  // Comments that stand deeper than the name belong to that client.
+  // Comments that stand deeper than the name belong to that entry.
   for (;;) {
     const next = /^( *)#.*(\n|$)/.exec(text.slice(at));
     if (!next || next[1]!.length <= column) break;

@@ -178,6 +178,12 @@ function readServerConfig(root: unknown): ServerConfig {
   };
 }
 
+/** The guarded ports that stay so whatever becomes of the clients: all groups and the health port. Disjoint. */
+export function lastingPorts({ groups, healthPort }: ServerConfig): PortRange[] {
+  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
+  return mergePortRanges([...[...groups.values()].flat(), health]);
+}
+
 function readNotify(server: Section): [program: string, ...args: string[]] {
   const [program, ...args] = listOf(server.raw("notify"), server.path("notify")).map(
     ([item, path]) => {

@@ -13,7 +13,7 @@ export interface ProcessName {
   readonly startTicks: string;
 }
 
-/** The name of a living process; `undefined` where there is none of that number, or no /proc. */
+/** The name of a living process; `undefined` where there is none of that number, a zombie, or no /proc. */
 export async function nameProcess(pid: number, run: RunProgram): Promise<ProcessName | undefined> {
   let stat: string;
   try {
@@ -23,7 +23,10 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
     return undefined;
   }
   // The second field is the program's name in parentheses, and may contain anything.
-  const startTicks = stat.slice(stat.lastIndexOf(")") + 1).trim().split(" ")[19];
+  const fields = stat.slice(stat.lastIndexOf(")") + 1).trim().split(" ");
+  const [state, startTicks] = [fields[0], fields[19]];
+  // Dead, though its number lasts until its parent asks: in a container that may be never.
+  if (state === "Z" || state === "X" || state === "x") return undefined;
   return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
 }
 

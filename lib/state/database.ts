@@ -31,6 +31,8 @@ export interface StoredState {
   /** The boot in which it was last in use; `undefined` for a new one. */
   readonly bootId: string | undefined;
   readonly cleanStop: boolean;
+  /** Whether the firewall has kept the grants after that stop. */
+  readonly grantsStand: boolean;
 }
 
 /**
@@ -91,6 +93,7 @@ export function readDatabase(database: DatabaseSync): StoredState {
     floorNs: floor === undefined ? undefined : BigInt(floor),
     bootId: meta.get("boot_id"),
     cleanStop: meta.get("clean_stop") === "1",
+    grantsStand: meta.get("grants_stand") === "1",
   };
 }
 

@@ -12,7 +12,7 @@ import { DATABASE_NAME } from "./store.ts";
 
 /** The state at one moment. */
 export interface Snapshot {
-  /** Grants that had not ended at that moment; none after a clean stop, which closes them. */
+  /** Grants that had not ended at that moment; none after a stop that took them out of the firewall. */
   readonly grants: readonly Grant[];
   /** When a knock of each client was last accepted, ms since 1970. */
   readonly lastSeenMs: ReadonlyMap<string, number>;
@@ -22,10 +22,9 @@ export interface Snapshot {
 export function readSnapshot(dir: string, nowMs: number): Snapshot {
   return withDatabase(dir, { grants: [], lastSeenMs: new Map() }, (database) => {
     const rows = (sql: string) => database.prepare(sql).all() as Row[];
-    const stopped = rows("SELECT value FROM meta WHERE name = 'clean_stop'").some((row) =>
-      row["value"] === "1"
-    );
-    const grants = stopped
+    const meta = rows("SELECT name, value FROM meta").filter((row) => row["value"] === "1")
+      .map((row) => row["name"]);
+    const grants = meta.includes("clean_stop") && !meta.includes("grants_stand")
       ? []
       : rows("SELECT * FROM grants ORDER BY opened_at_ms, client, address").map(grantFromRow);
     return {

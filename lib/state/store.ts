@@ -145,7 +145,7 @@ export class StateStore {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
       replay.raiseFloor(startNs);
     }
-    store.#begin();
+    store.#begin({ grantsStand: sameBoot && (stored.grantsStand || !stored.cleanStop) });
     return { store, stored: { grants: stored.grants, sameBoot } };
   }
 
@@ -210,6 +210,14 @@ export class StateStore {
     this.#write((run) => run.upsertGrant.run(...grantToRow(grant)));
   }
 
+  /** Writes down that these are all the grants there are. */
+  replaceGrants(grants: readonly Grant[]): void {
+    this.#write((run) => {
+      this.#database?.exec("DELETE FROM grants");
+      for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
+    });
+  }
+
   /** Takes ended or withdrawn grants out. */
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;
@@ -241,10 +249,16 @@ export class StateStore {
       exists(join(this.#dir, INTACT_NAME));
   }
 
-  /** Leaves the mark of a clean stop; grants stay, for a restart. */
-  close(): void {
+  /**
+   * Leaves the mark of a clean stop; grants stay, for a restart. `grantsStand` says whether they stand in the firewall,
+   * too, until they end; without it what an earlier process has left there is still so.
+   */
+  close({ grantsStand }: { grantsStand?: boolean } = {}): void {
     this.#tell();
-    this.#write((run) => run.upsertMeta.run("clean_stop", "1"));
+    this.#write((run) => {
+      run.upsertMeta.run("clean_stop", "1");
+      if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
+    });
     try {
       this.#database?.exec("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
     } catch {
@@ -275,8 +289,9 @@ export class StateStore {
   }
 
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
-  #begin(): void {
+  #begin({ grantsStand }: { grantsStand: boolean }): void {
     const failure = this.#attempt((run) => {
+      run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
       run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
       run.upsertMeta.run("clean_stop", "0");
       this.#writeFloor(run);
@@ -309,9 +324,11 @@ export class StateStore {
     this.#close();
     try {
       Deno.removeSync(join(this.#dir, INTACT_NAME));
+      // A power cut brings back a file whose folder was not written.
+      syncFolder(this.#dir);
     } catch {
       // Gone with its folder, or on a disk that has become read-only.
-      if (exists(join(this.#dir, INTACT_NAME))) this.#markUnsound();
+      if (exists(this.#dir)) this.#markUnsound();
     }
   }
 
@@ -399,6 +416,12 @@ export class StateStore {
     this.#statements = undefined;
     if (this.#storedMarks.size > 0) this.#storedMarks.clear();
   }
+}
+
+/** Puts on disk what a folder has in it; throws where the file system cannot. */
+function syncFolder(path: string): void {
+  using folder = Deno.openSync(path, { read: true });
+  folder.syncSync();
 }
 
 /** Names the file that a path leads to, `undefined` where there is none. */

@@ -205,6 +205,42 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
   assert.deepEqual((await load(folder)).clients, []);
 });
 
+Deno.test("openme add keeps ports of no group guarded, so that revoke opens nothing", async () => {
+  await using folder = await site();
+  const added = await run(folder, ["add", "web", "--ports", "8080/tcp,22/tcp"]);
+  assert.equal(added.code, 0, added.stderr);
+  assert.match(
+    added.stderr,
+    /^openme: added web to server\.yaml\nopenme: added 8080\/tcp to the group guarded of server\.yaml: guarded also when no client has it\n/,
+  );
+  // It is no group to choose: who is added without --ports gets what the others get.
+  await run(folder, ["add", "bob"]);
+  assert.deepEqual((await clientOf(folder, "bob")).ports, (await clientOf(folder, "alice")).ports);
+  const { guardedPorts } = await load(folder);
+  const { stderr } = await run(folder, ["revoke", "web"]);
+  assert.match(stderr, /^openme: revoked web \(key [0-9a-f]+\) in server\.yaml\n$/);
+  assert.deepEqual((await load(folder)).guardedPorts, guardedPorts);
+});
+
+Deno.test("openme revoke keeps the ports of an older file guarded", async () => {
+  await using folder = await Folder.create();
+  const clients = `clients:
+  # the web's
+  web: {ed25519_pubkey: ${OTHER_PUBLIC}, allowed_ports: [8080-8081/tcp, 443, ssh]}
+  alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [443/tcp]} # hers
+`;
+  await folder.write("server.yaml", serverYaml({ rest: `ports: {ssh: [22/tcp]} # a\n${clients}` }));
+  const { guardedPorts } = await load(folder);
+  const revoked = await run(folder, ["revoke", "web"]);
+  assert.equal(revoked.code, 0, revoked.stderr);
+  assert.match(
+    revoked.stderr,
+    /\nopenme: added 8080-8081\/tcp, 443\/udp to the group guarded of server\.yaml: guarded also when no client has it\n$/,
+  );
+  assert.deepEqual((await load(folder)).guardedPorts, guardedPorts);
+  assert.match(await folder.read("server.yaml"), /# a\n[^]*# hers\n$/);
+});
+
 Deno.test("openme rotate gives a client a new key and keeps the old one for a while", async () => {
   await using folder = await site();
   const startMs = Date.now();

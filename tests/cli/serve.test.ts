@@ -353,6 +353,49 @@ Deno.test("openme serve touches no firewall where it cannot begin", async () => 
   }
 });
 
+Deno.test("openme serve takes no state directory that others may write, and closes its own to readers", async () => {
+  await using site = await Site.create();
+  const { folder } = site;
+  const HINT =
+    "see that nobody has put anything there, then chmod 0700 it; or choose another with --state-dir";
+  for (const mode of [0o777, 0o1777, 0o720, 0o702]) {
+    await Deno.mkdir(folder.file("open"), { recursive: true });
+    await Deno.chmod(folder.file("open"), mode);
+    const shown = mode.toString(8).padStart(4, "0");
+    assert.deepEqual(
+      await site.run(["--state-dir", "open"]),
+      failure(
+        1,
+        `cannot use the state directory "open": expected the mode 0700, got ${shown}: others may write there`,
+        HINT,
+      ),
+    );
+    assert.equal(await folder.mode("open"), mode, "it stays as it was");
+  }
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(folder.file("open"))), []);
+  assert.equal(await site.asked(), "");
+  if (Deno.uid() === 0) {
+    await Deno.chmod(folder.file("open"), 0o700);
+    await Deno.chown(folder.file("open"), 12345, 0);
+    const result = await site.run(["--state-dir", "open"]);
+    assert.match(
+      result.stderr,
+      /^openme: error: cannot use the state directory "open": expected a folder of this user \(0\), got one of user 12345\n/,
+    );
+    assert.equal(result.code, 1);
+  }
+  for (const [name, others, mode] of [["own", [], 0o700], ["shared", ["notes"], 0o755]] as const) {
+    await Deno.mkdir(folder.file(name));
+    await folder.write(`${name}/lock`, "");
+    for (const other of others) await folder.write(`${name}/${other}`, "");
+    await Deno.chmod(folder.file(name), 0o755);
+    await using program = await site.start(["--state-dir", name]);
+    assert.equal(await folder.mode(name), mode);
+    assert.equal(await folder.mode(`${name}/state.db`), 0o600);
+    assert.equal((await program.kill("SIGTERM")).code, 0);
+  }
+});
+
 async function makeNewer(dir: string): Promise<void> {
   const { DatabaseSync } = await import("node:sqlite");
   const database = new DatabaseSync(`${dir}/state.db`);

@@ -144,7 +144,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
   } finally {
     store.close();
   }
-  // After a clean stop nothing is open, whatever the time left.
+  // After a stop that takes the guard out nothing is open, whatever the time left.
   assert.deepEqual(await sessions(folder), good([NOBODY]));
   const after = JSON.parse((await sessions(folder, ["--json"])).stdout);
   assert.deepEqual(after.sessions, []);

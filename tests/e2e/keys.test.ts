@@ -49,6 +49,38 @@ e2e("keys while the server runs", async (lab, t) => {
     },
   );
 
+  await t.step("a stranger stays out of a port whose only client is revoked", async () => {
+    const other = await lab.agent("other");
+    await server.listen({ tcp: [8080] });
+    const strangerIsOut = async () => assert.equal(await other.reaches(IPV4.server, 8080), false);
+    for (const older of [false, true]) {
+      let from = served.lines.length;
+      await add(lab, site.config, "web", ["--ports", "8080/tcp"]);
+      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, 5000, from);
+      if (older) {
+        // As an openme wrote it that knew nothing of this.
+        from = served.lines.length;
+        const text = await Deno.readTextFile(site.config);
+        await Deno.writeTextFile(site.config, text.replace(/^ports:\n {2}guarded: .*\n/m, ""));
+        await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, 5000, from);
+      }
+      await waitFor("the guard", async () => !await other.reaches(IPV4.server, 8080));
+      from = served.lines.length;
+      await edit(lab, site, ["revoke", "web"]);
+      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp.* clients=1/, 5000, from);
+      assert.doesNotMatch(served.lines.slice(from).join("\n"), /no_longer_guarded/);
+      await strangerIsOut();
+    }
+    const from = served.lines.length;
+    const text = await Deno.readTextFile(site.config);
+    await Deno.writeTextFile(site.config, text.replace(/^ports:\n {2}guarded: .*\n/m, ""));
+    await served.waitForLine(
+      /level=warn event=ports_no_longer_guarded ports=8080\/tcp hint="to keep them closed, /,
+      5000,
+      from,
+    );
+  });
+
   await t.step(
     "a rotated client gets in with both keys, and after the grace with the new one",
     async () => {

@@ -4,7 +4,9 @@
  */
 
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { FAILURES } from "./failing_server.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { OPENME, openme, Served } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
@@ -188,6 +190,8 @@ e2e("an administrator", async (lab, t) => {
       await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
       await waitFor("the port to open", isOpen);
       await served.stop();
+      const { sessions } = await site.sessions() as { sessions: { client: string }[] };
+      assert.deepEqual(sessions.map((each) => each.client), ["alice"], "what the kernel lets in");
       assert.ok(await isOpen(), "the grant goes on");
       await waitFor("the grant to end without openme", async () => !await isOpen());
       await using next = await site.serve();
@@ -199,6 +203,28 @@ e2e("an administrator", async (lab, t) => {
       assert.ok(await isOpen());
     }
   });
+
+  for (const failure of FAILURES) {
+    await t.step(`leaves the ports closed when it fails by itself: ${failure}`, async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      const script = fileURLToPath(new URL("./failing_server.ts", import.meta.url));
+      const command = [Deno.execPath(), "run", "--quiet", "--unstable-net", "-A", script];
+      await using program = lab.start("server", [...command, site.config, failure]);
+      await program.stderr.waitFor(/event=listening/, 15_000);
+      await program.writeLine("now");
+      const { code } = (await within(program.status, 10_000, undefined)) ?? { code: -1 };
+      assert.equal(code, 1, program.stderr.all.join("\n"));
+      if (failure.startsWith("listen")) {
+        await program.stderr.waitFor(/level=error event=failed backend=nft error=/);
+      }
+      assert.match(await lab.ruleset(), /table inet openme/);
+      assert.equal(await isOpen(), false);
+      await using next = await site.serve(); // as a service manager does
+      assert.equal(await isOpen(), false);
+      await next.stop();
+      assert.ok(await isOpen());
+    });
+  }
 
   await t.step(
     "removes with uninstall what a crash left, but not under a running serve",

@@ -1,0 +1,57 @@
+/**
+ * A server that fails from within, with real nft: once it listens, it waits for a line on standard input, and then does
+ * what its second argument says. The first one is the configuration file.
+ */
+
+import { loadServerConfig } from "../../lib/cli/load.ts";
+import { createNftBackend } from "../../lib/firewall/nft.ts";
+import { createLog } from "../../lib/log.ts";
+import { runProgram } from "../../lib/run_program.ts";
+import { runServer } from "../../lib/server.ts";
+import { bootClock } from "../../lib/system_clock.ts";
+import { bindKnockSocket } from "../../lib/udp.ts";
+
+/** The ways to fail. */
+export const FAILURES = ["listen throws", "listen ends", "uncaught error", "rejection"] as const;
+
+if (import.meta.main) {
+  const { config } = await loadServerConfig(Deno.args[0] ?? "");
+  const failure = Deno.args[1];
+  Deno.mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  const socket = await bindKnockSocket(config.udpPort, runProgram);
+  const wake = Promise.withResolvers<void>();
+  await runServer({
+    config,
+    socket: {
+      ...socket,
+      listen: async (take, signal) => {
+        const listening = socket.listen(take, signal);
+        await Promise.race([listening, wake.promise]);
+        if (failure === "listen throws") throw new Error("as told");
+        if (failure === "listen ends") return;
+        await listening;
+      },
+    },
+    backend: createNftBackend({ ...config, knockPort: config.udpPort }, runProgram),
+    stateDir: config.stateDir,
+    clock: await bootClock(runProgram),
+    log: createLog({
+      level: "info",
+      format: "logfmt",
+      now: () => new Date(),
+      write: (line) => Deno.stderr.writeSync(new TextEncoder().encode(`${line}\n`)),
+    }),
+    signal: new AbortController().signal,
+    onListening: () => {
+      Deno.stdin.read(new Uint8Array(1)).then(() => {
+        wake.resolve();
+        if (failure === "rejection") Promise.reject(new Error("as told"));
+        if (failure === "uncaught error") {
+          setTimeout(() => {
+            throw new Error("as told");
+          });
+        }
+      });
+    },
+  });
+}

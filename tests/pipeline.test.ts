@@ -1,0 +1,243 @@
+/**
+ * What a knock leaves on disk, and when: `lib/pipeline.ts` with a real store and a real guard, whose backend looks at the
+ * disk each time that it is asked to open something.
+ */
+
+import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
+import type { Clock, Moment } from "../lib/clock.ts";
+import { DropLog } from "../lib/drop_log.ts";
+import type { Backend, ClientOpenings } from "../lib/firewall/backend.ts";
+import { Guard } from "../lib/firewall/guard.ts";
+import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../lib/grants.ts";
+import { KnownKeys } from "../lib/known_keys.ts";
+import { Pipeline } from "../lib/pipeline.ts";
+import { formatPortRange } from "../lib/ports.ts";
+import { ReplayMemory } from "../lib/replay.ts";
+import { grantFromRow, type Row } from "../lib/state/schema.ts";
+import { StateStore } from "../lib/state/store.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./cli/fixtures.ts";
+import { Folder } from "./cli/folder.ts";
+import { copyOfState, memoryLog } from "./state/support.ts";
+import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "./support.ts";
+
+/** A server that knows alice, who may reach these ports. */
+function configOf(ports = "[22/tcp, 80/tcp]", server: string[] = []): ServerConfig {
+  const text = serverYaml({
+    server: ["drop_ports: true", ...server],
+    rest: `clients:
+  alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: ${ports}, disable_health_port: true}
+  bob: {ed25519_pubkey: ${OTHER_PUBLIC}, allowed_ports: [22/tcp]}`,
+  });
+  return parseServerConfig(text, "server.yaml");
+}
+
+/** Two clocks that a test moves. */
+class MovedClock implements Clock {
+  readonly bootId = "boot-1";
+  wallNs = NOW_NS;
+  steadyMs = 1_000_000;
+
+  now(): Moment {
+    return { wallNs: this.wallNs, steadyMs: this.steadyMs };
+  }
+
+  /** Time goes by. */
+  pass(ms: number): void {
+    this.wallNs += BigInt(ms) * 1_000_000n;
+    this.steadyMs += ms;
+  }
+
+  /** Somebody sets the wall clock. */
+  step(ms: number): void {
+    this.wallNs += BigInt(ms) * 1_000_000n;
+  }
+}
+
+interface Options {
+  readonly config?: ServerConfig;
+  readonly clock?: MovedClock;
+  readonly caps?: Partial<GrantCaps>;
+  readonly quota?: number;
+}
+
+/** A pipeline on the state in a folder. */
+class Process implements AsyncDisposable {
+  readonly clock: MovedClock;
+  readonly grants: Grants;
+  readonly pipeline: Pipeline;
+  /** What was on disk, and what was asked of the firewall then. */
+  readonly asked: { changes: readonly ClientOpenings[]; nonces: number; grants: Grant[] }[] = [];
+  readonly #dir: string;
+  readonly #guard: Guard;
+  readonly #store: StateStore;
+  readonly #events;
+
+  constructor(
+    dir: string,
+    { config = configOf(), clock = new MovedClock(), caps, quota }: Options = {},
+  ) {
+    this.#dir = dir;
+    this.clock = clock;
+    const { log, events } = memoryLog();
+    this.#events = events;
+    this.grants = new Grants({ ...GRANT_CAPS, ...caps });
+    const replay = new ReplayMemory(quota === undefined ? {} : { quota });
+    const { store, stored } = StateStore.open({
+      dir,
+      replay,
+      replayWindowNs: WINDOW_NS,
+      clock,
+      log,
+    });
+    this.#store = store;
+    const backend = {
+      name: "watched",
+      apply: (changes: readonly ClientOpenings[]) => {
+        this.asked.push({ changes, ...this.onDisk() });
+        return Promise.resolve();
+      },
+      remove: () => Promise.resolve(),
+    } as unknown as Backend;
+    this.#guard = new Guard({ backend, grants: this.grants, clock, log });
+    const drops = new DropLog(log);
+    const { grants } = this;
+    const keys = new KnownKeys();
+    const parts = { grants, replay, store, guard: this.#guard, clock, log, drops, keys };
+    this.pipeline = new Pipeline(config, parts);
+    this.pipeline.resume(stored);
+  }
+
+  /** What another process would find in the database now. */
+  onDisk(): { nonces: number; grants: Grant[] } {
+    using database = new DatabaseSync(`${this.#dir}/state.db`, { readOnly: true });
+    const [row] = database.prepare("SELECT count(*) AS n FROM nonces").all() as Row[];
+    const grants = database.prepare("SELECT * FROM grants").all() as Row[];
+    return { nonces: Number(row!["n"]), grants: grants.map(grantFromRow) };
+  }
+
+  /** Takes a datagram; gives the reason where it was dropped. */
+  take(datagram: Uint8Array): string {
+    const seen = this.#events.length;
+    this.pipeline.take({ datagram, source: SOURCE, kind: "other", tagged: false });
+    const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
+    return drop ? String(drop.fields["reason"]) : "granted";
+  }
+
+  told(event: string): number {
+    return this.#events.filter((each) => each.event === event).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#guard.stop();
+    this.#store.close();
+  }
+}
+
+/** A knock by alice of now, the `n`th. */
+function knock(n: number, at = "198.51.100.20", { wallNs }: { wallNs: bigint } = new MovedClock()) {
+  return knockBy(ALICE, {
+    timestampNs: wallNs + BigInt(n),
+    randomNonce: filled(n, 16),
+    target: address(at),
+  });
+}
+
+/** The process after this one was killed: what is on disk then, and nothing else. */
+async function killed(folder: Folder, options: Options = {}): Promise<Process> {
+  const dir = folder.file(`killed-${crypto.randomUUID()}`);
+  return new Process(await copyOfState(folder.path, dir), options);
+}
+
+Deno.test("nonce and grant of a knock are on disk before the firewall is asked for anything", async () => {
+  await using folder = await Folder.create();
+  await using first = new Process(folder.path);
+  for (const [n, at] of ["198.51.100.20", "198.51.100.21", "198.51.100.20"].entries()) {
+    assert.equal(first.take(await knock(n, at)), "granted");
+    await first.pipeline.withdraw(() => false, ""); // a turn, for the guard
+    const { changes, nonces, grants } = first.asked.at(-1)!;
+    assert.deepEqual(changes.map(({ address: { bytes } }) => bytes.at(-1)), [n === 1 ? 21 : 20]);
+    assert.equal(nonces, n + 1);
+    assert.equal(grants.length, Math.min(n + 1, 2));
+  }
+  assert.equal(first.asked.length, 3);
+  await using second = await killed(folder);
+  assert.equal(second.take(await knock(0)), "replay");
+});
+
+for (
+  const [kind, caps] of Object.entries({
+    "grants in all": { total: 1 },
+    "grants of the client": { perClient: 1 },
+    "grants at the address": { perAddress: 0 },
+  })
+) {
+  Deno.test(`a knock that the limit of ${kind} has refused is no good after a restart`, async () => {
+    await using folder = await Folder.create();
+    await using first = new Process(folder.path, { caps });
+    if (kind !== "grants at the address") assert.equal(first.take(await knock(1)), "granted");
+    const refused = await knock(2, "198.51.100.99");
+    assert.equal(first.take(refused), "limit");
+    await using second = await killed(folder);
+    assert.equal(second.take(refused), "replay");
+    assert.equal(second.take(await knock(3, "198.51.100.99")), "granted", "there is room now");
+  });
+}
+
+Deno.test("a knock that the client's quota of nonces has refused is no good after a restart", async () => {
+  await using folder = await Folder.create();
+  await using first = new Process(folder.path, { quota: 2 });
+  for (const n of [1, 2]) assert.equal(first.take(await knock(n)), "granted");
+  const refused = await knock(3);
+  assert.equal(first.take(refused), "limit");
+  await using second = await killed(folder);
+  assert.equal(second.take(refused), "replay");
+  assert.equal(second.take(await knock(4)), "granted", "there is room now");
+});
+
+for (const stepMs of [-3_600_000, -2000, 2000, 3_600_000]) {
+  Deno.test(`a reload after a clock step of ${stepMs} ms leaves every grant the time that it had`, async () => {
+    await using folder = await Folder.create();
+    await using process = new Process(folder.path);
+    process.take(await knock(1));
+    const [before] = process.grants.list();
+    process.clock.pass(1000);
+    process.clock.step(stepMs);
+    process.pipeline.reconfigure(configOf(undefined, ["on_stop: closed"]));
+    assert.deepEqual([...process.grants.list()], [before]);
+    assert.equal(process.onDisk().grants.length, 1);
+    assert.equal(process.told("withdrawn") + process.told("narrowed"), 0);
+
+    process.pipeline.reconfigure(configOf("[22/tcp]", ["knock_timeout: 5s"]));
+    const [after] = process.grants.list();
+    assert.deepEqual(after!.ports.map(formatPortRange), ["22/tcp"]);
+    assert.equal(after!.endsSteadyMs, process.clock.steadyMs + 5000);
+    assert.deepEqual(process.onDisk().grants, [after]);
+  });
+}
+
+Deno.test("what a restart takes from a grant is on disk, and no further restart gives it back", async () => {
+  await using folder = await Folder.create();
+  await using first = new Process(folder.path, {
+    config: configOf(undefined, ["knock_timeout: 60s"]),
+  });
+  first.take(await knock(1));
+  assert.equal(first.onDisk().grants[0]!.endsSteadyMs, first.clock.steadyMs + 60_000);
+  const config = configOf("[22/tcp]", ["knock_timeout: 5s"]);
+  let dir = folder.path;
+  for (const leftMs of [5000, 3000, 1000, 0]) {
+    dir = await copyOfState(dir, folder.file(`killed with ${leftMs}`));
+    await using process = new Process(dir, { config, clock: first.clock });
+    const left = [...process.grants.list()];
+    assert.deepEqual(process.onDisk().grants, left);
+    assert.deepEqual(
+      left.map(({ ports, endsSteadyMs }) => [
+        ports.map(formatPortRange),
+        Math.round(endsSteadyMs - first.clock.steadyMs),
+      ]),
+      leftMs > 0 ? [[["22/tcp"], leftMs]] : [],
+    );
+    first.clock.pass(2000);
+  }
+});

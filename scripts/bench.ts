@@ -75,12 +75,13 @@ print(
   } (at most 1.3)`,
 );
 print("");
-await datagramToRule();
+const prompt = await datagramToRule();
 if (!quick) print("bench: a knock takes more than 2.5 times an empty program");
 if (ratio > 1.5) {
   print("bench: the pipeline costs more than 1.5 times its primitives");
 }
-if (ratio > 1.5 || !quick) Deno.exit(1);
+if (!prompt) print("bench: a rule takes longer than 3 ms");
+if (ratio > 1.5 || !quick || !prompt) Deno.exit(1);
 
 function time(name: string): number {
   const us = times.get(name);

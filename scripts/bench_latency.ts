@@ -1,39 +1,61 @@
 /**
- * From datagram to rule: how long after a knock left the sender the server says that the kernel has its rule. The sender
- * is on the server's own host, so that no network is in the figure.
+ * From datagram to rule: how long after a knock was sent the server says that the kernel has its rule. Server and sender
+ * are on one host and the sender is the server's parent, so that no network and no other program is in the figure.
  */
 
+import { fileURLToPath } from "node:url";
 import { labMissing } from "../tests/e2e/e2e.ts";
+import { bytesToHex } from "../lib/crypto.ts";
+import { taggedKnock } from "../tests/attack/siege.ts";
 import { Lab } from "../tests/e2e/lab.ts";
+import { OPENME } from "../tests/e2e/openme.ts";
 import { Site } from "../tests/e2e/site.ts";
+import { KNOCK_PORT } from "../tests/e2e/e2e.ts";
 import { print } from "./run.ts";
 
-const KNOCKS = 40;
+const KNOCKS = 60;
+/** More is not what people were promised. */
+const MOST_MS = 3;
 
-/** Measures and prints, or says why it cannot. */
-export async function datagramToRule(): Promise<void> {
+/** What the sender is told. */
+interface Task {
+  readonly serve: readonly string[];
+  readonly port: number;
+  /** Knocks, in hex, and the clients whose they are. */
+  readonly knocks: readonly { readonly client: string; readonly hex: string }[];
+}
+
+/** Measures and prints; gives whether the median is within the bound, or says why it cannot be measured. */
+export async function datagramToRule(): Promise<boolean> {
   const missing = await labMissing();
-  if (missing !== undefined) return print(`datagram to rule: not measured, ${missing}`);
+  if (missing !== undefined) {
+    print(`datagram to rule: not measured, ${missing}`);
+    return true;
+  }
   await using lab = await Lab.create();
   const names = Array.from({ length: KNOCKS }, (_, i) => `client${i}`);
   await using site = await Site.create(lab, {
     clients: Object.fromEntries(names.map((name) => [name, ["22/tcp"]])),
     knockTimeout: "30s",
   });
-  await using served = await site.serve();
-  const agent = await lab.agent("server");
-  const times: number[] = [];
-  for (const [i, name] of names.entries()) {
-    const datagram = await site.seal(name, { target: `198.51.100.${i + 1}` });
-    const granted = served.waitForLine(new RegExp(`event=granted client=${name} `));
-    const start = performance.now();
-    await agent.send(datagram, "127.0.0.1", 54154);
-    await granted;
-    times.push(performance.now() - start);
-  }
-  times.sort((a, b) => a - b);
-  const at = (share: number) => (times[Math.floor(share * (times.length - 1))] ?? NaN).toFixed(1);
-  print(
-    `datagram to rule, ${KNOCKS} knocks: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms`,
+  const knocks: Task["knocks"] = await Promise.all(
+    names.map(async (client, i) => ({
+      client,
+      hex: bytesToHex(await taggedKnock(site, client, `198.51.100.${i + 1}`)),
+    })),
   );
+  const serve = [...OPENME, "serve", "--config", site.config, "--state-dir", site.stateDir];
+  const path = `${site.dir}/latency.json`;
+  await Deno.writeTextFile(path, JSON.stringify({ serve, port: KNOCK_PORT, knocks }));
+  const flags = ["--quiet", "--no-config", "--no-lock", "--unstable-net", "-A"];
+  const script = fileURLToPath(import.meta.resolve("./bench_latency_sender.ts"));
+  const output = await lab.run("server", [Deno.execPath(), "run", ...flags, script, path]);
+  const times = (JSON.parse(output) as number[]).sort((a, b) => a - b);
+  const at = (share: number) => times[Math.floor(share * (times.length - 1))] ?? NaN;
+  print(
+    `datagram to rule, ${KNOCKS} knocks: p50 ${at(0.5).toFixed(2)} ms (at most ${MOST_MS}), p95 ${
+      at(0.95).toFixed(2)
+    } ms`,
+  );
+  return at(0.5) <= MOST_MS;
 }

@@ -8,9 +8,10 @@ import { NAME_PATTERN } from "./config/reader.ts";
 import { OpenmeError } from "./errors.ts";
 import { type Cut, cutConnections, requireCutters } from "./firewall/cut.ts";
 import type { Grant } from "./grants.ts";
-import { formatPortRange, mergePortRanges } from "./ports.ts";
+import { mergePortRanges } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
+import { shownPorts } from "./shown_ports.ts";
 import { placesLetIn } from "./state/let_in.ts";
 import { VERSION } from "./version.ts";
 
@@ -89,7 +90,7 @@ async function close(
     closed: closed.map((grant) => ({
       client: grant.client,
       address: formatAddress(grant.address),
-      ports: grant.ports.map(formatPortRange),
+      ports: shownPorts(grant.ports, running.config()),
     })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
     cut,
   };

@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "./address.ts";
-import { addressesOf, knockAt } from "./client.ts";
+import { addressesOf, knockAt, type Sent } from "./client.ts";
 import type { Profile } from "./config/client_config.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
 
@@ -27,8 +27,8 @@ export interface WaitOptions {
   readonly timeoutMs: number;
 }
 
-/** What came of it, and how many times it knocked. */
-export type Waited = Dialled & { readonly knocks: number };
+/** What came of it, what became of the first knocks, and how many times it knocked. */
+export type Waited = Dialled & { readonly sent: readonly Sent[]; readonly knocks: number };
 
 /** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
 export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
@@ -40,7 +40,7 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
     const addresses = host === profile.serverHost
       ? knockAddresses
       : await addressesOf(host, family);
-    await knockAt(knockAddresses, profile, target);
+    const sent = await knockAt(knockAddresses, profile, target);
     let knocks = 1;
     const knocking = (async () => {
       for (;;) {
@@ -54,7 +54,7 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
     const dialled = await dialFirst(addresses, port, over.signal);
     over.abort();
     await knocking;
-    return { ...dialled, knocks };
+    return { ...dialled, sent, knocks };
   } finally {
     clearTimeout(timer);
     over.abort();

@@ -1,24 +1,30 @@
 /**
  * Tells a program of the administrator's of each grant: one run at a time, each with a deadline, no shell. What it is
- * told is printed from parsed values, in its environment, never in its arguments.
+ * told is printed from parsed values, in its environment, never in its arguments. What it prints goes nowhere.
  */
 
 import { formatAddress } from "./address.ts";
+import type { ServerConfig } from "./config/server_config.ts";
 import { formatDuration } from "./duration.ts";
 import { errorFields, type Log } from "./log.ts";
 import type { Opened } from "./pipeline.ts";
-import { formatPortRange } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
+import { shownPorts } from "./shown_ports.ts";
 
-const DEADLINE_MS = 10_000;
+/** How long one run may take. */
+export const NOTIFY_DEADLINE_MS = 10_000;
 /** How many grants may wait for their turn; a program that is too slow misses the rest. */
 const MOST_WAITING = 64;
 
 /** Runs `server.notify` of the configuration of now at each grant; a renewal is none. */
 export function notifyOfGrants(
   running: Running,
-  { run, log }: { run: RunProgram; log: Log },
+  { run, log, deadlineMs = NOTIFY_DEADLINE_MS }: {
+    run: RunProgram;
+    log: Log;
+    deadlineMs?: number;
+  },
 ): void {
   const waiting: Opened[] = [];
   let missed = 0;
@@ -29,7 +35,13 @@ export function notifyOfGrants(
       const [program, ...args] = running.config().notify ?? [];
       if (program === undefined) continue;
       try {
-        await run({ program, args, timeoutMs: DEADLINE_MS, env: environmentOf(next) });
+        await run({
+          program,
+          args,
+          timeoutMs: deadlineMs,
+          env: environmentOf(next, running.config()),
+          isUnheard: true,
+        });
       } catch (error) {
         log.warn("notify_failed", errorFields(error));
       }
@@ -46,13 +58,16 @@ export function notifyOfGrants(
   });
 }
 
-function environmentOf({ grant, source, lifetimeMs }: Opened): Record<string, string> {
+function environmentOf(
+  { grant, source, lifetimeMs }: Opened,
+  config: ServerConfig,
+): Record<string, string> {
   return {
     OPENME_EVENT: "granted",
     OPENME_CLIENT: grant.client,
     OPENME_ADDRESS: formatAddress(grant.address),
     OPENME_SOURCE: formatAddress(source),
-    OPENME_PORTS: grant.ports.map(formatPortRange).join(" "),
+    OPENME_PORTS: shownPorts(grant.ports, config).join(" "),
     OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),
     OPENME_EXPIRES_AT: new Date(grant.expiresAtMs).toISOString(),
   };

@@ -16,6 +16,11 @@ export interface ProgramRun {
   readonly timeoutMs: number;
   /** What to say where the program is not there, such as the package to install. */
   readonly missingHint?: string;
+  /**
+   * Whether nobody cares what it prints: then its own end is waited for alone, and what it left running in the
+   * background is its own affair.
+   */
+  readonly isUnheard?: boolean;
 }
 
 /** Runs to the end and gives what was printed on stdout; anything but exit code 0 throws. */
@@ -23,6 +28,11 @@ export type RunProgram = (run: ProgramRun) => Promise<string>;
 
 /** Where system programs live that an ordinary user's PATH leaves out. */
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+/** The most that a program may print: the ruleset and the grants of a large host are some 20 MB. */
+const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
+/** Of a complaint only the first lines are ever shown. */
+const MOST_COMPLAINT_BYTES = 64 * 1024;
 
 /** How long to wait for a program after its SIGKILL. */
 const REAP_MS = 1000;
@@ -35,23 +45,33 @@ export const runProgram: RunProgram = async (run) => {
   const deadline = new Promise<"deadline">((resolve) => {
     timer = setTimeout(() => resolve("deadline"), run.timeoutMs);
   });
+  const tooMuch = Promise.withResolvers<"too much">();
   const parts = [
-    readAll(child.stdout, killer.signal),
-    readAll(child.stderr, killer.signal),
+    run.isUnheard ? "" : readSome(child.stdout, {
+      mostBytes: MOST_OUTPUT_BYTES,
+      whenMore: () => tooMuch.resolve("too much"),
+      signal: killer.signal,
+    }),
+    run.isUnheard
+      ? ""
+      : readSome(child.stderr, { mostBytes: MOST_COMPLAINT_BYTES, signal: killer.signal }),
     child.status,
     writeAll(child.stdin, run.stdin ?? "", killer.signal),
   ] as const;
   const finished = Promise.all(parts);
   // A program that dies early leaves a broken pipe behind; its exit code tells more than that.
-  const result = await Promise.race([finished, deadline]);
+  const result = await Promise.race([tooMuch.promise, finished, deadline]);
   clearTimeout(timer);
-  if (result === "deadline") {
+  if (typeof result === "string") {
     finished.catch(() => {});
     // Its own children may hold the pipes open: stop reading as well.
     killer.abort();
     kill(child);
     await reaped(parts);
-    throw failure(run, `did not finish within ${run.timeoutMs / 1000} s and was killed`, "");
+    const why = result === "deadline"
+      ? `did not finish within ${run.timeoutMs / 1000} s`
+      : `printed more than ${MOST_OUTPUT_BYTES / 1024 / 1024} MB`;
+    throw failure(run, `${why} and was killed`, "");
   }
   const [stdout, stderr, status] = result;
   if (!status.success) {
@@ -84,14 +104,14 @@ export function programEnvironment(): { LC_ALL: string; PATH: string } {
   return { LC_ALL: "C", PATH: path };
 }
 
-function spawn({ program, args, env, missingHint }: ProgramRun): Deno.ChildProcess {
+function spawn({ program, args, env, missingHint, isUnheard }: ProgramRun): Deno.ChildProcess {
   try {
     return new Deno.Command(program, {
       args: [...args],
       env: { ...env, ...programEnvironment() },
       stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
+      stdout: isUnheard ? "null" : "piped",
+      stderr: isUnheard ? "null" : "piped",
     }).spawn();
   } catch (cause) {
     const missing = cause instanceof Deno.errors.NotFound;
@@ -118,12 +138,23 @@ async function writeAll(
   }
 }
 
-async function readAll(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<string> {
+/** The first `mostBytes` as text, read to the end; of more there is `whenMore` to tell. */
+async function readSome(
+  stream: ReadableStream<Uint8Array>,
+  { mostBytes, whenMore, signal }: {
+    mostBytes: number;
+    whenMore?: () => void;
+    signal: AbortSignal;
+  },
+): Promise<string> {
   let text = "";
+  let left = mostBytes;
   const decoder = new TextDecoder();
   const sink = new WritableStream<Uint8Array>({
     write: (chunk) => {
-      text += decoder.decode(chunk, { stream: true });
+      if (left > 0) text += decoder.decode(chunk.subarray(0, left), { stream: true });
+      left -= chunk.length;
+      if (left < 0) whenMore?.();
     },
   });
   await stream.pipeTo(sink, { signal });
@@ -131,7 +162,7 @@ async function readAll(stream: ReadableStream<Uint8Array>, signal: AbortSignal):
 }
 
 /** What was killed is waited for, with its pipes, but not for ever: the kernel may hold it in a call of its own. */
-async function reaped(parts: readonly Promise<unknown>[]): Promise<void> {
+async function reaped(parts: readonly unknown[]): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const longEnough = new Promise((resolve) => timer = setTimeout(resolve, REAP_MS));
   await Promise.race([Promise.allSettled(parts), longEnough]);

@@ -43,7 +43,9 @@ Example:
     if (args.values["json"]) context.stdout(renderJson({ closed, cut }));
     else {
       for (const { client, address, ports } of closed) {
-        context.stdout(`closed ${ports.join(" ")} for ${client} at ${address}\n`);
+        context.stdout(
+          `closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`,
+        );
       }
       if (closed.length === 0 && !cut?.connections) {
         context.stderr("openme: there was no such grant");

@@ -4,10 +4,10 @@ import { formatDuration } from "../duration.ts";
 import type { DropReason } from "../gate.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { causeOf } from "../refusals.ts";
+import { shownPorts } from "../shown_ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
-import { shownPorts } from "./shown_ports.ts";
 import { renderTable } from "./table.ts";
 import { formatTime, spanFlag } from "./time_flag.ts";
 

@@ -31,7 +31,8 @@ Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6] [--json]
   --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
   --continuous     knock again and again until stopped (SIGINT, SIGTERM)
   --interval TIME  how often that is (default 25s)
-  --json           {"profile", "server", "sent": [{"address", "failure"}], "opened", "checked"}
+  --json           {"profile", "server", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the first
+                   knocks, "opened" comes with --wait and "checked" with --check: null where nothing opened
 
 A knock is never answered: without --wait or --check nothing can be said about the outcome.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.

@@ -82,26 +82,37 @@ export async function knockFurther(
   context: Context,
 ): Promise<number> {
   const { profile } = knocker;
+  let sent: readonly Sent[] | undefined;
   const report: Record<string, unknown> = {};
+  const tellReport = () => {
+    if (plan.json) context.stdout(renderJson({ ...describeSent(profile, sent ?? []), ...report }));
+  };
   if (plan.waitPort !== undefined) {
-    const opened = await waitFor(knocker, plan.waitPort, plan, context);
-    if (!opened) return 3;
-    report["opened"] = { port: `${plan.waitPort}/tcp`, address: formatAddress(opened) };
+    const { address, ...waited } = await waitFor(knocker, plan.waitPort, plan, context);
+    sent = waited.sent;
+    report["opened"] = address
+      ? { port: `${plan.waitPort}/tcp`, address: formatAddress(address) }
+      : null;
+    if (!address) {
+      tellReport();
+      return 3;
+    }
   }
   if (plan.check) {
     const checked = await check(knocker, plan, context);
-    if (!checked) return 3;
-    report["checked"] = reportToJson(checked);
-    if (!plan.json) context.stdout(describeReport(profile.name, checked));
+    sent ??= checked.sent;
+    report["checked"] = checked.report ? reportToJson(checked.report) : null;
+    if (!checked.report) {
+      tellReport();
+      return 3;
+    }
+    if (!plan.json) context.stdout(describeReport(profile.name, checked.report));
   }
-  if (plan.waitPort === undefined && !plan.check) {
-    const sent = await knockOnce(knocker);
+  if (!sent) {
+    sent = await knockOnce(knocker);
     tellSent(profile, sent, context);
-    Object.assign(report, describeSent(profile, sent));
   }
-  if (plan.json) {
-    context.stdout(renderJson({ profile: profile.name, server: profile.serverHost, ...report }));
-  }
+  tellReport();
   const after = profile.postKnock === undefined ? undefined : runPostKnock(profile.postKnock);
   if (plan.intervalMs === undefined) {
     await after;
@@ -118,7 +129,7 @@ async function waitFor(
   port: number,
   { timeoutMs }: Plan,
   context: Context,
-): Promise<Address | undefined> {
+): Promise<{ readonly sent: readonly Sent[]; readonly address: Address | undefined }> {
   const waited = await knockUntilOpen(profile, {
     host: undefined,
     port,
@@ -128,13 +139,13 @@ async function waitFor(
   });
   if (waited.kind === "closed") {
     tellClosed(context, `port ${port}/tcp of ${profile.serverHost}`, timeoutMs, waited);
-    return undefined;
+    return { sent: waited.sent, address: undefined };
   }
   waited.connection.close();
   if (context.interactive) {
     tell(context, `openme: ${port}/tcp of ${profile.serverHost} accepts connections`);
   }
-  return waited.address;
+  return { sent: waited.sent, address: waited.address };
 }
 
 /** Knocks until the health port answers; tells why, where it does not. */
@@ -142,7 +153,7 @@ export async function check(
   { profile, target, family }: Knocker,
   { timeoutMs, healthPort = profile.healthPort }: Pick<Plan, "timeoutMs" | "healthPort">,
   context: Context,
-): Promise<HealthReport | undefined> {
+): Promise<{ readonly sent: readonly Sent[]; readonly report: HealthReport | undefined }> {
   const waited = await knockUntilOpen(profile, {
     host: undefined,
     port: healthPort,
@@ -153,15 +164,15 @@ export async function check(
   const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
   if (waited.kind === "closed") {
     tellClosed(context, name, timeoutMs, waited);
-    return undefined;
+    return { sent: waited.sent, report: undefined };
   }
   const answer = await askHealth(waited.connection, ANSWER_MS);
   if (!answer || answer.report.grants.length === 0) {
     tell(context, `openme: error: ${name} accepts connections, but does not say who is let in`);
     tell(context, "openme: hint: is another program listening there? see --health-port");
-    return undefined;
+    return { sent: waited.sent, report: undefined };
   }
-  return answer.report;
+  return { sent: waited.sent, report: answer.report };
 }
 
 /** Why nothing opened: what was tried, and where to look. */

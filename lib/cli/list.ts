@@ -4,10 +4,10 @@ import type { ClientEntry, ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
+import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
-import { shownPorts } from "./shown_ports.ts";
 import { renderTable } from "./table.ts";
 import { formatTime } from "./time_flag.ts";
 

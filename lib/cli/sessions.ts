@@ -4,7 +4,7 @@ import { formatAddress } from "../address.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { formatDuration } from "../duration.ts";
 import type { Grant } from "../grants.ts";
-import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -65,7 +65,7 @@ function describeGrant(grant: Grant, config: ServerConfig) {
   return {
     client: grant.client,
     address: formatAddress(grant.address),
-    ports: portsOf(grant, config),
+    ports: shownPorts(grant.ports, config),
     opened_at: isoTime(grant.openedAtMs),
     expires_at: isoTime(grant.expiresAtMs),
   };
@@ -83,7 +83,7 @@ export function renderTable(
     ...grants.map((grant) => [
       grant.client,
       formatAddress(grant.address),
-      portsOf(grant, config).join(" ") || "-",
+      shownPorts(grant.ports, config).join(" ") || "-",
       formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
       formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
       ...(extra ? [extra(grant)] : []),
@@ -98,12 +98,6 @@ export function renderTable(
     row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n"
   )
     .join("");
-}
-
-/** What the client asked for; the health port comes with every grant and is left out. */
-function portsOf(grant: Grant, { healthPort }: ServerConfig): string[] {
-  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  return subtractPortRanges(grant.ports, [health]).map(formatPortRange);
 }
 
 function isoTime(atMs: number): string {

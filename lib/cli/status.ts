@@ -49,21 +49,26 @@ Example:
     const profile = await loadProfile(args, context, args.positionals[0]);
     await context.keepPermissions(["net"]);
     const healthPort = givenPort ?? profile.healthPort;
-    if (args.values["knock"]) {
-      const timeoutMs = givenMs ?? 15_000;
-      const knocker = { profile, target: undefined, family };
-      // Until it answers once; what the other family holds is asked for below.
-      if (!await check(knocker, { timeoutMs, healthPort }, context)) return 3;
-    }
-    const timeoutMs = givenMs ?? DEFAULT_TIMEOUT_MS;
-    const answers = await askAll(profile.serverHost, healthPort, family, timeoutMs);
-    if (args.values["json"]) {
+    const tellJson = (answers: readonly HealthReport[]) => {
       context.stdout(renderJson({
         profile: profile.name,
         server: profile.serverHost,
         answers: answers.map(reportToJson),
       }));
-    } else {
+    };
+    if (args.values["knock"]) {
+      const timeoutMs = givenMs ?? 15_000;
+      const knocker = { profile, target: undefined, family };
+      // Until it answers once; what the other family holds is asked for below.
+      if (!(await check(knocker, { timeoutMs, healthPort }, context)).report) {
+        if (args.values["json"]) tellJson([]);
+        return 3;
+      }
+    }
+    const timeoutMs = givenMs ?? DEFAULT_TIMEOUT_MS;
+    const answers = await askAll(profile.serverHost, healthPort, family, timeoutMs);
+    if (args.values["json"]) tellJson(answers);
+    else {
       for (const answer of answers) context.stdout(describeReport(profile.name, answer));
     }
     if (answers.length > 0) return 0;

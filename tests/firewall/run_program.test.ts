@@ -127,7 +127,7 @@ Deno.test("runProgram() kills what does not finish in time", async () => {
 
 Deno.test("runProgram() is killed also while it is still being fed, or while it floods", async () => {
   const text = "x".repeat(1_000_000);
-  for (const line of ["exec sleep 60", "exec 0<&-; exec sleep 60", "exec yes"]) {
+  for (const line of ["exec sleep 60", "exec 0<&-; exec sleep 60", "exec yes >&2"]) {
     const error = await failureOf(sh(line, { stdin: text, timeoutMs: 200 }));
     assert.match(error.message, / did not finish within 0\.2 s and was killed$/);
   }
@@ -149,4 +149,34 @@ Deno.test({
     assert.ok(performance.now() - startMs < 2500);
     assert.ok(isAlive(pid), "it ends by itself, soon after this test");
   },
+});
+
+Deno.test("runProgram() bounds what it keeps of an output, and of a complaint", async () => {
+  const mebibyte = 1024 * 1024;
+  const much = await sh(`head -c ${8 * mebibyte} /dev/zero`);
+  assert.equal(much.length, 8 * mebibyte, "a large ruleset is no flood");
+  const { message } = await failureOf(sh("exec cat /dev/zero"));
+  assert.match(message, /^sh -c exec cat \/dev\/zero sh printed more than 64 MB and was killed$/);
+  const complaint = await failureOf(
+    sh(`echo first >&2; head -c ${80 * mebibyte} /dev/zero >&2; exit 3`),
+  );
+  assert.match(complaint.message, / failed with exit code 3: first; /);
+});
+
+Deno.test("runProgram() waits for an unheard program's own end alone", async () => {
+  const path = await Deno.makeTempFile();
+  const startMs = performance.now();
+  const left = 'sleep 30 & echo $! >"$1"; echo heard by nobody';
+  assert.equal(await sh(left, { args: [path], isUnheard: true }), "");
+  assert.ok(performance.now() - startMs < 5000);
+  const pid = Number(await Deno.readTextFile(path));
+  assert.ok(isAlive(pid), "what it left running is its own affair");
+  killIfAlive(pid);
+  await Deno.remove(path);
+  // A flood of output holds it up as little.
+  assert.equal(await sh("head -c 100000000 /dev/zero", { isUnheard: true }), "");
+  assert.match(
+    (await failureOf(sh("echo why >&2; exit 5", { isUnheard: true }))).message,
+    / failed with exit code 5$/,
+  );
 });

@@ -1,7 +1,7 @@
-/** Ports as lists of clients and of what happened show them. */
+/** Ports as everything for people shows them. */
 
-import type { ServerConfig } from "../config/server_config.ts";
-import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import type { ServerConfig } from "./config/server_config.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "./ports.ts";
 
 /** What was asked for; the health port comes with every grant and is left out. */
 export function shownPorts(ports: readonly PortRange[], { healthPort }: ServerConfig): string[] {

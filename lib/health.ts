@@ -151,7 +151,12 @@ class Health {
       const { clock, running, log } = this.#parts;
       const now = clock.now();
       const moment = { wallMs: wallMsOf(now), steadyMs: now.steadyMs };
-      const report = reportOn(address, withoutHealthPort(grants, running.config()), moment);
+      const report = reportOn(
+        address,
+        withoutHealthPort(grants, running.config()),
+        moment,
+        running.isRefused,
+      );
       const bytes = new TextEncoder().encode(
         respond(head, report, running.config().knockTimeoutMs),
       );

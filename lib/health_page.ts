@@ -33,7 +33,8 @@ ${grants.map((grant) => renderGrant(grant, lifetimeMs)).join("\n")}
 `;
 }
 
-function renderGrant({ client, ports, leftMs }: ReportedGrant, lifetimeMs: number): string {
+function renderGrant(grant: ReportedGrant, lifetimeMs: number): string {
+  const { client, ports, leftMs } = grant;
   const totalMs = Math.max(1, lifetimeMs, leftMs);
   const left = formatDuration(Math.ceil(leftMs / 1000) * 1000);
   return `<section data-left="${Math.round(leftMs)}">
@@ -41,7 +42,7 @@ function renderGrant({ client, ports, leftMs }: ReportedGrant, lifetimeMs: numbe
 <ul>${
     ports.map((port) => `<li><code>${escapeHtml(port)}</code></li>`).join("") ||
     "<li>no ports of its own</li>"
-  }</ul>
+  }</ul>${grant.failed ? "\n<p>The server's firewall refused this.</p>" : ""}
 <p class="left" role="timer">${escapeHtml(left)}</p>
 <progress max="${Math.round(totalMs)}" value="${Math.round(leftMs)}"></progress>
 </section>`;

@@ -16,6 +16,8 @@ export interface ReportedGrant {
   readonly openedAtMs: number;
   readonly expiresAtMs: number;
   readonly leftMs: number;
+  /** The server's firewall has refused it so far. */
+  readonly failed?: true;
 }
 
 /** The grants of one address. */
@@ -26,11 +28,12 @@ export interface HealthReport {
   readonly grants: readonly ReportedGrant[];
 }
 
-/** The report for an address; `wallMs` and `steadyMs` are the server's clocks. */
+/** The report for an address; `wallMs` and `steadyMs` are the server's clocks, `refused` what its firewall refused. */
 export function reportOn(
   address: Address,
   grants: readonly Grant[],
   { wallMs, steadyMs }: { wallMs: number; steadyMs: number },
+  refused: (grant: Grant) => boolean = () => false,
 ): HealthReport {
   return {
     address: formatAddress(address),
@@ -41,6 +44,7 @@ export function reportOn(
       openedAtMs: grant.openedAtMs,
       expiresAtMs: grant.expiresAtMs,
       leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
+      ...(refused(grant) ? { failed: true } : {}),
     })),
   };
 }
@@ -50,12 +54,13 @@ export function reportToJson({ address, nowMs, grants }: HealthReport) {
   return {
     address,
     now: isoTime(nowMs),
-    grants: grants.map(({ client, ports, openedAtMs, expiresAtMs, leftMs }) => ({
+    grants: grants.map(({ client, ports, openedAtMs, expiresAtMs, leftMs, failed }) => ({
       client,
       ports,
       opened_at: isoTime(openedAtMs),
       expires_at: isoTime(expiresAtMs),
       seconds_left: leftMs / 1000,
+      ...(failed ? { failed } : {}),
     })),
   };
 }
@@ -76,13 +81,15 @@ export function reportFromJson(text: string): HealthReport | undefined {
 }
 
 function grantFromJson(value: Record<string, unknown>): ReportedGrant | undefined {
-  const { client, ports, opened_at: opened, expires_at: expires, seconds_left: left } = value;
+  const { client, ports, opened_at: opened, expires_at: expires, seconds_left: left, failed } =
+    value;
   const [openedAtMs, expiresAtMs] = [Date.parse(String(opened)), Date.parse(String(expires))];
   const leftMs = Math.round(Number(left) * 1000);
   const good = typeof client === "string" && NAME_PATTERN.test(client) && Array.isArray(ports) &&
     ports.every((port) => typeof port === "string" && parsePortSpec(port)) &&
     [openedAtMs, expiresAtMs].every(Number.isFinite) && Number.isSafeInteger(leftMs) && leftMs >= 0;
-  return good ? { client, ports, openedAtMs, expiresAtMs, leftMs } : undefined;
+  if (!good) return undefined;
+  return { client, ports, openedAtMs, expiresAtMs, leftMs, ...(failed === true ? { failed } : {}) };
 }
 
 function isoTime(atMs: number): string {

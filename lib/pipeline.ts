@@ -23,6 +23,7 @@ import {
 } from "./gate.ts";
 import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "./grants.ts";
 import type { DropLog } from "./drop_log.ts";
+import { GrantOutcomes } from "./grant_outcomes.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
@@ -75,10 +76,12 @@ export class Pipeline {
   /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
   readonly #searches = new Searches();
+  readonly #outcomes: GrantOutcomes;
   readonly #verifications = new TokenBucket(VERIFICATIONS);
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
+    this.#outcomes = new GrantOutcomes({ ...parts, refusals: this.#refusals });
     this.#rules = this.#rulesOf(config);
     this.#rememberingRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
@@ -153,14 +156,20 @@ export class Pipeline {
         store.recordGrant(allowed);
       }
       const renamed = allowed && allowed.client !== grant.client;
+      if (!allowed) this.#outcomes.ended(grant, this.#whyNotAllowed(grant));
+      else {
+        if (renamed) this.#outcomes.renamed(grant, allowed.client);
+        this.#outcomes.narrowed(grant, allowed, config);
+      }
       const event = renamed ? "renamed" : allowed ? "narrowed" : "withdrawn";
-      guard.changed(grant.address, () => {
-        log.info(event, {
-          client: grant.client,
-          now: renamed ? allowed.client : undefined,
-          address: formatAddress(grant.address),
-          why: "configuration changed",
-        });
+      guard.changed(grant.address, {
+        done: () =>
+          log.info(event, {
+            client: grant.client,
+            now: renamed ? allowed.client : undefined,
+            address: formatAddress(grant.address),
+            why: "configuration changed",
+          }),
       });
     }
   }
@@ -170,16 +179,19 @@ export class Pipeline {
     const { grants, store, guard, log } = this.#parts;
     const withdrawn = grants.withdraw(unwanted);
     store.forgetGrants(withdrawn);
+    for (const grant of withdrawn) this.#outcomes.ended(grant, why);
     await Promise.all(
       withdrawn.map((grant) =>
         new Promise<void>((resolve) =>
-          guard.changed(grant.address, () => {
-            log.info("withdrawn", {
-              client: grant.client,
-              address: formatAddress(grant.address),
-              why,
-            });
-            resolve();
+          guard.changed(grant.address, {
+            done: () => {
+              log.info("withdrawn", {
+                client: grant.client,
+                address: formatAddress(grant.address),
+                why,
+              });
+              resolve();
+            },
           })
         )
       ),
@@ -187,12 +199,22 @@ export class Pipeline {
     return withdrawn;
   }
 
+  /** Whether the firewall has refused this grant so far. */
+  isRefused(grant: Grant): boolean {
+    return this.#outcomes.isRefused(grant);
+  }
+
   /** Puts back the grants of an earlier process that may go on; forgets the others. */
   resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
     const { grants, store, clock } = this.#parts;
     for (const grant of stored.grants) {
       const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
-      if (resumed) grants.put(resumed);
+      if (resumed) {
+        grants.put(resumed);
+        if (resumed.client !== grant.client) this.#outcomes.renamed(grant, resumed.client);
+      } else if (grant.expiresAtMs > wallMsOf(clock.now())) {
+        this.#outcomes.ended(grant, this.#whyNotAllowed(grant));
+      }
     }
     // As they are now, or each restart would measure from what there was before the configuration took from it.
     store.replaceGrants([...grants.list()]);
@@ -224,16 +246,30 @@ export class Pipeline {
       opened,
     });
     const { grant, renewed } = opened;
-    guard.changed(grant.address, () => {
-      log.info(renewed ? "renewed" : "granted", {
-        client: grant.client,
-        address: formatAddress(grant.address),
-        source: formatAddress(source),
-        ports: permission.ports.map(formatPortRange).join(","),
-        lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
-      });
-      tell?.({ grant, renewed, source, lifetimeMs: grant.endsSteadyMs - now.steadyMs });
+    let refused = false;
+    guard.changed(grant.address, {
+      done: () => {
+        // It may have ended while the firewall refused.
+        if (refused && !this.#outcomes.carriedOut(grant, now)) return;
+        log.info(renewed ? "renewed" : "granted", {
+          client: grant.client,
+          address: formatAddress(grant.address),
+          source: formatAddress(source),
+          ports: permission.ports.map(formatPortRange).join(","),
+          lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
+        });
+        tell?.({ grant, renewed, source, lifetimeMs: grant.endsSteadyMs - now.steadyMs });
+      },
+      failed: () => {
+        if (!refused) this.#outcomes.refused(grant, source, now);
+        refused = true;
+      },
     });
+  }
+
+  /** Why the configuration of now does not allow a grant. */
+  #whyNotAllowed({ key }: Grant): string {
+    return this.#permissions.has(key) ? "configuration changed" : "key revoked";
   }
 
   #drop(verdict: DropVerdict, source: Address): void {

@@ -7,6 +7,9 @@ import type { Moment } from "./clock.ts";
 import { formatDuration } from "./duration.ts";
 import type { DropReason, DropVerdict, GateClient } from "./gate.ts";
 
+/** Why a registered client was not let in: the gate's reasons, and the firewall's refusal. */
+export type RefusalReason = DropReason | "backend";
+
 const TELL_AGAIN_MS = 60_000;
 
 /** Remembers what was told a minute ago; as large as there are clients and reasons. */
@@ -20,7 +23,12 @@ export class RefusalLimit {
   ): verdict is DropVerdict & { readonly client: GateClient } {
     const { reason, client, clock } = verdict;
     if (!client || reason === "replay" || clock?.seen) return false;
-    const kind = `${reason} ${client.name}`;
+    return this.isFirst(reason, client.name, { steadyMs });
+  }
+
+  /** Whether this is the first of its kind and client in a minute; it then counts as told. */
+  isFirst(reason: RefusalReason, client: string, { steadyMs }: Pick<Moment, "steadyMs">): boolean {
+    const kind = `${reason} ${client}`;
     const toldAtMs = this.#toldAtMs.get(kind);
     if (toldAtMs !== undefined && steadyMs - toldAtMs < TELL_AGAIN_MS) return false;
     this.#toldAtMs.set(kind, steadyMs);
@@ -38,7 +46,7 @@ export function formatOffset(aheadMs: number): string {
 }
 
 /** What a reason means in plain words, and what to do about it. */
-export function causeOf(reason: DropReason, aheadMs: number | undefined): string {
+export function causeOf(reason: RefusalReason, aheadMs: number | undefined): string {
   switch (reason) {
     case "stale":
       return aheadMs === undefined
@@ -50,6 +58,8 @@ export function causeOf(reason: DropReason, aheadMs: number | undefined): string
       return "it asked to let in an address that no remote client can have: check --ip, or the proxy in front of it";
     case "limit":
       return "it knocks too often, or from too many addresses, for what is kept of one client";
+    case "backend":
+      return "the firewall refused to let it in: openme doctor, and firewall_failed in the log of openme serve, say why";
     default:
       return "it could not be told from junk";
   }

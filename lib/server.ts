@@ -5,7 +5,7 @@
 
 import { setImmediate } from "node:timers";
 import { type Address, formatAddress } from "./address.ts";
-import type { Clock } from "./clock.ts";
+import { type Clock, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard } from "./firewall/guard.ts";
@@ -53,6 +53,8 @@ export interface Running {
   readonly config: () => ServerConfig;
   readonly grants: () => Iterable<Grant>;
   readonly grantsAt: (address: Address) => readonly Grant[];
+  /** Whether the firewall has refused a grant so far. */
+  readonly isRefused: (grant: Grant) => boolean;
   /** Puts another configuration in force. */
   readonly reload: (config: ServerConfig) => void;
   /** Ends grants; resolves once the firewall has closed them. */
@@ -119,6 +121,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     store.close();
     throw cause;
   }
+  store.settleFailures(wallMsOf(clock.now()));
   const tend = () => store.tend({ grants: grants.list(), replayWindowNs: replayWindowNs() });
   const timers = [
     setInterval(() => {
@@ -166,6 +169,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
       config: () => config,
       grants: () => grants.list(),
       grantsAt: (address) => grants.at(address),
+      isRefused: (grant) => pipeline.isRefused(grant),
       reload,
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => void listeners.push(listener),

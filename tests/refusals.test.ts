@@ -1,8 +1,8 @@
 /** Which refusals are told, and in which words. */
 
 import assert from "node:assert/strict";
-import { type DropReason, judge } from "../lib/gate.ts";
-import { causeOf, formatOffset, RefusalLimit } from "../lib/refusals.ts";
+import { judge } from "../lib/gate.ts";
+import { causeOf, formatOffset, RefusalLimit, type RefusalReason } from "../lib/refusals.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import {
   ALICE,
@@ -103,7 +103,7 @@ Deno.test("formatOffset() says how far and in which direction", () => {
 });
 
 Deno.test("causeOf() has words of its own for every reason that is told", () => {
-  const reasons: DropReason[] = ["expired", "stale", "target", "limit"];
+  const reasons: RefusalReason[] = ["expired", "stale", "target", "limit", "backend"];
   const causes = reasons.map((reason) => causeOf(reason, -300_000));
   assert.equal(new Set(causes).size, reasons.length);
   assert.match(causes[1]!, /its clock is 5m0s behind/);

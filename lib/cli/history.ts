@@ -1,9 +1,8 @@
 /** `openme history`: who was let in, who was not, and why. Reads the database; `serve` is not asked. */
 
 import { formatDuration } from "../duration.ts";
-import type { DropReason } from "../gate.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { causeOf } from "../refusals.ts";
+import { causeOf, type RefusalReason } from "../refusals.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
@@ -24,7 +23,8 @@ Usage: openme history [--client NAME] [--since SPAN] [--json] [--state-dir DIR]
   --client NAME     only this client
   --since SPAN      as far back as this: 24h, 7d (default: the newest ${NEWEST})
   --json            {"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
-                    "clock_ahead_ms", "cause"}]}
+                    "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at" and
+                    "ended_why" where it ended before its time
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -71,11 +71,22 @@ function describe(entry: ShownEntry) {
       source,
       reason,
       ...(aheadMs === undefined ? {} : { "clock_ahead_ms": aheadMs }),
-      cause: causeOf(reason as DropReason, aheadMs),
+      cause: causeOf(reason as RefusalReason, aheadMs),
     };
   }
   const end = expiresAtMs === undefined ? null : new Date(expiresAtMs).toISOString();
-  return { at, event, client, source, address, ports, "expires_at": end };
+  const { failed, ended } = entry;
+  return {
+    at,
+    event,
+    client,
+    source,
+    address,
+    ports,
+    "expires_at": end,
+    ...(failed ? { failed } : {}),
+    ...(ended ? { "ended_at": new Date(ended.atMs).toISOString(), "ended_why": ended.why } : {}),
+  };
 }
 
 function rowOf(entry: ShownEntry): string[] {
@@ -84,12 +95,23 @@ function rowOf(entry: ShownEntry): string[] {
 }
 
 function inWords(entry: ShownEntry): string {
-  const { atMs, event, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
+  const { event, source, address, ports, reason, aheadMs, failed } = entry;
   if (reason !== undefined) {
-    return `refused (${reason}): ${causeOf(reason as DropReason, aheadMs)}`;
+    return `refused (${reason}): ${causeOf(reason as RefusalReason, aheadMs)}`;
   }
   const whom = address === source ? "" : ` ${address}`;
-  const lifetimeMs = Math.max(0, Math.round(((expiresAtMs ?? atMs) - atMs) / 1000) * 1000);
-  const what = `${ports.join(" ") || "the health port"} for ${formatDuration(lifetimeMs)}`;
-  return event === "renewed" ? `renewed${whom}: ${what}` : `let in${whom}: ${what}`;
+  const what = `${whom}: ${ports.join(" ") || "the health port"}`;
+  if (failed) {
+    return `not ${event === "renewed" ? "renewed" : "let in"}${what}: the firewall refused`;
+  }
+  return `${event === "renewed" ? "renewed" : "let in"}${what} for ${howLong(entry)}`;
+}
+
+/** To the second, and where it ended sooner than that, to the tenth. */
+function howLong({ atMs, expiresAtMs, ended }: ShownEntry): string {
+  const untilMs = ended?.atMs ?? expiresAtMs ?? atMs;
+  const lastedMs = Math.max(0, untilMs - atMs);
+  const stepMs = ended && lastedMs < 10_000 ? 100 : 1000;
+  const lasted = formatDuration(Math.round(lastedMs / stepMs) * stepMs);
+  return ended ? `${lasted} (${ended.why})` : lasted;
 }

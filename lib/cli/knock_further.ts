@@ -172,6 +172,11 @@ export async function check(
     tell(context, "openme: hint: is another program listening there? see --health-port");
     return { sent: waited.sent, report: undefined };
   }
+  if (answer.report.grants.every(({ failed }) => failed)) {
+    tell(context, `openme: error: the firewall of ${profile.serverHost} refused what was opened`);
+    tell(context, "openme: hint: on the server, openme doctor says more");
+    return { sent: waited.sent, report: undefined };
+  }
   return { sent: waited.sent, report: answer.report };
 }
 
@@ -200,8 +205,11 @@ export function tellClosed(
 
 /** A line for each grant: `home: alice is let in from 203.0.113.7 to 22/tcp, 29s left`. */
 export function describeReport(profile: string, { address, grants }: HealthReport): string {
-  return grants.map(({ client, ports, leftMs }) => {
+  return grants.map(({ client, ports, leftMs, failed }) => {
     const left = formatDuration(Math.ceil(leftMs / 1000) * 1000);
+    if (failed) {
+      return `${profile}: ${client} is not let in from ${address}: the server's firewall refused it\n`;
+    }
     return `${profile}: ${client} is let in from ${address} to ${ports.join(" ")}, ${left} left\n`;
   }).join("");
 }

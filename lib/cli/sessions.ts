@@ -17,7 +17,7 @@ Usage: openme sessions [--watch] [--json] [--state-dir DIR]
 
   --watch           draw it anew each second until stopped, with the time left as a bar
   --json            {"sessions": [{"client", "address", "ports", "opened_at", "expires_at"}], "last_seen": {…}};
-                    with --watch one such line a second
+                    with "failed": true where the firewall refused it; with --watch one such line a second
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -45,16 +45,19 @@ Example:
     } else if (snapshot.grants.length === 0) {
       context.stderr("openme: nobody is let in at the moment");
     } else {
-      context.stdout(renderTable(snapshot.grants, config, nowMs));
+      context.stdout(renderTable(snapshot, config, nowMs));
     }
     return 0;
   },
 };
 
 /** What `--json` prints. */
-export function describeSnapshot({ grants, lastSeenMs }: Snapshot, config: ServerConfig) {
+export function describeSnapshot({ grants, refused, lastSeenMs }: Snapshot, config: ServerConfig) {
   return {
-    sessions: grants.map((grant) => describeGrant(grant, config)),
+    sessions: grants.map((grant) => ({
+      ...describeGrant(grant, config),
+      ...(refused.has(grant) ? { failed: true } : {}),
+    })),
     last_seen: Object.fromEntries(
       [...lastSeenMs].map(([client, atMs]) => [client, isoTime(atMs)]),
     ),
@@ -73,7 +76,7 @@ function describeGrant(grant: Grant, config: ServerConfig) {
 
 /** The table for people; `extra` gives one more cell for each grant. */
 export function renderTable(
-  grants: readonly Grant[],
+  { grants, refused }: Pick<Snapshot, "grants" | "refused">,
   config: ServerConfig,
   nowMs: number,
   extra?: (grant: Grant) => string,
@@ -87,6 +90,7 @@ export function renderTable(
       formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
       formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
       ...(extra ? [extra(grant)] : []),
+      ...(refused.has(grant) ? ["refused by the firewall"] : []),
     ]),
   ];
   const columns = Math.max(...rows.map((row) => row.length));

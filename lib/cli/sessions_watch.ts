@@ -4,7 +4,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { pause } from "../dial.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
-import { readSnapshot } from "../state/snapshot.ts";
+import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import type { Context } from "./context.ts";
 import { describeSnapshot, renderTable } from "./sessions.ts";
 
@@ -37,7 +37,7 @@ export async function watchSessions(
       context.stdout(
         json
           ? JSON.stringify(describeSnapshot(snapshot, config)) + "\n"
-          : drawFrame(snapshot.grants, config, nowMs, screenSize()),
+          : drawFrame(snapshot, config, nowMs, screenSize()),
       );
       await pause(EVERY_MS, signal);
     }
@@ -54,14 +54,14 @@ function screenSize(): { columns: number; rows: number } {
 
 /** One picture: at most as many lines, and columns, as the terminal has. */
 export function drawFrame(
-  grants: readonly Grant[],
+  snapshot: Pick<Snapshot, "grants" | "refused">,
   config: ServerConfig,
   nowMs: number,
   { columns, rows }: { columns: number; rows: number },
 ): string {
-  const table = grants.length === 0
+  const table = snapshot.grants.length === 0
     ? "nobody is let in at the moment\n"
-    : renderTable(grants, config, nowMs, (grant) => bar(grant, config, nowMs));
+    : renderTable(snapshot, config, nowMs, (grant) => bar(grant, config, nowMs));
   const lines = table.trimEnd().split("\n");
   const room = Math.max(1, rows - 1);
   const shown = lines.length <= room

@@ -8,7 +8,8 @@
  *
  * Every call may be repeated. Calls for different addresses, and `install`, may overlap in time: a program that hangs
  * must keep nobody else waiting. Where the program is missing, fails, or is killed at its deadline, the call throws an
- * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right.
+ * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right;
+ * a backend that works address by address says with `PartlyFailed` which ones it was.
  *
  * Time is the kernel's wherever the firewall can count it: an opening ends by itself, whatever becomes of openme. A
  * backend that cannot promise that (`endsByKernel`) closes by timers of its own, and what a dead process left open is
@@ -16,6 +17,7 @@
  */
 
 import type { ClosedAs } from "../config/firewall_config.ts";
+import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { PortRange } from "../ports.ts";
 
@@ -39,6 +41,17 @@ export interface GuardPlan {
 /** What an address may reach, and the clients whose grants say so. */
 export interface ClientOpenings extends AddressOpenings {
   readonly clients: readonly string[];
+}
+
+/** A call that failed for these addresses alone: of all others the firewall has what was asked. */
+export class PartlyFailed extends OpenmeError {
+  /** Canonical texts. */
+  readonly addresses: ReadonlySet<string>;
+
+  constructor(cause: OpenmeError, addresses: ReadonlySet<string>) {
+    super(cause.code, cause.message, { cause, ...(cause.hint ? { hint: cause.hint } : {}) });
+    this.addresses = addresses;
+  }
 }
 
 /** What stands in the firewall for an address. */

@@ -13,7 +13,7 @@ import { OpenmeError } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
 import { formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, Standing } from "./backend.ts";
+import { type Backend, type ClientOpenings, PartlyFailed, type Standing } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
 
 const DEADLINE_MS = 10_000;
@@ -101,6 +101,7 @@ class CommandBackend implements Backend {
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
     const work: Promise<void>[] = [];
+    const failed = new Set<string>();
     for (const { address, openings, clients } of changes) {
       const wanted = new Map(openings.map((opening) => [keyOf(address, opening), opening]));
       for (const [key, slot] of this.#slots) {
@@ -109,12 +110,16 @@ class CommandBackend implements Backend {
         }
       }
       for (const [key, { timeoutMs, ...ports }] of wanted) {
-        work.push(this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs));
+        const opening = this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs);
+        opening.catch(() => failed.add(formatAddress(address)));
+        work.push(opening);
       }
     }
     const results = await Promise.allSettled(work);
-    const failed = results.find((each) => each.status === "rejected");
-    if (failed) throw failed.reason;
+    const first = results.find((each) => each.status === "rejected");
+    if (!first) return;
+    if (first.reason instanceof OpenmeError) throw new PartlyFailed(first.reason, failed);
+    throw first.reason;
   }
 
   /** Nobody can tell what became of the rules behind the programs. Closes that failed are tried again. */

@@ -8,7 +8,7 @@ import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import type { Backend, ClientOpenings, GuardPlan } from "./backend.ts";
+import { type Backend, type ClientOpenings, type GuardPlan, PartlyFailed } from "./backend.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
@@ -17,9 +17,17 @@ const PATIENCE_MS = 300;
 /** Runs at a time, all but one of which hang. */
 const MOST_RUNS = 8;
 
+/** Who asked for a change, and wants to know what became of it. */
+export interface Watcher {
+  /** The firewall has it. */
+  readonly done: () => void;
+  /** The firewall refused it; it is tried again, and `failed` may be called each time, until `done` is. */
+  readonly failed?: () => void;
+}
+
 interface Waiting {
   readonly address: Address;
-  readonly done: (() => void)[];
+  readonly watchers: Watcher[];
 }
 
 /** The edge between the grants and one backend. */
@@ -57,9 +65,9 @@ export class Guard {
     await this.#backend.install(this.#allOpenings());
   }
 
-  /** The openings of this address have changed; `done` is called once the firewall has them. */
-  changed(address: Address, done: () => void = () => {}): void {
-    this.#enqueue(formatAddress(address), { address, done: [done] });
+  /** The openings of this address have changed; `watcher` is told once the firewall has them. */
+  changed(address: Address, watcher?: Watcher): void {
+    this.#enqueue(formatAddress(address), { address, watchers: watcher ? [watcher] : [] });
     this.#repairDue = this.#broken;
     this.#pump();
   }
@@ -153,7 +161,7 @@ export class Guard {
     }
   }
 
-  async #change(taken: ReadonlyMap<string, Waiting>): Promise<void> {
+  async #change(taken: Map<string, Waiting>): Promise<void> {
     for (const [text, { address }] of taken) {
       this.#busy.add(text);
       this.#duringRepair?.set(text, address);
@@ -166,14 +174,14 @@ export class Guard {
           this.#withClients(this.#grants.openingsOf(address, now))
         ),
       );
-      for (const { done } of taken.values()) for (const each of done) each();
+      tellDone(taken);
     } catch (error) {
       this.#log.warn("change_failed", {
         backend: this.#backend.name,
         doing: "installing all rules anew",
         ...errorFields(error),
       });
-      for (const [text, waiting] of taken) this.#enqueue(text, waiting);
+      for (const [text, waiting] of notDone(taken, error)) this.#enqueue(text, waiting);
       this.#broken = true;
       this.#repairDue = true;
     } finally {
@@ -193,7 +201,7 @@ export class Guard {
         backend: this.#backend.name,
         grants: this.#grants.size,
       });
-      for (const { done } of taken.values()) for (const each of done) each();
+      tellDone(taken);
     } catch (error) {
       this.#broken = true;
       this.#log.error("firewall_failed", {
@@ -202,11 +210,14 @@ export class Guard {
         ...errorFields(error),
       });
       // Their grants stand: the next check or the next knock tries again with all of them.
-      for (const [text, waiting] of taken) this.#enqueue(text, waiting);
+      for (const [text, waiting] of notDone(taken, error)) {
+        for (const { failed } of waiting.watchers) failed?.();
+        this.#enqueue(text, waiting);
+      }
     } finally {
       this.#duringRepair = undefined;
     }
-    for (const [text, address] of meanwhile) this.#enqueue(text, { address, done: [] });
+    for (const [text, address] of meanwhile) this.#enqueue(text, { address, watchers: [] });
   }
 
   #take(wanted: (address: string) => boolean): Map<string, Waiting> {
@@ -215,10 +226,10 @@ export class Guard {
     return taken;
   }
 
-  #enqueue(text: string, { address, done }: Waiting): void {
+  #enqueue(text: string, { address, watchers }: Waiting): void {
     const entry = this.#waiting.get(text);
-    if (entry) entry.done.push(...done);
-    else this.#waiting.set(text, { address, done: [...done] });
+    if (entry) entry.watchers.push(...watchers);
+    else this.#waiting.set(text, { address, watchers: [...watchers] });
   }
 
   #allOpenings(): ClientOpenings[] {
@@ -228,4 +239,16 @@ export class Guard {
   #withClients(openings: AddressOpenings): ClientOpenings {
     return { ...openings, clients: this.#grants.clientsAt(openings.address) };
   }
+}
+
+function tellDone(taken: ReadonlyMap<string, Waiting>): void {
+  for (const { watchers } of taken.values()) for (const { done } of watchers) done();
+}
+
+/** What of a failed call has to be tried again; all else is done, and told so. */
+function notDone(taken: Map<string, Waiting>, error: unknown): Map<string, Waiting> {
+  if (!(error instanceof PartlyFailed)) return taken;
+  const { addresses } = error;
+  tellDone(new Map([...taken].filter(([text]) => !addresses.has(text))));
+  return new Map([...taken].filter(([text]) => addresses.has(text)));
 }

@@ -16,7 +16,7 @@ import {
   SCHEMA,
   SCHEMA_VERSION,
   textOf,
-  UPGRADE_FROM_1,
+  UPGRADES,
 } from "./schema.ts";
 
 /** Every SQLite database begins with a header of this size; what is shorter has been cut off. */
@@ -117,9 +117,10 @@ export function moveAside(path: string, atNs: bigint): string {
 
 /** Brings the tables of an earlier version up to this one's; whether they are right is looked at afterwards. */
 function upgrade(database: DatabaseSync): void {
-  if (versionOf(database) !== 1) return;
+  const missing = UPGRADES.get(versionOf(database));
+  if (missing === undefined) return;
   try {
-    database.exec(`BEGIN; ${UPGRADE_FROM_1} COMMIT`);
+    database.exec(`BEGIN; ${missing} COMMIT`);
   } catch (cause) {
     database.exec("ROLLBACK");
     // A table of a version to come is there already; anything else shows again.

@@ -1,6 +1,7 @@
 /** The history as it is on disk: knocks that were taken, and refusals of registered clients. */
 
 import type { PortRange } from "../ports.ts";
+import { addOutcomes } from "./outcomes.ts";
 import { numberOf, portsOf, type Row, textOf } from "./schema.ts";
 import { withDatabase } from "./snapshot.ts";
 
@@ -20,6 +21,10 @@ export interface HistoryEntry {
   readonly reason: string | undefined;
   /** How far the client's clock was ahead, where that was why. */
   readonly aheadMs: number | undefined;
+  /** Whether the firewall refused what the knock opened. */
+  readonly failed?: boolean;
+  /** When it ended before its time, and why. */
+  readonly ended?: { readonly atMs: number; readonly why: string };
 }
 
 /** What to look for. */
@@ -45,7 +50,9 @@ export function readHistory(dir: string, { client, sinceMs, limit }: HistoryQuer
       `SELECT * FROM (${GRANTED} ${hasRefusals ? `UNION ALL ${REFUSED}` : ""})
       WHERE (?1 IS NULL OR client = ?1) AND at_ms >= ?2 ORDER BY at_ms DESC, kind DESC, id DESC LIMIT ?3`,
     ).all(client ?? null, Math.trunc(sinceMs ?? 0), limit) as Row[];
-    return rows.map(entryFromRow).reverse();
+    const entries = rows.map(entryFromRow).reverse();
+    addOutcomes(database, entries.filter(({ reason }) => reason === undefined));
+    return entries;
   });
 }
 

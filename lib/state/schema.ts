@@ -7,12 +7,18 @@ import type { Grant } from "../grants.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** Knocks of registered clients that were refused. */
 const REFUSALS_TABLE = `CREATE TABLE refusals (
     id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, client TEXT NOT NULL, source TEXT NOT NULL,
     reason TEXT NOT NULL, ahead_ms INTEGER
+  ) STRICT;`;
+
+/** What became of grants after their knock: see `outcomes.ts`. */
+const OUTCOMES_TABLE = `CREATE TABLE outcomes (
+    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, what TEXT NOT NULL, client TEXT NOT NULL,
+    address TEXT NOT NULL, of_ms INTEGER, ends_at_ms REAL, why TEXT
   ) STRICT;`;
 
 export const SCHEMA = `
@@ -33,11 +39,15 @@ export const SCHEMA = `
     source TEXT NOT NULL, address TEXT NOT NULL, ports TEXT NOT NULL, expires_at_ms REAL
   ) STRICT;
   ${REFUSALS_TABLE}
+  ${OUTCOMES_TABLE}
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Version 1 knew nothing of refusals. */
-export const UPGRADE_FROM_1 = `${REFUSALS_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`;
+/** What each earlier version lacks: version 1 knew nothing of refusals, and 2 nothing of outcomes. */
+export const UPGRADES: ReadonlyMap<number, string> = new Map([
+  [1, `${REFUSALS_TABLE} ${OUTCOMES_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`],
+  [2, `${OUTCOMES_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`],
+]);
 
 /** A row of the database that cannot have been written by openme. */
 export class DamagedStateError extends Error {

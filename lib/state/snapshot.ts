@@ -4,9 +4,11 @@
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { formatAddress } from "../address.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { quote } from "../quote.ts";
+import { keyOf, readFailures } from "./outcomes.ts";
 import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";
 import { DATABASE_NAME } from "./store.ts";
 
@@ -14,21 +16,30 @@ import { DATABASE_NAME } from "./store.ts";
 export interface Snapshot {
   /** Grants that had not ended at that moment; none after a stop that took them out of the firewall. */
   readonly grants: readonly Grant[];
+  /** Those of them that the firewall has refused so far. */
+  readonly refused: ReadonlySet<Grant>;
   /** When a knock of each client was last accepted, ms since 1970. */
   readonly lastSeenMs: ReadonlyMap<string, number>;
 }
 
 /** Reads the state in `dir`. A directory without a database is an empty state. */
 export function readSnapshot(dir: string, nowMs: number): Snapshot {
-  return withDatabase(dir, { grants: [], lastSeenMs: new Map() }, (database) => {
+  const nothing: Snapshot = { grants: [], refused: new Set(), lastSeenMs: new Map() };
+  return withDatabase(dir, nothing, (database) => {
     const rows = (sql: string) => database.prepare(sql).all() as Row[];
     const meta = rows("SELECT name, value FROM meta").filter((row) => row["value"] === "1")
       .map((row) => row["name"]);
     const grants = meta.includes("clean_stop") && !meta.includes("grants_stand")
       ? []
-      : rows("SELECT * FROM grants ORDER BY opened_at_ms, client, address").map(grantFromRow);
+      : rows("SELECT * FROM grants ORDER BY opened_at_ms, client, address").map(grantFromRow)
+        .filter(({ expiresAtMs }) => expiresAtMs > nowMs);
+    const failures = grants.length === 0 ? new Map() : readFailures(database);
     return {
-      grants: grants.filter(({ expiresAtMs }) => expiresAtMs > nowMs),
+      grants,
+      refused: new Set(grants.filter(({ client, address, openedAtMs }) => {
+        const failedAtMs = failures.get(keyOf({ client, address: formatAddress(address) }));
+        return failedAtMs !== undefined && failedAtMs >= Math.trunc(openedAtMs);
+      })),
       lastSeenMs: new Map(
         rows("SELECT client, at_ms FROM last_seen ORDER BY client")
           .map((row) => [textOf(row, "client"), numberOf(row, "at_ms")]),

@@ -1,6 +1,7 @@
 /** The statements that write the state, prepared once for each connection. */
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { LAST_OUTCOMES } from "./outcomes.ts";
 
 /** The newest rows of the history that are kept. */
 const HISTORY_ROWS = 100_000;
@@ -18,8 +19,11 @@ export function prepareStatements(database: DatabaseSync): Record<
   | "upsertLastSeen"
   | "insertHistory"
   | "insertRefusal"
+  | "insertOutcome"
+  | "settleFailures"
   | "pruneHistory"
   | "pruneRefusals"
+  | "pruneOutcomes"
   | "upsertMeta"
   | "begin"
   | "commit",
@@ -52,6 +56,17 @@ export function prepareStatements(database: DatabaseSync): Record<
     ),
     pruneRefusals: database.prepare(
       `DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ${HISTORY_ROWS}`,
+    ),
+    insertOutcome: database.prepare(
+      "INSERT INTO outcomes (at_ms, what, client, address, of_ms, ends_at_ms, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    settleFailures: database.prepare(
+      "INSERT INTO outcomes (at_ms, what, client, address, of_ms) " +
+        `SELECT ?, 'carried_out', client, address, of_ms FROM (${LAST_OUTCOMES}) ` +
+        "WHERE what = 'failed' AND (client, address) IN (SELECT client, address FROM grants)",
+    ),
+    pruneOutcomes: database.prepare(
+      `DELETE FROM outcomes WHERE id <= (SELECT max(id) FROM outcomes) - ${HISTORY_ROWS}`,
     ),
     upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
   };

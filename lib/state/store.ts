@@ -23,6 +23,7 @@ import {
   readDatabase,
   type StoredState,
 } from "./database.ts";
+import { type Outcome, outcomeToRow } from "./outcomes.ts";
 import { grantToRow } from "./schema.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
 
@@ -87,9 +88,8 @@ export class StateStore {
   readonly #log: Log;
   readonly #markPath: string;
   readonly #storedMarks = new Map<string, bigint>();
-  /** Knocks whose history is not written yet. */
-  readonly #untold: KnockRecord[] = [];
-  readonly #refusals: RefusalRecord[] = [];
+  /** What tells the story and is not written yet, in its order. */
+  readonly #untold: ((run: Statements) => void)[] = [];
   #tellTimer: ReturnType<typeof setTimeout> | undefined;
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
@@ -159,27 +159,38 @@ export class StateStore {
       this.#writeMark(run, record.key);
       if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
     });
-    this.#untold.push(record);
-    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+    this.#tellSoon((run) => this.#writeStory(run, record));
   }
 
   /** Adds a refusal to the history, a moment later. */
-  recordRefusal(refusal: RefusalRecord): void {
-    this.#refusals.push(refusal);
+  recordRefusal({ atMs, client, source, reason, aheadMs }: RefusalRecord): void {
+    this.#tellSoon((run) =>
+      run.insertRefusal.run(Math.trunc(atMs), client, source, reason, aheadMs ?? null)
+    );
+  }
+
+  /** Adds to the history what became of a grant, a moment later. */
+  recordOutcome(outcome: Outcome): void {
+    this.#tellSoon((run) => run.insertOutcome.run(...outcomeToRow(outcome)));
+  }
+
+  /** The firewall has every grant that is stored, whatever became of it under an earlier process. */
+  settleFailures(atMs: number): void {
+    this.#write((run) => run.settleFailures.run(Math.trunc(atMs)));
+  }
+
+  #tellSoon(write: (run: Statements) => void): void {
+    this.#untold.push(write);
     this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
   }
 
   #tell(): void {
     clearTimeout(this.#tellTimer);
     this.#tellTimer = undefined;
-    const records = this.#untold.splice(0);
-    const refusals = this.#refusals.splice(0);
-    if (records.length + refusals.length === 0) return;
+    const writes = this.#untold.splice(0);
+    if (writes.length === 0) return;
     this.#write((run) => {
-      for (const record of records) this.#writeStory(run, record);
-      for (const { atMs, client, source, reason, aheadMs } of refusals) {
-        run.insertRefusal.run(Math.trunc(atMs), client, source, reason, aheadMs ?? null);
-      }
+      for (const write of writes) write(run);
     });
   }
 
@@ -234,6 +245,7 @@ export class StateStore {
       for (const key of moved) this.#writeMark(run, key);
       run.pruneHistory.run();
       run.pruneRefusals.run();
+      run.pruneOutcomes.run();
     });
     try {
       this.#database?.exec("PRAGMA wal_checkpoint(PASSIVE)");

@@ -57,6 +57,7 @@ const ROWS: readonly HistoryRow[] = [
     null,
   ],
   [NOW_MS - 1000, "refused", "alice", "192.0.2.7", "", "", null, "stale", -123_000],
+  [NOW_MS - 700, "refused", "bob", "192.0.2.1", "", "", null, "backend", null],
   [NOW_MS - 500, "refused", "al\x1b[31m\nx", "192.0.2.8", "", "", null, "expired", null],
 ];
 
@@ -100,6 +101,10 @@ Deno.test("openme history tells who was let in, and who was not and why", async 
     `${
       time(NOW_MS - 1000)
     }  alice  192.0.2.7  refused (stale): its clock is 2m3s behind: set it (timedatectl set-ntp true)`,
+    `${
+      time(NOW_MS - 700)
+    }  bob  192.0.2.1  refused (backend): the firewall refused to let it in: ` +
+    "openme doctor, and firewall_failed in the log of openme serve, say why",
     `${
       time(NOW_MS - 500)
     }  al\\u001b[31m\\u000ax  192.0.2.8  refused (expired): its key has expired: ` +
@@ -155,10 +160,40 @@ Deno.test("openme history --client and --since pick, --json has a fixed shape", 
   );
 });
 
+Deno.test("openme history tells what the firewall refused, and what ended before its time", async () => {
+  await using folder = await site();
+  const database = new DatabaseSync(folder.file("state/state.db"));
+  const insert = database.prepare(
+    "INSERT INTO outcomes (at_ms, what, client, address, of_ms, ends_at_ms, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
+  );
+  const bob = NOW_MS - 30 * HOUR_MS;
+  insert.run(bob + 10_600, "ended", "bob", "192.0.2.1", null, bob + 10_600, "key revoked");
+  insert.run(NOW_MS - 2700, "ended", "alice", "192.0.2.7", null, NOW_MS - 2700, "closed by \x1b");
+  insert.run(NOW_MS - 1900, "failed", "alice", "2001:db8::7", NOW_MS - 2000, null, null);
+  database.close();
+  const { stdout } = await history(folder, []);
+  const told = stdout.split("\n").slice(1, 4).map((line) => line.slice(line.indexOf("192")));
+  assert.deepEqual(told.map((line) => line.replaceAll(/ {2,}/g, "  ")), [
+    "192.0.2.1  let in: 22/tcp for 11s (key revoked)",
+    "192.0.2.7  let in: 22/tcp 53/udp for 300ms (closed by \\u001b)",
+    "192.0.2.7  not renewed 2001:db8::7: 22/tcp: the firewall refused",
+  ]);
+  const json = JSON.parse((await history(folder, ["--json", "--client", "alice"])).stdout).history;
+  const [closed, failed, stale] = json as Record<string, unknown>[];
+  assert.equal(closed!["ended_at"], new Date(NOW_MS - 2700).toISOString());
+  assert.equal(closed!["ended_why"], "closed by \x1b");
+  assert.deepEqual([closed!["failed"], failed!["failed"], failed!["ended_at"]], [
+    undefined,
+    true,
+    undefined,
+  ]);
+  assert.equal(stale!["event"], "refused");
+});
+
 Deno.test("openme history reads the database of an earlier version, and none at all", async () => {
   await using folder = await site();
   const database = new DatabaseSync(folder.file("state/state.db"));
-  database.exec("DROP TABLE refusals; PRAGMA user_version = 1");
+  database.exec("DROP TABLE refusals; DROP TABLE outcomes; PRAGMA user_version = 1");
   database.close();
   const { length } = ROWS.filter(([, event]) => event !== "refused");
   assert.equal(JSON.parse((await history(folder, ["--json"])).stdout).history.length, length);

@@ -374,7 +374,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
           expiresAtMs: undefined,
         }, clock.now());
         const opened = Promise.withResolvers<void>();
-        guard.changed(parseAddress(address)!, opened.resolve);
+        guard.changed(parseAddress(address)!, { done: opened.resolve });
         return opened.promise;
       };
       runner.hangs = ({ stdin, program, args }) =>

@@ -20,6 +20,8 @@ export interface SiteOptions {
   readonly dropPorts?: boolean;
   /** @default {"2s"} */
   readonly knockTimeout?: string;
+  /** @default {"nft"} */
+  readonly firewall?: string;
   /** Port groups: guarded, whoever may have them. */
   readonly ports?: Readonly<Record<string, readonly string[]>>;
   /** More lines for the `server` section, such as `interface: eth0`. */
@@ -166,12 +168,12 @@ export class Site implements AsyncDisposable {
 
   #serverYaml(): string {
     const { clients, ports = {}, server = [], clientLines = {} } = this.#options;
-    const { dropPorts = true, knockTimeout = "2s" } = this.#options;
+    const { dropPorts = true, knockTimeout = "2s", firewall = "nft" } = this.#options;
     const lines = [
       "server:",
       `  host: ${IPV4.server}`,
       `  udp_port: ${KNOCK_PORT}`,
-      "  firewall: nft",
+      `  firewall: ${firewall}`,
       `  knock_timeout: ${knockTimeout}`,
       `  drop_ports: ${dropPorts}`,
       `  state_dir: ${this.stateDir}`,

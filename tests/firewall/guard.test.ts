@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type Address, formatAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import type { Backend, GuardPlan } from "../../lib/firewall/backend.ts";
+import { type Backend, type GuardPlan, PartlyFailed } from "../../lib/firewall/backend.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatPortRange } from "../../lib/ports.ts";
@@ -18,7 +18,8 @@ interface Call {
   /** For `install` and `apply`: what each address may reach from then on, `198.51.100.20 22/tcp 30000`. */
   readonly openings: readonly string[];
   readonly succeed: (intact?: boolean) => void;
-  readonly fail: (why: string) => void;
+  /** With `at`, only for these addresses. */
+  readonly fail: (why: string, at?: readonly string[]) => void;
 }
 
 /** A backend that keeps the contract and does nothing by itself. */
@@ -93,9 +94,10 @@ class FakeBackend implements Backend {
         end();
         resolve(intact);
       },
-      fail: (why) => {
+      fail: (why, at) => {
         end();
-        reject(new OpenmeError("FIREWALL", why, { hint: "a hint" }));
+        const error = new OpenmeError("FIREWALL", why, { hint: "a hint" });
+        reject(at ? new PartlyFailed(error, new Set(at)) : error);
       },
     });
     return promise;
@@ -126,6 +128,7 @@ async function started() {
   await starting;
   backend.calls.length = 0;
   const done: string[] = [];
+  const failed: string[] = [];
   let seconds = 30;
   return {
     backend,
@@ -134,6 +137,8 @@ async function started() {
     guard,
     /** Whose changes have been reported as done. */
     done,
+    /** Whose changes have been reported as refused, each as often as that. */
+    failed,
     told: () => events.map(({ level, event }) => `${level} ${event}`),
     events,
     /** Opens 22/tcp for an address, and tells the guard; each grant one second longer than the last. */
@@ -145,7 +150,7 @@ async function started() {
         lifetimeMs: 1000 * seconds++,
         expiresAtMs: undefined,
       }, clock.now());
-      guard.changed(at, () => done.push(name));
+      guard.changed(at, { done: () => done.push(name), failed: () => failed.push(name) });
     },
     /** Ends the guard, whatever is left of it. */
     finish: async () => {
@@ -429,4 +434,44 @@ Deno.test("a check under way while the guard stops finds nothing missing, and pu
   await settle();
   assert.deepEqual(backend.calls.map(({ name }) => name), ["isIntact", "remove"]);
   assert.deepEqual(told(), []);
+});
+
+Deno.test("whoever waits for a change is told each time that the firewall refuses it", async () => {
+  const { backend, guard, done, failed, grant, told, finish } = await started();
+  grant(A, "a");
+  (await backend.call(0, "apply")).fail("no");
+  const install = await backend.call(1, "install");
+  assert.deepEqual([done, failed], [[], []], "a change that fails may yet be repaired");
+  install.fail("no");
+  await waitFor("the refusal", () => failed.length, { everyMs: 1 });
+  grant(B, "b"); // a knock is worth another attempt
+  (await backend.call(2, "install")).fail("no");
+  await waitFor("the next", () => failed.length === 3, { everyMs: 1 });
+  assert.deepEqual([done, failed], [[], ["a", "a", "b"]]);
+  await guard.check();
+  (await backend.call(3, "install")).succeed();
+  await waitFor("the end", () => done.length === 2, { everyMs: 1 });
+  assert.deepEqual([done.toSorted(), failed.length], [["a", "b"], 3]);
+  assert.equal(told().filter((line) => line === "error firewall_failed").length, 2);
+  await finish();
+});
+
+Deno.test("a call that fails for one address is no failure for the others", async () => {
+  const { backend, done, failed, grant, finish } = await started();
+  grant(A, "a");
+  const first = await backend.call(0, "apply");
+  grant(B, "b");
+  grant(C, "c");
+  first.succeed();
+  (await backend.call(1, "apply")).fail("no", [formatAddress(B)]);
+  await waitFor("the other", () => done.length === 2, { everyMs: 1 });
+  assert.deepEqual([done, failed], [["a", "c"], []]);
+  (await backend.call(2, "install")).fail("no", [formatAddress(B)]);
+  await waitFor("the refusal", () => failed.length, { everyMs: 1 });
+  assert.deepEqual([done, failed], [["a", "c"], ["b"]]);
+  grant(A, "a2");
+  (await backend.call(3, "install")).fail("no", [formatAddress(B)]);
+  await waitFor("a2", () => done.includes("a2"), { everyMs: 1 });
+  assert.deepEqual(failed, ["b", "b"]);
+  await finish();
 });

@@ -3,10 +3,15 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
+import { formatAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
+import { readHistory } from "../../lib/state/history.ts";
+import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
+import { readSnapshot } from "../../lib/state/snapshot.ts";
 import { Folder } from "../cli/folder.ts";
+import { waitFor } from "../e2e/wait.ts";
 import { NOW_NS, WINDOW_NS } from "../support.ts";
 import {
   contentOf,
@@ -272,7 +277,9 @@ Deno.test("the database of a newer openme is left alone", async () => {
   await using folder = await Folder.create();
   open(folder.path)[Symbol.dispose]();
   const database = new DatabaseSync(folder.file("state.db"));
-  database.exec("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)");
+  database.exec(
+    `PRAGMA user_version = ${SCHEMA_VERSION + 1}; PRAGMA wal_checkpoint(TRUNCATE)`,
+  );
   database.close();
   const bytes = await Deno.readFile(folder.file("state.db"));
   assert.throws(() => open(folder.path), (error) => {
@@ -317,6 +324,98 @@ Deno.test("the history tells what happened, and who was seen last", async () => 
     { client: "alice", at_ms: 1_790_000_000_133 },
     { client: "bob", at_ms: 1_790_000_000_143 },
   ]);
+});
+
+Deno.test("what became of grants is told with them, whichever version made the database", async () => {
+  for (const version of [1, 2, SCHEMA_VERSION]) {
+    await using folder = await Folder.create();
+    open(folder.path)[Symbol.dispose]();
+    const database = new DatabaseSync(folder.file("state.db"));
+    if (version < 3) database.exec("DROP TABLE outcomes");
+    if (version < 2) database.exec("DROP TABLE refusals");
+    database.exec(`PRAGMA user_version = ${version}`);
+    database.close();
+    using opened = open(folder.path);
+    assert.deepEqual(opened.events, [], "nothing is lost");
+    const { store } = opened;
+    const nowMs = 1_790_000_000_000;
+    const grants = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"].map((at) =>
+      grantOf("alice", at, { openedAtMs: nowMs, expiresAtMs: nowMs + 30_000 })
+    );
+    for (const [i, grant] of grants.entries()) {
+      const atMs = nowMs + i + 0.5;
+      store.recordKnock(knockRecord(i, { atMs, opened: { grant, renewed: false } }));
+    }
+    const of = (i: number) => ({ client: "alice", address: formatAddress(grants[i]!.address) });
+    const told = (i: number, what: "failed" | "carried_out") =>
+      store.recordOutcome({ atMs: nowMs + 20, ...of(i), what, ofMs: nowMs + i + 0.5 });
+    told(1, "failed");
+    told(2, "failed");
+    told(2, "carried_out");
+    const why = "closed by command";
+    store.recordOutcome({ atMs: nowMs + 300, ...of(3), what: "ended", endsAtMs: nowMs + 300, why });
+    store.recordOutcome({ atMs: nowMs + 300, ...of(4), what: "renamed", why: "eve" });
+    store.recordOutcome({
+      atMs: nowMs + 400,
+      ...of(4),
+      client: "eve",
+      what: "ended",
+      endsAtMs: nowMs + 400,
+      why,
+    });
+    // Renewed once more: what came before is of the row before.
+    const renewed = { grant: grants[3]!, renewed: true };
+    store.recordKnock(knockRecord(9, { atMs: nowMs + 500, opened: renewed }));
+    // Of a knock that the history does not have.
+    store.recordOutcome({ atMs: nowMs + 600, ...of(0), what: "failed", ofMs: nowMs - 1 });
+    opened.store.close();
+    const query = { client: undefined, sinceMs: undefined, limit: 100 };
+    const entries = readHistory(folder.path, query);
+    assert.deepEqual(entries.map(({ failed, ended }) => failed ? "failed" : ended ?? "as told"), [
+      "as told",
+      "failed",
+      "as told",
+      { atMs: nowMs + 300, why },
+      { atMs: nowMs + 400, why },
+      "as told",
+    ]);
+    assert.deepEqual(readHistory(folder.path, { ...query, limit: 1 }).map(({ ended }) => ended), [
+      undefined,
+    ]);
+  }
+});
+
+Deno.test("a grant that the firewall has refused is known as such, until it has taken it", async () => {
+  await using folder = await Folder.create();
+  const openedAtMs = 1_790_000_000_000;
+  const [first, second] = ["192.0.2.1", "192.0.2.2"].map((at) =>
+    grantOf("alice", at, { openedAtMs, expiresAtMs: openedAtMs + 60_000 })
+  );
+  const refused = () =>
+    [...readSnapshot(folder.path, openedAtMs + 1).refused].map(({ address }) =>
+      formatAddress(address)
+    );
+  const failed = (address: string, atMs: number) => ({
+    atMs,
+    client: "alice",
+    address,
+    what: "failed" as const,
+    ofMs: openedAtMs,
+  });
+  {
+    using opened = open(folder.path);
+    for (const grant of [first!, second!]) opened.store.recordGrant(grant);
+    opened.store.recordOutcome(failed("192.0.2.1", openedAtMs + 5));
+    // Of an earlier grant, which nobody has heard of since.
+    opened.store.recordOutcome(failed("192.0.2.2", openedAtMs - 5));
+    opened.store.tend({ grants: [], replayWindowNs: WINDOW_NS });
+    await waitFor("the story", () => refused().length > 0, { everyMs: 10 });
+    assert.deepEqual(refused(), ["192.0.2.1"]);
+  }
+  using opened = open(folder.path);
+  assert.deepEqual(refused(), ["192.0.2.1"]);
+  opened.store.settleFailures(openedAtMs + 10);
+  assert.deepEqual(refused(), []);
 });
 
 Deno.test("the history is bounded: the oldest rows go", async () => {

@@ -7,8 +7,9 @@ import { formatAddress, parseAddress } from "./address.ts";
 import { NAME_PATTERN } from "./config/reader.ts";
 import { OpenmeError } from "./errors.ts";
 import { type Cut, cutConnections, requireCutters } from "./firewall/cut.ts";
+import type { GuardReport } from "./firewall/guard.ts";
 import type { Grant } from "./grants.ts";
-import { mergePortRanges } from "./ports.ts";
+import { formatPortRange, mergePortRanges } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
 import { shownPorts } from "./shown_ports.ts";
@@ -34,6 +35,32 @@ export interface ServerReport {
   readonly grants: number;
 }
 
+/** What a running server finds in its firewall. */
+export interface FirewallReport {
+  /** What `auto` has become. */
+  readonly backend: string;
+  /** Whether all is as the server put it; `true` also where the backend cannot tell. */
+  readonly intact: boolean;
+  /** `null` where the backend cannot tell. */
+  readonly examination: {
+    readonly wrong: readonly string[];
+    readonly unguarded: readonly string[];
+    readonly barred: readonly string[];
+    readonly hostMayDrop: boolean;
+  } | null;
+  /** Guarded ports that everyone can reach in spite of the guard. */
+  readonly open: { readonly ports: readonly string[]; readonly why: string } | null;
+  /** The firewall's last failure, until it is made up for. */
+  readonly failure: string | null;
+  /** What the server guards now, and whether it closes that itself. */
+  readonly guarded: readonly string[];
+  readonly dropPorts: boolean;
+  /** The one interface on which it does; `null` for all. */
+  readonly interface: string | null;
+  /** Grants that the firewall has refused so far. */
+  readonly refused: readonly { client: string; address: string; ports: readonly string[] }[];
+}
+
 /** Answers the requests of one running server. */
 export function controlHandler(
   running: Running,
@@ -49,10 +76,40 @@ export function controlHandler(
       };
       return report;
     }
+    if (command === "check") return await check(running);
     if (command === "close") return await close(readClose(request), running, stateDir, run);
     throw new OpenmeError("STATE", "this openme serve does not know that request", {
       hint: "it is of another version: restart it",
     });
+  };
+}
+
+async function check(running: Running): Promise<FirewallReport> {
+  const found = await running.firewall();
+  const { guardedPorts, dropPorts, interface: only = null } = running.config();
+  return {
+    ...describeFirewall(found),
+    guarded: guardedPorts.map(formatPortRange),
+    dropPorts,
+    interface: only,
+    refused: [...running.grants()].filter(running.isRefused).map(({ client, address, ports }) => ({
+      client,
+      address: formatAddress(address),
+      ports: shownPorts(ports, running.config()),
+    })),
+  };
+}
+
+/** What a guard reports, as it goes over the socket. */
+export function describeFirewall({ backend, isIntact, examination, open, failure }: GuardReport) {
+  return {
+    backend,
+    intact: isIntact,
+    examination: examination
+      ? { ...examination, unguarded: examination.unguarded.map(formatPortRange) }
+      : null,
+    open: open ? { ports: open.ports.map(formatPortRange), why: open.why } : null,
+    failure: failure ?? null,
   };
 }
 

@@ -3,6 +3,8 @@
  * `cli/doctor_server.ts` and `cli/doctor_client.ts`.
  */
 
+import { OpenmeError } from "./errors.ts";
+
 /** One thing that was looked at. */
 export interface Finding {
   readonly level: "ok" | "warn" | "fail";
@@ -23,6 +25,11 @@ export function warn(what: string, found: string, hint: string): Finding {
 
 export function fail(what: string, found: string, hint: string): Finding {
   return { level: "fail", what, found, hint };
+}
+
+/** What an error says to do, or else this. */
+export function hintOf(error: unknown, otherwise: string): string {
+  return (error instanceof OpenmeError ? error.hint : undefined) ?? otherwise;
 }
 
 /** A line for each finding, and one more for what to do. */

@@ -8,7 +8,7 @@ import { type Address, formatAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan } from "./firewall/backend.ts";
-import { CHECK_INTERVAL_MS, Guard } from "./firewall/guard.ts";
+import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";
 import { type KnockTags } from "./crypto.ts";
 import { knockTags, publicKeyOf } from "./crypto_sync.ts";
 import { DropLog, limitLog } from "./drop_log.ts";
@@ -55,6 +55,8 @@ export interface Running {
   readonly grantsAt: (address: Address) => readonly Grant[];
   /** Whether the firewall has refused a grant so far. */
   readonly isRefused: (grant: Grant) => boolean;
+  /** What the firewall holds now. */
+  readonly firewall: () => Promise<GuardReport>;
   /** Puts another configuration in force. */
   readonly reload: (config: ServerConfig) => void;
   /** Ends grants; resolves once the firewall has closed them. */
@@ -169,6 +171,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
       config: () => config,
       grants: () => grants.list(),
       grantsAt: (address) => grants.at(address),
+      firewall: () => guard.report(),
       isRefused: (grant) => pipeline.isRefused(grant),
       reload,
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),

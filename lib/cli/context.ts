@@ -115,12 +115,17 @@ export function configPath(args: Arguments): string {
   return textFlag(args, "config") ?? "/etc/openme/config.yaml";
 }
 
+/** The user's home, where the environment tells it. */
+export function homeOf({ env }: Pick<Context, "env">): string | undefined {
+  return env("HOME") || env("USERPROFILE") || undefined;
+}
+
 /** The client's configuration file. */
-export function clientConfigPath(args: Arguments, { env }: Context): string {
+export function clientConfigPath(args: Arguments, { env }: Pick<Context, "env">): string {
   const given = textFlag(args, "client-config");
   if (given !== undefined) return given;
-  const home = env("HOME") || env("USERPROFILE");
-  if (!home) {
+  const home = homeOf({ env });
+  if (home === undefined) {
     throw new OpenmeError("USAGE", "cannot tell where the profiles are: HOME is not set", {
       hint: "name the file: --client-config FILE",
     });

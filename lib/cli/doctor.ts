@@ -9,8 +9,11 @@ import {
   type Command,
   configPath,
   type Context,
+  homeOf,
   renderJson,
+  textFlag,
 } from "./context.ts";
+import { PROFILE_VARIABLE } from "./load_profile.ts";
 
 export const doctor: Command = {
   summary: "look for what is wrong, and say what to do",
@@ -18,12 +21,16 @@ export const doctor: Command = {
     `Looks for what is wrong and says what to do: on a server where there is a server's configuration, on a client
 where there are profiles.
 
-Usage: openme doctor [PROFILE] [--server|--client] [--json]
+Usage: openme doctor [PROFILE] [--server|--client] [--json] [--state-dir DIR]
 
-  PROFILE   which profile to look at (default: the only one, or "default")
-  --server  only this host as a server
-  --client  only this host as a client; knocks once and asks the server's health port
-  --json    {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}
+  PROFILE          which profile to look at (default: the only one, or "default")
+  --server         only this host as a server
+  --client         only this host as a client; knocks once and asks the server's health port
+  --json           {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}
+  --state-dir DIR  where serve keeps its state (default: server.state_dir)
+
+The firewall is looked at by the backend that is in use, which a running serve is asked for. What the programs of
+firewall: command have done is not looked at. Without a file, OPENME_PROFILE holds the profile.
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
 
@@ -34,6 +41,7 @@ Example:
     server: { type: "boolean" },
     client: { type: "boolean" },
     json: { type: "boolean" },
+    "state-dir": { type: "string" },
   },
   positionals: 1,
   run: async (args, context) => {
@@ -70,12 +78,21 @@ async function whichOf(args: Arguments, context: Context) {
   if (server || client) return { server, client };
   const found = {
     server: args.positionals.length === 0 && await isThere(configPath(args)),
-    client: await isThere(clientConfigPath(args, context)),
+    client: await hasProfiles(args, context),
   };
   if (found.server || found.client) return found;
   throw new OpenmeError("CONFIG", "there is neither a server's configuration nor a profile here", {
     hint: "on a server: openme init --server HOST; on a client: a profile from openme add NAME",
   });
+}
+
+/** A home that nobody can tell has none. */
+async function hasProfiles(args: Arguments, context: Context): Promise<boolean> {
+  if (textFlag(args, "client-config") === undefined) {
+    if (context.env(PROFILE_VARIABLE) !== undefined) return true;
+    if (homeOf(context) === undefined) return false;
+  }
+  return await isThere(clientConfigPath(args, context));
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -3,8 +3,8 @@
 import { type Address, formatAddress } from "../address.ts";
 import { addressesOf } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
-import { fail, type Finding, ok, warn } from "../doctor.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { messageOf } from "../errors.ts";
 import { askHealth } from "../health_client.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import type { Arguments, Context } from "./context.ts";
@@ -39,7 +39,10 @@ export async function examineClient(args: Arguments, context: Context): Promise<
 }
 
 /** The source address matters: it is the one that the server will let in, unless something on the way changes it. */
-async function examineRoute(address: Address, { run }: Context): Promise<Finding> {
+export async function examineRoute(
+  address: Address,
+  { run }: Pick<Context, "run">,
+): Promise<Finding> {
   const text = formatAddress(address);
   if (Deno.build.os !== "linux") return ok("route", `to ${text}: not looked at on this system`);
   try {
@@ -120,8 +123,4 @@ export function examineClock(
     `${(offMs / 1000).toFixed(0)} s ${aheadMs > 0 ? "ahead of" : "behind"} the server's`,
     "knocks are refused when the two are further apart than replay_window: synchronise both (timedatectl set-ntp true)",
   );
-}
-
-function hintOf(error: unknown, otherwise: string): string {
-  return (error instanceof OpenmeError ? error.hint : undefined) ?? otherwise;
 }

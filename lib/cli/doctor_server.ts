@@ -3,27 +3,23 @@
 import type { ServerConfig } from "../config/server_config.ts";
 import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
-import { fail, type Finding, ok, warn } from "../doctor.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { createNftBackend } from "../firewall/nft.ts";
-import { type HostChain, mayDrop } from "../firewall/host_chains.ts";
-import { parseHostChains } from "../firewall/nft_host.ts";
-import { TABLE } from "../firewall/nft_rules.ts";
-import { formatPortRange } from "../ports.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { messageOf } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
-import { guardPlanOf } from "../server.ts";
 import { VERSION } from "../version.ts";
-import { type Arguments, configPath, type Context } from "./context.ts";
+import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
+import { examineFirewall } from "./doctor_firewall.ts";
 import { loadServerConfig } from "./load.ts";
 
 const DEADLINE_MS = 5000;
 
 /** Configuration, files, the running server, the firewall, the clock. */
-export async function examineServer(args: Arguments, { run }: Context): Promise<Finding[]> {
+export async function examineServer(args: Arguments, context: Context): Promise<Finding[]> {
   const path = configPath(args);
   let config: ServerConfig;
   try {
-    config = (await loadServerConfig(path)).config;
+    const { config: loaded } = await loadServerConfig(path);
+    config = { ...loaded, stateDir: textFlag(args, "state-dir") ?? loaded.stateDir };
   } catch (error) {
     return [fail("config", messageOf(error), hintOf(error, "mend the line that it names"))];
   }
@@ -33,16 +29,15 @@ export async function examineServer(args: Arguments, { run }: Context): Promise<
     await examineMode("config", path, 0o027, `chmod 600 ${path}`),
     await examineMode("state", config.stateDir, 0o077, `chmod 700 ${config.stateDir}`),
   ];
-  const running = await examineServe(config);
-  const clock = await examineClock(run);
   return [
     ...findings,
-    running,
-    ...await examineFirewall(config, running.level === "ok", run),
-    clock,
+    await examineServe(config),
+    ...await examineFirewall(config, context),
+    await examineClock(context.run),
   ];
 }
 
+/** Whether there are clients, and whose keys have ended. */
 function examineClients({ clients }: ServerConfig): Finding[] {
   if (clients.length === 0) {
     return [warn("clients", "nobody can knock", "register one: openme add NAME")];
@@ -90,94 +85,8 @@ async function examineServe({ stateDir }: ServerConfig): Promise<Finding> {
   }
 }
 
-async function examineFirewall(
-  config: ServerConfig,
-  serves: boolean,
-  run: RunProgram,
-): Promise<Finding[]> {
-  const nft = (args: string[]) =>
-    run({
-      program: "nft",
-      args,
-      timeoutMs: DEADLINE_MS,
-      missingHint: "install nftables: apt-get install nftables",
-    });
-  let chains: HostChain[];
-  try {
-    chains = parseHostChains(await nft(["--json", "--terse", "list", "ruleset"]));
-  } catch (error) {
-    return [fail("nft", messageOf(error), hintOf(error, "run it as root"))];
-  }
-  const stands = await nft(["--terse", "list", "table", ...TABLE.split(" ")]).then(
-    () => true,
-    () => false,
-  );
-  const rules = stands
-    ? serves ? ok("rules", `the table ${TABLE} is in place`) : warn(
-      "rules",
-      `the table ${TABLE} stands, but nobody tends it: guarded ports stay closed, and no knock is taken`,
-      "start openme serve; or, to be without openme: nft delete table inet openme",
-    )
-    : fail("rules", `the table ${TABLE} is not there: nothing is guarded`, "start openme serve");
-  return [rules, examineKnockPort(config, chains, stands), await examineGuard(config, stands, run)];
-}
-
-/** Whether the host's own rules let knocks, and what they open, through. */
-function examineKnockPort(
-  { udpPort, openKnockPort, dropPorts }: ServerConfig,
-  chains: readonly HostChain[],
-  stands: boolean,
-): Finding {
-  const dropping = chains.filter((chain) => chain.hook === "input" && mayDrop(chain));
-  const closed = dropping.filter(({ rules }) => !rules.some(({ isHole }) => isHole));
-  const names = closed.map(({ family, table, name }) => `${family} ${table} ${name}`).join(", ");
-  if (stands && closed.length > 0) {
-    return fail(
-      "hole",
-      `these chains may drop knocks, or what they open: ${names}`,
-      "openme serve puts a rule at their top within some seconds: is it running, and does its log complain?",
-    );
-  }
-  if (dropping.length > 0 && !openKnockPort) {
-    return warn(
-      "hole",
-      `open_knock_port is false: only your own rules let knocks in`,
-      `let UDP port ${udpPort} in, or set open_knock_port: true`,
-    );
-  }
-  const why = dropping.length > 0 || !dropPorts
-    ? "openme has its rule at their top"
-    : "nothing in the way";
-  return ok("hole", `the host's own chains: ${why}`);
-}
-
-/** Whether guarded ports are closed to strangers, as far as this host can tell. */
-async function examineGuard(
-  config: ServerConfig,
-  stands: boolean,
-  run: RunProgram,
-): Promise<Finding> {
-  const ports = config.guardedPorts.map(formatPortRange).join(" ");
-  const elsewhere = config.interface === undefined ? "" : `, on ${config.interface} only`;
-  if (config.dropPorts) {
-    return stands
-      ? ok("ports", `closed by openme: ${ports}${elsewhere}`)
-      : fail("ports", `open as without openme: ${ports}`, "start openme serve");
-  }
-  try {
-    const open = await createNftBackend(guardPlanOf(config), run).openToEveryone();
-    if (!open) return ok("ports", `closed by the host's own rules: ${ports}`);
-    return fail(
-      "ports",
-      `open to everyone: ${open.ports.map(formatPortRange).join(" ")} (${open.why})`,
-      "set drop_ports: true, and openme closes them itself; or close them in your own firewall",
-    );
-  } catch (error) {
-    return warn("ports", messageOf(error), hintOf(error, "look at: nft list ruleset"));
-  }
-}
-
-async function examineClock(run: RunProgram): Promise<Finding> {
+/** Whether something keeps this machine's clock right. */
+export async function examineClock(run: RunProgram): Promise<Finding> {
   try {
     const answer = await run({
       program: "timedatectl",
@@ -201,8 +110,4 @@ async function examineClock(run: RunProgram): Promise<Finding> {
 
 function countOf(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
-function hintOf(error: unknown, otherwise: string): string {
-  return (error instanceof OpenmeError ? error.hint : undefined) ?? otherwise;
 }

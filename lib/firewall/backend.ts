@@ -61,6 +61,18 @@ export interface Standing {
   readonly ports: readonly PortRange[];
 }
 
+/** What stands of a guard, against the plan: whichever process put it there, and whether or not it still lives. */
+export interface Examination {
+  /** What is not as the plan wants it, in words; nothing where all of the guard stands. */
+  readonly wrong: readonly string[];
+  /** Ports of the plan that the guard does not cover. */
+  readonly unguarded: readonly PortRange[];
+  /** Chains of the host's that may drop what openme lets in, and have no hole for it. */
+  readonly barred: readonly string[];
+  /** Whether there are chains of the host's at all that may drop it. */
+  readonly hostMayDrop: boolean;
+}
+
 /** One firewall. */
 export interface Backend {
   readonly name: string;
@@ -77,6 +89,8 @@ export interface Backend {
   apply(changes: readonly ClientOpenings[]): Promise<void>;
   /** Whether everything that `install` put in place is still there; always, where the backend cannot tell. */
   isIntact(): Promise<boolean>;
+  /** What stands of the guard; `undefined` where the backend cannot tell. Changes nothing. */
+  examine(): Promise<Examination | undefined>;
   /** Which openings stand in the firewall now; `undefined` without a guard, and where the backend cannot tell. */
   list(): Promise<readonly Standing[] | undefined>;
   /** Takes out everything that is openme's, and nothing else. */

@@ -128,6 +128,10 @@ class CommandBackend implements Backend {
     return Promise.resolve(true);
   }
 
+  examine(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   list(): Promise<readonly Standing[] | undefined> {
     return Promise.resolve(undefined);
   }

@@ -7,8 +7,16 @@
 import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
+import { messageOf } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
-import { type Backend, type ClientOpenings, type GuardPlan, PartlyFailed } from "./backend.ts";
+import type { PortRange } from "../ports.ts";
+import {
+  type Backend,
+  type ClientOpenings,
+  type Examination,
+  type GuardPlan,
+  PartlyFailed,
+} from "./backend.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
@@ -23,6 +31,18 @@ export interface Watcher {
   readonly done: () => void;
   /** The firewall refused it; it is tried again, and `failed` may be called each time, until `done` is. */
   readonly failed?: () => void;
+}
+
+/** What the firewall holds at a moment, for people. */
+export interface GuardReport {
+  readonly backend: string;
+  /** Whether all is as the guard put it; `true` also where the backend cannot tell. */
+  readonly isIntact: boolean;
+  readonly examination: Examination | undefined;
+  /** Guarded ports that everyone can reach in spite of the guard, as far as the backend can tell. */
+  readonly open: { readonly ports: readonly PortRange[]; readonly why: string } | undefined;
+  /** What went wrong and has not been made up for, or why nothing could be looked at. */
+  readonly failure: string | undefined;
 }
 
 interface Waiting {
@@ -50,6 +70,8 @@ export class Guard {
   #duringRepair: Map<string, Address> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
+  /** Why the last repair failed, until one succeeds. */
+  #failure: string | undefined;
 
   constructor(
     { backend, grants, clock, log }: { backend: Backend; grants: Grants; clock: Clock; log: Log },
@@ -83,6 +105,21 @@ export class Guard {
     return this.#checking ??= this.#check().finally(() => {
       this.#checking = undefined;
     });
+  }
+
+  /** Looks at the firewall, and changes nothing. */
+  async report(): Promise<GuardReport> {
+    await this.#idle();
+    const backend = this.#backend;
+    const nothing = { backend: backend.name, examination: undefined, open: undefined };
+    try {
+      const isIntact = await backend.isIntact();
+      const examination = await backend.examine();
+      const open = await backend.openToEveryone();
+      return { backend: backend.name, isIntact, examination, open, failure: this.#failure };
+    } catch (error) {
+      return { ...nothing, isIntact: false, failure: this.#failure ?? messageOf(error) };
+    }
   }
 
   async #check(): Promise<void> {
@@ -197,6 +234,7 @@ export class Guard {
     const meanwhile = this.#duringRepair = new Map<string, Address>();
     try {
       await this.#backend.install(this.#allOpenings());
+      this.#failure = undefined;
       this.#log.info("rules_restored", {
         backend: this.#backend.name,
         grants: this.#grants.size,
@@ -204,6 +242,7 @@ export class Guard {
       tellDone(taken);
     } catch (error) {
       this.#broken = true;
+      this.#failure = messageOf(error);
       this.#log.error("firewall_failed", {
         backend: this.#backend.name,
         reason: "backend",

@@ -91,17 +91,18 @@ function isBesideThePoint(expression: unknown, range: PortRange): boolean {
 }
 
 /**
- * Of the given ports those which, as far as the rules show, a stranger can reach over IPv4 or IPv6: where no chain of
+ * Of the given ports those which, as far as the rules show, a stranger can reach over one of `families`: where no chain of
  * that family drops by policy or by an unconditional last rule, all of them; else those that every such chain accepts
  * without asking who it is.
  */
 export function portsOpenToEveryone(
   ports: readonly PortRange[],
   chains: readonly HostChain[],
+  families: readonly ("ip" | "ip6")[] = ["ip", "ip6"],
 ): { ports: readonly PortRange[]; why: string } | undefined {
   let closedNowhere = false;
   const open = ports.filter((range) =>
-    (["ip", "ip6"] as const).some((family) => {
+    families.some((family) => {
       const closing = chains.filter((chain) =>
         (chain.family === "inet" || chain.family === family) &&
         (chain.dropsByPolicy || endsInDrop(chain))

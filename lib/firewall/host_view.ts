@@ -19,7 +19,8 @@ export async function hostFirewall(
   );
   // A chain for IPv6 alone says nothing of what IPv4 can reach.
   const forIpv4 = chains.filter(({ family }) => family !== "ip6");
-  return (ports) => ports.flatMap((range) => portsOpenToEveryone([range], forIpv4)?.ports ?? []);
+  return (ports) =>
+    ports.flatMap((range) => portsOpenToEveryone([range], forIpv4, ["ip"])?.ports ?? []);
 }
 
 /**

@@ -6,9 +6,9 @@
 import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { PortRange } from "../ports.ts";
+import { mergePortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
+import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
 import { type Connection, establishedConnections } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
@@ -19,6 +19,7 @@ import {
   renderHoleLines,
   renderHoleRemovalLines,
 } from "./iptables_host.ts";
+import { examineMangle } from "./iptables_examine.ts";
 import {
   type DatedOpening,
   type OwnChains,
@@ -149,6 +150,32 @@ class IptablesBackend implements Backend {
     return true;
   }
 
+  async examine(): Promise<Examination> {
+    const { chains, nftChains, forward, hole } = await this.#lookAtHost();
+    const families = await this.#ownFamilies();
+    const found = await Promise.all(
+      families.map(async (family) => ({
+        family,
+        ...examineMangle(this.#plan, await this.#list(family, "mangle")),
+      })),
+    );
+    const onTheWay = [...[...chains.values()].flat(), ...nftChains].filter((chain) =>
+      this.#isOnTheWay(chain, forward)
+    );
+    const lacksHole = (chain: HostChain) =>
+      nftChains.includes(chain)
+        ? this.#nft.lacks([chain], forward)
+        : renderHoleLines([chain]).length > 0;
+    return {
+      wrong: found.flatMap(({ family, wrong }) => wrong.map((each) => `IPv${family}: ${each}`)),
+      unguarded: mergePortRanges(found.flatMap(({ unguarded }) => unguarded)),
+      barred: hole
+        ? onTheWay.filter(lacksHole).map(({ family, table, name }) => `${family} ${table} ${name}`)
+        : [],
+      hostMayDrop: onTheWay.some(mayDrop),
+    };
+  }
+
   async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
     const families = await this.#ownFamilies();
@@ -188,8 +215,12 @@ class IptablesBackend implements Backend {
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     const { chains, nftChains } = await this.#lookAtHost();
-    const all = [...chains.get(4) ?? [], ...nftChains].filter(({ hook }) => hook === "input");
-    return portsOpenToEveryone(this.#plan.guardedPorts, all);
+    const all = [...[...chains.values()].flat(), ...nftChains];
+    return portsOpenToEveryone(
+      this.#plan.guardedPorts,
+      all.filter(({ hook }) => hook === "input"),
+      [...chains.keys()].map((family) => family === 4 ? "ip" : "ip6"),
+    );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {

@@ -44,7 +44,7 @@ export interface OwnChains {
   readonly jumps: number;
   readonly owner: ProcessName | undefined;
   readonly madeTable: boolean;
-  /** Everything of openme's but the grants, to compare. */
+  /** Everything of openme's but the grants, to compare; the end of their chain, which drops, is no grant. */
   readonly fixed: string;
   readonly grants: readonly (Standing & { endsAtMs: number })[];
 }
@@ -59,7 +59,7 @@ export function parseOwnChains(listing: string): OwnChains {
     jumps: lines.filter((line) => line === `-A PREROUTING -j ${CHAIN}`).length,
     owner: chains.map(parseOwner).find((each) => each !== undefined),
     madeTable: chains.includes(MADE_TABLE),
-    fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} `)).sort(byChain).join("\n"),
+    fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} -s `)).sort(byChain).join("\n"),
     grants: lines.flatMap(parseGrant),
   };
 }

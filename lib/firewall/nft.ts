@@ -6,9 +6,11 @@ import { type Address, formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
+import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
+import type { Deviations } from "./deviations.ts";
 import { type Connection, establishedConnections } from "./established.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { findBlock, type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { examineTable } from "./nft_examine.ts";
 import { legacyChains } from "./host_view.ts";
 import {
   needsForward,
@@ -138,6 +140,40 @@ class NftBackend implements Backend {
     this.#seen = new Set(connections.map(nameOf));
     this.#forgetEnded();
     return true;
+  }
+
+  async examine(): Promise<Examination> {
+    const { onTheWay, hole } = await this.#lookAtHost();
+    const barred = hole
+      ? onTheWay.filter((chain) =>
+        // No hole can be put into an owned one: only what it surely drops counts.
+        chain.owned
+          ? findBlock(this.#plan.guardedPorts, [chain]) !== undefined
+          : renderHoles([chain]) !== ""
+      )
+      : [];
+    return {
+      ...await this.#examineTable(),
+      barred: barred.map(({ family, table, name }) => `${family} ${table} ${name}`),
+      hostMayDrop: onTheWay.some(mayDrop),
+    };
+  }
+
+  async #examineTable(): Promise<Deviations> {
+    const set = (name: string) => this.#nft(["--json", "list", "set", ...TABLE.split(" "), name]);
+    try {
+      const [text, table, guarded, forwarded] = await Promise.all([
+        this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]),
+        this.#nft(["--json", "--terse", "list", "table", ...TABLE.split(" ")]),
+        set("guarded"),
+        set("forwarded"),
+      ]);
+      return examineTable(this.#plan, { text, table, guarded, forwarded });
+    } catch (error) {
+      if (!isMissingTable(error)) throw error;
+      const wrong = [`the table ${TABLE} is not there, or not whole`];
+      return { wrong, unguarded: this.#plan.guardedPorts };
+    }
   }
 
   async remove(): Promise<void> {

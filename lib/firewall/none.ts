@@ -23,6 +23,7 @@ export function createNoneBackend(
     },
     reconfigure: (plan) => shown?.reconfigure(plan),
     isIntact: () => Promise.resolve(true),
+    examine: () => Promise.resolve(undefined),
     list: () => Promise.resolve([]),
     remove: nothing,
     leave: nothing,

@@ -7,7 +7,7 @@ import { type Address, formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
+import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
 import {
   ANCHOR,
   ANCHOR_LINE,
@@ -90,6 +90,16 @@ class PfBackend implements Backend {
   async isIntact(): Promise<boolean> {
     return this.#rules !== undefined && await this.#listRules() === this.#rules &&
       await this.#hasAnchor();
+  }
+
+  /** pfctl prints rules in words of its own: only that there are none, or that nobody calls them, can be told. */
+  async examine(): Promise<Examination | undefined> {
+    const wrong = [
+      ...(await this.#hasAnchor() ? [] : [`pf.conf does not call the anchor "${ANCHOR}"`]),
+      ...((await this.#listRules()).trim() === "" ? [`the anchor "${ANCHOR}" has no rules`] : []),
+    ];
+    if (wrong.length === 0) return undefined;
+    return { wrong, unguarded: this.#plan.guardedPorts, barred: [], hostMayDrop: false };
   }
 
   async list(): Promise<readonly Standing[] | undefined> {

@@ -221,6 +221,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
         await backend.install([opening(IPV4.client, 60_000, "22/tcp")]);
         await backend.apply([opening(IPV4.other, 60_000, "22/tcp")]);
         assert.equal(await backend.isIntact(), true);
+        assert.equal(await backend.examine(), undefined);
         assert.equal(await allRules(lab), before);
         await backend.remove();
         assert.equal(await allRules(lab), before);
@@ -245,6 +246,13 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       );
       if (!host) assert.ok(await isOpen(9000), "what is not guarded stays open");
       assert.equal(await backend.isIntact(), true);
+      // Another process sees the same, or says that it cannot tell.
+      const rules = await allRules(lab);
+      for (const each of [backend, await make()]) {
+        const { wrong = [], unguarded = [], barred = [] } = await each.examine() ?? {};
+        assert.deepEqual({ wrong, unguarded, barred }, { wrong: [], unguarded: [], barred: [] });
+      }
+      assert.equal(await allRules(lab), rules, "looking changes nothing");
     });
 
     await t.step("opens for one address, these ports, both families, and lists it", async () => {
@@ -330,6 +338,9 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
         await backend.apply([opening(IPV4.client, 60_000, "22/tcp")]);
         await flush(lab);
         assert.equal(await backend.isIntact(), false);
+        const { wrong, unguarded } = (await backend.examine())!;
+        assert.notDeepEqual(wrong, []);
+        assert.deepEqual(unguarded, plan.guardedPorts);
         await backend.install([opening(IPV4.client, 60_000, "22/tcp")]);
         assert.equal(await backend.isIntact(), true);
         assert.ok(await isOpen(22));
@@ -393,6 +404,8 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
 
     await t.step("leaves everything as it was", async () => {
       await backend.remove();
+      const left = await backend.examine();
+      assert.ok(left === undefined ? name === "command" : left.wrong.length > 0);
       await backend.remove();
       assert.equal(await allRules(lab), before);
       if (!host) assert.ok(await isOpen(22));

@@ -51,6 +51,10 @@ class FakeBackend implements Backend {
     this.plans.push(plan);
   }
 
+  examine(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   list(): Promise<undefined> {
     return Promise.resolve(undefined);
   }

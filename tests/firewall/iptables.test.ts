@@ -10,6 +10,7 @@ import {
   renderHoleRemovalLines,
 } from "../../lib/firewall/iptables_host.ts";
 import { parseOwnChains, renderChains, renderDateStop } from "../../lib/firewall/iptables_rules.ts";
+import { hostFirewall } from "../../lib/firewall/host_view.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { address } from "../support.ts";
 import { planOf, ranges } from "./support.ts";
@@ -113,6 +114,18 @@ Deno.test("what iptables rules let strangers reach is told as for nft", () => {
     open("-P INPUT DROP\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT\n"),
     [],
   );
+});
+
+Deno.test("a host that closes IPv4 in a table of its own is seen to close it", async () => {
+  const chain = { family: "ip", table: "filter", name: "INPUT", type: "filter", hook: "input" };
+  const openTo = await hostFirewall(({ program, args }) =>
+    program === "nft" && args.includes("ruleset")
+      ? Promise.resolve(JSON.stringify({
+        nftables: [{ chain: { ...chain, prio: 0, policy: "drop" } }],
+      }))
+      : Promise.reject(new Error("there is none"))
+  );
+  assert.deepEqual(openTo(ranges("22/tcp")), []);
 });
 
 Deno.test("findBlock() names only what surely drops", () => {

@@ -9,10 +9,21 @@ import { messageOf, OpenmeError } from "./errors.ts";
 import { errorFields, type Log } from "./log.ts";
 
 const SOCKET_NAME = "control.sock";
-const MOST_CONNECTIONS = 16;
-const MOST_REQUEST_BYTES = 4096;
-/** How long a request may take to arrive. */
-const REQUEST_MS = 5000;
+
+/** What whoever reaches the socket can make the server hold. */
+export interface ControlLimits {
+  readonly connections: number;
+  readonly requestBytes: number;
+  /** How long a request may take to arrive. */
+  readonly requestMs: number;
+}
+
+export const CONTROL_LIMITS: ControlLimits = {
+  connections: 16,
+  requestBytes: 4096,
+  requestMs: 5000,
+};
+
 /** How long a command waits for its answer: the firewall has a deadline of its own, and cutting connections takes. */
 const ANSWER_MS = 30_000;
 
@@ -25,7 +36,12 @@ export type ControlHandler = (request: unknown) => Promise<unknown>;
 /** Serves requests until `signal` aborts. Where it cannot, openme runs without: only commands that act miss it. */
 export function listenControl(
   stateDir: string,
-  { handle, log, signal }: { handle: ControlHandler; log: Log; signal: AbortSignal },
+  { handle, log, signal, limits = CONTROL_LIMITS }: {
+    handle: ControlHandler;
+    log: Log;
+    signal: AbortSignal;
+    limits?: ControlLimits;
+  },
 ): void {
   const path = join(stateDir, SOCKET_NAME);
   let listener: Deno.UnixListener;
@@ -46,25 +62,28 @@ export function listenControl(
       log.warn("control_not_removed", { socket: path, ...errorFields(error) });
     }
   }, { once: true });
-  acceptAll(listener, handle, log, signal);
+  acceptAll(listener, { handle, log, signal, limits });
 }
 
 async function acceptAll(
   listener: Deno.UnixListener,
-  handle: ControlHandler,
-  log: Log,
-  signal: AbortSignal,
+  { handle, log, signal, limits }: {
+    handle: ControlHandler;
+    log: Log;
+    signal: AbortSignal;
+    limits: ControlLimits;
+  },
 ): Promise<void> {
   let open = 0;
   while (!signal.aborted) {
     try {
       const connection = await listener.accept();
-      if (open >= MOST_CONNECTIONS) {
+      if (open >= limits.connections) {
         connection.close();
         continue;
       }
       open++;
-      answerOne(connection, handle).finally(() => open--);
+      answerOne(connection, handle, limits).finally(() => open--);
     } catch (error) {
       if (signal.aborted) return;
       log.warn("control_failed", errorFields(error));
@@ -73,10 +92,14 @@ async function acceptAll(
   }
 }
 
-async function answerOne(connection: Deno.Conn, handle: ControlHandler): Promise<void> {
-  const timer = setTimeout(() => close(connection), REQUEST_MS);
+async function answerOne(
+  connection: Deno.Conn,
+  handle: ControlHandler,
+  { requestBytes, requestMs }: ControlLimits,
+): Promise<void> {
+  const timer = setTimeout(() => close(connection), requestMs);
   try {
-    const line = await readLine(connection, MOST_REQUEST_BYTES);
+    const line = await readLine(connection, requestBytes);
     clearTimeout(timer);
     await writeLine(connection, JSON.stringify(await answerTo(line, handle)));
   } catch {

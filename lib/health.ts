@@ -15,11 +15,21 @@ import { type PortRange, subtractPortRanges } from "./ports.ts";
 import { escapeUnprintable } from "./quote.ts";
 import type { Running } from "./server.ts";
 
-const MOST_CONNECTIONS = 64;
-const MOST_PER_ADDRESS = 8;
-const MOST_REQUEST_BYTES = 8192;
-/** How long one connection may take in all. */
-const CONNECTION_MS = 5000;
+/** What whoever is let in can make the listener hold. */
+export interface HealthLimits {
+  readonly connections: number;
+  readonly perAddress: number;
+  readonly requestBytes: number;
+  /** How long one connection may take in all. */
+  readonly connectionMs: number;
+}
+
+export const HEALTH_LIMITS: HealthLimits = {
+  connections: 64,
+  perAddress: 8,
+  requestBytes: 8192,
+  connectionMs: 5000,
+};
 /** How often it looks whether a grant is left. */
 const TICK_MS = 500;
 
@@ -31,6 +41,8 @@ export interface HealthParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** @default {HEALTH_LIMITS} */
+  readonly limits?: HealthLimits;
 }
 
 /** Listens while there is something to tell, until `signal` aborts. */
@@ -48,6 +60,7 @@ export function keepHealthListener(parts: HealthParts): void {
 
 class Health {
   readonly #parts: HealthParts;
+  readonly #limits: HealthLimits;
   readonly #connections = new Map<Deno.Conn, Address>();
   #listeners: Deno.TcpListener[] = [];
   #port: number | undefined;
@@ -56,6 +69,7 @@ class Health {
 
   constructor(parts: HealthParts) {
     this.#parts = parts;
+    this.#limits = parts.limits ?? HEALTH_LIMITS;
   }
 
   /** Listens, or stops listening, as the grants of now ask for. */
@@ -133,7 +147,8 @@ class Health {
 
   #hasRoom(address: Address): boolean {
     const here = [...this.#connections.values()].filter((each) => sameAddress(each, address));
-    return this.#connections.size < MOST_CONNECTIONS && here.length < MOST_PER_ADDRESS;
+    return this.#connections.size < this.#limits.connections &&
+      here.length < this.#limits.perAddress;
   }
 
   #grantsOf(address: Address): Grant[] {
@@ -142,9 +157,9 @@ class Health {
 
   async #answer(connection: Deno.Conn, address: Address): Promise<void> {
     this.#connections.set(connection, address);
-    const timer = setTimeout(() => this.#drop(connection), CONNECTION_MS);
+    const timer = setTimeout(() => this.#drop(connection), this.#limits.connectionMs);
     try {
-      const head = await readHead(connection);
+      const head = await readHead(connection, this.#limits.requestBytes);
       const grants = this.#grantsOf(address);
       // Its grant may have ended while it was asking.
       if (head === undefined || grants.length === 0) return;
@@ -199,10 +214,10 @@ function withoutHealthPort(grants: readonly Grant[], { healthPort }: ServerConfi
 }
 
 /** The head of a request, without its last line break; `undefined` where there is none within the bounds. */
-async function readHead(connection: Deno.Conn): Promise<string | undefined> {
+async function readHead(connection: Deno.Conn, mostBytes: number): Promise<string | undefined> {
   const buffer = new Uint8Array(2048);
   let text = "";
-  while (text.length < MOST_REQUEST_BYTES) {
+  while (text.length < mostBytes) {
     const size = await connection.read(buffer);
     if (size === null) return undefined;
     text += String.fromCharCode(...buffer.subarray(0, size)); // Latin-1, as HTTP's heads are

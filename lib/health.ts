@@ -139,7 +139,8 @@ class Health {
           connection.close();
         }
       } catch {
-        // Closed, or a connection that was gone before it was taken; out of descriptors, it must not spin.
+        if (!this.#listeners.includes(listener)) return;
+        // A connection that was gone before it was taken; out of descriptors, it must not spin.
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }

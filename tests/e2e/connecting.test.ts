@@ -40,6 +40,7 @@ e2e("knock --wait and --continuous", async (lab, t) => {
     assert.deepEqual(JSON.parse(stdout), {
       profile: "default",
       server: IPV4.server,
+      sent: [{ address: IPV4.server, failure: null }],
       opened: { port: "22/tcp", address: IPV4.server },
     });
   });

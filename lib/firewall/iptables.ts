@@ -27,6 +27,7 @@ import {
   renderGrants,
   renderRemoval,
 } from "./iptables_rules.ts";
+import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { needsForward } from "./nft_host.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
@@ -59,9 +60,13 @@ interface Host {
   readonly own: ReadonlyMap<Family, OwnChains>;
   readonly chains: ReadonlyMap<Family, readonly HostChain[]>;
   readonly nftChains: readonly HostChain[];
+  readonly legacyChains: readonly HostChain[];
+  /** Ports that the host sends elsewhere; `undefined` where its rules do not say. */
+  readonly published: readonly PortRange[] | undefined;
   readonly forward: boolean;
   readonly hole: boolean;
-  readonly madeTable: boolean;
+  /** The families whose mangle table is not there yet. */
+  readonly madeTable: readonly Family[];
 }
 
 class IptablesBackend implements Backend {
@@ -72,6 +77,8 @@ class IptablesBackend implements Backend {
   readonly #run: RunProgram;
   readonly #log: Log;
   readonly #nft: NftHoles;
+  /** For iptables-nft, which does not see them; iptables-legacy has holes of its own there. */
+  readonly #legacy: LegacyHoles | undefined;
   /** Every opening in force by its address: a change writes all of them anew. */
   readonly #openings = new Map<string, readonly DatedOpening[]>();
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
@@ -88,6 +95,7 @@ class IptablesBackend implements Backend {
     this.#run = run;
     this.#log = log;
     this.#nft = new NftHoles(run, { besideIptables: !variant.isLegacy });
+    this.#legacy = variant.isLegacy ? undefined : new LegacyHoles(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -101,8 +109,10 @@ class IptablesBackend implements Backend {
     this.#remember(openings);
     const version = this.#version;
     const { texts, connections } = await this.#render(host);
+    const holes = { wanted: host.hole, forward: host.forward };
+    await this.#putLegacyHoles(host, holes);
     await Promise.all([...texts].map(([family, text]) => this.#restore(family, text)));
-    await this.#nft.put(host.nftChains, { wanted: host.hole, forward: host.forward });
+    await this.#nft.put(host.nftChains, holes);
     for (const family of texts.keys()) this.#written.set(family, version);
     this.#seen = new Set(connections.map(nameOf));
     this.#installed = { fixed: await this.#listFixed(), hole: host.hole };
@@ -144,6 +154,8 @@ class IptablesBackend implements Backend {
       }
       if (this.#nft.lacks(host.nftChains, host.forward)) return false;
     }
+    const holes = { wanted: host.hole, forward: host.forward };
+    if (this.#legacy?.render(host.legacyChains, holes).length) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOf));
     return true;
@@ -171,6 +183,7 @@ class IptablesBackend implements Backend {
       if (own.madeTable) made.push(family);
     }
     await this.#nft.takeOut();
+    await this.#legacy?.takeOut();
     if (!this.#variant.isLegacy) {
       for (const family of made) {
         await this.#nft.deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle");
@@ -187,8 +200,10 @@ class IptablesBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains, nftChains } = await this.#lookAtHost();
-    const all = [...chains.get(4) ?? [], ...nftChains].filter(({ hook }) => hook === "input");
+    const { chains, nftChains, legacyChains } = await this.#lookAtHost();
+    const all = [...chains.get(4) ?? [], ...nftChains, ...legacyChains].filter(({ hook }) =>
+      hook === "input"
+    );
     return portsOpenToEveryone(this.#plan.guardedPorts, all);
   }
 
@@ -199,9 +214,11 @@ class IptablesBackend implements Backend {
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);
-    const holes = this.#nft.render(host.nftChains, { wanted: host.hole, forward: host.forward });
+    const want = { wanted: host.hole, forward: host.forward };
+    const holes = this.#nft.render(host.nftChains, want);
     return [...texts].map(([family, text]) => this.#show(family, text)).join("") +
-      (holes ? `nft -f - <<'END'\n${holes}END\n` : "");
+      (holes ? `nft -f - <<'END'\n${holes}END\n` : "") +
+      showRuns(this.#legacy?.render(host.legacyChains, want) ?? []);
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -271,7 +288,7 @@ class IptablesBackend implements Backend {
           hole: host.hole,
           owner,
           present,
-          madeTable: present.madeTable || host.madeTable,
+          madeTable: present.madeTable || host.madeTable.includes(family),
         }) + inFilterTable(holes),
       );
     }
@@ -289,21 +306,25 @@ class IptablesBackend implements Backend {
       published.push(parsePublished(await this.#list(family, "nat")));
     }
     const nft = await this.#nft.look();
-    const known = published.every((each) => each !== undefined) && nft.published !== undefined;
-    const forward = needsForward(
-      this.#plan,
-      known ? [...published.flatMap((each) => each ?? []), ...nft.published ?? []] : undefined,
-    );
-    const onTheWay = [...[...chains.values()].flat(), ...nft.chains].filter((chain) =>
-      this.#isOnTheWay(chain, forward)
-    );
+    const legacy = await this.#legacy?.look() ?? { chains: [], published: [] };
+    published.push(nft.published, legacy.published);
+    const known = published.every((each) => each !== undefined)
+      ? published.flatMap((each) => each ?? [])
+      : undefined;
+    const forward = needsForward(this.#plan, known);
+    const all = [...[...chains.values()].flat(), ...nft.chains, ...legacy.chains];
+    const onTheWay = all.filter((chain) => this.#isOnTheWay(chain, forward));
     return {
       own,
       chains,
       nftChains: nft.chains,
+      legacyChains: legacy.chains,
+      published: known,
       forward,
       hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
-      madeTable: !nft.hasMangle && nft.isThere && !this.#variant.isLegacy,
+      madeTable: nft.isThere && !this.#variant.isLegacy
+        ? families.filter((family) => !nft.mangle.includes(family === 4 ? "ip" : "ip6"))
+        : [],
     };
   }
 
@@ -311,11 +332,33 @@ class IptablesBackend implements Backend {
     return hook === "input" || (hook === "forward" && forward);
   }
 
-  async #requireWayIn({ nftChains, forward }: Host): Promise<void> {
-    const closed = nftChains.filter((chain) =>
+  async #requireWayIn({ nftChains, forward, published }: Host): Promise<void> {
+    const chains = nftChains.filter((chain) =>
       this.#isOnTheWay(chain, forward) ? chain.owned : chain.hook === "prerouting"
     );
-    await requireWayIn(this.#plan, closed, (chain) => this.#nft.listChain(chain));
+    await this.#requireThrough(chains, published);
+  }
+
+  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
+  async #putLegacyHoles({ legacyChains, published }: Host, want: WantedHoles): Promise<void> {
+    try {
+      await this.#legacy?.put(legacyChains, want);
+    } catch (cause) {
+      const chains = legacyChains.filter((chain) => this.#isOnTheWay(chain, want.forward));
+      await this.#requireThrough(chains, published);
+      throw cause;
+    }
+  }
+
+  async #requireThrough(
+    chains: readonly HostChain[],
+    published: readonly PortRange[] | undefined,
+  ): Promise<void> {
+    await requireWayIn(
+      this.#plan,
+      { chains, published, untracksKnocks: false },
+      (chain, place) => this.#nft.listChain(chain, place),
+    );
   }
 
   /** INPUT and FORWARD of the filter table, where there is one. */

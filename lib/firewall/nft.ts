@@ -9,7 +9,7 @@ import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
 import { type Connection, establishedConnections } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
-import { legacyChains } from "./host_view.ts";
+import { LegacyHoles, showRuns } from "./legacy_holes.ts";
 import {
   needsForward,
   parseHostChains,
@@ -28,6 +28,7 @@ import {
   renderTable,
   TABLE,
 } from "./nft_rules.ts";
+import { listRuleset } from "./nft_listing.ts";
 import type { NftSession } from "./nft_session.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { requireWayIn } from "./way_in.ts";
@@ -58,6 +59,10 @@ interface Host {
   /** Those that granted traffic passes after it was marked. */
   readonly onTheWay: readonly HostChain[];
   readonly beside: readonly HostChain[];
+  /** Those of iptables-legacy, which take their holes through it. */
+  readonly legacy: readonly HostChain[];
+  readonly published: readonly PortRange[] | undefined;
+  readonly forward: boolean;
   readonly hole: boolean;
 }
 
@@ -67,6 +72,7 @@ class NftBackend implements Backend {
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
+  readonly #legacy: LegacyHoles;
   /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
@@ -77,12 +83,14 @@ class NftBackend implements Backend {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
+    this.#legacy = new LegacyHoles(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#installed) await this.#requireNoOwner();
     const { text, connections, hole, host } = await this.#render(openings);
     if (!this.#installed) await this.#requireWayIn(host);
+    await this.#putLegacyHoles(host);
     await this.#transact(text);
     this.#held.clear();
     for (const change of openings) this.#hold(change);
@@ -132,8 +140,9 @@ class NftBackend implements Backend {
       throw error;
     }
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const { hole, onTheWay } = await this.#lookAtHost();
+    const { hole, onTheWay, legacy, forward } = await this.#lookAtHost();
     if (hole !== installed.holes || (hole && renderHoles(onTheWay) !== "")) return false;
+    if (this.#legacy.render(legacy, { wanted: hole, forward }).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOf));
     this.#forgetEnded();
@@ -144,8 +153,10 @@ class NftBackend implements Backend {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
-    const holes = renderHoleRemoval(parseHostChains(await this.#listHost()));
+    const { json } = await listRuleset((args) => this.#nft(args));
+    const holes = renderHoleRemoval(parseHostChains(json));
     if (holes) await this.#transact(holes);
+    await this.#legacy.takeOut();
     this.#held.clear();
     this.#installed = undefined;
   }
@@ -166,17 +177,19 @@ class NftBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains } = await this.#lookAtHost();
+    const { chains, legacy } = await this.#lookAtHost();
     return portsOpenToEveryone(
       this.#plan.guardedPorts,
-      chains.filter(({ hook }) => hook === "input"),
+      [...chains, ...legacy].filter(({ hook }) => hook === "input"),
     );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     const { text, host } = await this.#render(openings);
     await this.#requireWayIn(host);
-    return `nft -f - <<'END'\n${text}END\n`;
+    const { legacy, hole: wanted, forward } = host;
+    return showRuns(this.#legacy.render(legacy, { wanted, forward })) +
+      `nft -f - <<'END'\n${text}END\n`;
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -201,9 +214,12 @@ class NftBackend implements Backend {
 
   /** Which of the host's chains granted traffic passes, and whether it needs holes there. */
   async #lookAtHost(): Promise<Host> {
-    const listing = await this.#listHost();
-    const chains = parseHostChains(listing);
-    const forward = needsForward(this.#plan, await this.#publishedPorts(listing));
+    const { json, owned } = await listRuleset((args) => this.#nft(args));
+    const chains = parseHostChains(json, owned);
+    const old = await this.#legacy.look();
+    const own = await this.#publishedPorts(json);
+    const published = own && old.published && [...own, ...old.published];
+    const forward = needsForward(this.#plan, published);
     const isOnTheWay = ({ hook, priority }: HostChain) =>
       hook === "input" || (hook === "forward" && forward) ||
       // Only behind openme's own chain does a packet carry the mark.
@@ -213,7 +229,11 @@ class NftBackend implements Backend {
       chains,
       onTheWay,
       beside: chains.filter((chain) => !isOnTheWay(chain)),
-      hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
+      legacy: old.chains,
+      published,
+      forward,
+      hole: !this.#plan.dropPorts ||
+        [...onTheWay, ...old.chains.filter(isOnTheWay)].some(mayDrop),
     };
   }
 
@@ -230,16 +250,32 @@ class NftBackend implements Backend {
   }
 
   /** Throws where a chain would drop what openme lets in, and no hole can help. */
-  async #requireWayIn({ chains, onTheWay }: Host): Promise<void> {
+  async #requireWayIn({ chains, onTheWay, published }: Host): Promise<void> {
     const closed = chains.filter((chain) =>
       onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
     );
-    // What iptables-legacy loaded drops as well, and is out of reach.
-    const legacy = (await legacyChains(this.#run)).filter(({ hook }) => hook === "input");
+    await this.#requireThrough(closed, published);
+  }
+
+  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
+  async #putLegacyHoles({ legacy, hole, forward, published }: Host): Promise<void> {
+    try {
+      await this.#legacy.put(legacy, { wanted: hole, forward });
+    } catch (cause) {
+      const closed = legacy.filter(({ hook }) => hook === "input" || forward);
+      await this.#requireThrough(closed, published);
+      throw cause;
+    }
+  }
+
+  async #requireThrough(
+    chains: readonly HostChain[],
+    published: readonly PortRange[] | undefined,
+  ): Promise<void> {
     await requireWayIn(
       this.#plan,
-      [...closed, ...legacy],
-      ({ family, table, name }) => this.#nft(["--handle", "list", "chain", family, table, name]),
+      { chains, published, untracksKnocks: this.#plan.openKnockPort },
+      ({ family, table }, place) => this.#nft(["--handle", "list", "chain", family, table, place]),
     );
   }
 
@@ -262,10 +298,6 @@ class NftBackend implements Backend {
 
   async #transact(text: string): Promise<void> {
     await this.#nft(["-f", "-"], text);
-  }
-
-  #listHost(): Promise<string> {
-    return this.#nft(["--json", "--terse", "list", "ruleset"]);
   }
 
   /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */

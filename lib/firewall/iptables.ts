@@ -6,11 +6,11 @@
 import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { PortRange } from "../ports.ts";
+import { type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
-import { type Connection, establishedConnections } from "./established.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import {
   inFilterTable,
@@ -27,6 +27,7 @@ import {
   renderGrants,
   renderRemoval,
 } from "./iptables_rules.ts";
+import { findLeftOvers } from "./left_overs.ts";
 import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { needsForward } from "./nft_host.ts";
 import { NftHoles } from "./nft_holes.ts";
@@ -85,6 +86,8 @@ class IptablesBackend implements Backend {
   #version = 0;
   readonly #written = new Map<Family, number>();
   #families: readonly Family[] | undefined;
+  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
+  #fresh: readonly PortRange[] = [];
   #installed: { fixed: string; hole: boolean } | undefined;
   #seen: ReadonlySet<string> | undefined;
 
@@ -101,24 +104,33 @@ class IptablesBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     this.#requirePlan();
     const host = await this.#lookAtHost();
+    let clearLeftOvers: (() => Promise<void>) | undefined;
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
+      clearLeftOvers = await findLeftOvers(
+        this.#variant.isLegacy ? "iptables-legacy" : "iptables-nft",
+        this.#run,
+      );
       await this.#requireWayIn(host);
     }
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
-    const { texts, connections } = await this.#render(host);
+    const { texts, connections, fresh } = await this.#render(host);
     const holes = { wanted: host.hole, forward: host.forward };
     await this.#putLegacyHoles(host, holes);
-    await Promise.all([...texts].map(([family, text]) => this.#restore(family, text)));
+    await allEnded([...texts].map(([family, text]) => this.#restore(family, text)));
     await this.#nft.put(host.nftChains, holes);
+    await clearLeftOvers?.();
     for (const family of texts.keys()) this.#written.set(family, version);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
+    if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { fixed: await this.#listFixed(), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
+    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
+    this.#fresh = [...this.#fresh, ...fresh];
     this.#plan = plan;
   }
 
@@ -128,7 +140,7 @@ class IptablesBackend implements Backend {
     const touched = families.filter((family) =>
       changes.some(({ address }) => address.family === family)
     );
-    await Promise.all(touched.map((family) => this.#writeGrants(family)));
+    await allEnded(touched.map((family) => this.#writeGrants(family)));
   }
 
   /** A run that was overtaken by a later one wrote something old over it: then the newest is written again. */
@@ -157,7 +169,7 @@ class IptablesBackend implements Backend {
     const holes = { wanted: host.hole, forward: host.forward };
     if (this.#legacy?.render(host.legacyChains, holes).length) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
     return true;
   }
 
@@ -269,8 +281,8 @@ class IptablesBackend implements Backend {
 
   async #render(host: Host) {
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const seen = this.#seen;
-    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
+    const fresh = this.#fresh;
+    const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const owner = await nameProcess(Deno.pid, this.#run);
     const texts = new Map<Family, string>();
     for (const [family, present] of host.own) {
@@ -292,7 +304,7 @@ class IptablesBackend implements Backend {
         }) + inFilterTable(holes),
       );
     }
-    return { texts, connections };
+    return { texts, connections, fresh };
   }
 
   async #lookAtHost(): Promise<Host> {
@@ -415,6 +427,12 @@ class IptablesBackend implements Backend {
   }
 }
 
+/** What one of them threw, but not before all have ended: whoever puts things right must not be overtaken by the rest. */
+async function allEnded(runs: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(runs)).find(({ status }) => status === "rejected");
+  if (failed) throw (failed as PromiseRejectedResult).reason;
+}
+
 async function callProgram(
   run: RunProgram,
   call: { program: string; args: string[]; stdin?: string },
@@ -425,8 +443,4 @@ async function callProgram(
     if (!(cause instanceof OpenmeError)) throw cause;
     throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
   }
-}
-
-function nameOf({ local, localPort, remote, remotePort }: Connection): string {
-  return `${formatAddress(remote)} ${remotePort} ${formatAddress(local)} ${localPort}`;
 }

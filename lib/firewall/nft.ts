@@ -2,13 +2,14 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_host.ts` render, one `nft` a transaction.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
-import type { PortRange } from "../ports.ts";
+import { type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
-import { type Connection, establishedConnections } from "./established.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { findLeftOvers } from "./left_overs.ts";
 import { LegacyHoles, showRuns } from "./legacy_holes.ts";
 import {
   needsForward,
@@ -77,6 +78,8 @@ class NftBackend implements Backend {
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
+  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
+  #fresh: readonly PortRange[] = [];
   #installed: { table: string; holes: boolean } | undefined;
 
   constructor(plan: GuardPlan, run: RunProgram, session: NftSession | undefined) {
@@ -88,13 +91,16 @@ class NftBackend implements Backend {
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#installed) await this.#requireNoOwner();
-    const { text, connections, hole, host } = await this.#render(openings);
+    const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
+    const { text, connections, fresh, hole, host } = await this.#render(openings);
     if (!this.#installed) await this.#requireWayIn(host);
     await this.#putLegacyHoles(host);
     await this.#transact(text);
+    await clearLeftOvers?.();
     this.#held.clear();
     for (const change of openings) this.#hold(change);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
+    if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { table: await this.#listTable(), holes: hole };
     this.#session?.prepare();
   }
@@ -103,17 +109,19 @@ class NftBackend implements Backend {
   async #render(openings: readonly ClientOpenings[]) {
     const host = await this.#lookAtHost();
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const seen = this.#seen;
-    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
+    const fresh = this.#fresh;
+    const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const holes = host.hole
       ? renderHoles(host.onTheWay) + renderHoleRemoval(host.beside)
       : renderHoleRemoval(host.chains);
     const owner = await nameProcess(Deno.pid, this.#run);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, owner });
-    return { text: table + holes, connections, hole: host.hole, host };
+    return { text: table + holes, connections, fresh, hole: host.hole, host };
   }
 
   reconfigure(plan: GuardPlan): void {
+    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
+    this.#fresh = [...this.#fresh, ...fresh];
     this.#plan = plan;
   }
 
@@ -144,7 +152,7 @@ class NftBackend implements Backend {
     if (hole !== installed.holes || (hole && renderHoles(onTheWay) !== "")) return false;
     if (this.#legacy.render(legacy, { wanted: hole, forward }).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
     this.#forgetEnded();
     return true;
   }
@@ -166,13 +174,18 @@ class NftBackend implements Backend {
     return Promise.resolve();
   }
 
-  async list(): Promise<readonly Standing[]> {
-    const lists = await Promise.all(
-      ["granted4", "granted6"].map((set) =>
-        this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
-      ),
-    );
-    return lists.flatMap(parseGranted);
+  async list(): Promise<readonly Standing[] | undefined> {
+    try {
+      const lists = await Promise.all(
+        ["granted4", "granted6"].map((set) =>
+          this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
+        ),
+      );
+      return lists.flatMap(parseGranted);
+    } catch (error) {
+      if (isMissingTable(error)) return undefined;
+      throw error;
+    }
   }
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
@@ -327,9 +340,4 @@ class NftBackend implements Backend {
 
 function isMissingTable(error: unknown): boolean {
   return error instanceof OpenmeError && error.message.includes("No such file or directory");
-}
-
-function nameOf({ local, localPort, remote, remotePort }: Connection): string {
-  const endpoint = (address: Address, port: number) => `${formatAddress(address)} ${port}`;
-  return `${endpoint(remote, remotePort)} ${endpoint(local, localPort)}`;
 }

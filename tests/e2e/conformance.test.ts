@@ -17,6 +17,7 @@ import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
 import { processClock } from "../../lib/system_clock.ts";
 import { e2e } from "./e2e.ts";
+import { iptablesHost } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
 import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
 import { HOST_RULES } from "./rules.ts";
@@ -53,39 +54,23 @@ const CANDIDATES: readonly Candidate[] = [
   {
     title: "iptables-nft behind the host's rules",
     name: "iptables-nft",
-    host: iptablesHost("nft"),
+    host: (lab) => iptablesHost(lab, "nft"),
   },
   { title: "iptables-legacy", name: "iptables-legacy", flush: iptablesFlush("legacy") },
   {
     title: "iptables-legacy behind the host's rules",
     name: "iptables-legacy",
-    host: iptablesHost("legacy"),
+    host: (lab) => iptablesHost(lab, "legacy"),
   },
-  { title: "command", name: "command", host: iptablesHost("nft"), command: writeScript },
+  {
+    title: "command",
+    name: "command",
+    host: (lab) => iptablesHost(lab, "nft"),
+    command: writeScript,
+  },
   { title: "pf, with a stand-in for pfctl", name: "pf", standIn: createPfStandIn },
   { title: "none", name: "none", acts: false },
 ];
-
-/** A host that drops what it does not know, in its own iptables rules. */
-function iptablesHost(kind: string) {
-  return async (lab: Lab) => {
-    for (const [program, icmp] of [["iptables", "icmp"], ["ip6tables", "ipv6-icmp"]]) {
-      await lab.run(
-        "server",
-        [`${program}-${kind}-restore`],
-        `*filter
-:INPUT DROP [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
--A INPUT -i lo -j ACCEPT
--A INPUT -p ${icmp} -j ACCEPT
--A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-COMMIT
-`,
-      );
-    }
-  };
-}
 
 /** The user's own program for the backend `command`: opens and closes in the host's INPUT chain. */
 function writeScript(dir: string) {

@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { flushLegacy, rulesOf, serveWith, setFirewall } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
-import { OPENME, Served } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
 import { waitFor, within } from "./wait.ts";
@@ -64,16 +64,6 @@ const HOSTS: readonly Host[] = [
   { title: "chains like ufw's, of iptables-legacy", prepare: prepareUfw("legacy") },
 ];
 
-/** `nft flush ruleset` does not reach what iptables-legacy loaded. */
-async function flushLegacy(lab: Lab): Promise<void> {
-  for (const program of ["iptables-legacy-restore", "ip6tables-legacy-restore"]) {
-    const text = ["filter", "mangle", "nat"].map((table) => `*${table}\nCOMMIT\n`).join("");
-    await lab.run("server", [program], text);
-    const policies = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
-    await lab.run("server", [program], policies);
-  }
-}
-
 function prepareUfw(kind: "nft" | "legacy") {
   return async (lab: Lab) => {
     for (const family of ["iptables", "ip6tables"] as const) {
@@ -82,43 +72,11 @@ function prepareUfw(kind: "nft" | "legacy") {
   };
 }
 
-/** Everything of others: nft shows iptables-nft's chains as well. */
-async function rulesOf(lab: Lab): Promise<string> {
-  const lists = [
-    ["nft", "-s", "list", "ruleset"],
-    ["iptables-nft-save"],
-    ["iptables-legacy-save"],
-    ["ip6tables-legacy-save"],
-  ];
-  const texts = await Promise.all(lists.map((command) => lab.run("server", command)));
-  return texts.join("\n").replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "")
-    .replaceAll(/\*mangle\n(:\w+ ACCEPT \n)+COMMIT\n/g, "");
-}
-
 /** A site whose server runs another firewall than nft. */
 async function createSite(lab: Lab, firewall: string, options: SiteOptions): Promise<Site> {
   const site = await Site.create(lab, options);
   await setFirewall(site, firewall);
   return site;
-}
-
-async function setFirewall({ config }: Site, firewall: string): Promise<void> {
-  const text = await Deno.readTextFile(config);
-  await Deno.writeTextFile(config, text.replace("firewall: nft", `firewall: ${firewall}`));
-}
-
-/** `openme serve` on a machine where these programs are shell scripts. */
-async function serveWith(
-  lab: Lab,
-  { dir, config }: Site,
-  scripts: Readonly<Record<string, string>>,
-): Promise<Served> {
-  await Deno.mkdir(`${dir}/bin`, { recursive: true });
-  for (const [name, body] of Object.entries(scripts)) {
-    await Deno.writeTextFile(`${dir}/bin/${name}`, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
-  }
-  const path = `PATH=${dir}/bin:${Deno.env.get("PATH")}`;
-  return new Served(lab.start("server", ["env", path, ...OPENME, "serve", "--config", config]));
 }
 
 /** iptables ends a grant by whole seconds, up to one early: enough has to be left on a busy machine. */

@@ -13,6 +13,8 @@ export interface Traffic {
   readonly state: "new" | "untracked";
   /** Whether destination NAT has sent them elsewhere before: then their port is no longer known. */
   readonly sentOn: boolean;
+  /** Whether what a rule accepts under conditions that are not known here passes for accepted. */
+  readonly inDoubtAccepted?: boolean;
 }
 
 /** What of a chain drops them: a rule, or its policy where there is none. */
@@ -85,25 +87,37 @@ class Walk {
       if (rule.isHole) continue;
       for (const expressions of spreadVmap(rule.expressions)) {
         const { ports: touched, surely } = this.#meeting(expressions, going);
-        if (touched.length === 0 || !surely) continue;
+        if (touched.length === 0) continue;
         const fate = expressions.find((each) => FATES.includes(verdictOf(each)));
-        // Where it goes slowly at most, whoever wrote it meant to let it in.
-        const isLimited = expressions.some((each) => verdictOf(each) === "limit");
         const word = verdictOf(fate);
-        if (word === "accept" || word === "queue") going = subtractPortRanges(going, touched);
-        else if (isLimited || fate === undefined) continue;
-        else if (word === "drop" || word === "reject") {
-          return { left: [], block: { rule, place, ports: touched } };
-        } else {
-          const target = (fate as { [word: string]: { target?: string } | null })[word]?.target;
-          const next = target === undefined ? undefined : this.#chain.subchains?.get(target);
-          if (word !== "return" && (!next || depth === DEEPEST)) continue;
-          const inside = next ? this.through(target!, next, touched, depth + 1) : { left: touched };
-          if (inside.block) return inside;
-          going = subtractPortRanges(going, touched);
-          if (word === "jump") going = [...going, ...inside.left];
-          else returned.push(...inside.left);
+        const counts = surely || this.#traffic.inDoubtAccepted === true;
+        if (word === "accept" || word === "queue") {
+          if (counts) going = subtractPortRanges(going, touched);
+          continue;
         }
+        const isSure = surely && !expressions.some((each) => verdictOf(each) === "limit");
+        if (isSure && (word === "drop" || word === "reject")) {
+          return { left: [], block: { rule, place, ports: touched } };
+        }
+        if (isSure && word === "return") {
+          going = subtractPortRanges(going, touched);
+          returned.push(...touched);
+        }
+        if (!counts || (word !== "jump" && word !== "goto")) continue;
+        const target = (fate as { [word: string]: { target?: string } | null })[word]?.target ?? "";
+        const next = this.#chain.subchains?.get(target);
+        if (!next || depth === DEEPEST) continue;
+        const inside = this.through(target, next, touched, depth + 1);
+        if (!isSure) {
+          if (!inside.block) {
+            going = subtractPortRanges(going, subtractPortRanges(touched, inside.left));
+          }
+          continue;
+        }
+        if (inside.block) return inside;
+        going = subtractPortRanges(going, touched);
+        if (word === "jump") going = [...going, ...inside.left];
+        else returned.push(...inside.left);
       }
     }
     return { left: [...going, ...returned] };

@@ -11,14 +11,7 @@ import { establishedConnections, keptConnections, nameOfConnection } from "./est
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
 import { LegacyHoles, showRuns } from "./legacy_holes.ts";
-import {
-  needsForward,
-  parseHostChains,
-  parseMapPorts,
-  parsePublished,
-  renderHoleRemoval,
-  renderHoles,
-} from "./nft_host.ts";
+import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 import {
   GUARD_PRIORITY,
   parseGranted,
@@ -30,6 +23,7 @@ import {
   TABLE,
 } from "./nft_rules.ts";
 import { listRuleset } from "./nft_listing.ts";
+import { publishedPorts } from "./nft_published.ts";
 import type { NftSession } from "./nft_session.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { requireWayIn } from "./way_in.ts";
@@ -230,7 +224,7 @@ class NftBackend implements Backend {
     const { json, owned } = await listRuleset((args) => this.#nft(args));
     const chains = parseHostChains(json, owned);
     const old = await this.#legacy.look();
-    const own = await this.#publishedPorts(json);
+    const own = await publishedPorts(json, (args) => this.#nft(args));
     const published = own && old.published && [...own, ...old.published];
     const forward = needsForward(this.#plan, published);
     const isOnTheWay = ({ hook, priority }: HostChain) =>
@@ -248,18 +242,6 @@ class NftBackend implements Backend {
       hole: !this.#plan.dropPorts ||
         [...onTheWay, ...old.chains.filter(isOnTheWay)].some(mayDrop),
     };
-  }
-
-  /** The ports that the host sends elsewhere; `undefined` where its rules do not say. */
-  async #publishedPorts(listing: string): Promise<PortRange[] | undefined> {
-    const { ports, maps, unknown } = parsePublished(listing);
-    const found = [...ports];
-    for (const map of maps) {
-      const keys = parseMapPorts(await this.#nft(["--json", "list", "map", ...map.split(" ")]));
-      if (!keys) return undefined;
-      found.push(...keys);
-    }
-    return unknown ? undefined : found;
   }
 
   /** Throws where a chain would drop what openme lets in, and no hole can help. */

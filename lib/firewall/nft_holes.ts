@@ -8,7 +8,8 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { HostChain } from "./host_chains.ts";
 import { listRuleset, type NftListing, requireEntries } from "./nft_listing.ts";
-import { parseHostChains, parsePublished, renderHoleRemoval, renderHoles } from "./nft_host.ts";
+import { publishedPorts } from "./nft_published.ts";
+import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -44,11 +45,10 @@ export class NftHoles {
       return { isThere: false, chains: [], published: [], mangle: [] };
     }
     const { json, owned } = listing;
-    const { ports, maps, unknown } = parsePublished(json);
     return {
       isThere: true,
       chains: parseHostChains(json, owned).filter((chain) => !this.#belongsToIptables(chain)),
-      published: unknown || maps.length > 0 ? undefined : ports,
+      published: await publishedPorts(json, (args) => this.#nft(args)),
       mangle: (["ip", "ip6"] as const).filter((family) => hasTable(json, family, "mangle")),
     };
   }

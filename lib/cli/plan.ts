@@ -63,9 +63,9 @@ async function fatesOf(
 ): Promise<Fate[]> {
   const knock: PortRange = { protocol: "udp", first: config.udpPort, last: config.udpPort };
   const guarded = subtractPortRanges(config.guardedPorts, [knock]);
-  const others = subtractPortRanges(listening, [...guarded, knock]);
-  const openTo = await hostFirewall(run);
-  const openByHost = openTo(guarded);
+  const host = await hostFirewall(run);
+  const others = subtractPortRanges([...listening, ...host.published], [...guarded, knock]);
+  const openByHost = host.openOf(guarded);
   const closedByHost = subtractPortRanges(guarded, openByHost);
   const closes = config.dropPorts && backend.name !== "none";
   const alreadyClosed = closes && await isGuarding(backend);
@@ -91,8 +91,9 @@ async function fatesOf(
     },
     {
       name: "open_unguarded",
-      fate: "are not guarded, and stay open to everyone (somebody listens there)",
-      ports: openTo(others),
+      fate:
+        "are not guarded, and stay open to everyone (somebody listens there, or they are sent on)",
+      ports: host.openOf(others),
     },
     { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];

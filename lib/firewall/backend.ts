@@ -9,7 +9,8 @@
  * Every call may be repeated. Calls for different addresses, and `install`, may overlap in time: a program that hangs
  * must keep nobody else waiting. Where the program is missing, fails, or is killed at its deadline, the call throws an
  * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right;
- * a backend that works address by address says with `PartlyFailed` which ones it was.
+ * after a first `install` that failed, `remove` does. A backend that works address by address says with `PartlyFailed`
+ * which ones it was.
  *
  * Time is the kernel's wherever the firewall can count it: an opening ends by itself, whatever becomes of openme. A
  * backend that cannot promise that (`endsByKernel`) closes by timers of its own, and what a dead process left open is

@@ -5,6 +5,7 @@
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend } from "./backend.ts";
+import { legacyTables } from "./legacy_holes.ts";
 import { type BackendName, type BackendParts, BACKENDS, type FirewallName } from "./backends.ts";
 
 const DEADLINE_MS = 5000;
@@ -53,14 +54,19 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
 
 /** Only tables that are there already are listed: iptables-legacy makes those that it lists. */
 async function hasLegacyRules(run: RunProgram): Promise<boolean> {
-  const read = (program: string, ...args: string[]) =>
-    run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => "");
-  const names = (await read("cat", "/proc/net/ip_tables_names")).split("\n").filter(Boolean);
-  for (const name of names) {
-    const listing = await read("iptables-legacy", "-w", "4", "-t", name, "-S");
-    if (listing.split("\n").some((line) => line !== "" && !/^-P \w+ ACCEPT$/.test(line))) {
-      return true;
+  for (const [program, path] of LEGACY) {
+    for (const name of await legacyTables(run, path)) {
+      const args = ["-w", "4", "-t", name, "-S"];
+      const listing = await run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => "");
+      if (listing.split("\n").some((line) => line !== "" && !/^-P \w+ ACCEPT$/.test(line))) {
+        return true;
+      }
     }
   }
   return false;
 }
+
+const LEGACY = [
+  ["iptables-legacy", "/proc/net/ip_tables_names"],
+  ["ip6tables-legacy", "/proc/net/ip6_tables_names"],
+] as const;

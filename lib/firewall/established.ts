@@ -3,7 +3,7 @@
  * sessions as `new`; so they are read from the kernel's socket tables (proc_net_tcp.txt) and let through by name.
  */
 
-import { type Address, addressFromBytes16 } from "../address.ts";
+import { type Address, addressFromBytes16, formatAddress } from "../address.ts";
 import { hexToBytes } from "../crypto.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
@@ -50,6 +50,28 @@ export async function establishedConnections(
   return tables.flatMap(parseSocketTable).filter(({ localPort }) =>
     ports.some(({ protocol, first, last }) =>
       protocol === "tcp" && first <= localPort && localPort <= last
+    )
+  );
+}
+
+/** A name by which a connection is known again. */
+export function nameOfConnection({ local, localPort, remote, remotePort }: Connection): string {
+  return `${formatAddress(remote)} ${remotePort} ${formatAddress(local)} ${localPort}`;
+}
+
+/**
+ * Of these connections those that may go on: all of them where nobody has looked before (no `seen`), else those that
+ * were seen while the guard stood, and those to ports that were not guarded until now (`fresh`).
+ */
+export function keptConnections(
+  connections: readonly Connection[],
+  { seen, fresh }: { seen: ReadonlySet<string> | undefined; fresh: readonly PortRange[] },
+): readonly Connection[] {
+  if (!seen) return connections;
+  return connections.filter((each) =>
+    seen.has(nameOfConnection(each)) ||
+    fresh.some(({ protocol, first, last }) =>
+      protocol === "tcp" && first <= each.localPort && each.localPort <= last
     )
   );
 }

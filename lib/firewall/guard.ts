@@ -17,6 +17,7 @@ import {
   type GuardPlan,
   PartlyFailed,
 } from "./backend.ts";
+import { LivingOwnerError } from "./process_name.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
@@ -82,9 +83,28 @@ export class Guard {
     this.#log = log;
   }
 
-  /** Puts the guard in place with all grants in force. Throws where the backend cannot. */
+  /**
+   * Puts the guard in place with all grants in force. Throws where the backend cannot; then what it got done is taken
+   * out again, unless there was a guard before: that one stays, or what has become of it.
+   */
   async start(): Promise<void> {
-    await this.#backend.install(this.#allOpenings());
+    // Where nobody can tell, nothing is opened.
+    const stood = await this.#backend.list().then((list) => list !== undefined, () => true);
+    try {
+      await this.#backend.install(this.#allOpenings());
+    } catch (cause) {
+      this.#stopped = true;
+      if (!stood && !(cause instanceof LivingOwnerError)) await this.#takeBack();
+      throw cause;
+    }
+  }
+
+  async #takeBack(): Promise<void> {
+    try {
+      await this.#backend.remove();
+    } catch (error) {
+      this.#log.error("remove_failed", { backend: this.#backend.name, ...errorFields(error) });
+    }
   }
 
   /** The openings of this address have changed; `watcher` is told once the firewall has them. */

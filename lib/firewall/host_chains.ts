@@ -18,6 +18,8 @@ export interface HostChain {
   readonly owned: boolean;
   readonly dropsByPolicy: boolean;
   readonly rules: readonly HostRule[];
+  /** The chains of its table by their names, to follow jumps. */
+  readonly subchains?: ReadonlyMap<string, readonly HostRule[]>;
 }
 
 export interface HostRule {
@@ -36,58 +38,6 @@ export function mayDrop({ dropsByPolicy, rules }: HostChain): boolean {
     rules.some(({ isHole, expressions }) =>
       !isHole && expressions.some((expression) => !harmless.includes(verdictOf(expression)))
     );
-}
-
-/** What of a chain surely drops new connections to some of the ports: a rule, or the policy where there is none. */
-export interface Block {
-  readonly chain: HostChain;
-  readonly rule: HostRule | undefined;
-  readonly ports: readonly PortRange[];
-}
-
-/** The first chain that surely drops strangers who come to one of the ports. */
-export function findBlock(
-  ports: readonly PortRange[],
-  chains: readonly HostChain[],
-): Block | undefined {
-  for (const chain of chains) {
-    for (const range of ports) {
-      const found = blockOf(chain, range);
-      if (found) return { chain, rule: found.rule, ports: [range] };
-    }
-  }
-  return undefined;
-}
-
-function blockOf(chain: HostChain, range: PortRange): { rule: HostRule | undefined } | undefined {
-  for (const rule of chain.rules) {
-    const verdicts = rule.expressions.map(verdictOf);
-    const matches = rule.expressions.filter((each) => verdictOf(each) === "match");
-    if (matches.some((match) => isBesideThePoint(match, range))) continue;
-    const forEveryone = matches.every((match) => matchesPort(match, range));
-    if (verdicts.some((verdict) => ["drop", "reject"].includes(verdict))) {
-      if (forEveryone && !verdicts.includes("limit")) return { rule };
-    } // It may well accept: only what surely drops is a block.
-    else if (!verdicts.every((verdict) => SILENT.includes(verdict))) return undefined;
-  }
-  return chain.dropsByPolicy ? { rule: undefined } : undefined;
-}
-
-const SILENT = ["match", "counter", "log", "mangle", "limit", "return"];
-
-/** Whether a match leaves a stranger's new connection to the port from outside alone. */
-function isBesideThePoint(expression: unknown, range: PortRange): boolean {
-  const { left, right } = (expression as { match: { left: unknown; right: unknown } }).match;
-  const words = JSON.stringify([left, right]);
-  if (/"ct":\{"key":"state"/.test(words)) return !/"new"/.test(words);
-  if (/"meta":\{"key":"iif(name)?"/.test(words)) return right === "lo";
-  if (/-m (conntrack|state) --(ct)?state/.test(words)) return !/NEW/.test(words);
-  if (/"-i lo"/.test(words)) return true;
-  if (/"(l4proto|nexthdr|protocol)"/.test(words)) {
-    return !words.includes(`"${range.protocol}"`);
-  }
-  const port = /"payload":\{"protocol":"(tcp|udp|th)","field":"dport"/.exec(words);
-  return port !== null && !matchesPort(expression, range);
 }
 
 /**
@@ -169,7 +119,7 @@ interface Match {
 }
 
 /** One value, a list or a set of them. */
-function valuesOf(right: unknown): readonly unknown[] {
+export function valuesOf(right: unknown): readonly unknown[] {
   if (Array.isArray(right)) return right;
   const set = right && typeof right === "object" ? (right as { set?: unknown }).set : undefined;
   return Array.isArray(set) ? set : [right];

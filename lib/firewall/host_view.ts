@@ -3,37 +3,42 @@
  * anything.
  */
 
-import type { PortRange } from "../ports.ts";
+import { intersectPortRanges, mergePortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import { type HostChain, portsOpenToEveryone } from "./host_chains.ts";
-import { parseFilterChains } from "./iptables_host.ts";
+import { portsOpenToEveryone } from "./host_chains.ts";
+import { findBlock } from "./host_walk.ts";
+import { LegacyHoles } from "./legacy_holes.ts";
 import { NftHoles } from "./nft_holes.ts";
 
-/** Gives, of any ports, those that a stranger can reach as far as the host's input chains show. */
-export async function hostFirewall(
-  run: RunProgram,
-): Promise<(ports: readonly PortRange[]) => readonly PortRange[]> {
-  const view = await new NftHoles(run, { besideIptables: false }).look().catch(() => undefined);
-  const chains = [...view?.chains ?? [], ...await legacyChains(run)].filter(({ hook }) =>
-    hook === "input"
-  );
-  // A chain for IPv6 alone says nothing of what IPv4 can reach.
-  const forIpv4 = chains.filter(({ family }) => family !== "ip6");
-  return (ports) =>
-    ports.flatMap((range) => portsOpenToEveryone([range], forIpv4, ["ip"])?.ports ?? []);
+/** What a stranger meets on this host, openme's guard left out. */
+export interface HostFirewall {
+  /** Ports that the host sends elsewhere, as for containers, as far as its rules say which. */
+  readonly published: readonly PortRange[];
+  /** Gives, of any ports, those that a stranger can reach as far as the host's chains show. */
+  openOf(ports: readonly PortRange[]): readonly PortRange[];
 }
 
-/**
- * INPUT and FORWARD of iptables-legacy, for IPv4. Only a table that is there is listed: to list one is to make it.
- */
-export async function legacyChains(run: RunProgram): Promise<HostChain[]> {
-  const read = (program: string, ...args: string[]) =>
-    run({ program, args, timeoutMs: 5000 }).catch(() => "");
-  const names = (await read("cat", "/proc/net/ip_tables_names")).split("\n");
-  if (!names.includes("filter")) return [];
-  const listing = await read("iptables-legacy", "-w", "4", "-t", "filter", "-S");
-  return parseFilterChains("ip", listing).map((chain) => ({
-    ...chain,
-    program: "iptables-legacy",
-  }));
+/** Looks at the host. */
+export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
+  const views = await Promise.all([
+    new NftHoles(run, { besideIptables: false }).look().catch(() => undefined),
+    new LegacyHoles(run).look().catch(() => undefined),
+  ]);
+  const chains = views.flatMap((view) => view?.chains ?? []);
+  const at = (hook: string) => chains.filter((chain) => chain.hook === hook);
+  const published = mergePortRanges(views.flatMap((view) => view?.published ?? []));
+  // Those that are sent on within the host come by the input chains all the same.
+  const isSentOn = (range: PortRange) =>
+    findBlock(
+      { ports: [range], state: "new", sentOn: true, inDoubtAccepted: true },
+      at("forward").filter(({ family }) => family !== "ip6"),
+    )?.family !== "ip";
+  return {
+    published,
+    openOf: (ports) =>
+      mergePortRanges([
+        ...ports.flatMap((range) => portsOpenToEveryone([range], at("input"))?.ports ?? []),
+        ...intersectPortRanges(ports, published).filter(isSentOn),
+      ]),
+  };
 }

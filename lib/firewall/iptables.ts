@@ -6,11 +6,11 @@
 import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { mergePortRanges, type PortRange } from "../ports.ts";
+import { mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
-import { type Connection, establishedConnections } from "./established.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import {
   inFilterTable,
@@ -28,6 +28,8 @@ import {
   renderGrants,
   renderRemoval,
 } from "./iptables_rules.ts";
+import { findLeftOvers } from "./left_overs.ts";
+import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { needsForward } from "./nft_host.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
@@ -60,9 +62,13 @@ interface Host {
   readonly own: ReadonlyMap<Family, OwnChains>;
   readonly chains: ReadonlyMap<Family, readonly HostChain[]>;
   readonly nftChains: readonly HostChain[];
+  readonly legacyChains: readonly HostChain[];
+  /** Ports that the host sends elsewhere; `undefined` where its rules do not say. */
+  readonly published: readonly PortRange[] | undefined;
   readonly forward: boolean;
   readonly hole: boolean;
-  readonly madeTable: boolean;
+  /** The families whose mangle table is not there yet. */
+  readonly madeTable: readonly Family[];
 }
 
 class IptablesBackend implements Backend {
@@ -73,12 +79,16 @@ class IptablesBackend implements Backend {
   readonly #run: RunProgram;
   readonly #log: Log;
   readonly #nft: NftHoles;
+  /** For iptables-nft, which does not see them; iptables-legacy has holes of its own there. */
+  readonly #legacy: LegacyHoles | undefined;
   /** Every opening in force by its address: a change writes all of them anew. */
   readonly #openings = new Map<string, readonly DatedOpening[]>();
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
   #version = 0;
   readonly #written = new Map<Family, number>();
   #families: readonly Family[] | undefined;
+  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
+  #fresh: readonly PortRange[] = [];
   #installed: { fixed: string; hole: boolean } | undefined;
   #seen: ReadonlySet<string> | undefined;
 
@@ -89,27 +99,39 @@ class IptablesBackend implements Backend {
     this.#run = run;
     this.#log = log;
     this.#nft = new NftHoles(run, { besideIptables: !variant.isLegacy });
+    this.#legacy = variant.isLegacy ? undefined : new LegacyHoles(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     this.#requirePlan();
     const host = await this.#lookAtHost();
+    let clearLeftOvers: (() => Promise<void>) | undefined;
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
+      clearLeftOvers = await findLeftOvers(
+        this.#variant.isLegacy ? "iptables-legacy" : "iptables-nft",
+        this.#run,
+      );
       await this.#requireWayIn(host);
     }
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
-    const { texts, connections } = await this.#render(host);
-    await Promise.all([...texts].map(([family, text]) => this.#restore(family, text)));
-    await this.#nft.put(host.nftChains, { wanted: host.hole, forward: host.forward });
+    const { texts, connections, fresh } = await this.#render(host);
+    const holes = { wanted: host.hole, forward: host.forward };
+    await this.#putLegacyHoles(host, holes);
+    await allEnded([...texts].map(([family, text]) => this.#restore(family, text)));
+    await this.#nft.put(host.nftChains, holes);
+    await clearLeftOvers?.();
     for (const family of texts.keys()) this.#written.set(family, version);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
+    if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { fixed: await this.#listFixed(), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
+    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
+    this.#fresh = [...this.#fresh, ...fresh];
     this.#plan = plan;
   }
 
@@ -119,7 +141,7 @@ class IptablesBackend implements Backend {
     const touched = families.filter((family) =>
       changes.some(({ address }) => address.family === family)
     );
-    await Promise.all(touched.map((family) => this.#writeGrants(family)));
+    await allEnded(touched.map((family) => this.#writeGrants(family)));
   }
 
   /** A run that was overtaken by a later one wrote something old over it: then the newest is written again. */
@@ -145,8 +167,10 @@ class IptablesBackend implements Backend {
       }
       if (this.#nft.lacks(host.nftChains, host.forward)) return false;
     }
+    const holes = { wanted: host.hole, forward: host.forward };
+    if (this.#legacy?.render(host.legacyChains, holes).length) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
     return true;
   }
 
@@ -198,6 +222,7 @@ class IptablesBackend implements Backend {
       if (own.madeTable) made.push(family);
     }
     await this.#nft.takeOut();
+    await this.#legacy?.takeOut();
     if (!this.#variant.isLegacy) {
       for (const family of made) {
         await this.#nft.deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle");
@@ -214,8 +239,8 @@ class IptablesBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains, nftChains } = await this.#lookAtHost();
-    const all = [...[...chains.values()].flat(), ...nftChains];
+    const { chains, nftChains, legacyChains } = await this.#lookAtHost();
+    const all = [...[...chains.values()].flat(), ...nftChains, ...legacyChains];
     return portsOpenToEveryone(
       this.#plan.guardedPorts,
       all.filter(({ hook }) => hook === "input"),
@@ -230,9 +255,11 @@ class IptablesBackend implements Backend {
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);
-    const holes = this.#nft.render(host.nftChains, { wanted: host.hole, forward: host.forward });
+    const want = { wanted: host.hole, forward: host.forward };
+    const holes = this.#nft.render(host.nftChains, want);
     return [...texts].map(([family, text]) => this.#show(family, text)).join("") +
-      (holes ? `nft -f - <<'END'\n${holes}END\n` : "");
+      (holes ? `nft -f - <<'END'\n${holes}END\n` : "") +
+      showRuns(this.#legacy?.render(host.legacyChains, want) ?? []);
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -283,8 +310,8 @@ class IptablesBackend implements Backend {
 
   async #render(host: Host) {
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const seen = this.#seen;
-    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
+    const fresh = this.#fresh;
+    const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const owner = await nameProcess(Deno.pid, this.#run);
     const texts = new Map<Family, string>();
     for (const [family, present] of host.own) {
@@ -302,11 +329,11 @@ class IptablesBackend implements Backend {
           hole: host.hole,
           owner,
           present,
-          madeTable: present.madeTable || host.madeTable,
+          madeTable: present.madeTable || host.madeTable.includes(family),
         }) + inFilterTable(holes),
       );
     }
-    return { texts, connections };
+    return { texts, connections, fresh };
   }
 
   async #lookAtHost(): Promise<Host> {
@@ -320,21 +347,25 @@ class IptablesBackend implements Backend {
       published.push(parsePublished(await this.#list(family, "nat")));
     }
     const nft = await this.#nft.look();
-    const known = published.every((each) => each !== undefined) && nft.published !== undefined;
-    const forward = needsForward(
-      this.#plan,
-      known ? [...published.flatMap((each) => each ?? []), ...nft.published ?? []] : undefined,
-    );
-    const onTheWay = [...[...chains.values()].flat(), ...nft.chains].filter((chain) =>
-      this.#isOnTheWay(chain, forward)
-    );
+    const legacy = await this.#legacy?.look() ?? { chains: [], published: [] };
+    published.push(nft.published, legacy.published);
+    const known = published.every((each) => each !== undefined)
+      ? published.flatMap((each) => each ?? [])
+      : undefined;
+    const forward = needsForward(this.#plan, known);
+    const all = [...[...chains.values()].flat(), ...nft.chains, ...legacy.chains];
+    const onTheWay = all.filter((chain) => this.#isOnTheWay(chain, forward));
     return {
       own,
       chains,
       nftChains: nft.chains,
+      legacyChains: legacy.chains,
+      published: known,
       forward,
       hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
-      madeTable: !nft.hasMangle && nft.isThere && !this.#variant.isLegacy,
+      madeTable: nft.isThere && !this.#variant.isLegacy
+        ? families.filter((family) => !nft.mangle.includes(family === 4 ? "ip" : "ip6"))
+        : [],
     };
   }
 
@@ -342,11 +373,33 @@ class IptablesBackend implements Backend {
     return hook === "input" || (hook === "forward" && forward);
   }
 
-  async #requireWayIn({ nftChains, forward }: Host): Promise<void> {
-    const closed = nftChains.filter((chain) =>
+  async #requireWayIn({ nftChains, forward, published }: Host): Promise<void> {
+    const chains = nftChains.filter((chain) =>
       this.#isOnTheWay(chain, forward) ? chain.owned : chain.hook === "prerouting"
     );
-    await requireWayIn(this.#plan, closed, (chain) => this.#nft.listChain(chain));
+    await this.#requireThrough(chains, published);
+  }
+
+  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
+  async #putLegacyHoles({ legacyChains, published }: Host, want: WantedHoles): Promise<void> {
+    try {
+      await this.#legacy?.put(legacyChains, want);
+    } catch (cause) {
+      const chains = legacyChains.filter((chain) => this.#isOnTheWay(chain, want.forward));
+      await this.#requireThrough(chains, published);
+      throw cause;
+    }
+  }
+
+  async #requireThrough(
+    chains: readonly HostChain[],
+    published: readonly PortRange[] | undefined,
+  ): Promise<void> {
+    await requireWayIn(
+      this.#plan,
+      { chains, published, untracksKnocks: false },
+      (chain, place) => this.#nft.listChain(chain, place),
+    );
   }
 
   /** INPUT and FORWARD of the filter table, where there is one. */
@@ -403,6 +456,12 @@ class IptablesBackend implements Backend {
   }
 }
 
+/** What one of them threw, but not before all have ended: whoever puts things right must not be overtaken by the rest. */
+async function allEnded(runs: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(runs)).find(({ status }) => status === "rejected");
+  if (failed) throw (failed as PromiseRejectedResult).reason;
+}
+
 async function callProgram(
   run: RunProgram,
   call: { program: string; args: string[]; stdin?: string },
@@ -413,8 +472,4 @@ async function callProgram(
     if (!(cause instanceof OpenmeError)) throw cause;
     throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
   }
-}
-
-function nameOf({ local, localPort, remote, remotePort }: Connection): string {
-  return `${formatAddress(remote)} ${remotePort} ${formatAddress(local)} ${localPort}`;
 }

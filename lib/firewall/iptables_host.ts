@@ -10,13 +10,18 @@ import { HOLE_COMMENT } from "./nft_rules.ts";
 
 const HOOKS: Readonly<Record<string, HostChain["hook"]>> = { INPUT: "input", FORWARD: "forward" };
 
-/** INPUT and FORWARD in `iptables -t filter -S`. The handle of a rule is its number, from 1. */
+/** INPUT and FORWARD in `iptables -t filter -S`. The handle of a rule is its number in its chain, from 1. */
 export function parseFilterChains(family: "ip" | "ip6", listing: string): HostChain[] {
-  const chains = new Map<string, HostChain & { rules: HostRule[] }>();
+  const subchains = new Map<string, HostRule[]>();
+  const rulesOf = (name: string) => {
+    if (!subchains.has(name)) subchains.set(name, []);
+    return subchains.get(name)!;
+  };
+  const chains: HostChain[] = [];
   for (const line of listing.split("\n").map((each) => each.trim())) {
     const policy = /^-P (INPUT|FORWARD) (\w+)$/.exec(line);
     if (policy) {
-      chains.set(policy[1]!, {
+      chains.push({
         family,
         table: "filter",
         name: policy[1]!,
@@ -24,21 +29,23 @@ export function parseFilterChains(family: "ip" | "ip6", listing: string): HostCh
         priority: 0,
         owned: false,
         dropsByPolicy: policy[2] === "DROP",
-        rules: [],
+        rules: rulesOf(policy[1]!),
+        subchains,
       });
-      continue;
     }
-    const rule = /^-A (INPUT|FORWARD) (.*)$/.exec(line);
-    const chain = rule && chains.get(rule[1]!);
-    if (!chain) continue;
-    chain.rules.push({
-      handle: chain.rules.length + 1,
+    const made = /^-N (\S+)$/.exec(line);
+    if (made) rulesOf(made[1]!);
+    const rule = /^-A (\S+) (.*)$/.exec(line);
+    if (!rule) continue;
+    const rules = rulesOf(rule[1]!);
+    rules.push({
+      handle: rules.length + 1,
       isHole: line.includes(`--comment "${HOLE_COMMENT}"`),
       expressions: expressionsOf(rule[2]!),
       text: line,
     });
   }
-  return [...chains.values()];
+  return chains;
 }
 
 /** The ports that rules in `iptables -t nat -S` send elsewhere; `undefined` where one does not say which. */
@@ -80,31 +87,58 @@ export function inFilterTable(lines: readonly string[]): string {
 function expressionsOf(rule: string): unknown[] {
   const expressions: unknown[] = [];
   let rest = ` ${rule} `;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    const match = pattern.exec(rest);
+  const take = (pattern: RegExp): RegExpExecArray | undefined => {
+    const match = pattern.exec(rest) ?? undefined;
     if (match) rest = rest.replace(match[0], " ");
     return match;
   };
+  const match = (left: unknown, right: unknown, not: string | undefined = undefined) =>
+    expressions.push({ match: { op: not ? "!=" : "==", left, right } });
   take(/ -m comment --comment ("[^"]*"|\S+) /);
-  const target = take(/ -[jg] (\S+)( --reject-with \S+)? /)?.[1];
-  const protocol = take(/ -p (tcp|udp) /)?.[1];
+  const target = take(/ -([jg]) (\S+)( .*)?$/);
+  const protocol = take(/ (! )?-p (\S+) /);
+  const isProtocol = protocol?.[2];
+  if (protocol) match({ meta: { key: "l4proto" } }, isProtocol, protocol[1]);
   take(/ -m (tcp|udp) /);
-  const ports = take(/ --dport (\d+)(?::(\d+))? /);
-  if (ports && protocol) {
-    const right = ports[2] === undefined
-      ? Number(ports[1])
-      : { range: [Number(ports[1]), Number(ports[2])] };
-    expressions.push({
-      match: { op: "==", left: { payload: { protocol, field: "dport" } }, right },
+  const port = take(/ (! )?--dport (\S+) /) ?? take(/ -m multiport (! )?--dports (\S+) /);
+  if (port && isProtocol) {
+    const values = port[2]!.split(",").map((each) => {
+      const [first, last] = each.split(":").map(Number);
+      return last === undefined ? first : { range: [first, last] };
     });
-  } else if (protocol) expressions.push({ match: { op: "==", left: {}, right: protocol } });
-  if (rest.trim() !== "") expressions.push({ match: { op: "==", left: {}, right: rest.trim() } });
-  expressions.push({ [verdictOf(target)]: null });
+    const right = values.length === 1 ? values[0] : { set: values };
+    match({ payload: { protocol: isProtocol, field: "dport" } }, right, port[1]);
+  }
+  const first = take(/ (! )?--tcp-flags FIN,SYN,RST,ACK SYN /);
+  if (first) {
+    const flags = { payload: { protocol: "tcp", field: "flags" } };
+    match({ "&": [flags, ["fin", "syn", "rst", "ack"]] }, "syn", first[1]);
+  }
+  const inward = take(/ (! )?-i (\S+) /);
+  if (inward) match({ meta: { key: "iifname" } }, inward[2], inward[1]);
+  const state = take(/ -m (?:conntrack|state) (! )?--(?:ctstate|state) (\S+) /);
+  if (state) {
+    const words = state[2]!.toLowerCase().split(",");
+    const isDnat = words.length === 1 && words[0] === "dnat";
+    const key = isDnat ? "status" : "state";
+    // An iptables state may also be one of NAT's, of which nft makes a key of its own.
+    if (isDnat || !words.some((word) => ["dnat", "snat"].includes(word))) {
+      match({ ct: { key } }, { set: words }, state[1]);
+    } else match({}, state[0]);
+  }
+  const type = take(/ -m addrtype (! )?--dst-type (\S+) /);
+  if (type) {
+    const right = { set: type[2]!.toLowerCase().split(",") };
+    match({ fib: { result: "type", flags: ["daddr"] } }, right, type[1]);
+  }
+  if (take(/ -m limit --limit \S+ (--limit-burst \d+ )?/)) expressions.push({ limit: {} });
+  if (rest.trim() !== "") match({}, rest.trim());
+  expressions.push(fateOf(target?.[1], target?.[2]));
   return expressions;
 }
 
-function verdictOf(target: string | undefined): string {
-  if (target === undefined) return "counter";
+function fateOf(letter: string | undefined, target: string | undefined): unknown {
+  if (target === undefined) return { counter: null };
   const known: Record<string, string> = {
     ACCEPT: "accept",
     DROP: "drop",
@@ -112,6 +146,8 @@ function verdictOf(target: string | undefined): string {
     RETURN: "return",
     LOG: "log",
     NFLOG: "log",
+    NFQUEUE: "queue",
   };
-  return Object.hasOwn(known, target) ? known[target]! : "jump";
+  if (Object.hasOwn(known, target)) return { [known[target]!]: null };
+  return { [letter === "g" ? "goto" : "jump"]: { target } };
 }

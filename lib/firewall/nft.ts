@@ -2,24 +2,18 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_host.ts` render, one `nft` a transaction.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
-import type { PortRange } from "../ports.ts";
+import { type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
 import type { Deviations } from "./deviations.ts";
-import { type Connection, establishedConnections } from "./established.ts";
-import { findBlock, type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
+import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { findLeftOvers } from "./left_overs.ts";
+import { LegacyHoles, showRuns } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
-import { legacyChains } from "./host_view.ts";
-import {
-  needsForward,
-  parseHostChains,
-  parseMapPorts,
-  parsePublished,
-  renderHoleRemoval,
-  renderHoles,
-} from "./nft_host.ts";
+import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 import {
   GUARD_PRIORITY,
   parseGranted,
@@ -30,9 +24,11 @@ import {
   renderTable,
   TABLE,
 } from "./nft_rules.ts";
+import { listRuleset } from "./nft_listing.ts";
+import { publishedPorts } from "./nft_published.ts";
 import type { NftSession } from "./nft_session.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
-import { requireWayIn } from "./way_in.ts";
+import { barringChains, requireWayIn } from "./way_in.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
@@ -60,6 +56,10 @@ interface Host {
   /** Those that granted traffic passes after it was marked. */
   readonly onTheWay: readonly HostChain[];
   readonly beside: readonly HostChain[];
+  /** Those of iptables-legacy, which take their holes through it. */
+  readonly legacy: readonly HostChain[];
+  readonly published: readonly PortRange[] | undefined;
+  readonly forward: boolean;
   readonly hole: boolean;
 }
 
@@ -69,26 +69,34 @@ class NftBackend implements Backend {
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
+  readonly #legacy: LegacyHoles;
   /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
   readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
+  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
+  #fresh: readonly PortRange[] = [];
   #installed: { table: string; holes: boolean } | undefined;
 
   constructor(plan: GuardPlan, run: RunProgram, session: NftSession | undefined) {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
+    this.#legacy = new LegacyHoles(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#installed) await this.#requireNoOwner();
-    const { text, connections, hole, host } = await this.#render(openings);
+    const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
+    const { text, connections, fresh, hole, host } = await this.#render(openings);
     if (!this.#installed) await this.#requireWayIn(host);
+    await this.#putLegacyHoles(host);
     await this.#transact(text);
+    await clearLeftOvers?.();
     this.#held.clear();
     for (const change of openings) this.#hold(change);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
+    if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { table: await this.#listTable(), holes: hole };
     this.#session?.prepare();
   }
@@ -97,17 +105,19 @@ class NftBackend implements Backend {
   async #render(openings: readonly ClientOpenings[]) {
     const host = await this.#lookAtHost();
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const seen = this.#seen;
-    const kept = seen ? connections.filter((each) => seen.has(nameOf(each))) : connections;
+    const fresh = this.#fresh;
+    const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const holes = host.hole
       ? renderHoles(host.onTheWay) + renderHoleRemoval(host.beside)
       : renderHoleRemoval(host.chains);
     const owner = await nameProcess(Deno.pid, this.#run);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, owner });
-    return { text: table + holes, connections, hole: host.hole, host };
+    return { text: table + holes, connections, fresh, hole: host.hole, host };
   }
 
   reconfigure(plan: GuardPlan): void {
+    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
+    this.#fresh = [...this.#fresh, ...fresh];
     this.#plan = plan;
   }
 
@@ -134,23 +144,28 @@ class NftBackend implements Backend {
       throw error;
     }
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const { hole, onTheWay } = await this.#lookAtHost();
+    const { hole, onTheWay, legacy, forward } = await this.#lookAtHost();
     if (hole !== installed.holes || (hole && renderHoles(onTheWay) !== "")) return false;
+    if (this.#legacy.render(legacy, { wanted: hole, forward }).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOf));
+    this.#seen = new Set(connections.map(nameOfConnection));
     this.#forgetEnded();
     return true;
   }
 
   async examine(): Promise<Examination> {
-    const { onTheWay, hole } = await this.#lookAtHost();
+    const { onTheWay, hole, published } = await this.#lookAtHost();
+    // No hole can be put into an owned chain: only what it surely drops counts.
+    const owned = onTheWay.filter((chain) => chain.owned);
     const barred = hole
-      ? onTheWay.filter((chain) =>
-        // No hole can be put into an owned one: only what it surely drops counts.
-        chain.owned
-          ? findBlock(this.#plan.guardedPorts, [chain]) !== undefined
-          : renderHoles([chain]) !== ""
-      )
+      ? [
+        ...onTheWay.filter((chain) => !chain.owned && renderHoles([chain]) !== ""),
+        ...barringChains(this.#plan, {
+          chains: owned,
+          published,
+          untracksKnocks: this.#plan.openKnockPort,
+        }),
+      ]
       : [];
     return {
       ...await this.#examineTable(),
@@ -180,8 +195,10 @@ class NftBackend implements Backend {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
-    const holes = renderHoleRemoval(parseHostChains(await this.#listHost()));
+    const { json } = await listRuleset((args) => this.#nft(args));
+    const holes = renderHoleRemoval(parseHostChains(json));
     if (holes) await this.#transact(holes);
+    await this.#legacy.takeOut();
     this.#held.clear();
     this.#installed = undefined;
   }
@@ -191,28 +208,35 @@ class NftBackend implements Backend {
     return Promise.resolve();
   }
 
-  async list(): Promise<readonly Standing[]> {
-    const lists = await Promise.all(
-      ["granted4", "granted6"].map((set) =>
-        this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
-      ),
-    );
-    return lists.flatMap(parseGranted);
+  async list(): Promise<readonly Standing[] | undefined> {
+    try {
+      const lists = await Promise.all(
+        ["granted4", "granted6"].map((set) =>
+          this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
+        ),
+      );
+      return lists.flatMap(parseGranted);
+    } catch (error) {
+      if (isMissingTable(error)) return undefined;
+      throw error;
+    }
   }
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains } = await this.#lookAtHost();
+    const { chains, legacy } = await this.#lookAtHost();
     return portsOpenToEveryone(
       this.#plan.guardedPorts,
-      chains.filter(({ hook }) => hook === "input"),
+      [...chains, ...legacy].filter(({ hook }) => hook === "input"),
     );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     const { text, host } = await this.#render(openings);
     await this.#requireWayIn(host);
-    return `nft -f - <<'END'\n${text}END\n`;
+    const { legacy, hole: wanted, forward } = host;
+    return showRuns(this.#legacy.render(legacy, { wanted, forward })) +
+      `nft -f - <<'END'\n${text}END\n`;
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -237,9 +261,12 @@ class NftBackend implements Backend {
 
   /** Which of the host's chains granted traffic passes, and whether it needs holes there. */
   async #lookAtHost(): Promise<Host> {
-    const listing = await this.#listHost();
-    const chains = parseHostChains(listing);
-    const forward = needsForward(this.#plan, await this.#publishedPorts(listing));
+    const { json, owned } = await listRuleset((args) => this.#nft(args));
+    const chains = parseHostChains(json, owned);
+    const old = await this.#legacy.look();
+    const own = await publishedPorts(json, (args) => this.#nft(args));
+    const published = own && old.published && [...own, ...old.published];
+    const forward = needsForward(this.#plan, published);
     const isOnTheWay = ({ hook, priority }: HostChain) =>
       hook === "input" || (hook === "forward" && forward) ||
       // Only behind openme's own chain does a packet carry the mark.
@@ -249,33 +276,41 @@ class NftBackend implements Backend {
       chains,
       onTheWay,
       beside: chains.filter((chain) => !isOnTheWay(chain)),
-      hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
+      legacy: old.chains,
+      published,
+      forward,
+      hole: !this.#plan.dropPorts ||
+        [...onTheWay, ...old.chains.filter(isOnTheWay)].some(mayDrop),
     };
   }
 
-  /** The ports that the host sends elsewhere; `undefined` where its rules do not say. */
-  async #publishedPorts(listing: string): Promise<PortRange[] | undefined> {
-    const { ports, maps, unknown } = parsePublished(listing);
-    const found = [...ports];
-    for (const map of maps) {
-      const keys = parseMapPorts(await this.#nft(["--json", "list", "map", ...map.split(" ")]));
-      if (!keys) return undefined;
-      found.push(...keys);
-    }
-    return unknown ? undefined : found;
-  }
-
   /** Throws where a chain would drop what openme lets in, and no hole can help. */
-  async #requireWayIn({ chains, onTheWay }: Host): Promise<void> {
+  async #requireWayIn({ chains, onTheWay, published }: Host): Promise<void> {
     const closed = chains.filter((chain) =>
       onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
     );
-    // What iptables-legacy loaded drops as well, and is out of reach.
-    const legacy = (await legacyChains(this.#run)).filter(({ hook }) => hook === "input");
+    await this.#requireThrough(closed, published);
+  }
+
+  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
+  async #putLegacyHoles({ legacy, hole, forward, published }: Host): Promise<void> {
+    try {
+      await this.#legacy.put(legacy, { wanted: hole, forward });
+    } catch (cause) {
+      const closed = legacy.filter(({ hook }) => hook === "input" || forward);
+      await this.#requireThrough(closed, published);
+      throw cause;
+    }
+  }
+
+  async #requireThrough(
+    chains: readonly HostChain[],
+    published: readonly PortRange[] | undefined,
+  ): Promise<void> {
     await requireWayIn(
       this.#plan,
-      [...closed, ...legacy],
-      ({ family, table, name }) => this.#nft(["--handle", "list", "chain", family, table, name]),
+      { chains, published, untracksKnocks: this.#plan.openKnockPort },
+      ({ family, table }, place) => this.#nft(["--handle", "list", "chain", family, table, place]),
     );
   }
 
@@ -298,10 +333,6 @@ class NftBackend implements Backend {
 
   async #transact(text: string): Promise<void> {
     await this.#nft(["-f", "-"], text);
-  }
-
-  #listHost(): Promise<string> {
-    return this.#nft(["--json", "--terse", "list", "ruleset"]);
   }
 
   /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */
@@ -331,9 +362,4 @@ class NftBackend implements Backend {
 
 function isMissingTable(error: unknown): boolean {
   return error instanceof OpenmeError && error.message.includes("No such file or directory");
-}
-
-function nameOf({ local, localPort, remote, remotePort }: Connection): string {
-  const endpoint = (address: Address, port: number) => `${formatAddress(address)} ${port}`;
-  return `${endpoint(remote, remotePort)} ${endpoint(local, localPort)}`;
 }

@@ -7,7 +7,9 @@ import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { HostChain } from "./host_chains.ts";
-import { parseHostChains, parsePublished, renderHoleRemoval, renderHoles } from "./nft_host.ts";
+import { listRuleset, type NftListing, requireEntries } from "./nft_listing.ts";
+import { publishedPorts } from "./nft_published.ts";
+import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -17,13 +19,15 @@ export interface NftView {
   readonly chains: readonly HostChain[];
   /** `undefined` where rules do not say which ports they send elsewhere. */
   readonly published: readonly PortRange[] | undefined;
-  readonly hasMangle: boolean;
+  /** The families that have a table `mangle`. */
+  readonly mangle: readonly ("ip" | "ip6")[];
 }
 
 /** The host's own nft chains, seen from beside. */
 export class NftHoles {
   readonly #run: RunProgram;
   readonly #besideIptables: boolean;
+  #hasWorked = false;
 
   /** With `besideIptables`, chains that iptables-nft keeps in nftables are left to iptables. */
   constructor(run: RunProgram, { besideIptables }: { besideIptables: boolean }) {
@@ -32,19 +36,20 @@ export class NftHoles {
   }
 
   async look(): Promise<NftView> {
-    let listing: string;
+    let listing: NftListing;
     try {
-      listing = await this.#nft(["--json", "--terse", "list", "ruleset"]);
+      listing = await listRuleset((args) => this.#nft(args));
+      this.#hasWorked = true;
     } catch (error) {
-      if (!(error instanceof OpenmeError) || !/no such program/.test(error.message)) throw error;
-      return { isThere: false, chains: [], published: [], hasMangle: false };
+      if (this.#hasWorked || !isUseless(error)) throw error;
+      return { isThere: false, chains: [], published: [], mangle: [] };
     }
-    const { ports, maps, unknown } = parsePublished(listing);
+    const { json, owned } = listing;
     return {
       isThere: true,
-      chains: parseHostChains(listing).filter((chain) => !this.#belongsToIptables(chain)),
-      published: unknown || maps.length > 0 ? undefined : ports,
-      hasMangle: /"table": ?\{"family": ?"ip6?", ?"name": ?"mangle"/.test(listing),
+      chains: parseHostChains(json, owned).filter((chain) => !this.#belongsToIptables(chain)),
+      published: await publishedPorts(json, (args) => this.#nft(args)),
+      mangle: (["ip", "ip6"] as const).filter((family) => hasTable(json, family, "mangle")),
     };
   }
 
@@ -77,8 +82,8 @@ export class NftHoles {
     await this.put(chains, { wanted: false, forward: false });
   }
 
-  listChain({ family, table, name }: HostChain): Promise<string> {
-    return this.#nft(["--handle", "list", "chain", family, table, name]);
+  listChain({ family, table }: HostChain, place: string): Promise<string> {
+    return this.#nft(["--handle", "list", "chain", family, table, place]);
   }
 
   /** Deletes a table that iptables-nft made and nothing is in any more. */
@@ -115,4 +120,18 @@ export class NftHoles {
 
 function isOnTheWay({ hook }: HostChain, forward: boolean): boolean {
   return hook === "input" || (hook === "forward" && forward);
+}
+
+/** An nft that is not there, or that this kernel or the way it was built gives nothing to list. */
+function isUseless(error: unknown): boolean {
+  return error instanceof OpenmeError &&
+    /no such program|failed with exit code/.test(error.message);
+}
+
+function hasTable(json: string, family: string, name: string): boolean {
+  return requireEntries(json).some((entry) => {
+    const place = entry.chain ?? entry.rule;
+    const table = entry.table ? entry.table["name"] : place?.["table"];
+    return table === name && (entry.table ?? place)?.["family"] === family;
+  });
 }

@@ -8,47 +8,64 @@ import { intersectPortRanges, type PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
 import type { GuardPlan } from "./backend.ts";
+import { requireEntries } from "./nft_listing.ts";
 import { HOLE_COMMENT, HOLE_RULE } from "./nft_rules.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;
 
-/** Parses the listing. Chains of openme's own table are left out. Throws where the text is not such a listing. */
-export function parseHostChains(json: string): HostChain[] {
-  const chains = new Map<string, HostChain & { rules: HostRule[] }>();
-  const owned = new Set<string>();
-  for (const { table, chain, rule } of entriesOf(json)) {
-    if (table && table["flags"] !== undefined && isOwned(table["flags"])) {
-      owned.add(`${table["family"]} ${table["name"]}`);
-    }
-    const hook = HOOKS.find((each) => each === chain?.["hook"]);
-    if (chain && chain["type"] === "filter" && hook && chain["table"] !== "openme") {
-      const { family, table, name, policy } = chain as Record<string, string>;
-      if (!["inet", "ip", "ip6"].includes(family ?? "")) continue;
-      chains.set(`${family} ${table} ${name}`, {
+/**
+ * The base chains in a listing; `owned` are the tables that take no rule from others. Chains of openme's own table are
+ * left out. Throws where the text is not such a listing.
+ */
+export function parseHostChains(
+  json: string,
+  owned: ReadonlySet<string> = new Set(),
+): HostChain[] {
+  const entries = requireEntries(json);
+  const rules = new Map<string, HostRule[]>();
+  const rulesOf = (table: string, chain: unknown) => {
+    const key = `${table} ${chain}`;
+    if (!rules.has(key)) rules.set(key, []);
+    return rules.get(key)!;
+  };
+  const jumps = new Map<string, Map<string, readonly HostRule[]>>();
+  const bases: HostChain[] = [];
+  for (const { chain, rule } of entries) {
+    const place = chain ?? rule;
+    if (!place || !["inet", "ip", "ip6"].includes(String(place["family"]))) continue;
+    const table = `${place["family"]} ${place["table"]}`;
+    if (!jumps.has(table)) jumps.set(table, new Map());
+    if (chain && place["table"] !== "openme") {
+      const { family, table: tableName, name, policy } = chain as Record<string, string>;
+      const hook = HOOKS.find((each) => each === chain["hook"]);
+      jumps.get(table)!.set(name!, rulesOf(table, name));
+      if (chain["type"] !== "filter" || !hook) continue;
+      bases.push({
         family: family!,
-        table: table!,
+        table: tableName!,
         name: name!,
         hook,
         priority: Number(chain["prio"]),
-        owned: owned.has(`${family} ${table}`),
+        owned: owned.has(table),
         dropsByPolicy: policy === "drop",
-        rules: [],
+        rules: rulesOf(table, name),
+        subchains: jumps.get(table)!,
       });
     }
-    if (rule) {
-      chains.get(`${rule["family"]} ${rule["table"]} ${rule["chain"]}`)?.rules.push({
-        handle: Number(rule["handle"]),
-        isHole: rule["comment"] === HOLE_COMMENT,
-        expressions: Array.isArray(rule["expr"]) ? rule["expr"] : [],
-      });
-    }
+    const expressions = Array.isArray(rule?.["expr"]) ? rule["expr"] : [];
+    // What an iptables backend of openme's left is no rule of the host's.
+    if (!rule || expressions.some(isJumpToOpenme)) continue;
+    rulesOf(table, rule["chain"]).push({
+      handle: Number(rule["handle"]),
+      isHole: rule["comment"] === HOLE_COMMENT,
+      expressions,
+    });
   }
-  return [...chains.values()];
+  return bases;
 }
 
-/** nft 1.0.6 prints the flags of a table cut short: "own". */
-function isOwned(flags: unknown): boolean {
-  return [flags].flat().some((flag) => typeof flag === "string" && flag.startsWith("own"));
+function isJumpToOpenme(expression: unknown): boolean {
+  return (expression as { jump?: { target?: unknown } | null }).jump?.target === "OPENME";
 }
 
 /** What rules with destination NAT say of the ports that they send elsewhere. */
@@ -65,7 +82,7 @@ export function parsePublished(json: string): Published {
   const ports: PortRange[] = [];
   const maps: string[] = [];
   let unknown = false;
-  for (const { rule } of entriesOf(json)) {
+  for (const { rule } of requireEntries(json)) {
     const expressions = Array.isArray(rule?.["expr"]) ? rule["expr"] as unknown[] : [];
     const target = expressions.find(isDestinationNat);
     if (!rule || target === undefined) continue;
@@ -89,7 +106,7 @@ export function needsForward(
 
 /** The keys of a map that `nft --json list map` shows, as ports of either protocol; `undefined` for other keys. */
 export function parseMapPorts(json: string): PortRange[] | undefined {
-  const elements = entriesOf(json).flatMap(({ map }) =>
+  const elements = requireEntries(json).flatMap(({ map }) =>
     Array.isArray(map?.["elem"]) ? map["elem"] as unknown[] : []
   );
   const ports: PortRange[] = [];
@@ -177,18 +194,4 @@ function nameOf({ family, table, name }: HostChain): string {
     }
   }
   return `${family} ${table} ${name}`;
-}
-
-function entriesOf(
-  json: string,
-): Partial<Record<"table" | "chain" | "rule" | "map", Record<string, unknown>>>[] {
-  try {
-    const listing = JSON.parse(json) as { nftables?: unknown };
-    if (Array.isArray(listing.nftables)) return listing.nftables;
-  } catch {
-    // Told below.
-  }
-  throw new OpenmeError("FIREWALL", "cannot read what nft lists of this host's rules", {
-    hint: `see what "nft --json --terse list ruleset" prints; openme needs nftables 1.0 or newer`,
-  });
 }

@@ -39,7 +39,8 @@ const METERED_SOURCES = 65535;
 /**
  * One transaction that puts the whole table in place with these openings, replacing one that is there.
  *
- * - `knocks` runs at raw (-300): junk for the knock port never costs a conntrack entry, and real knocks need none.
+ * - `knocks` runs at raw (-300): junk for the knock port never costs a conntrack entry, and real knocks cost none where
+ *   openme lets them in.
  * - `prerouting` runs at -110: after conntrack and after mangle (-150), where others restore marks; before destination
  *   NAT (-100), so that ports which containers publish are guarded by the number that the world sees.
  */
@@ -97,8 +98,9 @@ table ${TABLE} {
     udp length != ${KNOCK_LENGTH} counter drop
     @th,64,8 != ${VERSION} counter drop
     update @knockers4 { ip saddr ${KNOCKS_PER_SOURCE} } counter drop
-    update @knockers6 { ip6 saddr & ffff:ffff:ffff:ffff:: ${KNOCKS_PER_SOURCE} } counter drop
-    notrack
+    update @knockers6 { ip6 saddr & ffff:ffff:ffff:ffff:: ${KNOCKS_PER_SOURCE} } counter drop${
+    // Where the host lets knocks in by a rule of its own, that may ask for new connections.
+    plan.openKnockPort ? "\n    notrack" : ""}
   }
   chain prerouting {
     type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;

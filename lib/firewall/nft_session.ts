@@ -17,14 +17,20 @@ const LINES_PER_PROCESS = 2000;
 
 /** Runs batches of commands for the sets of openme's table, one at a time: whoever comes meanwhile must not wait here. */
 export class NftSession {
+  readonly #command: readonly [string, ...string[]];
   #process: Process | undefined;
   #closed = false;
   #hasWorked = false;
   #busy = false;
 
+  /** With `command`, that program with its arguments stands for `nft`: in another namespace, for example. */
+  constructor(command: readonly [string, ...string[]] = ["nft"]) {
+    this.#command = command;
+  }
+
   /** Starts the process, so that the first batch need not wait for it. Where it cannot, batches will say so. */
   prepare(): void {
-    if (!this.#closed && !this.#process?.isUsable()) this.#process = startProcess();
+    if (!this.#closed && !this.#process?.isUsable()) this.#process = startProcess(this.#command);
   }
 
   /**
@@ -69,9 +75,9 @@ export class NftSession {
 }
 
 /** `undefined` where it cannot be started; the next single `nft` then says why. */
-function startProcess(): Process | undefined {
+function startProcess(command: readonly [string, ...string[]]): Process | undefined {
   try {
-    return new Process();
+    return new Process(command);
   } catch {
     return undefined;
   }
@@ -86,9 +92,9 @@ class Process {
   #heard: () => void = () => {};
   lines = 0;
 
-  constructor() {
-    this.#child = new Deno.Command("nft", {
-      args: ["-i"],
+  constructor([program, ...args]: readonly [string, ...string[]]) {
+    this.#child = new Deno.Command(program, {
+      args: [...args, "-i"],
       // At its end it writes what it was told to $HOME/.nft.history, addresses and all: not under a device.
       env: { ...programEnvironment(), HOME: "/dev/null" },
       stdin: "piped",

@@ -30,7 +30,10 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
   return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
 }
 
-/** Throws where the rules that are there belong to a process that lives, other than this one. */
+/** Somebody lives who guards this host: nothing of his may be touched. */
+export class LivingOwnerError extends OpenmeError {}
+
+/** Throws {@linkcode LivingOwnerError} where the rules that are there belong to a process that lives, other than this one. */
 export async function requireNoLivingOwner(
   owner: ProcessName | undefined,
   run: RunProgram,
@@ -38,7 +41,7 @@ export async function requireNoLivingOwner(
   if (!owner || owner.pid === Deno.pid) return;
   const living = await nameProcess(owner.pid, run);
   if (living?.startTicks !== owner.startTicks) return;
-  throw new OpenmeError(
+  throw new LivingOwnerError(
     "FIREWALL",
     `another openme serve, process ${owner.pid}, guards this host`,
     {

@@ -9,12 +9,15 @@ import { OpenmeError } from "../../lib/errors.ts";
 import type { Backend, ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
 import { type BackendName, BACKENDS } from "../../lib/firewall/backends.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
+import { NftSession } from "../../lib/firewall/nft_session.ts";
+import { signalNft } from "../attack/siege.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
 import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
 import { processClock } from "../../lib/system_clock.ts";
 import { e2e } from "./e2e.ts";
+import { iptablesHost } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
 import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
 import { HOST_RULES } from "./rules.ts";
@@ -28,6 +31,8 @@ interface Candidate {
   /** What takes openme's rules away, as a stranger's reload does. */
   readonly flush?: (lab: Lab) => Promise<void>;
   readonly command?: (dir: string) => { open: string[]; close: string[] };
+  /** Whether changes go through a long-lived `nft -i`, as `serve` has it. */
+  readonly session?: boolean;
   /** Whether the backend acts at all. */
   readonly acts?: boolean;
   /** A stand-in for a program that this machine cannot have; it also says what would get through. */
@@ -43,44 +48,29 @@ const iptablesFlush = (kind: string) => async (lab: Lab) => {
 
 const CANDIDATES: readonly Candidate[] = [
   { title: "nft", name: "nft", flush: nftFlush },
+  { title: "nft with its session", name: "nft", flush: nftFlush, session: true },
   { title: "nft behind the host's rules", name: "nft", host: (lab) => lab.nft(HOST_RULES) },
   { title: "iptables-nft", name: "iptables-nft", flush: iptablesFlush("nft") },
   {
     title: "iptables-nft behind the host's rules",
     name: "iptables-nft",
-    host: iptablesHost("nft"),
+    host: (lab) => iptablesHost(lab, "nft"),
   },
   { title: "iptables-legacy", name: "iptables-legacy", flush: iptablesFlush("legacy") },
   {
     title: "iptables-legacy behind the host's rules",
     name: "iptables-legacy",
-    host: iptablesHost("legacy"),
+    host: (lab) => iptablesHost(lab, "legacy"),
   },
-  { title: "command", name: "command", host: iptablesHost("nft"), command: writeScript },
+  {
+    title: "command",
+    name: "command",
+    host: (lab) => iptablesHost(lab, "nft"),
+    command: writeScript,
+  },
   { title: "pf, with a stand-in for pfctl", name: "pf", standIn: createPfStandIn },
   { title: "none", name: "none", acts: false },
 ];
-
-/** A host that drops what it does not know, in its own iptables rules. */
-function iptablesHost(kind: string) {
-  return async (lab: Lab) => {
-    for (const [program, icmp] of [["iptables", "icmp"], ["ip6tables", "ipv6-icmp"]]) {
-      await lab.run(
-        "server",
-        [`${program}-${kind}-restore`],
-        `*filter
-:INPUT DROP [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
--A INPUT -i lo -j ACCEPT
--A INPUT -p ${icmp} -j ACCEPT
--A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-COMMIT
-`,
-      );
-    }
-  };
-}
 
 /** The user's own program for the backend `command`: opens and closes in the host's INPUT chain. */
 function writeScript(dir: string) {
@@ -140,10 +130,35 @@ class Runner {
     if (this.fails) return inside("sh", "-c", "echo not today >&2; exit 4");
     if (this.hangs?.(call)) {
       this.hangs = undefined;
-      return inside("sleep", "10");
+      return inside("sleep", "20"); // longer than any deadline
     }
     const standIn = program === this.standIn?.program ? this.standIn.path : program;
     return inside(standIn, ...args);
+  };
+}
+
+/** A machine on which one run fails: the second that writes, or the first that reads after one that wrote. */
+class Half {
+  hasFailed = false;
+  #writes = 0;
+  readonly #run: RunProgram;
+  readonly #what: "write" | "read";
+
+  constructor(run: RunProgram, what: "write" | "read") {
+    this.#run = run;
+    this.#what = what;
+  }
+
+  readonly run: RunProgram = async (call) => {
+    const { program, stdin, args } = call;
+    if (program === "cat" || this.hasFailed) return await this.#run(call);
+    const writes = stdin !== undefined || /\/allow$/.test(program) || args.includes("-T");
+    this.hasFailed = writes
+      ? this.#what === "write" && this.#writes === 1
+      : this.#what === "read" && this.#writes > 0;
+    if (writes) this.#writes++;
+    if (this.hasFailed) throw new OpenmeError("FIREWALL", "not today", { hint: "tomorrow" });
+    return await this.#run(call);
   };
 }
 
@@ -191,6 +206,12 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     openKnockPort: true,
     interface: undefined,
   };
+  const sessions: NftSession[] = [];
+  const newSession = () => {
+    const session = new NftSession(["ip", "netns", "exec", lab.namespace("server"), "nft"]);
+    sessions.push(session);
+    return session;
+  };
   const make = (run = runner.run): Promise<Backend> =>
     BACKENDS[name]({
       plan,
@@ -198,6 +219,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       log,
       stateDir: dir,
       command: candidate.command?.(dir),
+      nftSession: candidate.session ? newSession() : undefined,
     });
   const standIn = runner.standIn = candidate.standIn?.(dir);
   const agents = { server, client, other };
@@ -388,8 +410,11 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
         guard.changed(parseAddress(address)!, { done: opened.resolve });
         return opened.promise;
       };
-      runner.hangs = ({ stdin, program, args }) =>
-        stdin !== undefined || program.endsWith("/allow") || args.includes("-T");
+      if (candidate.session) assert.ok(await signalNft(lab, "STOP") > 0);
+      else {
+        runner.hangs = ({ stdin, program, args }) =>
+          stdin !== undefined || program.endsWith("/allow") || args.includes("-T");
+      }
       const first = knockFrom(IPV4.client, "alice");
       const startMs = performance.now();
       await waitFor("the first run to hang", () => runner.hangs === undefined);
@@ -410,7 +435,45 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       assert.equal(await allRules(lab), before);
       if (!host) assert.ok(await isOpen(22));
     });
+
+    await t.step("leaves everything as it was where its start fails half-way", async () => {
+      const grants = new Grants();
+      const clock = processClock();
+      for (const address of [IPV4.client, IPV4.other]) {
+        grants.open(parseAddress(address)!, {
+          client: "alice",
+          key: "alice",
+          ports: ranges("22/tcp"),
+          lifetimeMs: 60_000,
+          expiresAtMs: undefined,
+        }, clock.now());
+      }
+      const start = async (half: Half) => {
+        const backend = await make(half.run);
+        await new Guard({ backend, grants, clock, log }).start();
+      };
+      // The second run that writes, and what only reads after the first.
+      for (const what of ["write", "read"] as const) {
+        const half = new Half(runner.run, what);
+        const outcome = await start(half).then(() => "started", () => "failed");
+        if (!half.hasFailed) assert.equal(outcome, "started", "there was only one to fail");
+        else assert.equal(outcome, "failed");
+        if (outcome === "started") await (await make()).remove();
+        assert.equal(await allRules(lab), before, what);
+        assert.equal(await isOpen(22), !host, "open as without openme");
+      }
+
+      // A guard that stood before stays.
+      if (host || name === "command") return;
+      await (await make()).install([]);
+      const half = new Half(runner.run, "read");
+      const outcome = await start(half).then(() => "started", () => "failed");
+      assert.equal(outcome, half.hasFailed ? "failed" : "started");
+      assert.equal(await isOpen(80), false);
+      await (await make()).remove();
+    });
   } finally {
+    for (const session of sessions) session.close();
     await Deno.remove(dir, { recursive: true });
   }
 }

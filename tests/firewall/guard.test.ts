@@ -3,8 +3,14 @@
 import assert from "node:assert/strict";
 import { type Address, formatAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import { type Backend, type GuardPlan, PartlyFailed } from "../../lib/firewall/backend.ts";
+import {
+  type Backend,
+  type GuardPlan,
+  PartlyFailed,
+  type Standing,
+} from "../../lib/firewall/backend.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
+import { LivingOwnerError } from "../../lib/firewall/process_name.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { waitFor } from "../e2e/wait.ts";
@@ -19,7 +25,7 @@ interface Call {
   readonly openings: readonly string[];
   readonly succeed: (intact?: boolean) => void;
   /** With `at`, only for these addresses. */
-  readonly fail: (why: string, at?: readonly string[]) => void;
+  readonly fail: (why: string | Error, at?: readonly string[]) => void;
 }
 
 /** A backend that keeps the contract and does nothing by itself. */
@@ -55,8 +61,11 @@ class FakeBackend implements Backend {
     return Promise.resolve(undefined);
   }
 
-  list(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  /** What it lists. */
+  standing: () => Promise<readonly Standing[] | undefined> = () => Promise.resolve(undefined);
+
+  list(): Promise<readonly Standing[] | undefined> {
+    return this.standing();
   }
 
   leave(): Promise<void> {
@@ -100,8 +109,10 @@ class FakeBackend implements Backend {
       },
       fail: (why, at) => {
         end();
-        const error = new OpenmeError("FIREWALL", why, { hint: "a hint" });
-        reject(at ? new PartlyFailed(error, new Set(at)) : error);
+        const error = typeof why === "string"
+          ? new OpenmeError("FIREWALL", why, { hint: "a hint" })
+          : why;
+        reject(at ? new PartlyFailed(error as OpenmeError, new Set(at)) : error);
       },
     });
     return promise;
@@ -191,8 +202,38 @@ Deno.test("start() installs every grant in force, and throws where the backend d
   const call = await backend.call(0, "install");
   assert.deepEqual(call.openings, ["198.51.100.20 22/tcp 5000", "2001:db8::7 22/tcp 5000"]);
   call.fail("no nft here");
+  (await backend.call(1, "remove")).succeed();
   await assert.rejects(starting, { message: "no nft here", hint: "a hint" });
   assert.deepEqual(events, []);
+});
+
+Deno.test("start() that fails takes back what it did, but no guard of anybody's", async () => {
+  const failing = () => Promise.reject(new Error("cannot look"));
+  const cases: readonly { why: string; standing: FakeBackend["standing"]; living?: boolean }[] = [
+    { why: "there was a guard", standing: () => Promise.resolve([]) },
+    { why: "nobody can tell", standing: failing },
+    { why: "somebody lives", standing: () => Promise.resolve(undefined), living: true },
+  ];
+  for (const { why, standing, living = false } of cases) {
+    const backend = new FakeBackend();
+    backend.standing = standing;
+    const { log } = memoryLog();
+    const guard = new Guard({ backend, grants: new Grants(), clock: new StillClock(), log });
+    const starting = guard.start();
+    const call = await backend.call(0, "install");
+    call.fail(living ? new LivingOwnerError("FIREWALL", "no") : "no");
+    await assert.rejects(starting, { message: "no" }, why);
+    assert.equal(backend.calls.length, 1, why);
+  }
+
+  const backend = new FakeBackend();
+  const { log, events } = memoryLog();
+  const guard = new Guard({ backend, grants: new Grants(), clock: new StillClock(), log });
+  const starting = guard.start();
+  (await backend.call(0, "install")).fail("first");
+  (await backend.call(1, "remove")).fail("second");
+  await assert.rejects(starting, { message: "first" });
+  assert.deepEqual(events.map(({ event }) => event), ["remove_failed"]);
 });
 
 Deno.test("changed() applies at once, and tells when it is done", async () => {

@@ -1,7 +1,7 @@
 /** The iptables backend's text, to the letter, and what it reads of a host. */
 
 import assert from "node:assert/strict";
-import { findBlock, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import { mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
 import {
   inFilterTable,
   parseFilterChains,
@@ -10,7 +10,6 @@ import {
   renderHoleRemovalLines,
 } from "../../lib/firewall/iptables_host.ts";
 import { parseOwnChains, renderChains, renderDateStop } from "../../lib/firewall/iptables_rules.ts";
-import { hostFirewall } from "../../lib/firewall/host_view.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { address } from "../support.ts";
 import { planOf, ranges } from "./support.ts";
@@ -114,39 +113,6 @@ Deno.test("what iptables rules let strangers reach is told as for nft", () => {
     open("-P INPUT DROP\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT\n"),
     [],
   );
-});
-
-Deno.test("a host that closes IPv4 in a table of its own is seen to close it", async () => {
-  const chain = { family: "ip", table: "filter", name: "INPUT", type: "filter", hook: "input" };
-  const openTo = await hostFirewall(({ program, args }) =>
-    program === "nft" && args.includes("ruleset")
-      ? Promise.resolve(JSON.stringify({
-        nftables: [{ chain: { ...chain, prio: 0, policy: "drop" } }],
-      }))
-      : Promise.reject(new Error("there is none"))
-  );
-  assert.deepEqual(openTo(ranges("22/tcp")), []);
-});
-
-Deno.test("findBlock() names only what surely drops", () => {
-  const block = (rules: string) => findBlock(ranges("22/tcp"), parseFilterChains("ip", rules));
-  assert.equal(
-    block("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n")?.rule?.text,
-    "-A INPUT -p tcp -m tcp --dport 22 -j DROP",
-  );
-  assert.equal(block("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n")?.rule, undefined);
-  assert.ok(
-    block("-P INPUT DROP\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"),
-  );
-  for (
-    const harmless of [
-      "-P INPUT ACCEPT\n",
-      "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 23 -j DROP\n",
-      "-P INPUT ACCEPT\n-A INPUT -p udp -j DROP\n",
-      "-P INPUT ACCEPT\n-A INPUT -s 192.0.2.0/24 -j DROP\n",
-      "-P INPUT DROP\n-A INPUT -j somewhere\n",
-    ]
-  ) assert.equal(block(harmless), undefined, harmless);
 });
 
 Deno.test("published ports are read from nat rules", () => {

@@ -1,0 +1,127 @@
+/**
+ * What an openme that drove another firewall left on this host: its guard would go on closing ports to everyone, behind
+ * the back of the one that lets clients in now.
+ */
+
+import type { RunProgram } from "../run_program.ts";
+import { parseFilterChains } from "./iptables_host.ts";
+import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
+import { legacyTables } from "./legacy_holes.ts";
+import { NftHoles } from "./nft_holes.ts";
+import { parseEntries } from "./nft_listing.ts";
+import {
+  HOLE_COMMENT,
+  parseOwner,
+  renderRemoval as renderTableRemoval,
+  TABLE,
+} from "./nft_rules.ts";
+import { requireNoLivingOwner } from "./process_name.ts";
+
+/** The firewalls of Linux that a guard may stand in. */
+export type Firewall = "nft" | "iptables-nft" | "iptables-legacy";
+
+const DEADLINE_MS = 5000;
+const LOCK_WAIT = ["-w", "4"];
+
+/** Takes out what is left of one guard. */
+type Removal = () => Promise<void>;
+
+/**
+ * Finds what dead processes left in the firewalls other than `own`. Throws where one of them lives. Gives what takes
+ * it out: to be called once the new guard stands, so that nothing is open in between.
+ */
+export async function findLeftOvers(own: Firewall, run: RunProgram): Promise<Removal> {
+  const removals = [
+    ...(own === "nft" ? [] : await inNft(run)),
+    ...(own === "iptables-nft" ? [] : await inIptables("iptables-nft", run)),
+    ...(own === "iptables-legacy" ? [] : await inIptables("iptables-legacy", run)),
+  ];
+  return async () => {
+    for (const remove of removals) await remove();
+  };
+}
+
+/** The table alone: each backend takes the holes in nft's chains that it finds for its own. */
+async function inNft(run: RunProgram): Promise<Removal[]> {
+  const args = ["--stateless", "--terse", "list", "table", ...TABLE.split(" ")];
+  const listing = await run({ program: "nft", args, timeoutMs: DEADLINE_MS }).catch(() => "");
+  if (listing === "") return [];
+  await requireNoLivingOwner(parseOwner(listing), run);
+  return [() => giveNft(renderTableRemoval(), run)];
+}
+
+async function inIptables(
+  kind: Exclude<Firewall, "nft">,
+  run: RunProgram,
+): Promise<Removal[]> {
+  const program = await programOf(kind, run);
+  if (program === undefined) return [];
+  const removals: Removal[] = [];
+  for (const family of ["ip", "ip6"] as const) {
+    const name = family === "ip" ? program : program.replace("iptables", "ip6tables");
+    // To list a table of the old kind is to make it.
+    if (
+      kind === "iptables-legacy" &&
+      !(await legacyTables(run, `/proc/net/${family}_tables_names`)).includes("mangle")
+    ) continue;
+    const list = (table: string) =>
+      run({ program: name, args: [...LOCK_WAIT, "-t", table, "-S"], timeoutMs: DEADLINE_MS });
+    const chains = parseOwnChains(await list("mangle").catch(() => ""));
+    if (chains.chains.length === 0) continue;
+    await requireNoLivingOwner(chains.owner, run);
+    removals.push(async () => {
+      await removeChains(`${name}-restore`, chains, run);
+      // Those in the old tables are no different from those that other backends put there, and theirs from now on.
+      if (kind === "iptables-legacy") return;
+      await removeHoles(family, await list("filter"), run);
+      if (!chains.madeTable) return;
+      await new NftHoles(run, { besideIptables: false }).deleteEmptyTable(family, "mangle");
+    });
+  }
+  return removals;
+}
+
+/** The program of that kind; on some systems it has no name but `iptables`. */
+async function programOf(
+  kind: Exclude<Firewall, "nft">,
+  run: RunProgram,
+): Promise<string | undefined> {
+  for (const program of [kind, "iptables"]) {
+    const version = await run({ program, args: ["--version"], timeoutMs: DEADLINE_MS })
+      .catch(() => "");
+    if (version === "") continue;
+    return /nf_tables/.test(version) === (kind === "iptables-nft") ? program : undefined;
+  }
+  return undefined;
+}
+
+async function removeChains(program: string, chains: OwnChains, run: RunProgram): Promise<void> {
+  const args = ["--noflush", ...LOCK_WAIT];
+  await run({ program, args, stdin: renderRemoval(chains), timeoutMs: DEADLINE_MS });
+}
+
+/**
+ * iptables-nft takes a hole that nft made for its own, and nft shows nothing of the words in one that iptables made: only
+ * both listings together tell which of them the dead process put there.
+ */
+async function removeHoles(family: "ip" | "ip6", listing: string, run: RunProgram): Promise<void> {
+  const lines: string[] = [];
+  for (const { name, rules } of parseFilterChains(family, listing)) {
+    const holes = rules.filter(({ isHole }) => isHole);
+    if (holes.length === 0) continue;
+    const args = ["--json", "list", "chain", family, "filter", name];
+    const entries = parseEntries(await run({ program: "nft", args, timeoutMs: DEADLINE_MS })) ?? [];
+    const same = entries.flatMap(({ rule }) => rule === undefined ? [] : [rule]);
+    for (const { handle } of holes) {
+      const rule = same[handle - 1];
+      if (!rule || rule["comment"] === HOLE_COMMENT) continue;
+      if (!/"xt": ?\{[^}]*"comment"/.test(JSON.stringify(rule["expr"]))) continue;
+      lines.push(`delete rule ${family} filter ${name} handle ${Number(rule["handle"])}\n`);
+    }
+  }
+  if (lines.length > 0) await giveNft(lines.join(""), run);
+}
+
+async function giveNft(stdin: string, run: RunProgram): Promise<void> {
+  await run({ program: "nft", args: ["-f", "-"], stdin, timeoutMs: DEADLINE_MS });
+}

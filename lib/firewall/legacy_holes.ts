@@ -1,0 +1,134 @@
+/**
+ * Holes in the chains of iptables-legacy for a backend that works in nf_tables: packets pass both, the mark is the same,
+ * and nft shows nothing of the old tables.
+ */
+
+import { OpenmeError } from "../errors.ts";
+import type { PortRange } from "../ports.ts";
+import type { ProgramRun, RunProgram } from "../run_program.ts";
+import type { HostChain } from "./host_chains.ts";
+import {
+  inFilterTable,
+  parseFilterChains,
+  parsePublished,
+  renderHoleLines,
+  renderHoleRemovalLines,
+} from "./iptables_host.ts";
+
+const DEADLINE_MS = 5000;
+const LOCK_WAIT = ["-w", "4"];
+
+const FAMILIES = [
+  { family: "ip", program: "iptables-legacy", names: "/proc/net/ip_tables_names" },
+  { family: "ip6", program: "ip6tables-legacy", names: "/proc/net/ip6_tables_names" },
+] as const;
+
+/** What iptables-legacy shows of the host. */
+export interface LegacyView {
+  /** INPUT and FORWARD of its filter tables. */
+  readonly chains: readonly HostChain[];
+  /** `undefined` where rules do not say which ports they send elsewhere. */
+  readonly published: readonly PortRange[] | undefined;
+}
+
+/** Where holes are wanted. */
+export interface WantedHoles {
+  readonly wanted: boolean;
+  readonly forward: boolean;
+}
+
+/** The host's chains of iptables-legacy, seen from beside. */
+export class LegacyHoles {
+  readonly #run: RunProgram;
+
+  constructor(run: RunProgram) {
+    this.#run = run;
+  }
+
+  /** Only tables that are there are listed: to list one is to make it. Where the program is missing, nobody loaded any. */
+  async look(): Promise<LegacyView> {
+    const chains: HostChain[] = [];
+    let published: readonly PortRange[] | undefined = [];
+    for (const { family, program, names } of FAMILIES) {
+      const tables = await legacyTables(this.#run, names);
+      const list = async (table: string) =>
+        tables.includes(table)
+          ? await this.#call(program, [...LOCK_WAIT, "-t", table, "-S"]).catch(passMissing)
+          : "";
+      const found = parseFilterChains(family, await list("filter"));
+      chains.push(...found.map((chain) => ({ ...chain, program: "iptables-legacy" })));
+      const ports = parsePublished(await list("nat"));
+      published = published && ports && [...published, ...ports];
+    }
+    return { chains, published };
+  }
+
+  /** What puts the holes where they are wanted and takes all others out, a run a family. */
+  render(chains: readonly HostChain[], want: WantedHoles): ProgramRun[] {
+    return FAMILIES.flatMap(({ family, program }) => {
+      const own = chains.filter((chain) => chain.family === family);
+      const onTheWay = own.filter((chain) => want.wanted && isOnTheWay(chain, want));
+      const beside = own.filter((chain) => !onTheWay.includes(chain));
+      const stdin = inFilterTable([
+        ...renderHoleLines(onTheWay),
+        ...renderHoleRemovalLines(beside),
+      ]);
+      if (!stdin) return [];
+      const args = ["--noflush", ...LOCK_WAIT];
+      return [{ program: `${program}-restore`, args, stdin, timeoutMs: DEADLINE_MS }];
+    });
+  }
+
+  /** Throws where the program does not take them. */
+  async put(chains: readonly HostChain[], want: WantedHoles): Promise<void> {
+    for (const each of this.render(chains, want)) {
+      await this.#call(each.program, each.args, each.stdin);
+    }
+  }
+
+  async takeOut(): Promise<void> {
+    await this.put((await this.look()).chains, { wanted: false, forward: false });
+  }
+
+  async #call(program: string, args: readonly string[], stdin?: string): Promise<string> {
+    try {
+      return await this.#run({
+        program,
+        args,
+        timeoutMs: DEADLINE_MS,
+        ...(stdin === undefined ? {} : { stdin }),
+      });
+    } catch (cause) {
+      if (!(cause instanceof OpenmeError)) throw cause;
+      throw new OpenmeError("FIREWALL", cause.message, {
+        cause,
+        hint: cause.hint ??
+          "see whether it works here by itself, as the same user: iptables-legacy -S",
+      });
+    }
+  }
+}
+
+/** The tables of iptables-legacy that this host has, from `/proc/net/ip_tables_names` or `ip6_tables_names`. */
+export async function legacyTables(run: RunProgram, path: string): Promise<string[]> {
+  const names = await run({ program: "cat", args: [path], timeoutMs: DEADLINE_MS }).catch(() => "");
+  return names.split("\n").filter(Boolean);
+}
+
+function isOnTheWay({ hook }: HostChain, { forward }: WantedHoles): boolean {
+  return hook === "input" || (hook === "forward" && forward);
+}
+
+function passMissing(error: unknown): string {
+  if (error instanceof OpenmeError && /no such program/.test(error.message)) return "";
+  throw error;
+}
+
+/** What they are, for people. */
+export function showRuns(runs: readonly ProgramRun[]): string {
+  return runs.map(({ program, args, stdin }) =>
+    stdin === undefined
+      ? `${[program, ...args].join(" ")}\n`
+      : `${[program, ...args].join(" ")} <<'END'\n${stdin}END\n`
+  ).join("");
+}

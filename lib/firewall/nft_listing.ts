@@ -1,0 +1,119 @@
+/**
+ * The host's ruleset as `nft` tells it. `nft --json` alone does not do: 1.0.6 prints whatever lies in memory in place of
+ * a table's flags, its name for example, and where that is no text the output ends there.
+ */
+
+import { OpenmeError } from "../errors.ts";
+
+/** Runs `nft` with these arguments and gives what it printed. */
+export type RunNft = (args: string[]) => Promise<string>;
+
+/** Every chain and rule, and which tables take no rule from others. */
+export interface NftListing {
+  /** As `nft --json --terse list ruleset` prints it; without tables where that was cut short. */
+  readonly json: string;
+  /** Tables with `flags owner`, as `FAMILY NAME`. */
+  readonly owned: ReadonlySet<string>;
+}
+
+type Entry = Partial<Record<"table" | "chain" | "rule" | "set" | "map", Record<string, unknown>>>;
+
+/** Reads the whole ruleset. Throws `OpenmeError`, code `FIREWALL`, where it is not to be read. */
+export async function listRuleset(nft: RunNft): Promise<NftListing> {
+  const json = await nft(["--json", "--terse", "list", "ruleset"]);
+  const entries = parseEntries(json);
+  if (entries && !entries.some(({ table }) => table?.["flags"] !== undefined)) {
+    return { json, owned: new Set() };
+  }
+  const owned = parseOwnedTables(await nft(["--terse", "list", "ruleset"]));
+  const all = entries ?? await listChainByChain(nft);
+  if (owned.size === 0) return { json: entries ? json : JSON.stringify({ nftables: all }), owned };
+  return { json: JSON.stringify({ nftables: await withSets(all, owned, nft) }), owned };
+}
+
+/** The entries of a listing; `undefined` where the text is none. */
+export function parseEntries(json: string): Entry[] | undefined {
+  try {
+    const { nftables } = JSON.parse(json) as { nftables?: unknown };
+    return Array.isArray(nftables) ? nftables : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is not a listing of rules is an error. */
+export function requireEntries(json: string): Entry[] {
+  const entries = parseEntries(json);
+  if (entries) return entries;
+  throw new OpenmeError("FIREWALL", "cannot read what nft lists of this host's rules", {
+    hint: `see what "nft --json --terse list ruleset" prints; openme needs nftables 1.0 or newer`,
+  });
+}
+
+/** The tables that plain `nft list ruleset` shows with `flags owner`. */
+export function parseOwnedTables(text: string): Set<string> {
+  const owned = new Set<string>();
+  let table: string | undefined;
+  for (const line of text.split("\n")) {
+    const start = /^table (\w+) (\S+) \{/.exec(line);
+    if (start) table = `${start[1]} ${start[2]}`;
+    // Flags of sets are indented further.
+    const flags = /^\tflags ([\w, ]+)/.exec(line);
+    if (table !== undefined && flags && /\bowner\b/.test(flags[1]!)) owned.add(table);
+  }
+  return owned;
+}
+
+/** Listings of single chains have no table in them, and are whole. */
+async function listChainByChain(nft: RunNft): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (const { chain } of requireEntries(await nft(["--json", "list", "chains"]))) {
+    if (!chain) continue;
+    const { family, table, name } = chain as Record<string, string>;
+    // Others list no such thing as rules for packets of this host.
+    if (!["inet", "ip", "ip6"].includes(family!)) continue;
+    const listing = await nft(["--json", "--terse", "list", "chain", family!, table!, name!]);
+    entries.push(...requireEntries(listing));
+  }
+  return entries;
+}
+
+/** Into a table that takes no hole openme must look more closely: the sets that its rules name, written out. */
+async function withSets(
+  entries: readonly Entry[],
+  owned: ReadonlySet<string>,
+  nft: RunNft,
+): Promise<Entry[]> {
+  const known = new Map<string, unknown>();
+  const elementsOf = async (kind: "set" | "map", place: string, name: string) => {
+    const key = `${kind} ${place} ${name}`;
+    if (!known.has(key)) {
+      const listing = await nft(["--json", "list", kind, ...place.split(" "), name])
+        .catch(() => "");
+      known.set(key, parseEntries(listing)?.find((entry) => entry[kind])?.[kind]?.["elem"]);
+    }
+    return known.get(key);
+  };
+  const resolve = async (place: string, expression: unknown): Promise<unknown> => {
+    const { match, vmap } = expression as {
+      match?: { right?: unknown };
+      vmap?: { data?: unknown };
+    };
+    const name = nameIn(match?.right ?? vmap?.data);
+    if (name === undefined) return expression;
+    const set = await elementsOf(vmap ? "map" : "set", place, name);
+    if (!Array.isArray(set)) return expression;
+    return vmap ? { vmap: { ...vmap, data: { set } } } : { match: { ...match, right: { set } } };
+  };
+  return await Promise.all(entries.map(async (entry) => {
+    const { rule } = entry;
+    const place = `${rule?.["family"]} ${rule?.["table"]}`;
+    if (!rule || !owned.has(place) || !Array.isArray(rule["expr"])) return entry;
+    const expr = await Promise.all(rule["expr"].map((each) => resolve(place, each)));
+    return { rule: { ...rule, expr } };
+  }));
+}
+
+function nameIn(value: unknown): string | undefined {
+  return typeof value === "string" && value.startsWith("@") ? value.slice(1) : undefined;
+}

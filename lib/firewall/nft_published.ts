@@ -1,0 +1,20 @@
+/** The ports that the host's nftables rules send elsewhere, as for containers. */
+
+import type { PortRange } from "../ports.ts";
+import { parseMapPorts, parsePublished } from "./nft_host.ts";
+import type { RunNft } from "./nft_listing.ts";
+
+/** Those in a listing of the ruleset, its maps looked up; `undefined` where rules do not say which. */
+export async function publishedPorts(
+  listing: string,
+  nft: RunNft,
+): Promise<PortRange[] | undefined> {
+  const { ports, maps, unknown } = parsePublished(listing);
+  const found = [...ports];
+  for (const map of maps) {
+    const keys = parseMapPorts(await nft(["--json", "list", "map", ...map.split(" ")]));
+    if (!keys) return undefined;
+    found.push(...keys);
+  }
+  return unknown ? undefined : found;
+}

@@ -99,7 +99,7 @@ Example:
           log,
           signal,
           onListening: (running) => {
-            const { reload } = running;
+            const { reload, log } = running;
             const changed = () => reloadFrom(load, { running: config, reload, log });
             watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run });

@@ -3,6 +3,7 @@
  * or let everyone in. Pure; `nft_host.ts` and `iptables_host.ts` read the chains.
  */
 
+import type { Family } from "./families.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
 
 /** A base chain of somebody else's where packets are filtered. */
@@ -98,10 +99,11 @@ function isBesideThePoint(expression: unknown, range: PortRange): boolean {
 export function portsOpenToEveryone(
   ports: readonly PortRange[],
   chains: readonly HostChain[],
+  families: readonly Family[] = [4, 6],
 ): { ports: readonly PortRange[]; why: string } | undefined {
   let closedNowhere = false;
   const open = ports.filter((range) =>
-    (["ip", "ip6"] as const).some((family) => {
+    families.map((family) => family === 4 ? "ip" : "ip6").some((family) => {
       const closing = chains.filter((chain) =>
         (chain.family === "inet" || chain.family === family) &&
         (chain.dropsByPolicy || endsInDrop(chain))

@@ -5,11 +5,12 @@
 
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
+import { hostFamilies } from "./families.ts";
 import { type HostChain, portsOpenToEveryone } from "./host_chains.ts";
 import { parseFilterChains } from "./iptables_host.ts";
 import { NftHoles } from "./nft_holes.ts";
 
-/** Gives, of any ports, those that a stranger can reach as far as the host's input chains show. */
+/** Gives, of any ports, those that a stranger can reach as far as the host's input chains show, over IPv4 or IPv6. */
 export async function hostFirewall(
   run: RunProgram,
 ): Promise<(ports: readonly PortRange[]) => readonly PortRange[]> {
@@ -17,22 +18,21 @@ export async function hostFirewall(
   const chains = [...view?.chains ?? [], ...await legacyChains(run)].filter(({ hook }) =>
     hook === "input"
   );
-  // A chain for IPv6 alone says nothing of what IPv4 can reach.
-  const forIpv4 = chains.filter(({ family }) => family !== "ip6");
-  return (ports) => ports.flatMap((range) => portsOpenToEveryone([range], forIpv4)?.ports ?? []);
+  const families = await hostFamilies(run);
+  return (ports) =>
+    ports.flatMap((range) => portsOpenToEveryone([range], chains, families)?.ports ?? []);
 }
 
-/**
- * INPUT and FORWARD of iptables-legacy, for IPv4. Only a table that is there is listed: to list one is to make it.
- */
+/** INPUT and FORWARD of iptables-legacy. Only a table that is there is listed: to list one is to make it. */
 export async function legacyChains(run: RunProgram): Promise<HostChain[]> {
   const read = (program: string, ...args: string[]) =>
     run({ program, args, timeoutMs: 5000 }).catch(() => "");
-  const names = (await read("cat", "/proc/net/ip_tables_names")).split("\n");
-  if (!names.includes("filter")) return [];
-  const listing = await read("iptables-legacy", "-w", "4", "-t", "filter", "-S");
-  return parseFilterChains("ip", listing).map((chain) => ({
-    ...chain,
-    program: "iptables-legacy",
+  const chains = await Promise.all((["ip", "ip6"] as const).map(async (family) => {
+    const names = (await read("cat", `/proc/net/${family}_tables_names`)).split("\n");
+    if (!names.includes("filter")) return [];
+    const program = family === "ip" ? "iptables-legacy" : "ip6tables-legacy";
+    const listing = await read(program, "-w", "4", "-t", "filter", "-S");
+    return parseFilterChains(family, listing);
   }));
+  return chains.flat().map((chain) => ({ ...chain, program: "iptables-legacy" }));
 }

@@ -1,44 +1,70 @@
 /**
- * The host's own iptables rules, read from `iptables -S` into the same chains that `nft_host.ts` reasons about; and the
- * text that puts a hole at their top or takes it out. Pure.
+ * The host's own iptables rules, read from `iptables -S` into the chains of `host_chains.ts`; and the text that puts a
+ * hole at their top or takes it out. Pure.
  */
 
 import type { PortRange } from "../ports.ts";
 import { type HostChain, type HostRule, mayDrop } from "./host_chains.ts";
+import { readRule } from "./iptables_host_rules.ts";
 import { HOLE_RULE, inTable } from "./iptables_rules.ts";
 import { HOLE_COMMENT } from "./nft_rules.ts";
 
-const HOOKS: Readonly<Record<string, HostChain["hook"]>> = { INPUT: "input", FORWARD: "forward" };
+const HOOKS: Readonly<Record<string, HostChain["hook"]>> = {
+  PREROUTING: "prerouting",
+  INPUT: "input",
+  FORWARD: "forward",
+};
 
-/** INPUT and FORWARD in `iptables -t filter -S`. The handle of a rule is its number, from 1. */
+/** The tables that may drop what comes in; nat cannot. */
+export const HOST_TABLES = ["raw", "mangle", "filter", "security"] as const;
+export type HostTable = typeof HOST_TABLES[number];
+const PRIORITIES: Readonly<Record<HostTable, number>> = {
+  raw: -300,
+  mangle: -150,
+  filter: 0,
+  security: 50,
+};
+
+/** The chains on the way in, of what `iptables -S` prints of a table. The handle of a rule is its number, from 1. */
+export function parseHostTable(
+  family: "ip" | "ip6",
+  table: HostTable,
+  listing: string,
+): HostChain[] {
+  const lines = listing.split("\n").map((each) => each.trim());
+  const rulesOf = (chain: string) =>
+    lines.filter((line) => line.startsWith(`-A ${chain} `)).map((line) => ({
+      line,
+      rule: line.slice(`-A ${chain} `.length),
+    }));
+  const userChains = new Map(lines.flatMap((line) => {
+    const name = /^-N (\S+)$/.exec(line)?.[1];
+    return name === undefined ? [] : [[name, rulesOf(name).map(({ rule }) => rule)] as const];
+  }));
+  return lines.flatMap((line): HostChain[] => {
+    const [, name, policy] = /^-P (PREROUTING|INPUT|FORWARD) (\w+)$/.exec(line) ?? [];
+    if (name === undefined) return [];
+    return [{
+      family,
+      table,
+      name,
+      hook: HOOKS[name]!,
+      priority: PRIORITIES[table],
+      owned: false,
+      dropsByPolicy: policy === "DROP",
+      rules: rulesOf(name).map(({ line, rule }, i): HostRule => ({
+        handle: i + 1,
+        isHole: line.includes(`--comment "${HOLE_COMMENT}"`),
+        expressions: readRule(rule, userChains),
+        text: line,
+      })),
+    }];
+  });
+}
+
+/** INPUT and FORWARD in `iptables -t filter -S`. */
 export function parseFilterChains(family: "ip" | "ip6", listing: string): HostChain[] {
-  const chains = new Map<string, HostChain & { rules: HostRule[] }>();
-  for (const line of listing.split("\n").map((each) => each.trim())) {
-    const policy = /^-P (INPUT|FORWARD) (\w+)$/.exec(line);
-    if (policy) {
-      chains.set(policy[1]!, {
-        family,
-        table: "filter",
-        name: policy[1]!,
-        hook: HOOKS[policy[1]!]!,
-        priority: 0,
-        owned: false,
-        dropsByPolicy: policy[2] === "DROP",
-        rules: [],
-      });
-      continue;
-    }
-    const rule = /^-A (INPUT|FORWARD) (.*)$/.exec(line);
-    const chain = rule && chains.get(rule[1]!);
-    if (!chain) continue;
-    chain.rules.push({
-      handle: chain.rules.length + 1,
-      isHole: line.includes(`--comment "${HOLE_COMMENT}"`),
-      expressions: expressionsOf(rule[2]!),
-      text: line,
-    });
-  }
-  return [...chains.values()];
+  return parseHostTable(family, "filter", listing);
 }
 
 /** The ports that rules in `iptables -t nat -S` send elsewhere; `undefined` where one does not say which. */
@@ -57,9 +83,14 @@ export function parsePublished(listing: string): PortRange[] | undefined {
   return published;
 }
 
+/** Whether a chain that may drop does not begin with the hole. */
+export function lacksHole(chain: HostChain): boolean {
+  return mayDrop(chain) && !chain.rules[0]?.isHole;
+}
+
 /** The lines of one `iptables-restore` that put the hole first in each of these chains, and take misplaced ones out. */
 export function renderHoleLines(chains: readonly HostChain[]): string[] {
-  return chains.filter((chain) => mayDrop(chain) && !chain.rules[0]?.isHole).flatMap((chain) => [
+  return chains.filter(lacksHole).flatMap((chain) => [
     ...renderHoleRemovalLines([chain]),
     `-I ${chain.name} 1 ${HOLE_RULE}`,
   ]);
@@ -72,46 +103,13 @@ export function renderHoleRemovalLines(chains: readonly HostChain[]): string[] {
   );
 }
 
-export function inFilterTable(lines: readonly string[]): string {
-  return lines.length === 0 ? "" : inTable("filter", lines);
-}
-
-/** The rule in the words of `nft --json`; whatever has no such word here is an unknown condition. */
-function expressionsOf(rule: string): unknown[] {
-  const expressions: unknown[] = [];
-  let rest = ` ${rule} `;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    const match = pattern.exec(rest);
-    if (match) rest = rest.replace(match[0], " ");
-    return match;
-  };
-  take(/ -m comment --comment ("[^"]*"|\S+) /);
-  const target = take(/ -[jg] (\S+)( --reject-with \S+)? /)?.[1];
-  const protocol = take(/ -p (tcp|udp) /)?.[1];
-  take(/ -m (tcp|udp) /);
-  const ports = take(/ --dport (\d+)(?::(\d+))? /);
-  if (ports && protocol) {
-    const right = ports[2] === undefined
-      ? Number(ports[1])
-      : { range: [Number(ports[1]), Number(ports[2])] };
-    expressions.push({
-      match: { op: "==", left: { payload: { protocol, field: "dport" } }, right },
-    });
-  } else if (protocol) expressions.push({ match: { op: "==", left: {}, right: protocol } });
-  if (rest.trim() !== "") expressions.push({ match: { op: "==", left: {}, right: rest.trim() } });
-  expressions.push({ [verdictOf(target)]: null });
-  return expressions;
-}
-
-function verdictOf(target: string | undefined): string {
-  if (target === undefined) return "counter";
-  const known: Record<string, string> = {
-    ACCEPT: "accept",
-    DROP: "drop",
-    REJECT: "reject",
-    RETURN: "return",
-    LOG: "log",
-    NFLOG: "log",
-  };
-  return Object.hasOwn(known, target) ? known[target]! : "jump";
+/** What `iptables-restore` reads for these chains, table by table; nothing where there is nothing to do. */
+export function renderByTable(
+  chains: readonly HostChain[],
+  linesOf: (chains: readonly HostChain[]) => readonly string[],
+): string {
+  return HOST_TABLES.map((table) => {
+    const lines = linesOf(chains.filter((chain) => chain.table === table));
+    return lines.length === 0 ? "" : inTable(table, lines);
+  }).join("");
 }

@@ -69,6 +69,14 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     error: 'server.closed_as: expected "drop" or "reject", got "hidden"',
   },
   {
+    server: ["firewall: iptables-nft", "drop_ports: true", "closed_as: reject"],
+    error: 'server.closed_as: expected "drop", got "reject"',
+  },
+  {
+    server: ["firewall: command", "command: {open: [a], close: [b]}", "drop_ports: true"],
+    error: "server.drop_ports: expected false, got true",
+  },
+  {
     rest: "ports: {ssh: {ports: [22/tcp], guard: {forwards: true}}}\n",
     error: "ports.ssh.guard.forwards: unknown key",
   },
@@ -145,6 +153,13 @@ Deno.test("parseSshConnection() takes what sshd sets, and nothing else", () => {
   for (const text of [undefined, "", "nonsense", "; id"]) {
     assert.equal(parseSshConnection(text), undefined);
   }
+});
+
+Deno.test("what a backend cannot close by itself may be said where it is not asked to", () => {
+  for (const firewall of ["nft", "pf", "auto", "none"]) {
+    config([`firewall: ${firewall}`, "drop_ports: true", "closed_as: reject"]);
+  }
+  config(["firewall: iptables", "drop_ports: false", "closed_as: reject"]);
 });
 
 Deno.test("check names what can hardly be meant", () => {

@@ -1,6 +1,7 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
 import { OpenmeError } from "../errors.ts";
+import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { formatPortRange } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf } from "./context.ts";
@@ -27,7 +28,7 @@ Example:
       });
     }
     const backend = await backendOf(config, { context, log: logOf(args, context) });
-    if (backend.name === "none") {
+    if (isBackendName(backend.name) && BACKENDS[backend.name].leaves === "nothing") {
       throw new OpenmeError("CONFIG", "there is nothing to close with: server.firewall is none");
     }
     await backend.install([]);

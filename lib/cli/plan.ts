@@ -2,6 +2,7 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
+import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
@@ -67,7 +68,11 @@ async function fatesOf(
   const openTo = await hostFirewall(run);
   const openByHost = openTo(guarded);
   const closedByHost = subtractPortRanges(guarded, openByHost);
-  const closes = config.dropPorts && backend.name !== "none";
+  const { closesAs, leaves } = isBackendName(backend.name)
+    ? BACKENDS[backend.name]
+    : { closesAs: [], leaves: "nothing" };
+  const canClose = closesAs.length > 0 && leaves !== "nothing";
+  const closes = config.dropPorts && canClose;
   const alreadyClosed = closes && await isGuarding(backend);
   return [
     {
@@ -83,9 +88,7 @@ async function fatesOf(
     {
       name: "open_in_spite",
       fate: `stay open to everyone in spite of openme (${
-        ["command", "none"].includes(backend.name)
-          ? "close them with your own firewall"
-          : "set drop_ports: true"
+        canClose ? "set drop_ports: true" : "close them with your own firewall"
       })`,
       ports: closes ? [] : openByHost,
     },

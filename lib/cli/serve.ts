@@ -18,7 +18,8 @@ import { identifyFile, watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { NftSession } from "../firewall/nft_session.ts";
-import { chooseBackend } from "../firewall/choose.ts";
+import type { Backend } from "../firewall/backend.ts";
+import { chooseBackend, requireClosable } from "../firewall/choose.ts";
 import { createNoneBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -100,7 +101,7 @@ Example:
           signal,
           onListening: (running) => {
             const { reload } = running;
-            const changed = () => reloadFrom(load, { running: config, reload, log });
+            const changed = () => reloadFrom(load, { running: config, backend, reload, log });
             watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run });
             listenControl(stateDir, { handle, log, signal });
@@ -163,14 +164,16 @@ function readConfirm(args: Arguments): number | undefined {
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
 async function reloadFrom(
   load: () => Promise<ServerConfig>,
-  { running, reload, log }: {
+  { running, backend, reload, log }: {
     running: ServerConfig;
+    backend: Backend;
     reload: (config: ServerConfig) => void;
     log: Log;
   },
 ): Promise<void> {
   try {
     const config = await load();
+    requireClosable(backend.name, config);
     const fixed = (["udpPort", "stateDir", "firewall", "command"] as const).filter((key) =>
       JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );

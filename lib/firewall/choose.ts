@@ -4,8 +4,14 @@
 
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend } from "./backend.ts";
-import { type BackendName, type BackendParts, BACKENDS, type FirewallName } from "./backends.ts";
+import type { Backend, GuardPlan } from "./backend.ts";
+import {
+  type BackendName,
+  type BackendParts,
+  BACKENDS,
+  closingFlaw,
+  type FirewallName,
+} from "./backends.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -17,7 +23,18 @@ export async function chooseBackend(
   if (firewall !== "auto") return await BACKENDS[firewall](parts);
   const { name, why } = await probe(parts.run);
   parts.log.info("firewall_chosen", { backend: name, why });
+  requireClosable(name, parts.plan);
   return await BACKENDS[name](parts);
+}
+
+/** Throws `FIREWALL` where a backend that `auto` chose cannot close the ports as the configuration says. */
+export function requireClosable(
+  name: string,
+  plan: Pick<GuardPlan, "dropPorts" | "closedAs">,
+): void {
+  const flaw = closingFlaw(name, plan);
+  if (!flaw) return;
+  throw new OpenmeError("FIREWALL", `server.${flaw.key}: ${flaw.problem}`, { hint: flaw.hint });
 }
 
 /** Which backend fits this host. Looks, changes nothing; throws where none does. */

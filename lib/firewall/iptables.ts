@@ -4,7 +4,6 @@
  */
 
 import { formatAddress } from "../address.ts";
-import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
@@ -75,7 +74,6 @@ class IptablesBackend implements Backend {
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    this.#requirePlan();
     const host = await this.#lookAtHost();
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
@@ -178,7 +176,6 @@ class IptablesBackend implements Backend {
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    this.#requirePlan();
     const host = await this.#lookAtHost();
     await this.#requireWayIn(host);
     this.#openings.clear();
@@ -194,18 +191,6 @@ class IptablesBackend implements Backend {
     return ([4, 6] as const).filter((family) =>
       changes.some(({ address }) => address.family === family)
     ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
-  }
-
-  /** REJECT belongs to the filter table, behind destination NAT: too late for a guard that covers published ports. */
-  #requirePlan(): void {
-    if (this.#plan.closedAs === "drop" || !this.#plan.dropPorts) return;
-    throw new OpenmeError(
-      "FIREWALL",
-      "iptables cannot refuse where openme guards: closed_as: reject",
-      {
-        hint: "set closed_as: drop, or firewall: nft",
-      },
-    );
   }
 
   #remember(changes: readonly ClientOpenings[]): void {

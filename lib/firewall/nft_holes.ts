@@ -1,6 +1,6 @@
 /**
  * Holes in the host's nftables chains for a backend that is not nft: the packets of iptables pass them too. Where there
- * is no `nft`, there is nothing that it could have loaded.
+ * is no `nft`, or no nf_tables in the kernel, there is nothing that it could have loaded.
  */
 
 import { OpenmeError } from "../errors.ts";
@@ -10,6 +10,9 @@ import type { HostChain } from "./host_chains.ts";
 import { parseHostChains, parsePublished, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 
 const DEADLINE_MS = 5000;
+
+/** The program is not there, or the kernel knows nothing of it. */
+const NO_NFTABLES = /no such program|(Protocol|Operation) not supported/;
 
 /** What nft shows of the host. */
 export interface NftView {
@@ -36,7 +39,7 @@ export class NftHoles {
     try {
       listing = await this.#nft(["--json", "--terse", "list", "ruleset"]);
     } catch (error) {
-      if (!(error instanceof OpenmeError) || !/no such program/.test(error.message)) throw error;
+      if (!(error instanceof OpenmeError) || !NO_NFTABLES.test(error.message)) throw error;
       return { isThere: false, chains: [], published: [], hasMangle: false };
     }
     const { ports, maps, unknown } = parsePublished(listing);

@@ -146,6 +146,18 @@ e2e("a host with iptables", async (lab, t) => {
       await half.waitForLine(/ports_open_to_everyone/);
     }, { dropPorts: false });
 
+    await step("a configuration that it cannot keep changes nothing", async (site) => {
+      await using served = await site.serve();
+      await edit(site, "  drop_ports: true", "  drop_ports: true\n  closed_as: reject");
+      await served.waitForLine(/config_rejected .*closed_as/);
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      await served.stop();
+      const check = await openme(lab, "server", ["check", "--config", site.config]);
+      assert.equal(check.code, 1);
+      assert.match(check.stderr, /server\.closed_as: expected "drop"/);
+    }, { knockTimeout: "1m" });
+
     await step("a look at IPv6 that fails is not taken for none", async (site) => {
       const path = await shadow(site, "cat", 'case "$*" in *if_inet6*) echo hm >&2; exit 1;; esac');
       await using served = new Served(
@@ -209,3 +221,46 @@ for (const kind of KINDS) {
     assert.ok(await client.reaches(IPV4.server, 22));
   });
 }
+
+e2e("auto, by what there is", async (lab) => {
+  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  await server.listen({ tcp: [22] });
+  const missing = "echo 'Protocol not supported' >&2; exit 1";
+  const start = async (site: Site, ...broken: string[]) => {
+    let path = Deno.env.get("PATH");
+    for (const name of broken) path = await shadow(site, name, missing);
+    const command = [...OPENME, "serve", "--config", site.config];
+    return new Served(lab.start("server", ["env", `PATH=${path}`, ...command]));
+  };
+  {
+    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+    await edit(site, "firewall: nft", "firewall: auto");
+    await using served = await start(site, "nft");
+    await served.waitForLine(/firewall_chosen backend=iptables why="?iptables works here, and nft/);
+    await served.waitForLine(/listening/, START_MS);
+    assert.equal(await client.reaches(IPV4.server, 22), false);
+    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await waitFor("the port to open", () => client.reaches(IPV4.server, 22));
+    await served.stop();
+  }
+  {
+    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+    await edit(site, "firewall: nft", "firewall: auto");
+    await shadow(site, "pfctl", "exit 0");
+    const path = `${site.dir}/bin:${Deno.env.get("PATH")}`;
+    const plan = await lab.output("server", [
+      ...["env", `PATH=${path}`, ...OPENME, "plan", "--config", site.config],
+    ]);
+    assert.match(plan.stderr, /firewall_chosen backend=pf why="?this host has pf/);
+    assert.match(plan.stdout, /^pfctl -a openme -f -/m);
+  }
+  {
+    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+    await edit(site, "firewall: nft", "firewall: auto");
+    await using served = await start(site, "nft", "pfctl", "iptables", "iptables-legacy");
+    const status = await within(served.status, START_MS, undefined);
+    assert.equal(status?.code, 1, served.lines.join("\n"));
+    await served.waitForLine(/^openme: error: found no firewall to drive: .*pfctl.*nft.*iptables/);
+    assert.ok(await client.reaches(IPV4.server, 22));
+  }
+}, { silentServer: false });

@@ -244,7 +244,7 @@ async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {
     log.warn("ports_open_to_everyone", {
       ports: open.ports.map(formatPortRange).join(","),
       why: open.why,
-      hint: "set drop_ports: true in the configuration, and openme closes them itself",
+      hint: open.hint ?? "set drop_ports: true in the configuration, and openme closes them itself",
     });
   } catch (error) {
     log.warn("check_failed", errorFields(error));

@@ -48,6 +48,14 @@ export interface Standing {
   readonly ports: readonly PortRange[];
 }
 
+/** Ports that everyone can reach. */
+export interface OpenPorts {
+  readonly ports: readonly PortRange[];
+  readonly why: string;
+  /** What to do about it, where that is not `drop_ports: true`. */
+  readonly hint?: string;
+}
+
 /** One firewall. */
 export interface Backend {
   readonly name: string;
@@ -71,7 +79,7 @@ export interface Backend {
   /** openme stops and the guard stays: ends the openings that nobody else would end. */
   leave(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
-  openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined>;
+  openToEveryone(): Promise<OpenPorts | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
   /** For people: what `install` would run. Looks at the host, changes nothing. */

@@ -62,6 +62,10 @@ export const BACKENDS = {
     async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
     { closesAs: ALL, leaves: ["pfctl", "-s", "info"] },
   ),
+  "firewalld": backend(
+    async ({ plan, run }) => (await import("./firewalld.ts")).createFirewalldBackend(plan, run),
+    { closesAs: [], leaves: ["firewall-cmd", "--state"] },
+  ),
   "command": backend(
     async (parts) => (await import("./command.ts")).makeCommand(parts),
     { closesAs: [], leaves: "where configured" },

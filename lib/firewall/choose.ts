@@ -51,6 +51,8 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   if (await works("pfctl", "-s", "info") !== undefined) {
     return { name: "pf", why: "this host has pf" };
   }
+  const firewalld = await ownsItsTable(run);
+  if (firewalld) return { name: "firewalld", why: firewalld };
   if (await hasLegacyRules(run)) {
     return {
       name: "iptables-legacy",
@@ -66,6 +68,19 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   throw new OpenmeError("FIREWALL", `found no firewall to drive: ${failures.join("; ")}`, {
     hint: "install nftables, run openme as root, or name one: server.firewall in the configuration",
   });
+}
+
+/** Why firewalld has to be asked to let anyone in; `undefined` where nft can put a hole into its table, or it is not there. */
+async function ownsItsTable(run: RunProgram): Promise<string | undefined> {
+  const read = (program: string, ...args: string[]) =>
+    run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => undefined);
+  if (await read("firewall-cmd", "--state") === undefined) return undefined;
+  if (await read("nft", "--version") === undefined) {
+    return "firewalld runs here, and there is no nft";
+  }
+  const table = await read("nft", "--terse", "list", "table", "inet", "firewalld") ?? "";
+  const isOwned = table.split("\n", 4).some((line) => /^\s*flags .*\bowner\b/.test(line));
+  return isOwned ? "firewalld runs here, and keeps its table to itself" : undefined;
 }
 
 /** Only tables that are there already are listed: iptables-legacy makes those that it lists. */

@@ -16,6 +16,7 @@ import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_prog
 import { processClock } from "../../lib/system_clock.ts";
 import { e2e } from "./e2e.ts";
 import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
+import { createFirewalldStandIn } from "./firewalld_stand_in.ts";
 import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
 import { HOST_RULES } from "./rules.ts";
 import { pause, waitFor, within } from "./wait.ts";
@@ -57,6 +58,12 @@ const CANDIDATES: readonly Candidate[] = [
     host: iptablesHost("legacy"),
   },
   { title: "command", name: "command", host: iptablesHost("nft"), command: writeScript },
+  {
+    title: "firewalld, with a stand-in for firewall-cmd",
+    name: "firewalld",
+    host: () => Promise.resolve(), // its zone closes
+    standIn: createFirewalldStandIn,
+  },
   { title: "pf, with a stand-in for pfctl", name: "pf", standIn: createPfStandIn },
   { title: "none", name: "none", acts: false },
 ];
@@ -378,7 +385,8 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
         return opened.promise;
       };
       runner.hangs = ({ stdin, program, args }) =>
-        stdin !== undefined || program.endsWith("/allow") || args.includes("-T");
+        stdin !== undefined || program.endsWith("/allow") || args.includes("-T") ||
+        args.some((each) => each.startsWith("--add-rich-rule"));
       const first = knockFrom(IPV4.client, "alice");
       const startMs = performance.now();
       await waitFor("the first run to hang", () => runner.hangs === undefined);

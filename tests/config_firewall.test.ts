@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { odditiesOf } from "../lib/cli/check.ts";
 import { parseSshConnection } from "../lib/cli/own_session.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { fillIn } from "../lib/firewall/command.ts";
+import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
 import { OpenmeError } from "../lib/errors.ts";
 import { formatPortRange } from "../lib/ports.ts";

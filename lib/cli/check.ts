@@ -2,6 +2,7 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import { BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { requirePrograms } from "../firewall/command_line.ts";
 import { includesPortRanges } from "../ports.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -24,6 +25,7 @@ Example:
   run: async (args, context) => {
     const path = configPath(args);
     const { config } = await loadServerConfig(path);
+    if (config.command) requirePrograms(config.command);
     const warnings = odditiesOf(config, Date.now());
     if (args.values["json"]) {
       const { clients: { length: clients }, firewall } = config;

@@ -5,7 +5,13 @@ import type { Backend } from "../firewall/backend.ts";
 import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
-import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import {
+  formatPortRange,
+  intersectPortRanges,
+  mergePortRanges,
+  type PortRange,
+  subtractPortRanges,
+} from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -66,7 +72,11 @@ async function fatesOf(
   const guarded = subtractPortRanges(config.guardedPorts, [knock]);
   const others = subtractPortRanges(listening, [...guarded, knock]);
   const openTo = await hostFirewall(run);
-  const openByHost = openTo(guarded);
+  const told = await backend.openToEveryone();
+  const openByHost = mergePortRanges([
+    ...openTo(guarded),
+    ...intersectPortRanges(guarded, told?.ports ?? []),
+  ]);
   const closedByHost = subtractPortRanges(guarded, openByHost);
   const { closesAs, leaves } = isBackendName(backend.name)
     ? BACKENDS[backend.name]

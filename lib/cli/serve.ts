@@ -20,6 +20,7 @@ import { controlHandler } from "../control_requests.ts";
 import { NftSession } from "../firewall/nft_session.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
+import { requirePrograms } from "../firewall/command_line.ts";
 import { createNoneBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -64,6 +65,7 @@ Example:
     };
     const known = identifyFile(path);
     const config = await load();
+    if (config.command) requirePrograms(config.command);
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);

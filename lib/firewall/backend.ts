@@ -15,6 +15,7 @@
  * closed by the next `install`.
  */
 
+import type { Address } from "../address.ts";
 import type { ClosedAs } from "../config/firewall_config.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { PortRange } from "../ports.ts";
@@ -86,4 +87,6 @@ export interface Backend {
   preview(openings: readonly ClientOpenings[]): Promise<string>;
   /** For people: what `apply` would run. */
   previewChanges(changes: readonly ClientOpenings[]): string;
+  /** For people: what is run when an opening ends, where openme must end it. */
+  previewEnd?(address: Address, ports: PortRange, clients: readonly string[]): string;
 }

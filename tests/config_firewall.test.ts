@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { odditiesOf } from "../lib/cli/check.ts";
-import { parseSshConnection } from "../lib/cli/own_session.ts";
+import { parseSocket, parseSshConnection } from "../lib/cli/own_session.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
 import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
@@ -160,6 +160,19 @@ Deno.test("what a backend cannot close by itself may be said where it is not ask
     config([`firewall: ${firewall}`, "drop_ports: true", "closed_as: reject"]);
   }
   config(["firewall: iptables", "drop_ports: false", "closed_as: reject"]);
+});
+
+Deno.test("parseSocket() takes what ss prints of a connection", () => {
+  const users = 'users:(("sshd",pid=12,fd=4),("sshd",pid=3,fd=4))';
+  for (
+    const [line, remote] of [
+      [`0      0      198.51.100.1:22  192.0.2.7:50022 ${users}`, "192.0.2.7"],
+      [`0      0      [::ffff:198.51.100.1]:22  [::ffff:192.0.2.7]:50022 ${users}`, "192.0.2.7"],
+      [`0      36     [2001:db8::1]:22 [2001:db8::7]:50022 ${users}`, "2001:db8::7"],
+      [`0 0 [fe80::1]%eth0:22 [fe80::7%eth0]:50022 ${users}`, "fe80::7"],
+    ]
+  ) assert.deepEqual(parseSocket(line!), { remote, remotePort: 50022, localPort: 22 }, line);
+  assert.equal(parseSocket("0 0 198.51.100.1:22 192.0.2.7:50022"), undefined);
 });
 
 Deno.test("check names what can hardly be meant", () => {

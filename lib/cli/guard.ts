@@ -5,6 +5,8 @@ import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { formatPortRange } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf } from "./context.ts";
+import { guardPlanOf } from "../server.ts";
+import { recordGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const guard: Command = {
@@ -32,6 +34,7 @@ Example:
       throw new OpenmeError("CONFIG", "there is nothing to close with: server.firewall is none");
     }
     await backend.install([]);
+    recordGuard(config.stateDir, guardPlanOf(config));
     context.stderr(
       `openme: closed by ${backend.name}: ${config.guardedPorts.map(formatPortRange).join(" ")}`,
     );

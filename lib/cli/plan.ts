@@ -14,6 +14,7 @@ import {
 } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
+import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const plan: Command = {
@@ -109,11 +110,6 @@ async function fatesOf(
     },
     { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];
-}
-
-/** Whether openme's guard stands already: another process's, or one that was left. */
-async function isGuarding(backend: Backend): Promise<boolean> {
-  return await backend.list().then((standing) => standing !== undefined, () => false);
 }
 
 function renderFates(fates: readonly Fate[]): string {

@@ -1,6 +1,9 @@
 /** `openme serve`: the server. */
 
 import { Confirmation } from "./confirmation.ts";
+import { DryState } from "./dry_run.ts";
+import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
+import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 import {
   type Arguments,
@@ -42,7 +45,7 @@ Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-r
   --interface IF    guard only what arrives on this interface (default: server.interface)
   --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
                     or openme confirm is called
-  --dry-run         decide and log, but touch no firewall: show what would be run
+  --dry-run         decide and log, but touch no firewall and keep nothing: show what would be run
 
 Example:
   sudo openme serve --log-level debug
@@ -82,6 +85,11 @@ Example:
           command: config.command,
           nftSession: new NftSession(),
         });
+        const isDry = args.values["dry-run"] === true;
+        using dry = isDry ? new DryState(stateDir) : undefined;
+        const former = confirmMs !== undefined && !isDry && await isGuarding(backend)
+          ? readGuard(stateDir)
+          : undefined;
         await warnOfOwnSession(config, { log, context, backend });
         const stop = context.stopSignal();
         const confirmation = confirmMs === undefined
@@ -91,28 +99,39 @@ Example:
         await warnOfMissingInterface(config.interface, context, log);
         const clock = await bootClock(context.run);
         const hostnames = await wildcards(context.run);
-        await runServer({
+        const leftClosed = await runServer({
           config,
           socket,
-          backend: args.values["dry-run"]
-            ? createNoneBackend({ shown: backend, show: context.stdout })
-            : backend,
-          stateDir,
+          backend: isDry ? createNoneBackend({ shown: backend, show: context.stdout }) : backend,
+          stateDir: dry?.dir ?? stateDir,
           clock,
           log,
           signal,
           onListening: (running) => {
-            const { reload } = running;
+            let isKept = confirmation === undefined && !isDry;
+            const record = () => isKept && recordGuard(stateDir, guardPlanOf(running.config()));
+            record();
+            const reload = (changed: ServerConfig) => {
+              running.reload(changed);
+              record();
+            };
             const changed = () => reloadFrom(load, { running: config, backend, reload, log });
             watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run });
             listenControl(stateDir, { handle, log, signal });
             notifyOfGrants(running, { run: context.run, log });
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
-            confirmation?.begin();
+            confirmation?.begin(() => {
+              isKept = !isDry;
+              record();
+            });
           },
-          rollsBack: () => confirmation ? confirmation.hasFailed || confirmation.isPending : false,
+          rollsBack: () =>
+            confirmation && (confirmation.hasFailed || confirmation.isPending)
+              ? { guard: former }
+              : undefined,
         });
+        if (!leftClosed && !isDry) forgetGuard(stateDir);
         if (confirmation?.hasFailed) return 1;
       } finally {
         socket.close();

@@ -8,6 +8,7 @@ import type { RunProgram } from "../run_program.ts";
 import { isLocked } from "../state/lock.ts";
 import type { GuardPlan } from "../firewall/backend.ts";
 import { type Command, configPath, logOf, textFlag } from "./context.ts";
+import { forgetGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
 
 /** A plan that guards nothing: enough to remove by. */
@@ -67,6 +68,7 @@ Example:
         context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
       }
     }
+    if (!failed) forgetGuard(stateDir);
     return failed ? 1 : 0;
   },
 };

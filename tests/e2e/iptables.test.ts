@@ -125,6 +125,35 @@ e2e("a host with iptables", async (lab, t) => {
       },
     );
 
+    await step(
+      "what a killed serve left goes on being guarded, and is taken over",
+      async (site) => {
+        const forUs = "-p tcp --dport 443 -j DROP";
+        await iptables(lab, kind, `-A INPUT ${forUs}`, `-t mangle -A INPUT ${forUs}`);
+        const before = await rulesOf(lab);
+        {
+          await using served = await site.serve();
+          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await waitFor("the port to open", isOpen);
+          await served.kill("SIGKILL");
+        }
+        assert.equal(await other.reaches(IPV4.server, 22), false);
+        assert.ok(await isOpen());
+        // The client is no longer known: what it had in the kernel goes when the guard is taken over.
+        await edit(site, "allowed_ports: [22/tcp]", "allowed_ports: [80/tcp]");
+        await using served = await site.serve();
+        assert.equal(await other.reaches(IPV4.server, 80), false);
+        await waitFor("the grant to be one of other ports", async () => {
+          const grants = await lab.run("server", [kind, "-t", "mangle", "-S", "OPENME_GRANTS"]);
+          return !grants.includes("--dport 22 ");
+        });
+        await served.stop();
+        assert.equal(await rulesOf(lab), before);
+        assert.ok(await other.reaches(IPV4.server, 22));
+      },
+      { knockTimeout: "1m" },
+    );
+
     await step("plan, and the log, know that both families drop", async (site) => {
       await iptables(
         lab,

@@ -43,8 +43,8 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
-  /** Asked at the end, a failure too: whether everything is to be put back, whatever `on_stop` says. */
-  readonly rollsBack?: () => boolean;
+  /** Asked at the end, a failure too: whether all is to be as before, whatever `on_stop` says; `guard` stood then. */
+  readonly rollsBack?: () => { readonly guard: GuardPlan | undefined } | undefined;
 }
 
 /** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
@@ -66,10 +66,10 @@ export interface Running {
 }
 
 /**
- * Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive; then what stands of the
- * guard stays, with the ports closed: only a stop that somebody wants opens them.
+ * Runs until `signal` aborts; gives whether a guard is left. Throws where it cannot begin, or where it can no longer
+ * receive; then what stands of the guard stays, with the ports closed: only a stop that somebody wants opens them.
  */
-export async function runServer(parts: ServerParts): Promise<void> {
+export async function runServer(parts: ServerParts): Promise<boolean> {
   const { socket, backend, clock, signal } = parts;
   const { log, tick: renewLines } = limitLog(parts.log);
   const drops = new DropLog(parts.log);
@@ -198,14 +198,16 @@ export async function runServer(parts: ServerParts): Promise<void> {
     socket.close();
     try {
       const isWanted = signal.aborted && config.onStop === "open";
-      leavesClosed = !isWanted && !parts.rollsBack?.();
-      await guard.stop({ closed: leavesClosed });
-      grantsStand = leavesClosed && backend.endsByKernel;
+      const back = parts.rollsBack?.();
+      leavesClosed = back ? back.guard !== undefined : !isWanted;
+      await guard.stop({ closed: leavesClosed, former: back?.guard });
+      grantsStand = leavesClosed && !back && backend.endsByKernel;
     } finally {
       store.close({ grantsStand });
     }
   }
   log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
+  return leavesClosed;
 }
 
 /** The tags of the server's key, and of the one before it while a rotation is under way. */
@@ -251,7 +253,7 @@ async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {
     log.warn("ports_open_to_everyone", {
       ports: open.ports.map(formatPortRange).join(","),
       why: open.why,
-      hint: "set drop_ports: true in the configuration, and openme closes them itself",
+      hint: open.hint ?? "set drop_ports: true in the configuration, and openme closes them itself",
     });
   } catch (error) {
     log.warn("check_failed", errorFields(error));

@@ -14,7 +14,13 @@ import {
 import { fingerprint, publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
 import type { FirewallName } from "../firewall/backends.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
-import { CLOSED_AS, type ClosedAs, type CommandLines, readFirewall } from "./firewall_config.ts";
+import {
+  CLOSED_AS,
+  type ClosedAs,
+  type CommandLines,
+  readFirewall,
+  requireClosing,
+} from "./firewall_config.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
@@ -137,7 +143,7 @@ function readServerConfig(root: unknown): ServerConfig {
   const { groups, forwardedPorts } = readGroups(top.raw("ports"));
   const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
   const clients = readClients(top.raw("clients"), groups, healthRange);
-  return {
+  const config: ServerConfig = {
     host: server.optional("host", (key) => server.host(key)),
     udpPort,
     healthPort,
@@ -176,6 +182,8 @@ function readServerConfig(root: unknown): ServerConfig {
     ]),
     forwardedPorts,
   };
+  requireClosing(server, config);
+  return config;
 }
 
 /** The guarded ports that stay so whatever becomes of the clients: all groups and the health port. Disjoint. */

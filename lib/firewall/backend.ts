@@ -17,6 +17,7 @@
  * closed by the next `install`.
  */
 
+import type { Address } from "../address.ts";
 import type { ClosedAs } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
@@ -74,6 +75,14 @@ export interface Examination {
   readonly hostMayDrop: boolean;
 }
 
+/** Ports that everyone can reach. */
+export interface OpenPorts {
+  readonly ports: readonly PortRange[];
+  readonly why: string;
+  /** What to do about it, where that is not `drop_ports: true`. */
+  readonly hint?: string;
+}
+
 /** One firewall. */
 export interface Backend {
   readonly name: string;
@@ -99,11 +108,13 @@ export interface Backend {
   /** openme stops and the guard stays: ends the openings that nobody else would end. */
   leave(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
-  openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined>;
+  openToEveryone(): Promise<OpenPorts | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
   /** For people: what `install` would run. Looks at the host, changes nothing. */
   preview(openings: readonly ClientOpenings[]): Promise<string>;
   /** For people: what `apply` would run. */
   previewChanges(changes: readonly ClientOpenings[]): string;
+  /** For people: what is run when an opening ends, where openme must end it. */
+  previewEnd?(address: Address, ports: PortRange, clients: readonly string[]): string;
 }

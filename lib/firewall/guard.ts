@@ -158,14 +158,20 @@ export class Guard {
   }
 
   /**
-   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands. Throws
-   * where the backend cannot.
+   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands or, with
+   * `former`, puts the guard back that stood before. Throws where the backend cannot.
    */
-  async stop({ closed = false }: { closed?: boolean } = {}): Promise<void> {
+  async stop(
+    { closed = false, former }: { closed?: boolean; former?: GuardPlan | undefined } = {},
+  ): Promise<void> {
     this.#stopped = true;
     await this.#checking;
     await this.#idle();
-    if (closed) await this.#backend.leave();
+    if (former) {
+      this.#backend.reconfigure(former);
+      await this.#backend.install([]);
+    }
+    if (closed || former) await this.#backend.leave();
     else await this.#backend.remove();
   }
 

@@ -8,6 +8,7 @@ import { PACKET_SIZE } from "../packet.ts";
 import { parsePortSpec, type PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
+import type { Family } from "./families.ts";
 import { HOLE_COMMENT, HOLE_MARK } from "./nft_rules.ts";
 import type { ProcessName } from "./process_name.ts";
 
@@ -20,14 +21,23 @@ const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map(
 const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
 const OWNER_PREFIX = `${CHAIN}_O_`;
 
+const JUMP = `-A PREROUTING -j ${CHAIN}`;
+
 const MARK = `0x${HOLE_MARK.toString(16)}/0x${HOLE_MARK.toString(16)}`;
 /** The one static rule at the top of a host's chain: what openme has marked may pass. */
 export const HOLE_RULE = `-m mark --mark ${MARK} -m comment --comment "${HOLE_COMMENT}" -j ACCEPT`;
 
+/**
+ * Right-sized packets of one source (a /64 in IPv6) beyond what `nft_rules.ts` allows. A full table of sources would
+ * drop what comes from any other, so it forgets within a second and has room for more than a network card delivers.
+ */
+const METER = [
+  "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip",
+  "--hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500",
+].join(" ");
+
 /** After 2038-01-19 xt_time knows no dates: whatever ends later ends then. */
 const LAST_DATE_MS = Date.UTC(2038, 0, 19);
-
-type Family = 4 | 6;
 
 /** One opening: an address, its ports, and when it ends. */
 export interface DatedOpening {
@@ -42,6 +52,8 @@ export interface OwnChains {
   readonly chains: readonly string[];
   /** How many rules in PREROUTING jump to openme's chain. */
   readonly jumps: number;
+  /** Whether the first rule of PREROUTING is such a jump, in front of whatever accepts or drops. */
+  readonly isFirst: boolean;
   readonly owner: ProcessName | undefined;
   readonly madeTable: boolean;
   /** Everything of openme's but the grants, to compare; the end of their chain, which drops, is no grant. */
@@ -56,7 +68,8 @@ export function parseOwnChains(listing: string): OwnChains {
   const ours = lines.filter((line) => /^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`));
   return {
     chains,
-    jumps: lines.filter((line) => line === `-A PREROUTING -j ${CHAIN}`).length,
+    jumps: lines.filter((line) => line === JUMP).length,
+    isFirst: lines.find((line) => line.startsWith("-A PREROUTING ")) === JUMP,
     owner: chains.map(parseOwner).find((each) => each !== undefined),
     madeTable: chains.includes(MADE_TABLE),
     fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} -s `)).sort(byChain).join("\n"),
@@ -120,6 +133,9 @@ export function renderChains(
     `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -m length ! --length ${size}:${
       family === 4 ? size + 40 : size
     } -j DROP`,
+    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${METER} --hashlimit-srcmask ${
+      family === 4 ? 32 : 64
+    } --hashlimit-name openme${family} -j DROP`,
     `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${
       plan.openKnockPort ? `-g ${ALLOW}` : "-j RETURN"
     }`,
@@ -131,7 +147,9 @@ export function renderChains(
     `-A ${GUARD} -g ${GRANTS}`,
     ...renderGrantRules(family, plan, openings),
     ...(hole ? [`-A ${ALLOW} -j MARK --set-xmark ${MARK}`] : []),
-    ...(present.jumps === 0 ? [`-I PREROUTING 1 -j ${CHAIN}`] : []),
+    ...(present.isFirst && present.jumps === 1
+      ? []
+      : [...renderJumpRemoval(present), `-I PREROUTING 1 -j ${CHAIN}`]),
     ...gone.flatMap((chain) => [`-F ${chain}`, `-X ${chain}`]),
   ];
   return inTable("mangle", lines);
@@ -147,13 +165,18 @@ export function renderGrants(
 }
 
 /** One `iptables-restore` that takes every chain out again. */
-export function renderRemoval({ chains, jumps }: OwnChains): string {
+export function renderRemoval(own: OwnChains): string {
+  const { chains } = own;
   if (chains.length === 0) return "";
   return inTable("mangle", [
-    ...Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`),
+    ...renderJumpRemoval(own),
     ...chains.map((chain) => `-F ${chain}`),
     ...chains.map((chain) => `-X ${chain}`),
   ]);
+}
+
+function renderJumpRemoval({ jumps }: OwnChains): string[] {
+  return Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`);
 }
 
 /** What `iptables-restore` reads for one table. */

@@ -150,6 +150,10 @@ class PfBackend implements Backend {
     ).join("");
   }
 
+  previewEnd(address: Address, ports: PortRange): string {
+    return `pfctl -a ${ANCHOR} -t ${tableOf(ports)} -T delete ${formatAddress(address)}\n`;
+  }
+
   #remember(changes: readonly ClientOpenings[]): void {
     this.#version++;
     const nowMs = performance.now();

@@ -117,7 +117,7 @@ const ROWS: Row[] = [
   ),
   usage(
     ["init", "--server", "h", "--firewall", "pfsense", "--config", "new.yaml"],
-    `--firewall: expected auto, nft, iptables, iptables-nft, iptables-legacy, pf, command or none, got "pfsense"`,
+    `--firewall: expected auto, nft, iptables, iptables-nft, iptables-legacy, pf, firewalld, command or none, got "pfsense"`,
   ),
   usage(
     ["init", "--server", "h", "--interface=eth*", "--config", "new.yaml"],

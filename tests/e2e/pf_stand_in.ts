@@ -95,12 +95,12 @@ export function createPfStandIn(dir: string): PfStandIn {
 /** pf.conf(5): the first `quick` rule that matches holds; without one, the rest of the ruleset passes everything. */
 function passes(packet: Packet, rules: string, table: (name: string) => string[]): boolean {
   for (const line of rules.split("\n").filter(Boolean)) {
-    if (line === "pass in quick on lo0 all") continue;
     const match =
-      /^(pass|block)(?: drop| return)? in quick(?: on \w+)? proto (tcp|udp) from (any|<(\w+)>) to (?:self|any) port (\d+)(?::(\d+))?( |$)/
+      /^(pass|block)(?: drop| return)? in quick(?: on (?:! )?\w+) proto (tcp|udp) from (any|<(\w+)>) to (?:\(self\)|! \(self\)|any) port (\d+)(?::(\d+))?( |$)/
         .exec(line);
     if (!match) throw new Error(`no such rule in pf.conf(5): ${line}`);
     const [, verb, protocol, from, name, first, last] = match;
+    if (line.includes(" to ! (self) ")) continue; // every packet here is for this machine
     if (protocol !== packet.protocol) continue;
     if (packet.port < Number(first) || packet.port > Number(last ?? first)) continue;
     if (from !== "any" && !table(name!).includes(packet.from)) continue;

@@ -7,6 +7,7 @@ import { formatAddress } from "./address.ts";
 import { formatDuration } from "./duration.ts";
 import { errorFields, type Log } from "./log.ts";
 import type { Opened } from "./pipeline.ts";
+import { formatNetwork } from "./network.ts";
 import { formatPortRange } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
@@ -50,7 +51,7 @@ function environmentOf({ grant, source, lifetimeMs }: Opened): Record<string, st
   return {
     OPENME_EVENT: "granted",
     OPENME_CLIENT: grant.client,
-    OPENME_ADDRESS: formatAddress(grant.address),
+    OPENME_ADDRESS: formatNetwork(grant.address),
     OPENME_SOURCE: formatAddress(source),
     OPENME_PORTS: grant.ports.map(formatPortRange).join(" "),
     OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),

@@ -26,6 +26,7 @@ import type { DropLog } from "./drop_log.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
+import { formatNetwork, type PrefixLengths } from "./network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { formatPortRange } from "./ports.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
@@ -158,7 +159,7 @@ export class Pipeline {
         log.info(event, {
           client: grant.client,
           now: renamed ? allowed.client : undefined,
-          address: formatAddress(grant.address),
+          address: formatNetwork(grant.address),
           why: "configuration changed",
         });
       });
@@ -176,7 +177,7 @@ export class Pipeline {
           guard.changed(grant.address, () => {
             log.info("withdrawn", {
               client: grant.client,
-              address: formatAddress(grant.address),
+              address: formatNetwork(grant.address),
               why,
             });
             resolve();
@@ -227,7 +228,7 @@ export class Pipeline {
     guard.changed(grant.address, () => {
       log.info(renewed ? "renewed" : "granted", {
         client: grant.client,
-        address: formatAddress(grant.address),
+        address: formatNetwork(grant.address),
         source: formatAddress(source),
         ports: permission.ports.map(formatPortRange).join(","),
         lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
@@ -279,13 +280,17 @@ export class Pipeline {
   }
 
   #rulesOf(config: ServerConfig, before?: Signers): GateRules {
+    const prefixes = new Map<string, PrefixLengths>(
+      config.clients.map(({ name, prefix }) => [name, prefix]),
+    );
     return {
       agree: keyAgreement(config.privateKey),
       previousAgree: config.previousPrivateKey && keyAgreement(config.previousPrivateKey),
       signers: new Signers(gateClientsOf(config), before),
       replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
       replay: this.#parts.replay,
-      hasRoom: (client, address) => this.#parts.grants.hasRoom(client, address),
+      hasRoom: (client, address) =>
+        this.#parts.grants.hasRoom(client, address, prefixes.get(client)),
     };
   }
 }
@@ -331,6 +336,7 @@ function permissionsOf(config: ServerConfig): Map<string, Permission> {
         ports: client.ports,
         lifetimeMs: config.knockTimeoutMs,
         expiresAtMs,
+        prefix: client.prefix,
       }])
     ),
   );

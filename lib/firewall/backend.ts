@@ -34,16 +34,26 @@ export interface GuardPlan {
   readonly openKnockPort: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
+  /** How wide grants may be beside single addresses. Without duplicates. */
+  readonly prefixes: readonly Prefix[];
+  /** For how long a knock opens, ms. */
+  readonly lifetimeMs: number;
 }
 
-/** What an address may reach, and the clients whose grants say so. */
+/** Networks of one size. */
+export interface Prefix {
+  readonly family: 4 | 6;
+  readonly length: number;
+}
+
+/** What an address or network may reach, and the clients whose grants say so. */
 export interface ClientOpenings extends AddressOpenings {
   readonly clients: readonly string[];
 }
 
 /** What stands in the firewall for an address. */
 export interface Standing {
-  /** Canonical text. */
+  /** Canonical text, of an address or a network. */
   readonly address: string;
   readonly ports: readonly PortRange[];
 }

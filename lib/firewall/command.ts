@@ -7,10 +7,10 @@
  */
 
 import { join } from "node:path";
-import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
+import { formatNetwork, type Network, parseNetwork } from "../network.ts";
 import { formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Standing } from "./backend.ts";
@@ -29,7 +29,7 @@ export interface Journal {
 
 /** One opening that may stand. */
 interface Entry {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   readonly client: string;
 }
@@ -90,9 +90,9 @@ class CommandBackend implements Backend {
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#hasRead) await this.#closeLeftOvers();
-    const wanted = new Set(openings.map(({ address }) => formatAddress(address)));
+    const wanted = new Set(openings.map(({ address }) => formatNetwork(address)));
     const gone = [...this.#slots.values()].filter(({ entry }) =>
-      !wanted.has(formatAddress(entry.address))
+      !wanted.has(formatNetwork(entry.address))
     ).map(({ entry }) => ({ address: entry.address, openings: [], clients: [] }));
     await this.apply([...gone, ...openings]);
   }
@@ -221,7 +221,7 @@ class CommandBackend implements Backend {
       const givesUp = slot.failedCloses >= CLOSE_ATTEMPTS;
       this.#log.error("close_failed", {
         backend: this.name,
-        address: formatAddress(slot.entry.address),
+        address: formatNetwork(slot.entry.address),
         ports: formatPortRange(slot.entry.ports),
         doing: givesUp ? "giving up; it may still be open" : "trying again",
         ...errorFields(error),
@@ -240,7 +240,7 @@ class CommandBackend implements Backend {
 
   #write(): void {
     const entries = [...this.#slots.values()].map(({ entry }) => ({
-      address: formatAddress(entry.address),
+      address: formatNetwork(entry.address),
       ports: formatPortRange(entry.ports),
       client: entry.client,
     }));
@@ -272,8 +272,8 @@ export function fillIn(
   timeoutMs: number,
 ): string[] {
   const values: Record<string, string> = {
-    address: formatAddress(address),
-    family: String(address.family),
+    address: formatNetwork(address),
+    family: String(address.base.family),
     port: String(ports.first),
     "end_port": String(ports.last),
     ports: ports.first === ports.last ? `${ports.first}` : `${ports.first}:${ports.last}`,
@@ -290,12 +290,12 @@ function newSlot(entry: Entry, { isOpen }: { isOpen: boolean }): Slot {
   return { entry, isOpen, queue: Promise.resolve(), failedCloses: 0 };
 }
 
-function keyOf(address: Address, ports: PortRange): string {
-  return `${formatAddress(address)} ${formatPortRange(ports)}`;
+function keyOf(address: Network, ports: PortRange): string {
+  return `${formatNetwork(address)} ${formatPortRange(ports)}`;
 }
 
-function sameText(a: Address, b: Address): boolean {
-  return formatAddress(a) === formatAddress(b);
+function sameText(a: Network, b: Network): boolean {
+  return formatNetwork(a) === formatNetwork(b);
 }
 
 /** A damaged journal gives what can be read of it. */
@@ -308,7 +308,7 @@ function parseJournal(text: string): Entry[] {
   }
   if (!Array.isArray(entries)) return [];
   return entries.flatMap((each: Record<string, unknown> | null) => {
-    const address = parseAddress(String(each?.["address"]));
+    const address = parseNetwork(String(each?.["address"]));
     const ports = parsePortSpec(String(each?.["ports"]));
     const client = String(each?.["client"] ?? "");
     if (!address || !ports || ports.protocol === "both" || !/^[\w.,-]*$/.test(client)) return [];

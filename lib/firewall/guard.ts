@@ -4,10 +4,10 @@
  * grants, not knocks.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import type { Backend, ClientOpenings, GuardPlan } from "./backend.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
@@ -18,7 +18,7 @@ const PATIENCE_MS = 300;
 const MOST_RUNS = 8;
 
 interface Waiting {
-  readonly address: Address;
+  readonly address: Network;
   readonly done: (() => void)[];
 }
 
@@ -39,7 +39,7 @@ export class Guard {
   /** Whether it is time to try that (again). */
   #repairDue = false;
   /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
-  #duringRepair: Map<string, Address> | undefined;
+  #duringRepair: Map<string, Network> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
 
@@ -58,8 +58,8 @@ export class Guard {
   }
 
   /** The openings of this address have changed; `done` is called once the firewall has them. */
-  changed(address: Address, done: () => void = () => {}): void {
-    this.#enqueue(formatAddress(address), { address, done: [done] });
+  changed(address: Network, done: () => void = () => {}): void {
+    this.#enqueue(formatNetwork(address), { address, done: [done] });
     this.#repairDue = this.#broken;
     this.#pump();
   }
@@ -186,7 +186,7 @@ export class Guard {
     const taken = this.#take(() => true);
     this.#repairDue = false;
     this.#broken = false;
-    const meanwhile = this.#duringRepair = new Map<string, Address>();
+    const meanwhile = this.#duringRepair = new Map<string, Network>();
     try {
       await this.#backend.install(this.#allOpenings());
       this.#log.info("rules_restored", {

@@ -6,6 +6,7 @@
 import { formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { formatNetwork } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, GuardPlan, Standing } from "./backend.ts";
@@ -116,7 +117,7 @@ class IptablesBackend implements Backend {
     this.#remember(changes);
     const families = await this.#ownFamilies();
     const touched = families.filter((family) =>
-      changes.some(({ address }) => address.family === family)
+      changes.some(({ address }) => address.base.family === family)
     );
     await Promise.all(touched.map((family) => this.#writeGrants(family)));
   }
@@ -207,7 +208,7 @@ class IptablesBackend implements Backend {
   previewChanges(changes: readonly ClientOpenings[]): string {
     this.#remember(changes);
     return ([4, 6] as const).filter((family) =>
-      changes.some(({ address }) => address.family === family)
+      changes.some(({ address }) => address.base.family === family)
     ).map((family) => this.#show(family, this.#renderGrants(family))).join("");
   }
 
@@ -238,7 +239,7 @@ class IptablesBackend implements Backend {
         ports,
         endsAtMs: nowMs + timeoutMs,
       }));
-      this.#openings.set(formatAddress(address), dated);
+      this.#openings.set(formatNetwork(address), dated);
     }
     for (const [text, dated] of this.#openings) {
       const left = dated.filter(({ endsAtMs }) => endsAtMs > nowMs);

@@ -11,6 +11,7 @@ import { type BackendName, BACKENDS } from "../../lib/firewall/backends.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
+import { parseNetwork } from "../../lib/network.ts";
 import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
 import { processClock } from "../../lib/system_clock.ts";
@@ -108,7 +109,7 @@ function ranges(...specs: string[]): PortRange[] {
 
 function opening(address: string, timeoutMs: number, ...specs: string[]): ClientOpenings {
   return {
-    address: parseAddress(address)!,
+    address: parseNetwork(address)!,
     openings: ranges(...specs).map((range) => ({ ...range, timeoutMs })),
     clients: ["alice"],
   };
@@ -190,6 +191,8 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
+    prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],
+    lifetimeMs: 60_000,
   };
   const make = (run = runner.run): Promise<Backend> =>
     BACKENDS[name]({
@@ -291,6 +294,49 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       await waitFor("the renewed opening to end", () => isClosed(22, 6), { timeoutMs: 10_000 });
     });
 
+    await t.step(
+      "opens for a network, beside an address in it, and each ends by itself",
+      async () => {
+        const networks = { 4: "10.0.0.0/24", 6: "fd00::/64" };
+        for (const family of [4, 6] as const) {
+          const [network, mine] = [networks[family], (family === 4 ? IPV4 : IPV6).client];
+          await backend.apply([
+            opening(mine, 60_000, "22/tcp", "80/tcp"),
+            opening(network, 60_000, "22/tcp"),
+          ]);
+          assert.ok(await reaches("other", 22, family), "nobody knocked for that address");
+          assert.ok(await isOpen(22, family) && await isOpen(80, family));
+          assert.equal(await reaches("other", 80, family), false);
+          const listed = await backend.list();
+          if (listed) {
+            assert.deepEqual([...new Set(listed.map(({ address }) => address))].sort(), [
+              network,
+              mine,
+            ]);
+          }
+          // Renewed with other ports, then the one ends, then the other.
+          await backend.apply([
+            opening(network, 60_000, "20-30/tcp"),
+            opening(mine, 60_000, "22/tcp"),
+          ]);
+          assert.ok(await reaches("other", 22, family));
+          await backend.apply([opening(mine, 0)]);
+          assert.ok(await reaches("other", 22, family));
+          await backend.apply([opening(mine, 60_000, "22/tcp"), opening(network, 0)]);
+          assert.equal(await reaches("other", 22, family), false);
+          assert.ok(await isOpen(22, family));
+          await backend.apply([opening(mine, 0)]);
+        }
+        const both = [networks[4], networks[6]];
+        await backend.apply(both.map((each) => opening(each, 4000, "22/tcp")));
+        assert.ok(await reaches("other", 22) && await reaches("other", 22, 6));
+        await waitFor("a network to close", async () => !await reaches("other", 22));
+        await waitFor("the other to close", async () => !await reaches("other", 22, 6));
+        assert.ok(await isClosed(22) && await isClosed(22, 6));
+        assert.equal(await backend.isIntact(), true);
+      },
+    );
+
     await t.step("keeps what one of two clients at an address still holds", async () => {
       const both = opening(IPV4.client, 60_000, "22/tcp");
       await backend.apply([{
@@ -374,7 +420,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
           expiresAtMs: undefined,
         }, clock.now());
         const opened = Promise.withResolvers<void>();
-        guard.changed(parseAddress(address)!, opened.resolve);
+        guard.changed(parseNetwork(address)!, opened.resolve);
         return opened.promise;
       };
       runner.hangs = ({ stdin, program, args }) =>
@@ -423,6 +469,8 @@ for (const name of ["iptables-nft", "iptables-legacy"] as const) {
         closedAs: "drop",
         openKnockPort: true,
         interface: undefined,
+        prefixes: [],
+        lifetimeMs: 60_000,
       },
       // Such a kernel has no list of IPv6 addresses, and ip6tables fails there.
       run: (call) =>

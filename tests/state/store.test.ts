@@ -55,7 +55,7 @@ for (const how of ["a clean stop", "a kill"] as const) {
         key: BOB,
         ports: [{ protocol: "udp", first: 1, last: 65535 }],
       }),
-      grantOf("carol", "10.0.0.1", { ports: [] }),
+      grantOf("carol", "10.0.0.0/24", { ports: [] }),
     ];
     // A small memory, so that there are marks.
     const replay = new ReplayMemory({ quota: 3 });

@@ -4,10 +4,10 @@
  */
 
 import { setImmediate } from "node:timers";
-import { type Address, formatAddress } from "./address.ts";
+import type { Address } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import type { Backend, GuardPlan } from "./firewall/backend.ts";
+import type { Backend, GuardPlan, Prefix } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";
 import { type KnockTags } from "./crypto.ts";
 import { knockTags, publicKeyOf } from "./crypto_sync.ts";
@@ -19,6 +19,7 @@ import { OpenmeError } from "./errors.ts";
 import { KnownKeys } from "./known_keys.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
+import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
@@ -129,7 +130,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
     setInterval(() => {
       const ended = grants.takeExpired(clock.now());
       for (const { client, address } of ended) {
-        log.info("expired", { client, address: formatAddress(address) });
+        log.info("expired", { client, address: formatNetwork(address) });
       }
       store.forgetGrants(ended);
       if (!store.isSound()) tend();
@@ -230,6 +231,8 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     closedAs,
     openKnockPort,
     interface: interfaceName,
+    prefixes: prefixesOf(config),
+    lifetimeMs: config.knockTimeoutMs,
   };
 }
 
@@ -244,6 +247,16 @@ function warnOfPortsLeft(before: GuardPlan, after: GuardPlan, log: Log): void {
       ? "to keep them closed, put them into a group under ports in the configuration"
       : "with drop_ports: false your own firewall has to close them",
   });
+}
+
+function prefixesOf({ clients }: ServerConfig): Prefix[] {
+  const lengths = (family: 4 | 6, all: number[]) =>
+    [...new Set(all)].filter((length) => length < fullLength(family)).sort((a, b) => a - b)
+      .map((length) => ({ family, length }));
+  return [
+    ...lengths(4, clients.map(({ prefix }) => prefix.v4)),
+    ...lengths(6, clients.map(({ prefix }) => prefix.v6)),
+  ];
 }
 
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {

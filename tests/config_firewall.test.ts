@@ -8,7 +8,7 @@ import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
 import { OpenmeError } from "../lib/errors.ts";
 import { formatPortRange } from "../lib/ports.ts";
-import { address } from "./support.ts";
+import { network } from "./support.ts";
 
 const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
 
@@ -98,7 +98,7 @@ for (const { server = [], rest = "", error } of WRONG) {
 
 Deno.test("a command gets parsed values as whole arguments or inside one, and nothing else", () => {
   const entry = {
-    address: address("2001:db8::7"),
+    address: network("2001:db8::7"),
     ports: { protocol: "udp" as const, first: 8080, last: 8090 },
     client: "alice,bob",
   };
@@ -122,6 +122,8 @@ Deno.test("a command gets parsed values as whole arguments or inside one, and no
     "30s",
     "$(id)",
   ]);
+  const wide = { ...entry, address: network("198.51.100.0/24") };
+  assert.deepEqual(fillIn(["{address}", "{family}"], wide, 1), ["198.51.100.0/24", "4"]);
   assert.equal(fillIn(["{timeout_s}"], entry, 200)[0], "1", "0 would mean for ever to some");
   assert.equal(
     fillIn(["{ports}"], { ...entry, ports: { ...entry.ports, last: 8080 } }, 1)[0],

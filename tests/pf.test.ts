@@ -1,13 +1,13 @@
 /** The pf backend against a stand-in: what it says to pfctl, to the letter, and what it refuses. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../lib/address.ts";
 import type { ClientOpenings, GuardPlan } from "../lib/firewall/backend.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";
 import type { PortRange } from "../lib/ports.ts";
 import { type RunProgram, runProgram } from "../lib/run_program.ts";
 import { createPfStandIn, type PfStandIn } from "./e2e/pf_stand_in.ts";
 import { waitFor } from "./e2e/wait.ts";
+import { network } from "./support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "tcp", first: 8080, last: 8090 };
@@ -21,11 +21,13 @@ const PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: true,
   interface: undefined,
+  prefixes: [],
+  lifetimeMs: 30_000,
 };
 
 function opening(address: string, timeoutMs: number, ...ranges: PortRange[]): ClientOpenings {
   return {
-    address: parseAddress(address)!,
+    address: network(address),
     openings: ranges.map((range) => ({ ...range, timeoutMs })),
     clients: ["alice"],
   };

@@ -20,6 +20,8 @@ const NO_PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: false,
   interface: undefined,
+  prefixes: [],
+  lifetimeMs: 0,
 };
 
 export const uninstall: Command = {

@@ -13,6 +13,7 @@ import {
 } from "../crypto.ts";
 import { fingerprint, publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
 import type { FirewallName } from "../firewall/backends.ts";
+import { type PrefixLengths, SINGLE } from "../network.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
 import {
   CLOSED_AS,
@@ -87,6 +88,8 @@ export interface ClientEntry {
   readonly ports: readonly PortRange[];
   /** Wall clock, ms since 1970; from then on the key is no good. */
   readonly expiresAtMs: number | undefined;
+  /** How wide its grants are; single addresses unless the file says otherwise. */
+  readonly prefix: PrefixLengths;
 }
 
 /** A client's key that was replaced, and when it ends. */
@@ -124,7 +127,14 @@ const CLIENT_KEYS = [
   "disable_health_port",
   "previous_pubkey",
   "previous_until",
+  "prefix",
 ];
+
+/** Prefix lengths that a client may have: wider is not one carrier's pool of addresses, but half the world. */
+export const PREFIX_BOUNDS = {
+  v4: { least: 16, most: SINGLE.v4 },
+  v6: { least: 48, most: SINGLE.v6 },
+} as const;
 
 const PORT_EXPECTED = `a port such as "22/tcp"`;
 /** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
@@ -295,6 +305,7 @@ function readClient(
     previous: client.optional("previous_pubkey", (key) => readPreviousKey(client, key)),
     ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
     expiresAtMs: client.optional("expires", (key) => readTime(client, key)),
+    prefix: client.optional("prefix", (key) => readPrefix(client, key)) ?? SINGLE,
   };
 }
 
@@ -305,6 +316,20 @@ function readPreviousKey(client: Section, key: string): PreviousKey {
     verify: readVerifier(publicKey, client.path(key)),
     untilMs: readTime(client, "previous_until"), // a key without an end would be good for ever
   };
+}
+
+/** `{v4: 24, v6: 64}`, either of them left out for single addresses. */
+function readPrefix(client: Section, key: string): PrefixLengths {
+  const lengths = new Section(client.raw(key), client.path(key), Object.keys(PREFIX_BOUNDS));
+  const read = (family: keyof typeof PREFIX_BOUNDS) => {
+    const { least, most } = PREFIX_BOUNDS[family];
+    return lengths.optional(
+      family,
+      (each) => lengths.integer(each, "a length in bits", least, most),
+    ) ??
+      SINGLE[family];
+  };
+  return { v4: read("v4"), v6: read("v6") };
 }
 
 function readTime(client: Section, key: string): number {

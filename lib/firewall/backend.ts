@@ -17,10 +17,10 @@
  * closed by the next `install`.
  */
 
-import type { Address } from "../address.ts";
 import type { ClosedAs } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
+import type { Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 
 /** What to guard, and how. */
@@ -38,16 +38,26 @@ export interface GuardPlan {
   readonly openKnockPort: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
+  /** How wide grants may be beside single addresses. Without duplicates. */
+  readonly prefixes: readonly Prefix[];
+  /** For how long a knock opens, ms. */
+  readonly lifetimeMs: number;
 }
 
-/** What an address may reach, and the clients whose grants say so. */
+/** Networks of one size. */
+export interface Prefix {
+  readonly family: 4 | 6;
+  readonly length: number;
+}
+
+/** What an address or network may reach, and the clients whose grants say so. */
 export interface ClientOpenings extends AddressOpenings {
   readonly clients: readonly string[];
 }
 
 /** A call that failed for these addresses alone: of all others the firewall has what was asked. */
 export class PartlyFailed extends OpenmeError {
-  /** Canonical texts. */
+  /** Canonical texts, of addresses and networks. */
   readonly addresses: ReadonlySet<string>;
 
   constructor(cause: OpenmeError, addresses: ReadonlySet<string>) {
@@ -58,7 +68,7 @@ export class PartlyFailed extends OpenmeError {
 
 /** What stands in the firewall for an address. */
 export interface Standing {
-  /** Canonical text. */
+  /** Canonical text, of an address or a network. */
   readonly address: string;
   readonly ports: readonly PortRange[];
 }
@@ -116,5 +126,5 @@ export interface Backend {
   /** For people: what `apply` would run. */
   previewChanges(changes: readonly ClientOpenings[]): string;
   /** For people: what is run when an opening ends, where openme must end it. */
-  previewEnd?(address: Address, ports: PortRange, clients: readonly string[]): string;
+  previewEnd?(address: Network, ports: PortRange, clients: readonly string[]): string;
 }

@@ -6,10 +6,10 @@
  * is closed at the next start, from the journal that is written before anything opens.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import {
@@ -73,9 +73,9 @@ class CommandBackend implements Backend {
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#hasRead) await this.#closeLeftOvers();
-    const wanted = new Set(openings.map(({ address }) => formatAddress(address)));
+    const wanted = new Set(openings.map(({ address }) => formatNetwork(address)));
     const gone = [...this.#slots.values()].filter(({ entry }) =>
-      !wanted.has(formatAddress(entry.address))
+      !wanted.has(formatNetwork(entry.address))
     ).map(({ entry }) => ({ address: entry.address, openings: [], clients: [] }));
     await this.apply([...gone, ...openings]);
   }
@@ -96,7 +96,7 @@ class CommandBackend implements Backend {
       }
       for (const [key, { timeoutMs, ...ports }] of wanted) {
         const opening = this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs);
-        opening.catch(() => failed.add(formatAddress(address)));
+        opening.catch(() => failed.add(formatNetwork(address)));
         work.push(opening);
       }
     }
@@ -160,7 +160,7 @@ class CommandBackend implements Backend {
     ).join("");
   }
 
-  previewEnd(address: Address, ports: PortRange, clients: readonly string[]): string {
+  previewEnd(address: Network, ports: PortRange, clients: readonly string[]): string {
     return showLine(fillIn(this.#lines.close, { address, ports, client: clients.join(",") }, 0));
   }
 
@@ -223,7 +223,7 @@ class CommandBackend implements Backend {
       const givesUp = slot.failedCloses >= CLOSE_ATTEMPTS;
       this.#log.error("close_failed", {
         backend: this.name,
-        address: formatAddress(slot.entry.address),
+        address: formatNetwork(slot.entry.address),
         ports: formatPortRange(slot.entry.ports),
         doing: givesUp ? "giving up; it may still be open" : "trying again",
         ...errorFields(error),
@@ -272,10 +272,10 @@ function newSlot(entry: Entry): Slot {
   return { entry, queue: Promise.resolve(), failedCloses: 0 };
 }
 
-function keyOf(address: Address, ports: PortRange): string {
-  return `${formatAddress(address)} ${formatPortRange(ports)}`;
+function keyOf(address: Network, ports: PortRange): string {
+  return `${formatNetwork(address)} ${formatPortRange(ports)}`;
 }
 
-function sameText(a: Address, b: Address): boolean {
-  return formatAddress(a) === formatAddress(b);
+function sameText(a: Network, b: Network): boolean {
+  return formatNetwork(a) === formatNetwork(b);
 }

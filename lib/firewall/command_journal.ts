@@ -4,9 +4,9 @@
  */
 
 import { join } from "node:path";
-import { formatAddress, parseAddress } from "../address.ts";
 import { messageOf } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { formatNetwork, parseNetwork } from "../network.ts";
 import { formatPortRange, parsePortSpec } from "../ports.ts";
 import type { Entry } from "./command_line.ts";
 
@@ -39,7 +39,7 @@ export class Journal {
   /** Whole or not at all, also where the power goes. */
   write(entries: Iterable<Entry>): void {
     const text = JSON.stringify([...entries].map(({ address, ports, client }) => ({
-      address: formatAddress(address),
+      address: formatNetwork(address),
       ports: formatPortRange(ports),
       client,
     })));
@@ -102,7 +102,7 @@ function salvage(text: string): unknown[] {
 
 function parseEntry(item: unknown): Entry | undefined {
   const { address: from, ports: at, client: who } = (item ?? {}) as Record<string, unknown>;
-  const address = parseAddress(String(from));
+  const address = parseNetwork(String(from));
   const ports = parsePortSpec(String(at));
   const client = String(who ?? "");
   if (!address || !ports || ports.protocol === "both" || !/^[\w.,-]*$/.test(client)) {

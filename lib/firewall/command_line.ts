@@ -1,15 +1,15 @@
 /** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
 
-import { type Address, formatAddress } from "../address.ts";
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { programEnvironment } from "../run_program.ts";
 
 /** One opening that may stand. */
 export interface Entry {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   readonly client: string;
 }
@@ -21,8 +21,8 @@ export function fillIn(
   timeoutMs: number,
 ): string[] {
   const values: Record<string, string> = {
-    address: formatAddress(address),
-    family: String(address.family),
+    address: formatNetwork(address),
+    family: String(address.base.family),
     port: String(ports.first),
     "end_port": String(ports.last),
     ports: ports.first === ports.last ? `${ports.first}` : `${ports.first}:${ports.last}`,

@@ -4,8 +4,8 @@
  * openme puts it back.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import { intersectPortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { allEnded } from "./all_ended.ts";
@@ -41,7 +41,7 @@ export function createFirewalldBackend(plan: GuardPlan, run: RunProgram): Backen
 
 /** One opening that stands, as one rule in each zone. */
 interface Held {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   readonly priority: Priority;
   /** Steady clock of this process, ms. */
@@ -102,8 +102,8 @@ class FirewalldBackend implements Backend {
 
   /** The new rule stands before the old one goes, so that a renewal shuts nobody out. */
   async #change({ address, openings }: ClientOpenings): Promise<void> {
-    const text = formatAddress(address);
-    const before = [...this.#held].filter(([, held]) => formatAddress(held.address) === text);
+    const text = formatNetwork(address);
+    const before = [...this.#held].filter(([, held]) => formatNetwork(held.address) === text);
     const old = new Map(before);
     const work = openings.map(async (opening) => {
       const key = keyOf(address, opening);
@@ -217,7 +217,7 @@ class FirewalldBackend implements Backend {
   }
 
   #hold(
-    address: Address,
+    address: Network,
     { timeoutMs, ...ports }: PortRange & { timeoutMs: number },
     priority: Priority,
   ): string {
@@ -328,8 +328,8 @@ function argumentsOf(
   return [`--zone=${zone}`, `--${what}-rich-rule=${rule}`, ...timeout];
 }
 
-function keyOf(address: Address, { protocol, first, last }: PortRange): string {
-  return `${formatAddress(address)} ${protocol} ${first} ${last}`;
+function keyOf(address: Network, { protocol, first, last }: PortRange): string {
+  return `${formatNetwork(address)} ${protocol} ${first} ${last}`;
 }
 
 function firstWord(text: string): string {

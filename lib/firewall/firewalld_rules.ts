@@ -4,17 +4,17 @@
  * everything else that a zone says, and before what it does with the rest.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatNetwork, type Network, parseNetwork } from "../network.ts";
 import { parsePortSpec, type PortRange } from "../ports.ts";
 
 /** The two priorities of openme's rules. */
 export const PRIORITIES = [31001, 31002] as const;
 export type Priority = typeof PRIORITIES[number];
 
-/** The rule that lets an address in to these ports. */
-export function renderRule(priority: Priority, address: Address, ports: PortRange): string {
-  return `rule priority="${priority}" family="ipv${address.family}" source address="${
-    formatAddress(address)
+/** The rule that lets an address, or all of a network, in to these ports. */
+export function renderRule(priority: Priority, address: Network, ports: PortRange): string {
+  return `rule priority="${priority}" family="ipv${address.base.family}" source address="${
+    formatNetwork(address)
   }" ${renderPorts(ports)} accept`;
 }
 
@@ -27,7 +27,7 @@ export function renderKnockRule(knockPort: number): string {
 /** A rule of openme's, as firewalld lists it. */
 export interface OwnRule {
   readonly text: string;
-  /** Without one it is the rule for knocks. */
+  /** Canonical text, of an address or a network. Without one it is the rule for knocks. */
   readonly address?: string;
   readonly ports: PortRange;
 }
@@ -37,12 +37,14 @@ export function parseOwnRules(listing: string): OwnRule[] {
   return listing.split("\n").flatMap((line) => {
     const text = line.trim();
     const match =
-      /^rule priority="(?:31001|31002)"(?: family="ipv[46]" source address="([0-9a-f.:]+)")? port port="([\d-]+)" protocol="(tcp|udp)" accept$/
+      /^rule priority="(?:31001|31002)"(?: family="ipv[46]" source address="([0-9a-f.:]+(?:\/\d+)?)")? port port="([\d-]+)" protocol="(tcp|udp)" accept$/
         .exec(text);
     const spec = match && parsePortSpec(`${match[2]}/${match[3]}`);
     if (!match || !spec || spec.protocol === "both") return [];
     const ports: PortRange = { ...spec, protocol: spec.protocol };
-    return [match[1] === undefined ? { text, ports } : { text, ports, address: match[1] }];
+    if (match[1] === undefined) return [{ text, ports }];
+    const address = parseNetwork(match[1]);
+    return [{ text, ports, address: address ? formatNetwork(address) : match[1] }];
   });
 }
 

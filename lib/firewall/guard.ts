@@ -4,11 +4,11 @@
  * grants, not knocks.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import {
   type Backend,
@@ -47,7 +47,7 @@ export interface GuardReport {
 }
 
 interface Waiting {
-  readonly address: Address;
+  readonly address: Network;
   readonly watchers: Watcher[];
 }
 
@@ -68,7 +68,7 @@ export class Guard {
   /** Whether it is time to try that (again). */
   #repairDue = false;
   /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
-  #duringRepair: Map<string, Address> | undefined;
+  #duringRepair: Map<string, Network> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
   /** Why the last repair failed, until one succeeds. */
@@ -107,9 +107,9 @@ export class Guard {
     }
   }
 
-  /** The openings of this address have changed; `watcher` is told once the firewall has them. */
-  changed(address: Address, watcher?: Watcher): void {
-    this.#enqueue(formatAddress(address), { address, watchers: watcher ? [watcher] : [] });
+  /** The openings of this address or network have changed; `watcher` is told once the firewall has them. */
+  changed(address: Network, watcher?: Watcher): void {
+    this.#enqueue(formatNetwork(address), { address, watchers: watcher ? [watcher] : [] });
     this.#repairDue = this.#broken;
     this.#pump();
   }
@@ -257,7 +257,7 @@ export class Guard {
     const taken = this.#take(() => true);
     this.#repairDue = false;
     this.#broken = false;
-    const meanwhile = this.#duringRepair = new Map<string, Address>();
+    const meanwhile = this.#duringRepair = new Map<string, Network>();
     try {
       await this.#backend.install(this.#allOpenings());
       this.#failure = undefined;

@@ -3,7 +3,7 @@
  * render, one `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
-import { formatAddress } from "../address.ts";
+import { formatNetwork } from "../network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
@@ -121,7 +121,7 @@ class IptablesBackend implements Backend {
     this.#remember(changes);
     const families = await this.#program.families();
     const touched = families.filter((family) =>
-      changes.some(({ address }) => address.family === family)
+      changes.some(({ address }) => address.base.family === family)
     );
     await allEnded(touched.map((family) => this.#writeGrants(family)));
   }
@@ -244,7 +244,7 @@ class IptablesBackend implements Backend {
   previewChanges(changes: readonly ClientOpenings[]): string {
     this.#remember(changes);
     return ([4, 6] as const).filter((family) =>
-      changes.some(({ address }) => address.family === family)
+      changes.some(({ address }) => address.base.family === family)
     ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
   }
 
@@ -257,7 +257,7 @@ class IptablesBackend implements Backend {
         ports,
         endsAtMs: nowMs + timeoutMs,
       }));
-      this.#openings.set(formatAddress(address), dated);
+      this.#openings.set(formatNetwork(address), dated);
     }
     for (const [text, dated] of this.#openings) {
       const left = dated.filter(({ endsAtMs }) => endsAtMs > nowMs);

@@ -3,7 +3,8 @@
  * explains the chains. Everything in the text is printed from parsed values.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
+import { formatNetwork, type Network, parseNetwork } from "../network.ts";
 import { PACKET_SIZE } from "../packet.ts";
 import { parsePortSpec, type PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
@@ -41,7 +42,7 @@ const LAST_DATE_MS = Date.UTC(2038, 0, 19);
 
 /** One opening: an address, its ports, and when it ends. */
 export interface DatedOpening {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   /** Wall clock, ms since 1970. */
   readonly endsAtMs: number;
@@ -85,12 +86,13 @@ function byChain(a: string, b: string): number {
 
 function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
   const match =
-    /^-A OPENME_GRANTS -s ([0-9a-f.:]+)\/\d+ -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
+    /^-A OPENME_GRANTS -s ([0-9a-f.:]+\/\d+) -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
       .exec(line);
   const spec = match && parsePortSpec(`${match[3]}-${match[4] ?? match[3]}/${match[2]}`);
-  if (!spec || spec.protocol === "both") return [];
+  const address = match && parseNetwork(match[1]!);
+  if (!address || !spec || spec.protocol === "both") return [];
   return {
-    address: match[1]!,
+    address: formatNetwork(address),
     ports: [{ ...spec, protocol: spec.protocol }],
     endsAtMs: Date.parse(`${match[5]}Z`) + 1000,
   };
@@ -190,10 +192,10 @@ function renderGrantRules(
   openings: readonly DatedOpening[],
 ): string[] {
   return [
-    ...openings.filter(({ address }) => address.family === family).flatMap(
+    ...openings.filter(({ address }) => address.base.family === family).flatMap(
       ({ address, ports, endsAtMs }) => {
         const stop = renderDateStop(endsAtMs);
-        return `-A ${GRANTS} -s ${formatAddress(address)} ${
+        return `-A ${GRANTS} -s ${formatNetwork(address)} ${
           renderPorts(ports)
         } -m time --datestop ${stop} -g ${ALLOW}`;
       },

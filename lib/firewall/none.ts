@@ -3,7 +3,7 @@
  * to show what that one would have run.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
 import type { Backend, ClientOpenings } from "./backend.ts";
 
@@ -52,15 +52,15 @@ interface End {
 /** When the openings end that were shown: what a backend would run then is shown, too. */
 class Ends {
   readonly #ends = new Map<string, End>();
-  readonly #end: (address: Address, ports: PortRange, clients: readonly string[]) => void;
+  readonly #end: (address: Network, ports: PortRange, clients: readonly string[]) => void;
 
-  constructor(end: (address: Address, ports: PortRange, clients: readonly string[]) => void) {
+  constructor(end: (address: Network, ports: PortRange, clients: readonly string[]) => void) {
     this.#end = end;
   }
 
   /** This is what the address has from now on. */
   set({ address, openings, clients }: ClientOpenings): void {
-    const prefix = `${formatAddress(address)} `;
+    const prefix = `${formatNetwork(address)} `;
     const wanted = new Set(openings.map((each) => prefix + formatPortRange(each)));
     for (const [key, { timer, now }] of this.#ends) {
       if (!key.startsWith(prefix)) continue;

@@ -3,7 +3,7 @@
  * share it. Everything in the text is printed from parsed values.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import { parsePortSpec, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { GuardPlan } from "./backend.ts";
 
@@ -27,7 +27,7 @@ export function portsOfTable(table: string): PortRange | undefined {
 }
 
 /** Who may reach what: addresses by the table of their ports. */
-export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly Address[] }>;
+export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly Network[] }>;
 
 /**
  * The whole anchor, as `pfctl -a openme -f -` reads it in one transaction, tables and their addresses included. The
@@ -50,7 +50,7 @@ export function renderAnchor(plan: GuardPlan, tables: Tables): string {
   const lines = [
     ...sorted.map(([name, { addresses }]) =>
       `table <${name}> persist${
-        addresses.length > 0 ? ` { ${addresses.map(formatAddress).join(", ")} }` : ""
+        addresses.length > 0 ? ` { ${addresses.map(formatNetwork).join(", ")} }` : ""
       }`
     ),
     ...(plan.openKnockPort ? [rule("pass", knock, "any", SELF) + " no state"] : []),

@@ -13,6 +13,7 @@ import { NftSession } from "../../lib/firewall/nft_session.ts";
 import { signalNft } from "../attack/siege.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
+import { parseNetwork } from "../../lib/network.ts";
 import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
 import { processClock } from "../../lib/system_clock.ts";
@@ -105,7 +106,7 @@ function ranges(...specs: string[]): PortRange[] {
 
 function opening(address: string, timeoutMs: number, ...specs: string[]): ClientOpenings {
   return {
-    address: parseAddress(address)!,
+    address: parseNetwork(address)!,
     openings: ranges(...specs).map((range) => ({ ...range, timeoutMs })),
     clients: ["alice"],
   };
@@ -212,6 +213,8 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
+    prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],
+    lifetimeMs: 60_000,
   };
   const sessions: NftSession[] = [];
   const newSession = () => {
@@ -328,6 +331,49 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       await waitFor("the renewed opening to end", () => isClosed(22, 6), { timeoutMs: 10_000 });
     });
 
+    await t.step(
+      "opens for a network, beside an address in it, and each ends by itself",
+      async () => {
+        const networks = { 4: "10.0.0.0/24", 6: "fd00::/64" };
+        for (const family of [4, 6] as const) {
+          const [network, mine] = [networks[family], (family === 4 ? IPV4 : IPV6).client];
+          await backend.apply([
+            opening(mine, 60_000, "22/tcp", "80/tcp"),
+            opening(network, 60_000, "22/tcp"),
+          ]);
+          assert.ok(await reaches("other", 22, family), "nobody knocked for that address");
+          assert.ok(await isOpen(22, family) && await isOpen(80, family));
+          assert.equal(await reaches("other", 80, family), false);
+          const listed = await backend.list();
+          if (listed) {
+            assert.deepEqual([...new Set(listed.map(({ address }) => address))].sort(), [
+              network,
+              mine,
+            ]);
+          }
+          // Renewed with other ports, then the one ends, then the other.
+          await backend.apply([
+            opening(network, 60_000, "20-30/tcp"),
+            opening(mine, 60_000, "22/tcp"),
+          ]);
+          assert.ok(await reaches("other", 22, family));
+          await backend.apply([opening(mine, 0)]);
+          assert.ok(await reaches("other", 22, family));
+          await backend.apply([opening(mine, 60_000, "22/tcp"), opening(network, 0)]);
+          assert.equal(await reaches("other", 22, family), false);
+          assert.ok(await isOpen(22, family));
+          await backend.apply([opening(mine, 0)]);
+        }
+        const both = [networks[4], networks[6]];
+        await backend.apply(both.map((each) => opening(each, 4000, "22/tcp")));
+        assert.ok(await reaches("other", 22) && await reaches("other", 22, 6));
+        await waitFor("a network to close", async () => !await reaches("other", 22));
+        await waitFor("the other to close", async () => !await reaches("other", 22, 6));
+        assert.ok(await isClosed(22) && await isClosed(22, 6));
+        assert.equal(await backend.isIntact(), true);
+      },
+    );
+
     await t.step("keeps what one of two clients at an address still holds", async () => {
       const both = opening(IPV4.client, 60_000, "22/tcp");
       await backend.apply([{
@@ -414,7 +460,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
           expiresAtMs: undefined,
         }, clock.now());
         const opened = Promise.withResolvers<void>();
-        guard.changed(parseAddress(address)!, { done: opened.resolve });
+        guard.changed(parseNetwork(address)!, { done: opened.resolve });
         return opened.promise;
       };
       if (candidate.session) assert.ok(await signalNft(lab, "STOP") > 0);

@@ -3,6 +3,9 @@
  * small reader of such rules says which packets they let through.
  */
 
+import { parseAddress } from "../../lib/address.ts";
+import { containsAddress, parseNetwork } from "../../lib/network.ts";
+
 /** A program that stands in for another. */
 export interface StandIn {
   /** What it stands in for. */
@@ -29,6 +32,9 @@ export interface PfStandIn extends StandIn {
 const SCRIPT = `#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 mkdir -p tables
+# As pf itself: one change after the other.
+exec 9> lock
+flock 9
 # A call is one line, whole: several may run at a time.
 stdin=
 case "$*" in *"-f -") stdin=$(cat) ;; esac
@@ -92,6 +98,13 @@ export function createPfStandIn(dir: string): PfStandIn {
   };
 }
 
+/** Tables hold addresses and networks. */
+function matches(entry: string, address: string): boolean {
+  const [network, from] = [parseNetwork(entry), parseAddress(address)];
+  if (!network || !from) throw new Error(`no such entry in pf.conf(5): ${entry}`);
+  return containsAddress(network, from);
+}
+
 /** pf.conf(5): the first `quick` rule that matches holds; without one, the rest of the ruleset passes everything. */
 function passes(packet: Packet, rules: string, table: (name: string) => string[]): boolean {
   for (const line of rules.split("\n").filter(Boolean)) {
@@ -103,7 +116,7 @@ function passes(packet: Packet, rules: string, table: (name: string) => string[]
     if (line.includes(" to ! (self) ")) continue; // every packet here is for this machine
     if (protocol !== packet.protocol) continue;
     if (packet.port < Number(first) || packet.port > Number(last ?? first)) continue;
-    if (from !== "any" && !table(name!).includes(packet.from)) continue;
+    if (from !== "any" && !table(name!).some((each) => matches(each, packet.from))) continue;
     return verb === "pass";
   }
   return true;

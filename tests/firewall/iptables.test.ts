@@ -11,9 +11,14 @@ import {
   renderHoleLines,
   renderHoleRemovalLines,
 } from "../../lib/firewall/iptables_host.ts";
-import { parseOwnChains, renderChains, renderDateStop } from "../../lib/firewall/iptables_rules.ts";
+import {
+  parseOwnChains,
+  renderChains,
+  renderDateStop,
+  renderGrants,
+} from "../../lib/firewall/iptables_rules.ts";
 import { formatPortRange } from "../../lib/ports.ts";
-import { address } from "../support.ts";
+import { address, network } from "../support.ts";
 import { planOf, ranges } from "./support.ts";
 
 const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);
@@ -23,8 +28,8 @@ const HOLE =
 Deno.test("renderChains() is one restore that replaces what is there", () => {
   const text = renderChains(4, planOf({ guardedPorts: ranges("22/tcp"), interface: "eth0" }), {
     openings: [
-      { address: address("192.0.2.7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
-      { address: address("2001:db8::7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+      { address: network("192.0.2.7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+      { address: network("2001:db8::7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
     ],
     kept: [{
       local: address("198.51.100.1"),
@@ -86,6 +91,24 @@ Deno.test("a jump that is no longer first is put back there", () => {
     madeTable: false,
   });
   assert.match(text, /\n-D PREROUTING -j OPENME\n-I PREROUTING 1 -j OPENME\n/);
+});
+
+Deno.test("a network is granted by its prefix, and read back", () => {
+  const rule = (family: 4 | 6, at: string) =>
+    renderGrants(family, planOf(), [
+      { address: network(at), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+    ]).split("\n").find((line) => line.startsWith("-A OPENME_GRANTS -s"));
+  const end = "-p tcp -m tcp --dport 22 -m time --datestop 2027-01-02T03:04:04 -g OPENME_ALLOW";
+  assert.equal(rule(4, "192.0.2.0/24"), `-A OPENME_GRANTS -s 192.0.2.0/24 ${end}`);
+  assert.equal(rule(6, "2001:db8::/64"), `-A OPENME_GRANTS -s 2001:db8::/64 ${end}`);
+  assert.equal(rule(6, "192.0.2.0/24"), undefined);
+  const listed = ["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/64", "2001:db8::7/128"].map((at) =>
+    `-A OPENME_GRANTS -s ${at} ${end}`
+  );
+  assert.deepEqual(
+    parseOwnChains(listed.join("\n")).grants.map((each) => each.address),
+    ["192.0.2.0/24", "192.0.2.7", "2001:db8::/64", "2001:db8::7"],
+  );
 });
 
 Deno.test("renderDateStop() never lets an opening last too long", () => {

@@ -48,7 +48,11 @@ export interface FirewallReport {
     readonly hostMayDrop: boolean;
   } | null;
   /** Guarded ports that everyone can reach in spite of the guard. */
-  readonly open: { readonly ports: readonly string[]; readonly why: string } | null;
+  readonly open: {
+    readonly ports: readonly string[];
+    readonly why: string;
+    readonly hint: string | null;
+  } | null;
   /** The firewall's last failure, until it is made up for. */
   readonly failure: string | null;
   /** What the server guards now, and whether it closes that itself. */
@@ -107,7 +111,9 @@ export function describeFirewall({ backend, isIntact, examination, open, failure
     examination: examination
       ? { ...examination, unguarded: examination.unguarded.map(formatPortRange) }
       : null,
-    open: open ? { ports: open.ports.map(formatPortRange), why: open.why } : null,
+    open: open
+      ? { ports: open.ports.map(formatPortRange), why: open.why, hint: open.hint ?? null }
+      : null,
     failure: failure ?? null,
   };
 }

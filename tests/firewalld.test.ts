@@ -49,6 +49,41 @@ test(
   },
 );
 
+test("firewalld: a network is a source as well, and is read back", async (host, run) => {
+  const backend = createFirewalldBackend(PLAN, run);
+  await backend.install([openings("2001:db8::/64", { "22/tcp": 60_000 })]);
+  await backend.apply([openings("198.51.100.0/24", { "22/tcp": 60_000 })]);
+  const rule = (family: string, source: string) =>
+    `rule priority="31001" family="${family}" source address="${source}" port port="22" protocol="tcp" accept`;
+  assert.deepEqual(
+    host.rules(),
+    [rule("ipv4", "198.51.100.0/24"), rule("ipv6", "2001:db8::/64"), KNOCKS].sort(),
+  );
+  assert.ok(host.passes({ protocol: "tcp", from: "198.51.100.9", port: 22 }));
+  assert.ok(!host.passes({ protocol: "tcp", from: "198.51.101.9", port: 22 }));
+  assert.deepEqual((await backend.list())?.map(({ address }) => address).sort(), [
+    "198.51.100.0/24",
+    "2001:db8::/64",
+  ]);
+  assert.ok(await backend.isIntact());
+  await backend.apply([openings("198.51.100.0/24", {})]);
+  assert.ok(!host.passes({ protocol: "tcp", from: "198.51.100.9", port: 22 }));
+});
+
+test("firewalld: a zone that does not let knocks in is told of", async (_host, run) => {
+  const backend = createFirewalldBackend(PLAN, run);
+  await backend.install([]);
+  assert.deepEqual((await backend.examine())?.wrong, []);
+  await run({
+    program: "firewall-cmd",
+    args: ["--zone=public", `--remove-rich-rule=${KNOCKS}`],
+    timeoutMs: 5000,
+  });
+  assert.deepEqual((await createFirewalldBackend(PLAN, run).examine())?.wrong, [
+    "the zone public lacks the rule for knocks",
+  ]);
+});
+
 test("firewalld: a renewal lasts", async (host, run) => {
   const backend = createFirewalldBackend(PLAN, run);
   await backend.install([]);

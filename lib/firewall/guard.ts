@@ -9,12 +9,12 @@ import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
 import { formatNetwork, type Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
 import {
   type Backend,
   type ClientOpenings,
   type Examination,
   type GuardPlan,
+  type OpenPorts,
   PartlyFailed,
 } from "./backend.ts";
 import { LivingOwnerError } from "./process_name.ts";
@@ -41,7 +41,7 @@ export interface GuardReport {
   readonly isIntact: boolean;
   readonly examination: Examination | undefined;
   /** Guarded ports that everyone can reach in spite of the guard, as far as the backend can tell. */
-  readonly open: { readonly ports: readonly PortRange[]; readonly why: string } | undefined;
+  readonly open: OpenPorts | undefined;
   /** What went wrong and has not been made up for, or why nothing could be looked at. */
   readonly failure: string | undefined;
 }

@@ -3,6 +3,8 @@
  * keeps its time and is only warned of, and a reload forgets everything that is not permanent.
  */
 
+import { parseAddress } from "../../lib/address.ts";
+import { containsAddress, parseNetwork } from "../../lib/network.ts";
 import type { Packet, StandIn } from "./pf_stand_in.ts";
 
 /** The firewall-cmd of a host with one zone, `public`, that has an interface. */
@@ -99,7 +101,9 @@ function accepts(rule: string, packet: Packet): boolean {
   if (!match) throw new Error(`no such rule in firewalld.richlanguage(5): ${rule}`);
   const [, family, address, first, last, protocol] = match;
   if (address !== undefined) {
-    if (address !== packet.from || (family === "6") !== address.includes(":")) return false;
+    const [network, from] = [parseNetwork(address), parseAddress(packet.from)];
+    if (!network || !from) throw new Error(`no such source in firewalld.richlanguage(5): ${rule}`);
+    if (String(network.base.family) !== family || !containsAddress(network, from)) return false;
   }
   return protocol === packet.protocol && packet.port >= Number(first) &&
     packet.port <= Number(last ?? first);

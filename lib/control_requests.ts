@@ -3,17 +3,16 @@
  * own commands: it is read strictly.
  */
 
-import { formatAddress, parseAddress } from "./address.ts";
 import { NAME_PATTERN } from "./config/reader.ts";
 import { OpenmeError } from "./errors.ts";
 import { type Cut, cutConnections, requireCutters } from "./firewall/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
-import type { Grant } from "./grants.ts";
+import { formatNetwork, type Network, overlap, parseNetwork } from "./network.ts";
 import { formatPortRange, mergePortRanges } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
 import { shownPorts } from "./shown_ports.ts";
-import { placesLetIn } from "./state/let_in.ts";
+import { placesLetIn, type Whose } from "./state/let_in.ts";
 import { VERSION } from "./version.ts";
 
 /** Whose grants to end, and whether to cut established connections too. */
@@ -49,7 +48,11 @@ export interface FirewallReport {
     readonly hostMayDrop: boolean;
   } | null;
   /** Guarded ports that everyone can reach in spite of the guard. */
-  readonly open: { readonly ports: readonly string[]; readonly why: string } | null;
+  readonly open: {
+    readonly ports: readonly string[];
+    readonly why: string;
+    readonly hint: string | null;
+  } | null;
   /** The firewall's last failure, until it is made up for. */
   readonly failure: string | null;
   /** What the server guards now, and whether it closes that itself. */
@@ -94,7 +97,7 @@ async function check(running: Running): Promise<FirewallReport> {
     interface: only,
     refused: [...running.grants()].filter(running.isRefused).map(({ client, address, ports }) => ({
       client,
-      address: formatAddress(address),
+      address: formatNetwork(address),
       ports: shownPorts(ports, running.config()),
     })),
   };
@@ -108,37 +111,40 @@ export function describeFirewall({ backend, isIntact, examination, open, failure
     examination: examination
       ? { ...examination, unguarded: examination.unguarded.map(formatPortRange) }
       : null,
-    open: open ? { ports: open.ports.map(formatPortRange), why: open.why } : null,
+    open: open
+      ? { ports: open.ports.map(formatPortRange), why: open.why, hint: open.hint ?? null }
+      : null,
     failure: failure ?? null,
   };
 }
 
 async function close(
-  request: CloseRequest,
+  { whose, kill }: { whose: Whose; kill: boolean },
   running: Running,
   stateDir: string,
   run: RunProgram,
 ): Promise<CloseReport> {
-  if (request.kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
-  const wanted = (client: string, address: string) =>
-    "all" in request ||
-    ("client" in request ? client === request.client : address === request.address);
-  const concerns = (grant: Grant) => wanted(grant.client, formatAddress(grant.address));
+  if (kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
+  const wanted = ({ client, address }: { client: string; address: Network }) =>
+    (whose.client === undefined || client === whose.client) &&
+    // A grant for the network around an address lets that address in.
+    (whose.address === undefined || overlap(address, whose.address));
   // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
-  const places = request.kill
+  const places = kill
     ? [
-      ...placesLetIn(stateDir, "all" in request ? {} : request),
+      ...placesLetIn(stateDir, whose),
       ...[...running.grants()].map(({ client, address, ports }) => ({ client, address, ports })),
-    ].filter(({ client, address }) => wanted(client, formatAddress(address)))
+    ].filter(wanted)
     : [];
-  const closed = await running.withdraw(concerns, "closed by command");
+  const closed = await running.withdraw(wanted, "closed by command");
   const guarded = running.config().guardedPorts;
-  const cut = request.kill
+  const cut = kill
     ? await cutConnections(
       places.map(({ address, ports }) => ({
-        address,
+        // Of a network that was let in no more than what was asked for.
+        address: whose.address && whose.address.length > address.length ? whose.address : address,
         // Of a named client its own ports; otherwise all that is guarded.
-        ports: "client" in request ? ports : mergePortRanges([...ports, ...guarded]),
+        ports: whose.client !== undefined ? ports : mergePortRanges([...ports, ...guarded]),
       })),
       run,
     )
@@ -146,19 +152,19 @@ async function close(
   return {
     closed: closed.map((grant) => ({
       client: grant.client,
-      address: formatAddress(grant.address),
+      address: formatNetwork(grant.address),
       ports: shownPorts(grant.ports, running.config()),
     })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
     cut,
   };
 }
 
-function readClose(request: unknown): CloseRequest {
-  const { client, address, all, kill } = request as Record<string, unknown>;
-  const head = { command: "close", kill: kill === true } as const;
-  if (all === true) return { ...head, all };
-  if (typeof client === "string" && NAME_PATTERN.test(client)) return { ...head, client };
-  const parsed = typeof address === "string" ? parseAddress(address) : undefined;
-  if (parsed) return { ...head, address: formatAddress(parsed) };
+function readClose(request: unknown): { whose: Whose; kill: boolean } {
+  const { client, address, all, kill: asked } = request as Record<string, unknown>;
+  const kill = asked === true;
+  if (all === true) return { whose: {}, kill };
+  if (typeof client === "string" && NAME_PATTERN.test(client)) return { whose: { client }, kill };
+  const parsed = typeof address === "string" ? parseNetwork(address) : undefined;
+  if (parsed) return { whose: { address: parsed }, kill };
   throw new OpenmeError("STATE", "a close request names neither a client nor an address");
 }

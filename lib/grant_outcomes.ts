@@ -7,6 +7,7 @@ import { type Address, formatAddress } from "./address.ts";
 import { type Clock, type Moment, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Grant, Grants } from "./grants.ts";
+import { formatNetwork } from "./network.ts";
 import { subtractPortRanges } from "./ports.ts";
 import type { RefusalLimit } from "./refusals.ts";
 import { shownPorts } from "./shown_ports.ts";
@@ -62,8 +63,8 @@ export class GrantOutcomes {
     const { grants, clock } = this.#parts;
     this.#refused.delete(nameOf(grant));
     const { steadyMs } = clock.now();
-    const isHeld = grants.at(grant.address).some((each) =>
-      each.client === grant.client && each.endsSteadyMs > steadyMs
+    const isHeld = grants.at(grant.address.base).some((each) =>
+      nameOf(each) === nameOf(grant) && each.endsSteadyMs > steadyMs
     );
     if (isHeld) this.#tell(grant, { what: "carried_out", ofMs: wallMsOf(knockedAt) });
     return isHeld;
@@ -94,12 +95,12 @@ export class GrantOutcomes {
     store.recordOutcome({
       atMs: wallMsOf(clock.now()),
       client: grant.client,
-      address: formatAddress(grant.address),
+      address: formatNetwork(grant.address),
       ...outcome,
     });
   }
 }
 
 function nameOf({ client, address }: Grant): string {
-  return keyOf({ client, address: formatAddress(address) });
+  return keyOf({ client, address: formatNetwork(address) });
 }

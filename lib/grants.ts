@@ -3,21 +3,25 @@
  * complete list of an address's openings, disjoint, each with the time it has left.
  */
 
-import { type Address, formatAddress } from "./address.ts";
+import type { Address } from "./address.ts";
 import { type Moment, wallMsOf } from "./clock.ts";
 import {
-  comparePortRanges,
-  intersectPortRanges,
-  mergePortRanges,
-  type PortRange,
-} from "./ports.ts";
+  formatNetwork,
+  grantedNetwork,
+  isSingle,
+  type Network,
+  networkOf,
+  type PrefixLengths,
+} from "./network.ts";
+import { disjointOpenings, type Opening } from "./openings.ts";
+import { intersectPortRanges, mergePortRanges, type PortRange } from "./ports.ts";
 
-/** Access in force for one client at one address. */
+/** Access in force for one client at one address, or in the network around it. */
 export interface Grant {
   readonly client: string;
   /** The client's public key in hex. */
   readonly key: string;
-  readonly address: Address;
+  readonly address: Network;
   /** What was opened, the health port included. Disjoint. */
   readonly ports: readonly PortRange[];
   /** Wall clock, ms since 1970, of the first knock of this grant. */
@@ -28,15 +32,21 @@ export interface Grant {
   readonly endsSteadyMs: number;
 }
 
-/** A range that an address may reach, for `timeoutMs` from now. */
-export interface Opening extends PortRange {
-  readonly timeoutMs: number;
+/** Everything that one address or network may reach from now on; nothing where `openings` is empty. */
+export interface AddressOpenings {
+  readonly address: Network;
+  readonly openings: readonly Opening[];
+  /** Of a network that is wider than one address: its knocks, where there were any. */
+  readonly knocks?: Knocks | undefined;
 }
 
-/** Everything that one address may reach from now on; nothing where `openings` is empty. */
-export interface AddressOpenings {
-  readonly address: Address;
-  readonly openings: readonly Opening[];
+/**
+ * Which knocks opened a network, by their numbers within this process: the first since it was closed, and the latest.
+ * Each lets one more address claim the network, where the firewall narrows.
+ */
+export interface Knocks {
+  readonly first: number;
+  readonly latest: number;
 }
 
 /** How many grants there may be: bounds on what registered clients can make the server and the kernel hold. */
@@ -57,32 +67,51 @@ export interface Permission {
   readonly lifetimeMs: number;
   /** Wall clock, ms since 1970; no grant lasts past it. */
   readonly expiresAtMs: number | undefined;
+  /** How wide its grants are. @default {SINGLE} */
+  readonly prefix?: PrefixLengths | undefined;
+}
+
+/** The grants of one address or network. */
+interface Place {
+  readonly address: Network;
+  readonly byClient: Map<string, Grant>;
+  knocks: Knocks | undefined;
 }
 
 /** All grants in force. */
 export class Grants {
-  readonly #byAddress = new Map<string, Map<string, Grant>>();
+  readonly #places = new Map<string, Place>();
+  /** How many places there are of each prefix length: an address may lie in one of each. */
+  readonly #placesByLength = new Map<number, number>();
   readonly #countByClient = new Map<string, number>();
   readonly #caps: GrantCaps;
   #total = 0;
+  #knocks = 0;
 
   constructor(caps: GrantCaps = GRANT_CAPS) {
     this.#caps = caps;
   }
 
-  /** Whether the caps allow this client a grant for this address; a renewal always fits. */
-  hasRoom(client: string, address: Address): boolean {
-    const here = this.#byAddress.get(formatAddress(address));
+  /** Whether the caps allow this client, with such lengths, a grant for this address; a renewal always fits. */
+  hasRoom(client: string, address: Address, prefix?: PrefixLengths): boolean {
+    const here = this.#placeOf(grantedNetwork(address, prefix))?.byClient;
     if (here?.has(client)) return true;
     return this.#total < this.#caps.total &&
       (this.#countByClient.get(client) ?? 0) < this.#caps.perClient &&
       (here?.size ?? 0) < this.#caps.perAddress;
   }
 
-  /** Opens a grant, or restarts the time of the one that this client has for this address. */
-  open(address: Address, permission: Permission, now: Moment): { grant: Grant; renewed: boolean } {
-    const old = this.#byAddress.get(formatAddress(address))?.get(permission.client);
-    const current = old && old.endsSteadyMs > now.steadyMs ? old : undefined;
+  /**
+   * Opens a grant for the address, or the network around it that this client gets; or restarts the time of the one that
+   * it has.
+   */
+  open(target: Address, permission: Permission, now: Moment): { grant: Grant; renewed: boolean } {
+    const address = grantedNetwork(target, permission.prefix);
+    const place = this.#placeOf(address);
+    const isLive = ({ endsSteadyMs }: Grant) => endsSteadyMs > now.steadyMs;
+    const wasOpen = [...place?.byClient.values() ?? []].some(isLive);
+    const old = place?.byClient.get(permission.client);
+    const current = old && isLive(old) ? old : undefined;
     const wallMs = wallMsOf(now);
     const lifetimeMs = Math.min(
       permission.lifetimeMs,
@@ -98,19 +127,30 @@ export class Grants {
       endsSteadyMs: now.steadyMs + lifetimeMs,
     };
     this.put(grant);
+    const here = this.#placeOf(address)!;
+    if (here.knocks) {
+      const latest = ++this.#knocks;
+      here.knocks = { first: wasOpen ? here.knocks.first : latest, latest };
+    }
     return { grant, renewed: current !== undefined };
   }
 
   /** Takes a grant as it is, in place of one for the same client and address. */
   put(grant: Grant): void {
-    const text = formatAddress(grant.address);
-    let here = this.#byAddress.get(text);
-    if (!here) this.#byAddress.set(text, here = new Map());
-    if (!here.has(grant.client)) {
-      this.#total++;
-      this.#countByClient.set(grant.client, (this.#countByClient.get(grant.client) ?? 0) + 1);
+    const { address, client } = grant;
+    let place = this.#placeOf(address);
+    if (!place) {
+      // Before the first knock of this process: what was resumed.
+      const knocks = isSingle(address) ? undefined : { first: 0, latest: 0 };
+      place = { address, byClient: new Map(), knocks };
+      this.#places.set(formatNetwork(address), place);
+      count(this.#placesByLength, address.length, 1);
     }
-    here.set(grant.client, grant);
+    if (!place.byClient.has(client)) {
+      this.#total++;
+      count(this.#countByClient, client, 1);
+    }
+    place.byClient.set(client, grant);
   }
 
   /** Removes and returns the grants that have ended. The kernel has closed them already, by its own clock. */
@@ -125,61 +165,73 @@ export class Grants {
 
   /** All grants, in no particular order. */
   *list(): Generator<Grant> {
-    for (const here of this.#byAddress.values()) yield* here.values();
+    for (const { byClient } of this.#places.values()) yield* byClient.values();
   }
 
-  /** The grants of one address. */
+  /** The grants that let this address in: its own, and those of the networks that it lies in. */
   at(address: Address): Grant[] {
-    return [...this.#byAddress.get(formatAddress(address))?.values() ?? []];
+    return [...this.#placesByLength.keys()].flatMap((length) => {
+      const network = networkOf(address, length);
+      return [...this.#placeOf(network)?.byClient.values() ?? []];
+    });
   }
 
   get size(): number {
     return this.#total;
   }
 
-  /**
-   * What the address may reach now: the union of its grants as disjoint ranges, each open as long as the longest grant
-   * that covers it, so that no client's end closes what another still holds.
-   */
-  openingsOf(address: Address, now: Moment): AddressOpenings {
-    const here = this.#byAddress.get(formatAddress(address));
-    return { address, openings: here ? disjointOpenings([...here.values()], now) : [] };
+  /** What this address or network may reach now: the union of its own grants. */
+  openingsOf(address: Network, now: Moment): AddressOpenings {
+    const place = this.#placeOf(address);
+    return place ? openingsAt(place, now) : { address, openings: [] };
   }
 
-  /** The clients that hold a grant for this address. */
-  clientsAt(address: Address): string[] {
-    return [...this.#byAddress.get(formatAddress(address))?.keys() ?? []];
+  /** The clients that hold a grant for exactly this address or network. */
+  clientsAt(address: Network): string[] {
+    return [...this.#placeOf(address)?.byClient.keys() ?? []];
   }
 
-  /** {@linkcode openingsOf} for every address that holds a grant. */
+  /** {@linkcode openingsOf} for every address and network that holds a grant. */
   allOpenings(now: Moment): AddressOpenings[] {
-    return [...this.#byAddress.values()].flatMap((here) => {
-      const [first] = here.values();
-      return first
-        ? [{ address: first.address, openings: disjointOpenings([...here.values()], now) }]
-        : [];
-    }).filter(({ openings }) => openings.length > 0);
+    return [...this.#places.values()].map((place) => openingsAt(place, now))
+      .filter(({ openings }) => openings.length > 0);
+  }
+
+  #placeOf(address: Network): Place | undefined {
+    return this.#places.get(formatNetwork(address));
   }
 
   #take(wanted: (grant: Grant) => boolean): Grant[] {
     const taken = [...this.list()].filter(wanted);
-    for (const grant of taken) {
-      const text = formatAddress(grant.address);
-      const here = this.#byAddress.get(text)!;
-      here.delete(grant.client);
-      if (here.size === 0) this.#byAddress.delete(text);
+    for (const { address, client } of taken) {
+      const { byClient } = this.#placeOf(address)!;
+      byClient.delete(client);
+      if (byClient.size === 0) {
+        this.#places.delete(formatNetwork(address));
+        count(this.#placesByLength, address.length, -1);
+      }
       this.#total--;
-      const left = this.#countByClient.get(grant.client)! - 1;
-      if (left > 0) this.#countByClient.set(grant.client, left);
-      else this.#countByClient.delete(grant.client);
+      count(this.#countByClient, client, -1);
     }
     return taken;
   }
 }
 
+/** What is counted down to nothing is forgotten. */
+function count<T>(counts: Map<T, number>, key: T, change: 1 | -1): void {
+  const left = (counts.get(key) ?? 0) + change;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
+}
+
+function openingsAt({ address, byClient, knocks }: Place, now: Moment): AddressOpenings {
+  const openings = disjointOpenings([...byClient.values()], now);
+  return knocks ? { address, openings, knocks } : { address, openings };
+}
+
 /**
  * A stored grant as it may go on after a restart, or `undefined`: only under the same key, only to the ports that are
- * still allowed, never for longer than a knock opens now, never where it would have been opened in the future.
+ * still allowed, never for longer or wider than a knock opens now, never where it would have been opened in the future.
  *
  * `sameBoot` says whether the stored steady time counts from the same boot as `now`; then the wall clock can no longer
  * lengthen it.
@@ -192,6 +244,7 @@ export function resumeGrant(
 ): Grant | undefined {
   const wallMs = wallMsOf(now);
   if (!permission || permission.key !== stored.key || stored.openedAtMs > wallMs) return undefined;
+  if (isTooWide(stored.address, permission)) return undefined;
   const ports = intersectPortRanges(stored.ports, permission.ports);
   const leftMs = Math.min(
     stored.expiresAtMs - wallMs,
@@ -213,7 +266,7 @@ export function resumeGrant(
 
 /**
  * A grant in force as it may go on under another configuration, or `undefined`: under the same key, to the ports that
- * are still allowed, for the time that it had, at most what a knock opens now. Time is the steady clock's; the wall
+ * are still allowed, for the time that it had, at most what a knock opens now, no wider than one. Time is the steady clock's; the wall
  * clock, which somebody may have set meanwhile, only says when the key ends.
  */
 export function narrowGrant(
@@ -222,6 +275,7 @@ export function narrowGrant(
   now: Moment,
 ): Grant | undefined {
   if (!permission || permission.key !== grant.key) return undefined;
+  if (isTooWide(grant.address, permission)) return undefined;
   const wallMs = wallMsOf(now);
   const ports = intersectPortRanges(grant.ports, permission.ports);
   const leftMs = Math.min(
@@ -240,43 +294,7 @@ export function narrowGrant(
   };
 }
 
-function disjointOpenings(grants: readonly Grant[], now: Moment): Opening[] {
-  const live = grants.filter((grant) => grant.endsSteadyMs > now.steadyMs);
-  const pieces: Opening[] = [];
-  for (const protocol of ["tcp", "udp"] as const) {
-    const ranges = live.flatMap(({ ports, endsSteadyMs }) =>
-      ports.filter((range) => range.protocol === protocol)
-        .map((range) => ({ ...range, timeoutMs: endsSteadyMs - now.steadyMs }))
-    );
-    // Between two neighbouring edges the same grants hold throughout.
-    const edges = [...new Set(ranges.flatMap(({ first, last }) => [first, last + 1]))].sort((
-      a,
-      b,
-    ) => a - b);
-    for (const [i, first] of edges.slice(0, -1).entries()) {
-      const last = edges[i + 1]! - 1;
-      const timeoutMs = Math.max(
-        0,
-        ...ranges.filter((range) => range.first <= first && last <= range.last).map((range) =>
-          range.timeoutMs
-        ),
-      );
-      if (timeoutMs > 0) pieces.push({ protocol, first, last, timeoutMs });
-    }
-  }
-  return joinNeighbours(pieces.sort(comparePortRanges));
-}
-
-/** Fewer elements: neighbours that end together are one range. */
-function joinNeighbours(pieces: readonly Opening[]): Opening[] {
-  const joined: Opening[] = [];
-  for (const piece of pieces) {
-    const previous = joined.at(-1);
-    if (
-      previous && previous.protocol === piece.protocol && previous.last + 1 === piece.first &&
-      previous.timeoutMs === piece.timeoutMs
-    ) joined[joined.length - 1] = { ...previous, last: piece.last };
-    else joined.push(piece);
-  }
-  return joined;
+/** A network cannot be cut down: nobody knows any more which of its addresses was meant. */
+function isTooWide({ base, length }: Network, { prefix }: Permission): boolean {
+  return length < grantedNetwork(base, prefix).length;
 }

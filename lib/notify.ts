@@ -8,6 +8,7 @@ import type { ServerConfig } from "./config/server_config.ts";
 import { formatDuration } from "./duration.ts";
 import { errorFields, type Log } from "./log.ts";
 import type { Opened } from "./pipeline.ts";
+import { formatNetwork } from "./network.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
 import { shownPorts } from "./shown_ports.ts";
@@ -65,7 +66,7 @@ function environmentOf(
   return {
     OPENME_EVENT: "granted",
     OPENME_CLIENT: grant.client,
-    OPENME_ADDRESS: formatAddress(grant.address),
+    OPENME_ADDRESS: formatNetwork(grant.address),
     OPENME_SOURCE: formatAddress(source),
     OPENME_PORTS: shownPorts(grant.ports, config).join(" "),
     OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),

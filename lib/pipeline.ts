@@ -27,6 +27,7 @@ import { GrantOutcomes } from "./grant_outcomes.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
+import { formatNetwork, type PrefixLengths } from "./network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { formatPortRange } from "./ports.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
@@ -167,7 +168,7 @@ export class Pipeline {
           log.info(event, {
             client: grant.client,
             now: renamed ? allowed.client : undefined,
-            address: formatAddress(grant.address),
+            address: formatNetwork(grant.address),
             why: "configuration changed",
           }),
       });
@@ -187,7 +188,7 @@ export class Pipeline {
             done: () => {
               log.info("withdrawn", {
                 client: grant.client,
-                address: formatAddress(grant.address),
+                address: formatNetwork(grant.address),
                 why,
               });
               resolve();
@@ -253,7 +254,7 @@ export class Pipeline {
         if (refused && !this.#outcomes.carriedOut(grant, now)) return;
         log.info(renewed ? "renewed" : "granted", {
           client: grant.client,
-          address: formatAddress(grant.address),
+          address: formatNetwork(grant.address),
           source: formatAddress(source),
           ports: permission.ports.map(formatPortRange).join(","),
           lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
@@ -315,13 +316,17 @@ export class Pipeline {
   }
 
   #rulesOf(config: ServerConfig, before?: Signers): GateRules {
+    const prefixes = new Map<string, PrefixLengths>(
+      config.clients.map(({ name, prefix }) => [name, prefix]),
+    );
     return {
       agree: keyAgreement(config.privateKey),
       previousAgree: config.previousPrivateKey && keyAgreement(config.previousPrivateKey),
       signers: new Signers(gateClientsOf(config), before),
       replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
       replay: this.#parts.replay,
-      hasRoom: (client, address) => this.#parts.grants.hasRoom(client, address),
+      hasRoom: (client, address) =>
+        this.#parts.grants.hasRoom(client, address, prefixes.get(client)),
     };
   }
 }
@@ -367,6 +372,7 @@ function permissionsOf(config: ServerConfig): Map<string, Permission> {
         ports: client.ports,
         lifetimeMs: config.knockTimeoutMs,
         expiresAtMs,
+        prefix: client.prefix,
       }])
     ),
   );

@@ -4,10 +4,10 @@
  */
 
 import { setImmediate } from "node:timers";
-import { type Address, formatAddress } from "./address.ts";
+import type { Address } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import type { Backend, GuardPlan } from "./firewall/backend.ts";
+import type { Backend, GuardPlan, Prefix } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";
 import { type KnockTags } from "./crypto.ts";
 import { knockTags, publicKeyOf } from "./crypto_sync.ts";
@@ -19,6 +19,7 @@ import { OpenmeError } from "./errors.ts";
 import { KnownKeys } from "./known_keys.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
+import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
@@ -43,8 +44,8 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
-  /** Asked at the end, a failure too: whether everything is to be put back, whatever `on_stop` says. */
-  readonly rollsBack?: () => boolean;
+  /** Asked at the end, a failure too: whether all is to be as before, whatever `on_stop` says; `guard` stood then. */
+  readonly rollsBack?: () => { readonly guard: GuardPlan | undefined } | undefined;
 }
 
 /** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
@@ -68,10 +69,10 @@ export interface Running {
 }
 
 /**
- * Runs until `signal` aborts. Throws where it cannot begin, or where it can no longer receive; then what stands of the
- * guard stays, with the ports closed: only a stop that somebody wants opens them.
+ * Runs until `signal` aborts; gives whether a guard is left. Throws where it cannot begin, or where it can no longer
+ * receive; then what stands of the guard stays, with the ports closed: only a stop that somebody wants opens them.
  */
-export async function runServer(parts: ServerParts): Promise<void> {
+export async function runServer(parts: ServerParts): Promise<boolean> {
   const { socket, backend, clock, signal } = parts;
   const { log, tick: renewLines } = limitLog(parts.log);
   const drops = new DropLog(parts.log);
@@ -131,7 +132,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
     setInterval(() => {
       const ended = grants.takeExpired(clock.now());
       for (const { client, address } of ended) {
-        log.info("expired", { client, address: formatAddress(address) });
+        log.info("expired", { client, address: formatNetwork(address) });
       }
       store.forgetGrants(ended);
       if (!store.isSound()) tend();
@@ -201,14 +202,16 @@ export async function runServer(parts: ServerParts): Promise<void> {
     socket.close();
     try {
       const isWanted = signal.aborted && config.onStop === "open";
-      leavesClosed = !isWanted && !parts.rollsBack?.();
-      await guard.stop({ closed: leavesClosed });
-      grantsStand = leavesClosed && backend.endsByKernel;
+      const back = parts.rollsBack?.();
+      leavesClosed = back ? back.guard !== undefined : !isWanted;
+      await guard.stop({ closed: leavesClosed, former: back?.guard });
+      grantsStand = leavesClosed && !back && backend.endsByKernel;
     } finally {
       store.close({ grantsStand });
     }
   }
   log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
+  return leavesClosed;
 }
 
 /** The tags of the server's key, and of the one before it while a rotation is under way. */
@@ -231,6 +234,8 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     closedAs,
     openKnockPort,
     interface: interfaceName,
+    prefixes: prefixesOf(config),
+    lifetimeMs: config.knockTimeoutMs,
   };
 }
 
@@ -247,6 +252,16 @@ function warnOfPortsLeft(before: GuardPlan, after: GuardPlan, log: Log): void {
   });
 }
 
+function prefixesOf({ clients }: ServerConfig): Prefix[] {
+  const lengths = (family: 4 | 6, all: number[]) =>
+    [...new Set(all)].filter((length) => length < fullLength(family)).sort((a, b) => a - b)
+      .map((length) => ({ family, length }));
+  return [
+    ...lengths(4, clients.map(({ prefix }) => prefix.v4)),
+    ...lengths(6, clients.map(({ prefix }) => prefix.v6)),
+  ];
+}
+
 async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {
   try {
     const open = await backend.openToEveryone();
@@ -254,7 +269,7 @@ async function warnOfOpenPorts(backend: Backend, log: Log): Promise<void> {
     log.warn("ports_open_to_everyone", {
       ports: open.ports.map(formatPortRange).join(","),
       why: open.why,
-      hint: "set drop_ports: true in the configuration, and openme closes them itself",
+      hint: open.hint ?? "set drop_ports: true in the configuration, and openme closes them itself",
     });
   } catch (error) {
     log.warn("check_failed", errorFields(error));

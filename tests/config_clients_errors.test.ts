@@ -74,14 +74,14 @@ const ROWS: readonly Row[] = [
     "expi: 2027-12-31",
     "expi: unknown key",
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until",
+      "previous_until, prefix",
   ),
   inAlice(
     "a merge key",
     "<<: {expires: 2027-12-31}",
     `"<<": unknown key`,
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until",
+      "previous_until, prefix",
   ),
   inAlice(
     "a misspelt protocol",
@@ -201,6 +201,35 @@ const ROWS: readonly Row[] = [
     "an old key without an end",
     `previous_pubkey: ${BOB_PUBLIC}`,
     `previous_until: expected a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z", got nothing`,
+  ),
+  inAlice("one prefix for both", "prefix: 24", "prefix: expected a map, got 24"),
+  inAlice(
+    "prefixes in a list",
+    "prefix: [24, 64]",
+    "prefix: expected a map, got a list",
+  ),
+  inAlice(
+    "a prefix of another family",
+    "prefix: {ipv4: 24}",
+    "prefix.ipv4: unknown key",
+    "the keys here are v4, v6",
+  ),
+  ...[
+    ["v4", "15", "a length in bits from 16 to 32", "15"],
+    ["v4", "33", "a length in bits from 16 to 32", "33"],
+    ["v4", "24.5", "a length in bits from 16 to 32", "24.5"],
+    ["v4", `"24"`, "a length in bits from 16 to 32", `"24"`],
+    ["v4", "/24", "a length in bits from 16 to 32", `"/24"`],
+    ["v4", "-24", "a length in bits from 16 to 32", "-24"],
+    ["v6", "47", "a length in bits from 48 to 128", "47"],
+    ["v6", "129", "a length in bits from 48 to 128", "129"],
+    ["v6", "true", "a length in bits from 48 to 128", "true"],
+  ].map(([key, value, expected, found]) =>
+    inAlice(
+      `${key}: ${value}`,
+      `prefix: {${key}: ${value}}`,
+      `prefix.${key}: expected ${expected}, got ${found}`,
+    )
   ),
   inAlice(
     "an old key of small order",

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { odditiesOf } from "../lib/cli/check.ts";
-import { parseSshConnection } from "../lib/cli/own_session.ts";
+import { parseSocket, parseSshConnection } from "../lib/cli/own_session.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { fillIn } from "../lib/firewall/command.ts";
+import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
 import { OpenmeError } from "../lib/errors.ts";
 import { formatPortRange } from "../lib/ports.ts";
-import { address } from "./support.ts";
+import { network } from "./support.ts";
 
 const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
 
@@ -69,6 +69,14 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     error: 'server.closed_as: expected "drop" or "reject", got "hidden"',
   },
   {
+    server: ["firewall: iptables-nft", "drop_ports: true", "closed_as: reject"],
+    error: 'server.closed_as: expected "drop", got "reject"',
+  },
+  {
+    server: ["firewall: command", "command: {open: [a], close: [b]}", "drop_ports: true"],
+    error: "server.drop_ports: expected false, got true",
+  },
+  {
     rest: "ports: {ssh: {ports: [22/tcp], guard: {forwards: true}}}\n",
     error: "ports.ssh.guard.forwards: unknown key",
   },
@@ -90,7 +98,7 @@ for (const { server = [], rest = "", error } of WRONG) {
 
 Deno.test("a command gets parsed values as whole arguments or inside one, and nothing else", () => {
   const entry = {
-    address: address("2001:db8::7"),
+    address: network("2001:db8::7"),
     ports: { protocol: "udp" as const, first: 8080, last: 8090 },
     client: "alice,bob",
   };
@@ -114,6 +122,8 @@ Deno.test("a command gets parsed values as whole arguments or inside one, and no
     "30s",
     "$(id)",
   ]);
+  const wide = { ...entry, address: network("198.51.100.0/24") };
+  assert.deepEqual(fillIn(["{address}", "{family}"], wide, 1), ["198.51.100.0/24", "4"]);
   assert.equal(fillIn(["{timeout_s}"], entry, 200)[0], "1", "0 would mean for ever to some");
   assert.equal(
     fillIn(["{ports}"], { ...entry, ports: { ...entry.ports, last: 8080 } }, 1)[0],
@@ -145,6 +155,26 @@ Deno.test("parseSshConnection() takes what sshd sets, and nothing else", () => {
   for (const text of [undefined, "", "nonsense", "; id"]) {
     assert.equal(parseSshConnection(text), undefined);
   }
+});
+
+Deno.test("what a backend cannot close by itself may be said where it is not asked to", () => {
+  for (const firewall of ["nft", "pf", "auto", "none"]) {
+    config([`firewall: ${firewall}`, "drop_ports: true", "closed_as: reject"]);
+  }
+  config(["firewall: iptables", "drop_ports: false", "closed_as: reject"]);
+});
+
+Deno.test("parseSocket() takes what ss prints of a connection", () => {
+  const users = 'users:(("sshd",pid=12,fd=4),("sshd",pid=3,fd=4))';
+  for (
+    const [line, remote] of [
+      [`0      0      198.51.100.1:22  192.0.2.7:50022 ${users}`, "192.0.2.7"],
+      [`0      0      [::ffff:198.51.100.1]:22  [::ffff:192.0.2.7]:50022 ${users}`, "192.0.2.7"],
+      [`0      36     [2001:db8::1]:22 [2001:db8::7]:50022 ${users}`, "2001:db8::7"],
+      [`0 0 [fe80::1]%eth0:22 [fe80::7%eth0]:50022 ${users}`, "fe80::7"],
+    ]
+  ) assert.deepEqual(parseSocket(line!), { remote, remotePort: 50022, localPort: 22 }, line);
+  assert.equal(parseSocket("0 0 198.51.100.1:22 192.0.2.7:50022"), undefined);
 });
 
 Deno.test("check names what can hardly be meant", () => {

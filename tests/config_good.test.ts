@@ -49,6 +49,7 @@ clients:
     expires: 2027-12-31T18:00:00+02:00
     previous_pubkey: ${CLIENT_PUBLIC}
     previous_until: 2026-01-01
+    prefix: {v4: 24, v6: 64}
   bob.laptop-2_x:
     ed25519_pubkey: ${BOB_PUBLIC}
     allowed_ports:
@@ -123,6 +124,7 @@ Deno.test("parseServerConfig() reads every key", () => {
           untilMs: Date.UTC(2026, 0, 1),
         },
         expiresAtMs: Date.UTC(2027, 11, 31, 16),
+        prefix: { v4: 24, v6: 64 },
       },
       {
         name: "bob.laptop-2_x",
@@ -131,6 +133,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         ports: ["80-81/tcp", "80-81/udp"],
         previous: undefined,
         expiresAtMs: undefined,
+        prefix: { v4: 32, v6: 128 },
       },
     ],
     guardedPorts: [
@@ -170,6 +173,20 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     clients: [],
     guardedPorts: ["54154/tcp"],
   });
+});
+
+Deno.test("a client's prefix is that of each family, and a single address where it does not say", () => {
+  const prefixOf = (line: string) => parseServerConfig(aliceFile(line), "x").clients[0]?.prefix;
+  const rows: [string, number, number][] = [
+    ["prefix: {v4: 24}", 24, 128],
+    ["prefix: {v6: 64}", 32, 64],
+    ["prefix: {v4: 16, v6: 48}", 16, 48],
+    ["prefix: {v4: 32, v6: 128}", 32, 128],
+    ["prefix: {v4: , v6: ~}", 32, 128],
+    ["prefix: {}", 32, 128],
+    ["prefix:", 32, 128],
+  ];
+  for (const [line, v4, v6] of rows) assert.deepEqual(prefixOf(line), { v4, v6 }, line);
 });
 
 Deno.test("a key without a value is as good as absent", () => {

@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Address, formatAddress } from "../lib/address.ts";
-import { type Grant, GRANT_CAPS, Grants, type Opening } from "../lib/grants.ts";
+import { type Grant, GRANT_CAPS, Grants } from "../lib/grants.ts";
+import { formatNetwork, networkOf } from "../lib/network.ts";
+import type { Opening } from "../lib/openings.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../lib/ports.ts";
 import { address, moment, must, permission, SOURCE, START_MS } from "./support.ts";
 
@@ -24,7 +26,7 @@ Deno.test("Grants.open() opens the permitted ports for the lifetime", () => {
   assert.deepEqual({ ...grant, ports: textsOf(grant.ports) }, {
     client: "alice",
     key: "key of alice",
-    address: SOURCE,
+    address: networkOf(SOURCE),
     ports: ["22/tcp", "53/tcp", "53/udp"].sort(),
     openedAtMs: START_MS,
     expiresAtMs: START_MS + 30_000,
@@ -101,10 +103,12 @@ Deno.test("a step of the wall clock neither ends nor lengthens a grant", () => {
   const { steadyMs } = moment(29_999);
   for (const { wallNs } of [moment(86_400_000), moment(-86_400_000)]) {
     assert.deepEqual(grants.takeExpired({ wallNs, steadyMs }), []);
-    assert.deepEqual(shown(grants.openingsOf(SOURCE, { wallNs, steadyMs }).openings), ["22/tcp 1"]);
+    assert.deepEqual(shown(grants.openingsOf(networkOf(SOURCE), { wallNs, steadyMs }).openings), [
+      "22/tcp 1",
+    ]);
   }
   const stuck = { wallNs: moment(0).wallNs, steadyMs: steadyMs + 1 };
-  assert.deepEqual(grants.openingsOf(SOURCE, stuck).openings, []);
+  assert.deepEqual(grants.openingsOf(networkOf(SOURCE), stuck).openings, []);
   assert.equal(grants.takeExpired(stuck).length, 1);
 });
 
@@ -116,13 +120,18 @@ Deno.test("Grants.withdraw() takes what is picked and nothing else", () => {
     grants.open(where, permission(client, ["22/tcp"]), moment(0));
   }
   const taken = grants.withdraw(({ client }) => client === "alice");
-  assert.deepEqual(taken.map((each) => formatAddress(each.address)).sort(), [
+  assert.deepEqual(taken.map((each) => formatNetwork(each.address)).sort(), [
     "198.51.100.20",
     "2001:db8::7",
   ]);
   assert.deepEqual([...grants.list()].map(({ client }) => client), ["bob"]);
-  assert.deepEqual(grants.openingsOf(ELSEWHERE, moment(0)), { address: ELSEWHERE, openings: [] });
-  assert.deepEqual(shown(grants.openingsOf(SOURCE, moment(0)).openings), ["22/tcp 30000"]);
+  assert.deepEqual(grants.openingsOf(networkOf(ELSEWHERE), moment(0)), {
+    address: networkOf(ELSEWHERE),
+    openings: [],
+  });
+  assert.deepEqual(shown(grants.openingsOf(networkOf(SOURCE), moment(0)).openings), [
+    "22/tcp 30000",
+  ]);
 });
 
 Deno.test("Grants.put() replaces a grant and counts it once", () => {
@@ -222,7 +231,7 @@ Deno.test("Grants counts as a plain list would", () => {
       }
       assert.equal(grants.size, model.length);
       const listed = [...grants.list()].map((each) =>
-        `${each.client} ${formatAddress(each.address)}`
+        `${each.client} ${formatNetwork(each.address)}`
       );
       assert.deepEqual(listed.sort(), model.map((each) => `${each.client} ${each.where}`).sort());
     }
@@ -244,10 +253,10 @@ Deno.test("openingsOf() keeps a port open as long as the longest grant that cove
     { atMs: 40_000, expected: [] },
   ];
   for (const { atMs, expected } of rows) {
-    assert.deepEqual(shown(grants.openingsOf(SOURCE, moment(atMs)).openings), expected);
+    assert.deepEqual(shown(grants.openingsOf(networkOf(SOURCE), moment(atMs)).openings), expected);
   }
   grants.withdraw(({ client }) => client === "bob");
-  assert.deepEqual(shown(grants.openingsOf(SOURCE, moment(10_000)).openings), [
+  assert.deepEqual(shown(grants.openingsOf(networkOf(SOURCE), moment(10_000)).openings), [
     "22/tcp 20000",
     "1-65535/udp 20000",
   ]);
@@ -281,10 +290,10 @@ Deno.test("openingsOf() and allOpenings() agree with a model that looks at every
           });
         }
         const everywhere = new Map(
-          grants.allOpenings(moment(nowMs)).map((each) => [formatAddress(each.address), each]),
+          grants.allOpenings(moment(nowMs)).map((each) => [formatNetwork(each.address), each]),
         );
         for (const where of [SOURCE, ELSEWHERE]) {
-          const found = grants.openingsOf(where, moment(nowMs));
+          const found = grants.openingsOf(networkOf(where), moment(nowMs));
           assertDisjointAndJoined(found.openings);
           const here = [...model.values()].filter((each) => each.where === where);
           for (const protocol of ["tcp", "udp"] as const) {
@@ -304,6 +313,79 @@ Deno.test("openingsOf() and allOpenings() agree with a model that looks at every
     ),
     { numRuns: 500 },
   );
+});
+
+const WIDE = { prefix: { v4: 24, v6: 64 } };
+
+Deno.test("Grants.open() opens the network around the address where the client has a prefix", () => {
+  const grants = new Grants();
+  const { grant } = grants.open(SOURCE, permission("alice", ["22/tcp"], WIDE), moment(0));
+  assert.equal(formatNetwork(grant.address), "198.51.100.0/24");
+  const neighbour = address("198.51.100.99");
+  const again = grants.open(neighbour, permission("alice", ["22/tcp"], WIDE), moment(10_000));
+  assert.equal(again.renewed, true, "the same network from another address");
+  assert.equal(grants.size, 1);
+  const { grant: other } = grants.open(
+    address("2001:db8::7"),
+    permission("alice", ["22/tcp"], WIDE),
+    moment(0),
+  );
+  assert.equal(formatNetwork(other.address), "2001:db8::/64");
+});
+
+Deno.test("Grants.at() finds the grants of every network that the address lies in", () => {
+  const grants = new Grants();
+  const open = (client: string, v4: number) =>
+    grants.open(SOURCE, permission(client, ["22/tcp"], { prefix: { v4, v6: 64 } }), moment(0));
+  for (const [client, v4] of [["alice", 32], ["bob", 24], ["carol", 28]] as const) open(client, v4);
+  const at = (text: string) => grants.at(address(text)).map(({ client }) => client).sort();
+  assert.deepEqual(at("198.51.100.20"), ["alice", "bob", "carol"]);
+  assert.deepEqual(at("198.51.100.21"), ["bob", "carol"]);
+  assert.deepEqual(at("198.51.100.99"), ["bob"]);
+  assert.deepEqual(at("198.51.101.20"), []);
+  assert.deepEqual(at("2001:db8::7"), []);
+  grants.withdraw(({ client }) => client === "carol");
+  assert.deepEqual(at("198.51.100.21"), ["bob"]);
+});
+
+Deno.test("an address and a network around it are apart: openings, ends and caps", () => {
+  const grants = new Grants({ total: 9, perClient: 9, perAddress: 1 });
+  grants.open(SOURCE, permission("alice", ["22/tcp"], WIDE), moment(0));
+  assert.equal(grants.hasRoom("bob", SOURCE), true);
+  assert.equal(grants.hasRoom("bob", SOURCE, WIDE.prefix), false, "one for this network");
+  assert.equal(grants.hasRoom("alice", address("198.51.100.99"), WIDE.prefix), true, "a renewal");
+  assert.equal(grants.hasRoom("alice", address("198.51.101.1"), WIDE.prefix), true);
+  grants.open(SOURCE, permission("bob", ["80/tcp"]), moment(10_000));
+  const all = grants.allOpenings(moment(10_000)).map((each) =>
+    `${formatNetwork(each.address)} ${shown(each.openings)}`
+  );
+  assert.deepEqual(all.sort(), ["198.51.100.0/24 22/tcp 20000", "198.51.100.20 80/tcp 30000"]);
+  grants.takeExpired(moment(30_000));
+  assert.deepEqual([...grants.list()].map(({ client }) => client), ["bob"]);
+});
+
+Deno.test("a network's knocks are counted: the first since it was closed, and the latest", () => {
+  const grants = new Grants();
+  const knock = (client: string, atMs: number) => {
+    const { grant } = grants.open(SOURCE, permission(client, ["22/tcp"], WIDE), moment(atMs));
+    return grants.openingsOf(grant.address, moment(atMs)).knocks;
+  };
+  assert.deepEqual(knock("alice", 0), { first: 1, latest: 1 });
+  assert.deepEqual(knock("alice", 10_000), { first: 1, latest: 2 });
+  assert.deepEqual(knock("bob", 20_000), { first: 1, latest: 3 });
+  grants.withdraw(({ client }) => client === "bob");
+  const place = networkOf(SOURCE, 24);
+  assert.deepEqual(grants.openingsOf(place, moment(20_000)).knocks, { first: 1, latest: 3 });
+  assert.deepEqual(knock("alice", 40_000), { first: 4, latest: 4 }, "ended, though not swept");
+  const [grant] = grants.withdraw(() => true);
+  assert.deepEqual(knock("alice", 40_001), { first: 5, latest: 5 });
+
+  const resumed = new Grants();
+  resumed.put(must(grant));
+  assert.deepEqual(resumed.openingsOf(place, moment(40_000)).knocks, { first: 0, latest: 0 });
+  resumed.open(SOURCE, permission("alice", ["22/tcp"], WIDE), moment(40_000));
+  assert.deepEqual(resumed.openingsOf(place, moment(40_000)).knocks, { first: 0, latest: 1 });
+  assert.equal(grants.openingsOf(networkOf(SOURCE), moment(0)).knocks, undefined);
 });
 
 /** Sorted, disjoint, and no two neighbours that could be one. */

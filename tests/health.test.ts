@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../lib/address.ts";
+import { networkOf } from "../lib/network.ts";
 import { respond } from "../lib/health.ts";
 import { parseAnswer } from "../lib/health_client.ts";
 import { type HealthReport, reportFromJson, reportOn, reportToJson } from "../lib/health_report.ts";
@@ -112,7 +113,7 @@ Deno.test("reportOn() measures what is left on the steady clock", () => {
   const grant = {
     client: "laptop",
     key: "00",
-    address,
+    address: networkOf(address),
     ports: [{ protocol: "tcp", first: 22, last: 22 }] as const,
     openedAtMs: 1000,
     expiresAtMs: 31_000,

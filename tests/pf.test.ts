@@ -1,13 +1,13 @@
 /** The pf backend against a stand-in: what it says to pfctl, to the letter, and what it refuses. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../lib/address.ts";
 import type { ClientOpenings, GuardPlan } from "../lib/firewall/backend.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";
 import type { PortRange } from "../lib/ports.ts";
 import { type RunProgram, runProgram } from "../lib/run_program.ts";
 import { createPfStandIn, type PfStandIn } from "./e2e/pf_stand_in.ts";
 import { waitFor } from "./e2e/wait.ts";
+import { network } from "./support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "tcp", first: 8080, last: 8090 };
@@ -21,11 +21,13 @@ const PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: true,
   interface: undefined,
+  prefixes: [],
+  lifetimeMs: 30_000,
 };
 
 function opening(address: string, timeoutMs: number, ...ranges: PortRange[]): ClientOpenings {
   return {
-    address: parseAddress(address)!,
+    address: network(address),
     openings: ranges.map((range) => ({ ...range, timeoutMs })),
     clients: ["alice"],
   };
@@ -63,13 +65,12 @@ test("the pf backend loads anchor, tables and rules in one go, and then only cha
       `-a openme -f -
   table <openme_tcp_22_22> persist { 192.0.2.7, 2001:db8::7 }
   table <openme_tcp_8080_8090> persist { 192.0.2.7 }
-  pass in quick on lo0 all
-  pass in quick proto udp from any to self port 54154 no state
-  pass in quick proto tcp from <openme_tcp_22_22> to self port 22 flags S/SA keep state
-  pass in quick proto tcp from <openme_tcp_8080_8090> to self port 8080:8090 flags S/SA keep state
-  block drop in quick proto tcp from any to self port 22
-  block drop in quick proto tcp from any to self port 8080:8090
-  block drop in quick proto udp from any to self port 53
+  pass in quick on ! lo0 proto udp from any to (self) port 54154 no state
+  pass in quick on ! lo0 proto tcp from <openme_tcp_22_22> to (self) port 22 flags S/SA keep state
+  pass in quick on ! lo0 proto tcp from <openme_tcp_8080_8090> to (self) port 8080:8090 flags S/SA keep state
+  block drop in quick on ! lo0 proto tcp from any to (self) port 22
+  block drop in quick on ! lo0 proto tcp from any to (self) port 8080:8090
+  block drop in quick on ! lo0 proto udp from any to (self) port 53
 `,
       "-a openme -s rules\n",
       "-a openme -s Tables\n",
@@ -99,20 +100,33 @@ test("the pf backend keeps to an interface, refuses as closed ports do, and guar
       `-a openme -f -
   table <openme_tcp_22_22> persist { 192.0.2.7 }
   table <openme_udp_53_53> persist { 192.0.2.7 }
-  pass in quick on lo0 all
-  pass in quick on em0 proto tcp from <openme_tcp_22_22> to self port 22 flags S/SA keep state
+  pass in quick on em0 proto tcp from <openme_tcp_22_22> to (self) port 22 flags S/SA keep state
   pass in quick on em0 proto udp from <openme_udp_53_53> to any port 53 keep state
-  block return in quick on em0 proto tcp from any to self port 22
-  block return in quick on em0 proto udp from any to self port 53
-  block return in quick on em0 proto udp from any to any port 53
+  block return in quick on em0 proto tcp from any to (self) port 22
+  block return in quick on em0 proto udp from any to (self) port 53
+  block return in quick on em0 proto udp from any to ! (self) port 53
 `,
       `-a openme -f -
-  pass in quick on lo0 all
-  block return in quick on em0 proto tcp from any to self port 22
-  block return in quick on em0 proto udp from any to self port 53
-  block return in quick on em0 proto udp from any to any port 53
+  block return in quick on em0 proto tcp from any to (self) port 22
+  block return in quick on em0 proto udp from any to (self) port 53
+  block return in quick on em0 proto udp from any to ! (self) port 53
 `,
     ]);
+  }));
+
+test("the pf backend never guards the knock port", () =>
+  withPf(async (pf, run) => {
+    const wide: PortRange = { protocol: "udp", first: 54000, last: 55000 };
+    await createPfBackend({ ...PLAN, guardedPorts: [wide], openKnockPort: false }, run).install([]);
+    const load = pf.calls().find((call) => call.startsWith("-a openme -f -"));
+    assert.equal(
+      load,
+      `-a openme -f -
+  block drop in quick on ! lo0 proto udp from any to (self) port 54000:54153
+  block drop in quick on ! lo0 proto udp from any to (self) port 54155:55000
+`,
+    );
+    assert.ok(pf.passes({ protocol: "udp", from: "192.0.2.7", port: 54154 }));
   }));
 
 test("the pf backend ends openings by its own timers", () =>

@@ -157,7 +157,9 @@ Deno.test("nonce and grant of a knock are on disk before the firewall is asked f
     assert.equal(first.take(await knock(n, at)), "granted");
     await first.pipeline.withdraw(() => false, ""); // a turn, for the guard
     const { changes, nonces, grants } = first.asked.at(-1)!;
-    assert.deepEqual(changes.map(({ address: { bytes } }) => bytes.at(-1)), [n === 1 ? 21 : 20]);
+    assert.deepEqual(changes.map(({ address: { base } }) => base.bytes.at(-1)), [
+      n === 1 ? 21 : 20,
+    ]);
     assert.equal(nonces, n + 1);
     assert.equal(grants.length, Math.min(n + 1, 2));
   }

@@ -184,3 +184,28 @@ Deno.test("narrowGrant() lets a renamed client keep its grant, and nobody that o
   assert.equal(narrowGrant(STORED, { ...ALLOWED, key: "another" }, moment(1000)), undefined);
   assert.equal(narrowGrant(STORED, undefined, moment(1000)), undefined);
 });
+
+Deno.test("a grant for a network goes on only where the client may have one as wide", () => {
+  const open = (v4: number) =>
+    new Grants().open(
+      SOURCE,
+      permission("alice", ["22/tcp"], { prefix: { v4, v6: 128 } }),
+      moment(0),
+    );
+  const rows = [
+    { had: 24, has: 24, goesOn: true },
+    { had: 24, has: 20, goesOn: true },
+    { had: 24, has: 25, goesOn: false },
+    { had: 24, has: 32, goesOn: false },
+    { had: 32, has: 24, goesOn: true },
+  ];
+  for (const { had, has, goesOn } of rows) {
+    const { grant } = open(had);
+    const allowed = permission("alice", ["22/tcp"], { prefix: { v4: has, v6: 128 } });
+    const resumed = resumeGrant(grant, allowed, moment(10_000), { sameBoot: true });
+    assert.equal(resumed !== undefined, goesOn, `/${had} where /${has} is allowed`);
+    if (resumed) assert.deepEqual(resumed.address, grant.address);
+    const narrowed = narrowGrant(grant, allowed, moment(10_000));
+    assert.equal(narrowed !== undefined, goesOn, `/${had}, reloaded where /${has} is allowed`);
+  }
+});

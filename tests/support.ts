@@ -17,6 +17,7 @@ import {
   type Verdict,
 } from "../lib/gate.ts";
 import type { Permission } from "../lib/grants.ts";
+import { type Network, parseNetwork } from "../lib/network.ts";
 import { type Knock, sealKnock } from "../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../lib/ports.ts";
 import { ReplayMemory } from "../lib/replay.ts";
@@ -31,6 +32,11 @@ export function must<T>(value: T | null | undefined): T {
 /** The address that a text certainly is. */
 export function address(text: string): Address {
   return must(parseAddress(text));
+}
+
+/** The network, or single address, that a text certainly is. */
+export function network(text: string): Network {
+  return must(parseNetwork(text));
 }
 
 /** `size` bytes, all the same. */

@@ -18,6 +18,7 @@ import {
   profileFor,
   tellHowToKeep,
 } from "./hand_out.ts";
+import { prefixFlag, tellWhoGetsIn } from "./prefix_flag.ts";
 import { expiresFlag } from "./time_flag.ts";
 
 export const add: Command = {
@@ -25,11 +26,14 @@ export const add: Command = {
   help:
     `Makes a key for a client, registers it in the server's configuration and prints the client's profile (YAML).
 
-Usage: openme add NAME [--ports A,B] [--expires WHEN] [--profile NAME] [--pubkey BASE64]
-                  [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
+Usage: openme add NAME [--ports A,B] [--expires WHEN] [--prefix SIZES] [--profile NAME]
+                  [--pubkey BASE64] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
 
   --ports A,B      groups or ports that a knock opens (default: the only group, or the one called "default")
   --expires WHEN   when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
+  --prefix SIZES   such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
+                   around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
+                   first address of it that connects is let in, with other firewalls every one
 ${HAND_OUT_HELP}
 Ports that no group has are put into the group "guarded" as well: they stay closed when the client is revoked.
 The private key is handed out once and kept nowhere. A running "openme serve" lets the client in from now on.
@@ -37,7 +41,12 @@ The private key is handed out once and kept nowhere. A running "openme serve" le
 Example:
   sudo openme add alice --expires 90d --out alice.yaml
 `,
-  options: { ports: { type: "string" }, expires: { type: "string" }, ...HAND_OUT_OPTIONS },
+  options: {
+    ports: { type: "string" },
+    expires: { type: "string" },
+    prefix: { type: "string" },
+    ...HAND_OUT_OPTIONS,
+  },
   positionals: 1,
   run: async (args, context) => {
     const name = args.positionals[0];
@@ -48,6 +57,7 @@ Example:
     }
     requireName(name, "a client");
     const expires = expiresFlag(args, Date.now());
+    const prefix = prefixFlag(args);
     checkHandOut(args);
     const key = clientKeyOf(args);
     const path = configPath(args);
@@ -59,6 +69,7 @@ Example:
           ed25519_pubkey: encodeBase64(key.publicKey),
           allowed_ports: readPorts(args, config),
           ...(expires === undefined ? {} : { expires }),
+          ...(prefix === undefined ? {} : { prefix }),
         })
       );
       const ports = changed.clients.find((client) => client.name === name)!.ports;
@@ -67,6 +78,7 @@ Example:
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       told.forEach(context.stderr);
+      if (prefix) tellWhoGetsIn(name, prefix, config.firewall, context);
       tellHowToKeep(profile, context);
     });
     return 0;

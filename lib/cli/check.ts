@@ -1,6 +1,8 @@
 /** `openme check`: reads the configuration and says what is wrong with it, or odd. */
 
 import type { ServerConfig } from "../config/server_config.ts";
+import { BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { requirePrograms } from "../firewall/command_line.ts";
 import { includesPortRanges } from "../ports.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -23,6 +25,7 @@ Example:
   run: async (args, context) => {
     const path = configPath(args);
     const { config } = await loadServerConfig(path);
+    if (config.command) requirePrograms(config.command);
     const warnings = odditiesOf(config, Date.now());
     if (args.values["json"]) {
       const { clients: { length: clients }, firewall } = config;
@@ -58,15 +61,12 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
       oddities.push(`ports.${name}: no client may open all of it`);
     }
   }
-  if (config.firewall === "none") {
-    oddities.push("server.firewall: none guards nothing and opens nothing");
+  if (isBackendName(config.firewall) && BACKENDS[config.firewall].leaves === "nothing") {
+    oddities.push(`server.firewall: ${config.firewall} guards nothing and opens nothing`);
   } else if (!config.dropPorts) {
     oddities.push(
       "server.drop_ports: openme closes nothing by itself; see what stays open: openme plan",
     );
-  }
-  if (config.command && config.dropPorts) {
-    oddities.push("server.drop_ports: firewall: command closes nothing; serve will refuse");
   }
   return oddities;
 }

@@ -1,10 +1,10 @@
 /** `openme close`: ends grants now. Asks the running server. */
 
-import { parseAddress } from "../address.ts";
 import { NAME_PATTERN } from "../config/reader.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { OpenmeError } from "../errors.ts";
+import { parseNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
 import { type Arguments, type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -16,7 +16,7 @@ export const close: Command = {
 Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
 
   CLIENT           everything that this client has opened
-  ADDRESS          everything that is open for this address
+  ADDRESS          everything that is open for this address, or network such as 198.51.100.0/24
   --all            everything
   --kill           cut established connections too: all from addresses that were let in
   --json           {"closed": [{"client", "address", "ports"}], "cut": {"connections", "left", "missing"} or null}
@@ -82,7 +82,7 @@ function readRequest({ positionals, values }: Arguments): CloseRequest {
     throw new OpenmeError("USAGE", "openme close needs a CLIENT, an ADDRESS or --all", { hint });
   }
   if (NAME_PATTERN.test(whom)) return { ...head, client: whom };
-  if (parseAddress(whom)) return { ...head, address: whom };
+  if (parseNetwork(whom)) return { ...head, address: whom };
   throw new OpenmeError("USAGE", `expected a client's name or an address, got ${quote(whom)}`, {
     hint,
   });

@@ -25,6 +25,7 @@ export class Confirmation {
   readonly #timeoutMs: number;
   readonly #log: Log;
   readonly #run: RunProgram;
+  #confirmed = () => {};
 
   constructor(
     { stateDir, timeoutMs, stop, log, run }: {
@@ -42,13 +43,18 @@ export class Confirmation {
     this.signal = AbortSignal.any([stop, this.#controller.signal]);
   }
 
-  /** The guard stands: from now on the time runs. */
-  begin(): void {
+  /** The guard stands: from now on the time runs. `confirmed` is called when somebody confirms. */
+  begin(confirmed: () => void = () => {}): void {
+    this.#confirmed = confirmed;
     Deno.writeTextFileSync(this.#path, "", { mode: 0o600 });
     let stopKeys = () => {};
     let finished = false;
     const timers = [
-      setTimeout(() => this.#fail(finish), this.#timeoutMs),
+      // Whoever takes the file away first decides: openme confirm has said so to somebody by then.
+      setTimeout(
+        () => removeFile(this.#path) ? this.#fail(finish) : end("openme confirm"),
+        this.#timeoutMs,
+      ),
       setInterval(() => {
         if (!exists(this.#path)) end("openme confirm");
       }, LOOK_INTERVAL_MS),
@@ -64,6 +70,7 @@ export class Confirmation {
     const end = (by: string) => {
       finish();
       this.#log.info("confirmed", { by });
+      this.#confirmed();
     };
     this.signal.addEventListener("abort", finish);
     isForeground(this.#run).then((may) => {

@@ -146,7 +146,8 @@ function examinePorts(config: ServerConfig, view: View): Finding {
     return fail(
       "ports",
       `open to everyone: ${open.ports.join(" ")} (${open.why})`,
-      "set drop_ports: true, and openme closes them itself; or close them in your own firewall",
+      open.hint ??
+        "set drop_ports: true, and openme closes them itself; or close them in your own firewall",
     );
   }
   if (examination && dropPorts) {

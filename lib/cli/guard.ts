@@ -1,9 +1,12 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
 import { OpenmeError } from "../errors.ts";
+import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { formatPortRange } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf } from "./context.ts";
+import { guardPlanOf } from "../server.ts";
+import { recordGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const guard: Command = {
@@ -27,10 +30,11 @@ Example:
       });
     }
     const backend = await backendOf(config, { context, log: logOf(args, context) });
-    if (backend.name === "none") {
+    if (isBackendName(backend.name) && BACKENDS[backend.name].leaves === "nothing") {
       throw new OpenmeError("CONFIG", "there is nothing to close with: server.firewall is none");
     }
     await backend.install([]);
+    recordGuard(config.stateDir, guardPlanOf(config));
     context.stderr(
       `openme: closed by ${backend.name}: ${config.guardedPorts.map(formatPortRange).join(" ")}`,
     );

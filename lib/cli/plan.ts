@@ -2,11 +2,19 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
+import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
-import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import {
+  formatPortRange,
+  intersectPortRanges,
+  mergePortRanges,
+  type PortRange,
+  subtractPortRanges,
+} from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
+import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const plan: Command = {
@@ -65,9 +73,17 @@ async function fatesOf(
   const guarded = subtractPortRanges(config.guardedPorts, [knock]);
   const host = await hostFirewall(run);
   const others = subtractPortRanges([...listening, ...host.published], [...guarded, knock]);
-  const openByHost = host.openOf(guarded);
+  const told = await backend.openToEveryone();
+  const openByHost = mergePortRanges([
+    ...host.openOf(guarded),
+    ...intersectPortRanges(guarded, told?.ports ?? []),
+  ]);
   const closedByHost = subtractPortRanges(guarded, openByHost);
-  const closes = config.dropPorts && backend.name !== "none";
+  const { closesAs, leaves } = isBackendName(backend.name)
+    ? BACKENDS[backend.name]
+    : { closesAs: [], leaves: "nothing" };
+  const canClose = closesAs.length > 0 && leaves !== "nothing";
+  const closes = config.dropPorts && canClose;
   const alreadyClosed = closes && await isGuarding(backend);
   return [
     {
@@ -83,9 +99,7 @@ async function fatesOf(
     {
       name: "open_in_spite",
       fate: `stay open to everyone in spite of openme (${
-        ["command", "none"].includes(backend.name)
-          ? "close them with your own firewall"
-          : "set drop_ports: true"
+        canClose ? "set drop_ports: true" : "close them with your own firewall"
       })`,
       ports: closes ? [] : openByHost,
     },
@@ -97,11 +111,6 @@ async function fatesOf(
     },
     { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];
-}
-
-/** Whether openme's guard stands already: another process's, or one that was left. */
-async function isGuarding(backend: Backend): Promise<boolean> {
-  return await backend.list().then((standing) => standing !== undefined, () => false);
 }
 
 function renderFates(fates: readonly Fate[]): string {

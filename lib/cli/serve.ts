@@ -1,6 +1,9 @@
 /** `openme serve`: the server. */
 
 import { Confirmation } from "./confirmation.ts";
+import { DryState } from "./dry_run.ts";
+import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
+import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 import {
   type Arguments,
@@ -18,7 +21,9 @@ import { identifyFile, watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { NftSession } from "../firewall/nft_session.ts";
-import { chooseBackend } from "../firewall/choose.ts";
+import type { Backend } from "../firewall/backend.ts";
+import { chooseBackend, requireClosable } from "../firewall/choose.ts";
+import { requirePrograms } from "../firewall/command_line.ts";
 import { createNoneBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -40,7 +45,7 @@ Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-r
   --interface IF    guard only what arrives on this interface (default: server.interface)
   --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
                     or openme confirm is called
-  --dry-run         decide and log, but touch no firewall: show what would be run
+  --dry-run         decide and log, but touch no firewall and keep nothing: show what would be run
 
 Example:
   sudo openme serve --log-level debug
@@ -63,6 +68,7 @@ Example:
     };
     const known = identifyFile(path);
     const config = await load();
+    if (config.command) requirePrograms(config.command);
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);
@@ -79,6 +85,11 @@ Example:
           command: config.command,
           nftSession: new NftSession(),
         });
+        const isDry = args.values["dry-run"] === true;
+        using dry = isDry ? new DryState(stateDir) : undefined;
+        const former = confirmMs !== undefined && !isDry && await isGuarding(backend)
+          ? readGuard(stateDir)
+          : undefined;
         await warnOfOwnSession(config, { log, context, backend });
         const stop = context.stopSignal();
         const confirmation = confirmMs === undefined
@@ -88,28 +99,40 @@ Example:
         await warnOfMissingInterface(config.interface, context, log);
         const clock = await bootClock(context.run);
         const hostnames = await wildcards(context.run);
-        await runServer({
+        const leftClosed = await runServer({
           config,
           socket,
-          backend: args.values["dry-run"]
-            ? createNoneBackend({ shown: backend, show: context.stdout })
-            : backend,
-          stateDir,
+          backend: isDry ? createNoneBackend({ shown: backend, show: context.stdout }) : backend,
+          stateDir: dry?.dir ?? stateDir,
           clock,
           log,
           signal,
           onListening: (running) => {
-            const { reload, log } = running;
-            const changed = () => reloadFrom(load, { running: config, reload, log });
+            const { log } = running;
+            let isKept = confirmation === undefined && !isDry;
+            const record = () => isKept && recordGuard(stateDir, guardPlanOf(running.config()));
+            record();
+            const reload = (changed: ServerConfig) => {
+              running.reload(changed);
+              record();
+            };
+            const changed = () => reloadFrom(load, { running: config, backend, reload, log });
             watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run });
             listenControl(stateDir, { handle, log, signal });
             notifyOfGrants(running, { run: context.run, log });
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
-            confirmation?.begin();
+            confirmation?.begin(() => {
+              isKept = !isDry;
+              record();
+            });
           },
-          rollsBack: () => confirmation ? confirmation.hasFailed || confirmation.isPending : false,
+          rollsBack: () =>
+            confirmation && (confirmation.hasFailed || confirmation.isPending)
+              ? { guard: former }
+              : undefined,
         });
+        if (!leftClosed && !isDry) forgetGuard(stateDir);
         if (confirmation?.hasFailed) return 1;
       } finally {
         socket.close();
@@ -163,14 +186,16 @@ function readConfirm(args: Arguments): number | undefined {
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
 async function reloadFrom(
   load: () => Promise<ServerConfig>,
-  { running, reload, log }: {
+  { running, backend, reload, log }: {
     running: ServerConfig;
+    backend: Backend;
     reload: (config: ServerConfig) => void;
     log: Log;
   },
 ): Promise<void> {
   try {
     const config = await load();
+    requireClosable(backend.name, config);
     const fixed = (["udpPort", "stateDir", "firewall", "command"] as const).filter((key) =>
       JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );

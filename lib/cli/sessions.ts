@@ -1,9 +1,9 @@
 /** `openme sessions`: who is let in now. Reads the database; `serve` is not asked. */
 
-import { formatAddress } from "../address.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { formatDuration } from "../duration.ts";
 import type { Grant } from "../grants.ts";
+import { formatNetwork } from "../network.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, configPath, renderJson, textFlag } from "./context.ts";
@@ -67,7 +67,7 @@ export function describeSnapshot({ grants, refused, lastSeenMs }: Snapshot, conf
 function describeGrant(grant: Grant, config: ServerConfig) {
   return {
     client: grant.client,
-    address: formatAddress(grant.address),
+    address: formatNetwork(grant.address),
     ports: shownPorts(grant.ports, config),
     opened_at: isoTime(grant.openedAtMs),
     expires_at: isoTime(grant.expiresAtMs),
@@ -85,7 +85,7 @@ export function renderTable(
     ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"],
     ...grants.map((grant) => [
       grant.client,
-      formatAddress(grant.address),
+      formatNetwork(grant.address),
       shownPorts(grant.ports, config).join(" ") || "-",
       formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
       formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),

@@ -1,22 +1,15 @@
 /** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { type BackendName, BACKENDS } from "../firewall/backends.ts";
+import { type BackendName, BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
+import type { RunProgram } from "../run_program.ts";
 import { isLocked } from "../state/lock.ts";
 import type { GuardPlan } from "../firewall/backend.ts";
-import { type Command, configPath, type Context, logOf, textFlag } from "./context.ts";
+import { type Command, configPath, logOf, textFlag } from "./context.ts";
+import { forgetGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
-
-/** Where rules may be, whatever the configuration says now. */
-const KERNEL_BACKENDS: readonly BackendName[] = [
-  "nft",
-  "iptables-nft",
-  "iptables-legacy",
-  "iptables",
-  "pf",
-];
 
 /** A plan that guards nothing: enough to remove by. */
 const NO_PLAN: GuardPlan = {
@@ -27,6 +20,8 @@ const NO_PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: false,
   interface: undefined,
+  prefixes: [],
+  lifetimeMs: 0,
 };
 
 export const uninstall: Command = {
@@ -58,8 +53,8 @@ Example:
     }
     const log = logOf(args, context);
     let failed = false;
-    for (const name of backendsIn(config)) {
-      if (!await isPresent(name, context)) continue;
+    for (const name of Object.keys(BACKENDS).filter(isBackendName)) {
+      if (!await isPresent(name, { config, run: context.run })) continue;
       try {
         const backend = await BACKENDS[name]({
           plan: config && name === config.firewall ? guardPlanOf(config) : NO_PLAN,
@@ -75,23 +70,19 @@ Example:
         context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
       }
     }
+    if (!failed) forgetGuard(stateDir);
     return failed ? 1 : 0;
   },
 };
 
-function backendsIn(config: ServerConfig | undefined): BackendName[] {
-  return config?.command ? [...KERNEL_BACKENDS, "command"] : [...KERNEL_BACKENDS];
-}
-
-/** A program that is not there has left nothing. Plain `iptables` is one of the other two where those are there. */
-async function isPresent(name: BackendName, { run }: Context): Promise<boolean> {
-  if (name === "command") return true;
-  const has = (program: string, ...args: string[]) =>
-    run({ program, args, timeoutMs: 5000 }).then(() => true, () => false);
-  if (name === "pf") return await has("pfctl", "-s", "info");
-  if (name === "iptables") {
-    return await has("iptables", "--version") && !await has("iptables-nft", "--version") &&
-      !await has("iptables-legacy", "--version");
-  }
-  return await has(name, "--version");
+/** Whether there may be something of openme's. A program that is not there has left nothing. */
+async function isPresent(
+  name: BackendName,
+  { config, run }: { config: ServerConfig | undefined; run: RunProgram },
+): Promise<boolean> {
+  const { leaves } = BACKENDS[name];
+  if (leaves === "nothing") return false;
+  if (leaves === "where configured") return config?.firewall === name;
+  const [program, ...args] = leaves;
+  return await run({ program, args, timeoutMs: 5000 }).then(() => true, () => false);
 }

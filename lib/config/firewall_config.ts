@@ -2,8 +2,8 @@
  * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
  */
 
-import { type FirewallName, FIREWALLS } from "../firewall/backends.ts";
-import { listOf, mismatch, Section } from "./reader.ts";
+import { closingFlaw, type FirewallName, FIREWALLS } from "../firewall/backends.ts";
+import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
 
 /** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
 export const CLOSED_AS = ["drop", "reject"] as const;
@@ -37,6 +37,15 @@ export function readFirewall(
     throw mismatch(server.path("command"), "a map with open and close", undefined);
   }
   return { firewall, command: firewall === "command" ? command : undefined };
+}
+
+/** Refuses what the named backend cannot do; of `auto` only the host knows. */
+export function requireClosing(
+  server: Section,
+  config: { firewall: FirewallName; dropPorts: boolean; closedAs: ClosedAs },
+): void {
+  const flaw = closingFlaw(config.firewall, config);
+  if (flaw) throw new ConfigError(server.path(flaw.key), flaw.problem, flaw.hint);
 }
 
 function readCommand(server: Section, key: string): CommandLines {

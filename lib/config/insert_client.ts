@@ -1,9 +1,9 @@
 /**
- * Putting a client, or a group of ports, into the text of a configuration: lines are put in, everything else stays as it was written, to the
- * byte. Where that cannot be done the YAML library writes the whole file anew, comments included.
+ * Putting a client, or a group of ports, into the text of a configuration: lines are put in, everything else stays as
+ * it was written, to the byte. Where that cannot be done the YAML library writes the whole file anew, comments included.
  */
 
-import { isMap, isScalar, type Node, type Pair, type YAMLMap } from "yaml";
+import { isCollection, isMap, isScalar, type Node, type Pair, type YAMLMap } from "yaml";
 import { parseYamlDocument } from "./yaml.ts";
 
 /** The text with one more client, which must not be there yet. */
@@ -44,10 +44,10 @@ export function insertEntry(
   return document.toString({ lineWidth: 0, flowCollectionPadding: false });
 }
 
-/** `allowed_ports: [ssh]`, as `openme init` writes lists. */
+/** `allowed_ports: [ssh]`, as `openme init` writes lists; and so for maps. */
 function setFlow(entry: unknown): void {
-  const ports = isMap(entry) ? entry.get("allowed_ports", true) : entry;
-  if (ports) (ports as { flow?: boolean }).flow = true;
+  const values = isMap(entry) ? entry.items.map(({ value }) => value) : [entry];
+  for (const value of values) if (isCollection(value)) value.flow = true;
 }
 
 /** Whether a text is the YAML of these values. */

@@ -111,9 +111,15 @@ export class Section {
   }
 
   port(key: string): number {
-    const value = this.required(key, "a port from 1 to 65535");
-    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 65535) {
-      throw mismatch(this.path(key), "a port from 1 to 65535", value);
+    return this.integer(key, "a port", 1, 65535);
+  }
+
+  /** A whole number between the two bounds (both included). */
+  integer(key: string, what: string, least: number, most: number): number {
+    const expected = `${what} from ${least} to ${most}`;
+    const value = this.required(key, expected);
+    if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
+      throw mismatch(this.path(key), expected, value);
     }
     return value as number;
   }

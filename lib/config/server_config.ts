@@ -13,8 +13,15 @@ import {
 } from "../crypto.ts";
 import { fingerprint, publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
 import type { FirewallName } from "../firewall/backends.ts";
+import { type PrefixLengths, SINGLE } from "../network.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
-import { CLOSED_AS, type ClosedAs, type CommandLines, readFirewall } from "./firewall_config.ts";
+import {
+  CLOSED_AS,
+  type ClosedAs,
+  type CommandLines,
+  readFirewall,
+  requireClosing,
+} from "./firewall_config.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
@@ -81,6 +88,8 @@ export interface ClientEntry {
   readonly ports: readonly PortRange[];
   /** Wall clock, ms since 1970; from then on the key is no good. */
   readonly expiresAtMs: number | undefined;
+  /** How wide its grants are; single addresses unless the file says otherwise. */
+  readonly prefix: PrefixLengths;
 }
 
 /** A client's key that was replaced, and when it ends. */
@@ -118,7 +127,14 @@ const CLIENT_KEYS = [
   "disable_health_port",
   "previous_pubkey",
   "previous_until",
+  "prefix",
 ];
+
+/** Prefix lengths that a client may have: wider is not one carrier's pool of addresses, but half the world. */
+export const PREFIX_BOUNDS = {
+  v4: { least: 16, most: SINGLE.v4 },
+  v6: { least: 48, most: SINGLE.v6 },
+} as const;
 
 const PORT_EXPECTED = `a port such as "22/tcp"`;
 /** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
@@ -137,7 +153,7 @@ function readServerConfig(root: unknown): ServerConfig {
   const { groups, forwardedPorts } = readGroups(top.raw("ports"));
   const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
   const clients = readClients(top.raw("clients"), groups, healthRange);
-  return {
+  const config: ServerConfig = {
     host: server.optional("host", (key) => server.host(key)),
     udpPort,
     healthPort,
@@ -176,6 +192,8 @@ function readServerConfig(root: unknown): ServerConfig {
     ]),
     forwardedPorts,
   };
+  requireClosing(server, config);
+  return config;
 }
 
 /** The guarded ports that stay so whatever becomes of the clients: all groups and the health port. Disjoint. */
@@ -287,6 +305,7 @@ function readClient(
     previous: client.optional("previous_pubkey", (key) => readPreviousKey(client, key)),
     ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
     expiresAtMs: client.optional("expires", (key) => readTime(client, key)),
+    prefix: client.optional("prefix", (key) => readPrefix(client, key)) ?? SINGLE,
   };
 }
 
@@ -297,6 +316,20 @@ function readPreviousKey(client: Section, key: string): PreviousKey {
     verify: readVerifier(publicKey, client.path(key)),
     untilMs: readTime(client, "previous_until"), // a key without an end would be good for ever
   };
+}
+
+/** `{v4: 24, v6: 64}`, either of them left out for single addresses. */
+function readPrefix(client: Section, key: string): PrefixLengths {
+  const lengths = new Section(client.raw(key), client.path(key), Object.keys(PREFIX_BOUNDS));
+  const read = (family: keyof typeof PREFIX_BOUNDS) => {
+    const { least, most } = PREFIX_BOUNDS[family];
+    return lengths.optional(
+      family,
+      (each) => lengths.integer(each, "a length in bits", least, most),
+    ) ??
+      SINGLE[family];
+  };
+  return { v4: read("v4"), v6: read("v6") };
 }
 
 function readTime(client: Section, key: string): number {

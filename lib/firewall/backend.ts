@@ -20,6 +20,7 @@
 import type { ClosedAs } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
+import type { Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 
 /** What to guard, and how. */
@@ -37,16 +38,26 @@ export interface GuardPlan {
   readonly openKnockPort: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
+  /** How wide grants may be beside single addresses. Without duplicates. */
+  readonly prefixes: readonly Prefix[];
+  /** For how long a knock opens, ms. */
+  readonly lifetimeMs: number;
 }
 
-/** What an address may reach, and the clients whose grants say so. */
+/** Networks of one size. */
+export interface Prefix {
+  readonly family: 4 | 6;
+  readonly length: number;
+}
+
+/** What an address or network may reach, and the clients whose grants say so. */
 export interface ClientOpenings extends AddressOpenings {
   readonly clients: readonly string[];
 }
 
 /** A call that failed for these addresses alone: of all others the firewall has what was asked. */
 export class PartlyFailed extends OpenmeError {
-  /** Canonical texts. */
+  /** Canonical texts, of addresses and networks. */
   readonly addresses: ReadonlySet<string>;
 
   constructor(cause: OpenmeError, addresses: ReadonlySet<string>) {
@@ -57,7 +68,7 @@ export class PartlyFailed extends OpenmeError {
 
 /** What stands in the firewall for an address. */
 export interface Standing {
-  /** Canonical text. */
+  /** Canonical text, of an address or a network. */
   readonly address: string;
   readonly ports: readonly PortRange[];
 }
@@ -72,6 +83,14 @@ export interface Examination {
   readonly barred: readonly string[];
   /** Whether there are chains of the host's at all that may drop it. */
   readonly hostMayDrop: boolean;
+}
+
+/** Ports that everyone can reach. */
+export interface OpenPorts {
+  readonly ports: readonly PortRange[];
+  readonly why: string;
+  /** What to do about it, where that is not `drop_ports: true`. */
+  readonly hint?: string;
 }
 
 /** One firewall. */
@@ -99,11 +118,13 @@ export interface Backend {
   /** openme stops and the guard stays: ends the openings that nobody else would end. */
   leave(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
-  openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined>;
+  openToEveryone(): Promise<OpenPorts | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
   /** For people: what `install` would run. Looks at the host, changes nothing. */
   preview(openings: readonly ClientOpenings[]): Promise<string>;
   /** For people: what `apply` would run. */
   previewChanges(changes: readonly ClientOpenings[]): string;
+  /** For people: what is run when an opening ends, where openme must end it. */
+  previewEnd?(address: Network, ports: PortRange, clients: readonly string[]): string;
 }

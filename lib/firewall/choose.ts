@@ -4,9 +4,15 @@
 
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend } from "./backend.ts";
+import type { Backend, GuardPlan } from "./backend.ts";
+import {
+  type BackendName,
+  type BackendParts,
+  BACKENDS,
+  closingFlaw,
+  type FirewallName,
+} from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
-import { type BackendName, type BackendParts, BACKENDS, type FirewallName } from "./backends.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -18,7 +24,18 @@ export async function chooseBackend(
   if (firewall !== "auto") return await BACKENDS[firewall](parts);
   const { name, why } = await probe(parts.run);
   parts.log.info("firewall_chosen", { backend: name, why });
+  requireClosable(name, parts.plan);
   return await BACKENDS[name](parts);
+}
+
+/** Throws `FIREWALL` where a backend that `auto` chose cannot close the ports as the configuration says. */
+export function requireClosable(
+  name: string,
+  plan: Pick<GuardPlan, "dropPorts" | "closedAs">,
+): void {
+  const flaw = closingFlaw(name, plan);
+  if (!flaw) return;
+  throw new OpenmeError("FIREWALL", `server.${flaw.key}: ${flaw.problem}`, { hint: flaw.hint });
 }
 
 /** Which backend fits this host. Looks, changes nothing; throws where none does. */
@@ -35,6 +52,8 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   if (await works("pfctl", "-s", "info") !== undefined) {
     return { name: "pf", why: "this host has pf" };
   }
+  const firewalld = await ownsItsTable(run);
+  if (firewalld) return { name: "firewalld", why: firewalld };
   if (await hasLegacyRules(run)) {
     return {
       name: "iptables-legacy",
@@ -50,6 +69,19 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   throw new OpenmeError("FIREWALL", `found no firewall to drive: ${failures.join("; ")}`, {
     hint: "install nftables, run openme as root, or name one: server.firewall in the configuration",
   });
+}
+
+/** Why firewalld has to be asked to let anyone in; `undefined` where nft can put a hole into its table, or it is not there. */
+async function ownsItsTable(run: RunProgram): Promise<string | undefined> {
+  const read = (program: string, ...args: string[]) =>
+    run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => undefined);
+  if (await read("firewall-cmd", "--state") === undefined) return undefined;
+  if (await read("nft", "--version") === undefined) {
+    return "firewalld runs here, and there is no nft";
+  }
+  const table = await read("nft", "--terse", "list", "table", "inet", "firewalld") ?? "";
+  const isOwned = table.split("\n", 4).some((line) => /^\s*flags .*\bowner\b/.test(line));
+  return isOwned ? "firewalld runs here, and keeps its table to itself" : undefined;
 }
 
 /** Only tables that are there already are listed: iptables-legacy makes those that it lists. */

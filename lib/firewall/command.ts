@@ -6,69 +6,48 @@
  * is closed at the next start, from the journal that is written before anything opens.
  */
 
-import { join } from "node:path";
-import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
-import { formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
+import { formatNetwork, type Network } from "../network.ts";
+import { formatPortRange, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import { type Backend, type ClientOpenings, PartlyFailed, type Standing } from "./backend.ts";
+import {
+  type Backend,
+  type ClientOpenings,
+  type GuardPlan,
+  type OpenPorts,
+  PartlyFailed,
+  type Standing,
+} from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
+import { Journal } from "./command_journal.ts";
+import { type Entry, fillIn, showLine } from "./command_line.ts";
+import { hostFirewall } from "./host_view.ts";
 
 const DEADLINE_MS = 10_000;
-const JOURNAL_NAME = "opened.json";
 /** How often a close that fails is tried, a check apart, before openme gives up and says so. */
 const CLOSE_ATTEMPTS = 5;
-
-/** Where the openings are written down that may stand. Small texts, each written whole. */
-export interface Journal {
-  read(): string | undefined;
-  write(text: string): void;
-}
-
-/** One opening that may stand. */
-interface Entry {
-  readonly address: Address;
-  readonly ports: PortRange;
-  readonly client: string;
-}
+/** Programs that run at a time: a crowd of clients, or the grants of a restart, must not fill the machine. */
+const MOST_RUNS = 8;
 
 /** An entry at work: its commands run one after the other. */
 interface Slot {
   entry: Entry;
-  isOpen: boolean;
   timer?: ReturnType<typeof setTimeout>;
   queue: Promise<void>;
   failedCloses: number;
 }
 
 /** The backend for the configured programs, with its journal in the state directory. */
-export function makeCommand({ plan, run, log, stateDir, command }: BackendParts): Promise<Backend> {
+export function makeCommand(parts: BackendParts): Promise<Backend> {
+  const { plan, command } = parts;
   if (!command || plan.dropPorts) {
     throw new OpenmeError("FIREWALL", "firewall: command only opens and closes for clients", {
       hint: "set drop_ports: false, and let your own firewall close the ports",
     });
   }
-  return Promise.resolve(new CommandBackend(command, run, fileJournal(stateDir), log));
-}
-
-function fileJournal(stateDir: string): Journal {
-  const path = join(stateDir, JOURNAL_NAME);
-  return {
-    read: () => {
-      try {
-        return Deno.readTextFileSync(path);
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) return undefined;
-        throw error;
-      }
-    },
-    write: (text) => {
-      Deno.writeTextFileSync(`${path}.new`, text, { mode: 0o600 });
-      Deno.renameSync(`${path}.new`, path);
-    },
-  };
+  return Promise.resolve(new CommandBackend(command, parts));
 }
 
 class CommandBackend implements Backend {
@@ -79,25 +58,31 @@ class CommandBackend implements Backend {
   readonly #journal: Journal;
   readonly #log: Log;
   readonly #slots = new Map<string, Slot>();
+  #plan: GuardPlan;
   #hasRead = false;
+  #runs = 0;
+  readonly #waiting: (() => void)[] = [];
 
-  constructor(lines: CommandLines, run: RunProgram, journal: Journal, log: Log) {
+  constructor(lines: CommandLines, { plan, run, log, stateDir }: BackendParts) {
     this.#lines = lines;
+    this.#plan = plan;
     this.#run = run;
-    this.#journal = journal;
+    this.#journal = new Journal(stateDir, log);
     this.#log = log;
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#hasRead) await this.#closeLeftOvers();
-    const wanted = new Set(openings.map(({ address }) => formatAddress(address)));
+    const wanted = new Set(openings.map(({ address }) => formatNetwork(address)));
     const gone = [...this.#slots.values()].filter(({ entry }) =>
-      !wanted.has(formatAddress(entry.address))
+      !wanted.has(formatNetwork(entry.address))
     ).map(({ entry }) => ({ address: entry.address, openings: [], clients: [] }));
     await this.apply([...gone, ...openings]);
   }
 
-  reconfigure(): void {}
+  reconfigure(plan: GuardPlan): void {
+    this.#plan = plan;
+  }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
     const work: Promise<void>[] = [];
@@ -111,7 +96,7 @@ class CommandBackend implements Backend {
       }
       for (const [key, { timeoutMs, ...ports }] of wanted) {
         const opening = this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs);
-        opening.catch(() => failed.add(formatAddress(address)));
+        opening.catch(() => failed.add(formatNetwork(address)));
         work.push(opening);
       }
     }
@@ -150,8 +135,15 @@ class CommandBackend implements Backend {
     return this.remove();
   }
 
-  openToEveryone(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  /** What the host's own chains show: a firewall in front of the host may close all the same. */
+  async openToEveryone(): Promise<OpenPorts | undefined> {
+    const ports = (await hostFirewall(this.#run)).openOf(this.#plan.guardedPorts);
+    if (ports.length === 0) return undefined;
+    return {
+      ports,
+      why: "this host's own firewall lets everyone in to them",
+      hint: "close them there, unless a firewall in front of this host does: openme plan",
+    };
   }
 
   preview(openings: readonly ClientOpenings[]): Promise<string> {
@@ -168,11 +160,14 @@ class CommandBackend implements Backend {
     ).join("");
   }
 
+  previewEnd(address: Network, ports: PortRange, clients: readonly string[]): string {
+    return showLine(fillIn(this.#lines.close, { address, ports, client: clients.join(",") }, 0));
+  }
+
   /** What a dead process wrote down is closed first, wanted or not: opening again is up to whoever knocked. */
   async #closeLeftOvers(): Promise<void> {
-    const left = parseJournal(this.#journal.read() ?? "");
-    for (const entry of left) {
-      this.#slots.set(keyOf(entry.address, entry.ports), newSlot(entry, { isOpen: true }));
+    for (const entry of this.#journal.read()) {
+      this.#slots.set(keyOf(entry.address, entry.ports), newSlot(entry));
     }
     this.#hasRead = true;
     await Promise.all([...this.#slots.keys()].map((key) => this.#closeQuietly(key)));
@@ -180,7 +175,7 @@ class CommandBackend implements Backend {
 
   #open(key: string, entry: Entry, timeoutMs: number): Promise<void> {
     let slot = this.#slots.get(key);
-    if (!slot) this.#slots.set(key, slot = newSlot(entry, { isOpen: false }));
+    if (!slot) this.#slots.set(key, slot = newSlot(entry));
     // The end is reckoned from now, however long the program takes.
     const endsAtMs = performance.now() + timeoutMs;
     return this.#inTurn(slot, async (slot) => {
@@ -191,9 +186,8 @@ class CommandBackend implements Backend {
       this.#write();
       try {
         await this.#runLine(fillIn(this.#lines.open, entry, timeoutMs));
-        slot.isOpen = true;
       } finally {
-        // Also after a failure: it may have opened all the same.
+        // Also after a failure, above all at its deadline: it may have opened all the same.
         slot.timer = setTimeout(
           () => this.#closeQuietly(key),
           Math.max(0, endsAtMs - performance.now()),
@@ -212,8 +206,7 @@ class CommandBackend implements Backend {
         await this.#runLine(fillIn(this.#lines.close, slot.entry, 0));
       } catch (error) {
         slot.failedCloses++;
-        // What never opened need not be there to close.
-        if (slot.isOpen) throw error;
+        throw error;
       }
       this.#slots.delete(key);
       this.#write();
@@ -230,7 +223,7 @@ class CommandBackend implements Backend {
       const givesUp = slot.failedCloses >= CLOSE_ATTEMPTS;
       this.#log.error("close_failed", {
         backend: this.name,
-        address: formatAddress(slot.entry.address),
+        address: formatNetwork(slot.entry.address),
         ports: formatPortRange(slot.entry.ports),
         doing: givesUp ? "giving up; it may still be open" : "trying again",
         ...errorFields(error),
@@ -248,15 +241,12 @@ class CommandBackend implements Backend {
   }
 
   #write(): void {
-    const entries = [...this.#slots.values()].map(({ entry }) => ({
-      address: formatAddress(entry.address),
-      ports: formatPortRange(entry.ports),
-      client: entry.client,
-    }));
-    this.#journal.write(JSON.stringify(entries) + "\n");
+    this.#journal.write([...this.#slots.values()].map(({ entry }) => entry));
   }
 
   async #runLine([program, ...args]: readonly string[]): Promise<void> {
+    if (this.#runs >= MOST_RUNS) await new Promise<void>((go) => this.#waiting.push(go));
+    else this.#runs++;
     try {
       await this.#run({
         program: program!,
@@ -270,64 +260,22 @@ class CommandBackend implements Backend {
         cause,
         hint: cause.hint ?? "see whether that command works by itself, as the same user",
       });
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next(); // in the place of this one
+      else this.#runs--;
     }
   }
 }
 
-/** The arguments with the values of this opening in them. */
-export function fillIn(
-  line: readonly string[],
-  { address, ports, client }: Entry,
-  timeoutMs: number,
-): string[] {
-  const values: Record<string, string> = {
-    address: formatAddress(address),
-    family: String(address.family),
-    port: String(ports.first),
-    "end_port": String(ports.last),
-    ports: ports.first === ports.last ? `${ports.first}` : `${ports.first}:${ports.last}`,
-    protocol: ports.protocol,
-    client,
-    "timeout_s": String(Math.max(timeoutMs > 0 ? 1 : 0, Math.floor(timeoutMs / 1000))),
-  };
-  return line.map((argument) =>
-    argument.replaceAll(/\{([a-z_]+)\}/g, (text, name) => values[name] ?? text)
-  );
+function newSlot(entry: Entry): Slot {
+  return { entry, queue: Promise.resolve(), failedCloses: 0 };
 }
 
-function newSlot(entry: Entry, { isOpen }: { isOpen: boolean }): Slot {
-  return { entry, isOpen, queue: Promise.resolve(), failedCloses: 0 };
+function keyOf(address: Network, ports: PortRange): string {
+  return `${formatNetwork(address)} ${formatPortRange(ports)}`;
 }
 
-function keyOf(address: Address, ports: PortRange): string {
-  return `${formatAddress(address)} ${formatPortRange(ports)}`;
-}
-
-function sameText(a: Address, b: Address): boolean {
-  return formatAddress(a) === formatAddress(b);
-}
-
-/** A damaged journal gives what can be read of it. */
-function parseJournal(text: string): Entry[] {
-  let entries: unknown;
-  try {
-    entries = JSON.parse(text);
-  } catch {
-    return [];
-  }
-  if (!Array.isArray(entries)) return [];
-  return entries.flatMap((each: Record<string, unknown> | null) => {
-    const address = parseAddress(String(each?.["address"]));
-    const ports = parsePortSpec(String(each?.["ports"]));
-    const client = String(each?.["client"] ?? "");
-    if (!address || !ports || ports.protocol === "both" || !/^[\w.,-]*$/.test(client)) return [];
-    return [{ address, ports: { ...ports, protocol: ports.protocol }, client }];
-  });
-}
-
-/** A command as a person would type it. */
-function showLine(line: readonly string[]): string {
-  return line.map((each) =>
-    /^[\w./:,=@%+-]+$/.test(each) ? each : `'${each.replaceAll("'", `'\\''`)}'`
-  ).join(" ") + "\n";
+function sameText(a: Network, b: Network): boolean {
+  return formatNetwork(a) === formatNetwork(b);
 }

@@ -6,13 +6,14 @@
 
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
+import { containsAddress, formatNetwork, isSingle, type Network } from "../network.ts";
 import type { PortRange, Protocol } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { establishedConnections } from "./established.ts";
 
-/** An address whose connections to these ports are to be cut. */
+/** An address, or a network, whose connections to these ports are to be cut. */
 export interface CutPlace {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: readonly PortRange[];
 }
 
@@ -46,9 +47,9 @@ export async function requireCutters(
 /** Cuts every established connection from these places. Call it when the firewall no longer lets them in. */
 export async function cutConnections(places: readonly CutPlace[], run: RunProgram): Promise<Cut> {
   const { ss, conntrack } = await requireCutters(run);
-  const wanted = portsByAddress(places);
+  const wanted = portsByPlace(places);
   const own = async () =>
-    (await establishedConnections([...wanted.values()].flat(), run)).filter((each) =>
+    (await establishedConnections(places.flatMap(({ ports }) => ports), run)).filter((each) =>
       isWanted(wanted, each.remote, "tcp", each.localPort)
     );
   const found = await own();
@@ -77,6 +78,13 @@ export async function cutConnections(places: readonly CutPlace[], run: RunProgra
   };
 }
 
+/** What is wanted: ports by the text of their address or network. */
+export interface WantedPorts {
+  readonly byText: ReadonlyMap<string, readonly PortRange[]>;
+  /** Those that are wider than an address. */
+  readonly networks: readonly Network[];
+}
+
 /** An entry of connection tracking, with the end that was let in and the port that it was let in to. */
 export interface Flow {
   readonly family: 4 | 6;
@@ -93,7 +101,7 @@ export interface Flow {
 /** Reads what `conntrack -L` prints, as far as it is from a wanted address to one of its ports, either way round. */
 export function parseFlows(
   listing: string,
-  wanted: ReadonlyMap<string, readonly PortRange[]>,
+  wanted: WantedPorts,
 ): Flow[] {
   return listing.split("\n").flatMap((line) => {
     // tcp  6 431999 ESTABLISHED src=10.0.0.2 dst=10.0.0.1 sport=4242 dport=22 src=… (the way back)
@@ -123,14 +131,14 @@ export function parseFlows(
 }
 
 async function listFlows(
-  wanted: ReadonlyMap<string, readonly PortRange[]>,
+  wanted: WantedPorts,
   run: RunProgram,
 ): Promise<Flow[]> {
   const list = (args: string[]) =>
     run({ program: "conntrack", args: ["-L", ...args], timeoutMs: DEADLINE_MS });
-  const looks = wanted.size > MOST_SINGLE_LOOKS
+  const looks = wanted.byText.size > MOST_SINGLE_LOOKS || wanted.networks.length > 0
     ? [["-f", "ipv4"], ["-f", "ipv6"]]
-    : [...wanted.keys()].flatMap((address) => {
+    : [...wanted.byText.keys()].flatMap((address) => {
       const family = ["-f", address.includes(":") ? "ipv6" : "ipv4"];
       return [[...family, "-s", address], [...family, "-d", address]];
     });
@@ -158,26 +166,32 @@ async function deleteFlow(flow: Flow, run: RunProgram): Promise<boolean> {
   }
 }
 
-function portsByAddress(places: readonly CutPlace[]): Map<string, readonly PortRange[]> {
-  const byAddress = new Map<string, PortRange[]>();
+/** Gathers what is wanted of each place. */
+export function portsByPlace(places: readonly CutPlace[]): WantedPorts {
+  const byText = new Map<string, PortRange[]>();
+  const networks: Network[] = [];
   for (const { address, ports } of places) {
-    const text = formatAddress(address);
-    const known = byAddress.get(text);
+    const text = formatNetwork(address);
+    const known = byText.get(text);
     if (known) known.push(...ports);
-    else byAddress.set(text, [...ports]);
+    else byText.set(text, [...ports]);
+    if (!known && !isSingle(address)) networks.push(address);
   }
-  return byAddress;
+  return { byText, networks };
 }
 
 function isWanted(
-  wanted: ReadonlyMap<string, readonly PortRange[]>,
+  wanted: WantedPorts,
   remote: Address,
   protocol: Protocol,
   port: number,
 ): boolean {
-  return wanted.get(formatAddress(remote))?.some((range) =>
-    range.protocol === protocol && range.first <= port && port <= range.last
-  ) ?? false;
+  const covers = (text: string) =>
+    wanted.byText.get(text)?.some((range) =>
+      range.protocol === protocol && range.first <= port && port <= range.last
+    ) ?? false;
+  return covers(formatAddress(remote)) ||
+    wanted.networks.some((each) => containsAddress(each, remote) && covers(formatNetwork(each)));
 }
 
 function nameOf(remote: Address, remotePort: number, port: number): string {

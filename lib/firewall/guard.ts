@@ -4,17 +4,17 @@
  * grants, not knocks.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import type { Clock } from "../clock.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../errors.ts";
 import { errorFields, type Log } from "../log.ts";
-import type { PortRange } from "../ports.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import {
   type Backend,
   type ClientOpenings,
   type Examination,
   type GuardPlan,
+  type OpenPorts,
   PartlyFailed,
 } from "./backend.ts";
 import { LivingOwnerError } from "./process_name.ts";
@@ -41,13 +41,13 @@ export interface GuardReport {
   readonly isIntact: boolean;
   readonly examination: Examination | undefined;
   /** Guarded ports that everyone can reach in spite of the guard, as far as the backend can tell. */
-  readonly open: { readonly ports: readonly PortRange[]; readonly why: string } | undefined;
+  readonly open: OpenPorts | undefined;
   /** What went wrong and has not been made up for, or why nothing could be looked at. */
   readonly failure: string | undefined;
 }
 
 interface Waiting {
-  readonly address: Address;
+  readonly address: Network;
   readonly watchers: Watcher[];
 }
 
@@ -68,7 +68,7 @@ export class Guard {
   /** Whether it is time to try that (again). */
   #repairDue = false;
   /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
-  #duringRepair: Map<string, Address> | undefined;
+  #duringRepair: Map<string, Network> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
   /** Why the last repair failed, until one succeeds. */
@@ -107,9 +107,9 @@ export class Guard {
     }
   }
 
-  /** The openings of this address have changed; `watcher` is told once the firewall has them. */
-  changed(address: Address, watcher?: Watcher): void {
-    this.#enqueue(formatAddress(address), { address, watchers: watcher ? [watcher] : [] });
+  /** The openings of this address or network have changed; `watcher` is told once the firewall has them. */
+  changed(address: Network, watcher?: Watcher): void {
+    this.#enqueue(formatNetwork(address), { address, watchers: watcher ? [watcher] : [] });
     this.#repairDue = this.#broken;
     this.#pump();
   }
@@ -158,14 +158,20 @@ export class Guard {
   }
 
   /**
-   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands. Throws
-   * where the backend cannot.
+   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands or, with
+   * `former`, puts the guard back that stood before. Throws where the backend cannot.
    */
-  async stop({ closed = false }: { closed?: boolean } = {}): Promise<void> {
+  async stop(
+    { closed = false, former }: { closed?: boolean; former?: GuardPlan | undefined } = {},
+  ): Promise<void> {
     this.#stopped = true;
     await this.#checking;
     await this.#idle();
-    if (closed) await this.#backend.leave();
+    if (former) {
+      this.#backend.reconfigure(former);
+      await this.#backend.install([]);
+    }
+    if (closed || former) await this.#backend.leave();
     else await this.#backend.remove();
   }
 
@@ -251,7 +257,7 @@ export class Guard {
     const taken = this.#take(() => true);
     this.#repairDue = false;
     this.#broken = false;
-    const meanwhile = this.#duringRepair = new Map<string, Address>();
+    const meanwhile = this.#duringRepair = new Map<string, Network>();
     try {
       await this.#backend.install(this.#allOpenings());
       this.#failure = undefined;

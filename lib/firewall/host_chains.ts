@@ -3,6 +3,7 @@
  * or let everyone in. Pure; `nft_host.ts` and `iptables_host.ts` read the chains.
  */
 
+import type { Family } from "./families.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
 
 /** A base chain of somebody else's where packets are filtered. */
@@ -32,12 +33,35 @@ export interface HostRule {
 }
 
 /** Whether a chain may drop anything: by its policy, or by a rule, its own or one that it jumps to. */
-export function mayDrop({ dropsByPolicy, rules }: HostChain): boolean {
-  const harmless = ["accept", "return", "counter", "match", "mangle", "log", "limit"];
-  return dropsByPolicy ||
-    rules.some(({ isHole, expressions }) =>
-      !isHole && expressions.some((expression) => !harmless.includes(verdictOf(expression)))
-    );
+export function mayDrop({ dropsByPolicy, rules, subchains }: HostChain): boolean {
+  return dropsByPolicy || mayDropByRule(rules, subchains ?? new Map(), new Set());
+}
+
+/** What ends nothing, or lets somebody in. */
+const HARMLESS = ["accept", "return", "counter", "match", "mangle", "log", "limit"];
+
+function mayDropByRule(
+  rules: readonly HostRule[],
+  subchains: ReadonlyMap<string, readonly HostRule[]>,
+  seen: Set<string>,
+): boolean {
+  const isHarmless = (expression: unknown) => {
+    const word = verdictOf(expression);
+    if (word !== "jump" && word !== "goto") return HARMLESS.includes(word);
+    const target = targetOf(expression);
+    const next = target === undefined ? undefined : subchains.get(target);
+    if (target === undefined || !next) return false;
+    if (seen.has(target)) return true; // looked at already
+    seen.add(target);
+    return !mayDropByRule(next, subchains, seen);
+  };
+  return rules.some(({ isHole, expressions }) => !isHole && !expressions.every(isHarmless));
+}
+
+/** The chain that a jump or goto leads to; `undefined` where nobody can tell. */
+export function targetOf(expression: unknown): string | undefined {
+  const { jump, goto } = expression as Record<string, { target?: string } | null | undefined>;
+  return (jump ?? goto)?.target;
 }
 
 /**
@@ -48,11 +72,11 @@ export function mayDrop({ dropsByPolicy, rules }: HostChain): boolean {
 export function portsOpenToEveryone(
   ports: readonly PortRange[],
   chains: readonly HostChain[],
-  families: readonly ("ip" | "ip6")[] = ["ip", "ip6"],
+  families: readonly Family[] = [4, 6],
 ): { ports: readonly PortRange[]; why: string } | undefined {
   let closedNowhere = false;
   const open = ports.filter((range) =>
-    families.some((family) => {
+    families.map((family) => family === 4 ? "ip" : "ip6").some((family) => {
       const closing = chains.filter((chain) =>
         (chain.family === "inet" || chain.family === family) &&
         (chain.dropsByPolicy || endsInDrop(chain))

@@ -5,6 +5,7 @@
 
 import { intersectPortRanges, mergePortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
+import { hostFamilies } from "./families.ts";
 import { portsOpenToEveryone } from "./host_chains.ts";
 import { findBlock } from "./host_walk.ts";
 import { LegacyHoles } from "./legacy_holes.ts";
@@ -24,6 +25,7 @@ export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
     new NftHoles(run, { besideIptables: false }).look().catch(() => undefined),
     new LegacyHoles(run).look().catch(() => undefined),
   ]);
+  const families = await hostFamilies(run);
   const chains = views.flatMap((view) => view?.chains ?? []);
   const at = (hook: string) => chains.filter((chain) => chain.hook === hook);
   const published = mergePortRanges(views.flatMap((view) => view?.published ?? []));
@@ -37,7 +39,9 @@ export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
     published,
     openOf: (ports) =>
       mergePortRanges([
-        ...ports.flatMap((range) => portsOpenToEveryone([range], at("input"))?.ports ?? []),
+        ...ports.flatMap((range) =>
+          portsOpenToEveryone([range], at("input"), families)?.ports ?? []
+        ),
         ...intersectPortRanges(ports, published).filter(isSentOn),
       ]),
   };

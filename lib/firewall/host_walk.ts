@@ -4,7 +4,7 @@
  */
 
 import { intersectPortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
-import { type HostChain, type HostRule, valuesOf, verdictOf } from "./host_chains.ts";
+import { type HostChain, type HostRule, targetOf, valuesOf, verdictOf } from "./host_chains.ts";
 
 /** Packets that openme lets in, as they come to a chain. */
 export interface Traffic {
@@ -104,7 +104,11 @@ class Walk {
           returned.push(...touched);
         }
         if (!counts || (word !== "jump" && word !== "goto")) continue;
-        const target = (fate as { [word: string]: { target?: string } | null })[word]?.target ?? "";
+        const target = targetOf(fate);
+        if (target === undefined) {
+          going = subtractPortRanges(going, touched); // it may well accept
+          continue;
+        }
         const next = this.#chain.subchains?.get(target);
         if (!next || depth === DEEPEST) continue;
         const inside = this.through(target, next, touched, depth + 1);

@@ -3,23 +3,26 @@
  * render, one `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
-import { formatAddress } from "../address.ts";
-import { OpenmeError } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { formatNetwork } from "../network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
+import { allEnded } from "./all_ended.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
+import type { Family } from "./families.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import {
-  inFilterTable,
-  parseFilterChains,
+  HOST_TABLES,
+  lacksHole,
+  parseHostTable,
   parsePublished,
+  renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
 } from "./iptables_host.ts";
 import { examineMangle } from "./iptables_examine.ts";
+import { IptablesProgram } from "./iptables_program.ts";
 import {
   type DatedOpening,
   type OwnChains,
@@ -35,26 +38,9 @@ import { NftHoles } from "./nft_holes.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { requireWayIn } from "./way_in.ts";
 
-const DEADLINE_MS = 5000;
-/** Seconds to wait for the lock that all iptables programs share. */
-const LOCK_WAIT = ["-w", "4"];
-const FAILING_HINT = "see whether iptables works here by itself, as the same user: iptables -S";
-const MISSING_HINT =
-  "install iptables: apt-get install iptables (or apk add, dnf install, opkg install)";
-
-type Family = 4 | 6;
-
-/** An iptables program, as `iptables --version` names it. */
-export interface Variant {
-  readonly program: string;
-  /** Whether its tables are the old ones, not those of nf_tables. */
-  readonly isLegacy: boolean;
-}
-
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {
-  const version = await callProgram(parts.run, { program, args: ["--version"] });
-  return new IptablesBackend({ program, isLegacy: !/nf_tables/.test(version) }, parts);
+  return new IptablesBackend(await IptablesProgram.find(program, parts), parts);
 }
 
 /** What the host looks like now. */
@@ -74,10 +60,9 @@ interface Host {
 class IptablesBackend implements Backend {
   readonly name: string;
   readonly endsByKernel = true;
-  readonly #variant: Variant;
+  readonly #program: IptablesProgram;
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #log: Log;
   readonly #nft: NftHoles;
   /** For iptables-nft, which does not see them; iptables-legacy has holes of its own there. */
   readonly #legacy: LegacyHoles | undefined;
@@ -86,30 +71,27 @@ class IptablesBackend implements Backend {
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
   #version = 0;
   readonly #written = new Map<Family, number>();
-  #families: readonly Family[] | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
   #fresh: readonly PortRange[] = [];
   #installed: { fixed: string; hole: boolean } | undefined;
   #seen: ReadonlySet<string> | undefined;
 
-  constructor(variant: Variant, { plan, run, log }: BackendParts) {
-    this.name = variant.program;
-    this.#variant = variant;
+  constructor(program: IptablesProgram, { plan, run }: BackendParts) {
+    this.name = program.name;
+    this.#program = program;
     this.#plan = plan;
     this.#run = run;
-    this.#log = log;
-    this.#nft = new NftHoles(run, { besideIptables: !variant.isLegacy });
-    this.#legacy = variant.isLegacy ? undefined : new LegacyHoles(run);
+    this.#nft = new NftHoles(run, { besideIptables: !program.isLegacy });
+    this.#legacy = program.isLegacy ? undefined : new LegacyHoles(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    this.#requirePlan();
     const host = await this.#lookAtHost();
     let clearLeftOvers: (() => Promise<void>) | undefined;
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
       clearLeftOvers = await findLeftOvers(
-        this.#variant.isLegacy ? "iptables-legacy" : "iptables-nft",
+        this.#program.isLegacy ? "iptables-legacy" : "iptables-nft",
         this.#run,
       );
       await this.#requireWayIn(host);
@@ -120,13 +102,13 @@ class IptablesBackend implements Backend {
     const { texts, connections, fresh } = await this.#render(host);
     const holes = { wanted: host.hole, forward: host.forward };
     await this.#putLegacyHoles(host, holes);
-    await allEnded([...texts].map(([family, text]) => this.#restore(family, text)));
+    await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
     await this.#nft.put(host.nftChains, holes);
     await clearLeftOvers?.();
     for (const family of texts.keys()) this.#written.set(family, version);
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    this.#installed = { fixed: await this.#listFixed(), hole: host.hole };
+    this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -137,9 +119,9 @@ class IptablesBackend implements Backend {
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
     this.#remember(changes);
-    const families = await this.#ownFamilies();
+    const families = await this.#program.families();
     const touched = families.filter((family) =>
-      changes.some(({ address }) => address.family === family)
+      changes.some(({ address }) => address.base.family === family)
     );
     await allEnded(touched.map((family) => this.#writeGrants(family)));
   }
@@ -148,7 +130,7 @@ class IptablesBackend implements Backend {
   async #writeGrants(family: Family): Promise<void> {
     while (true) {
       const version = this.#version;
-      await this.#restore(family, this.#renderGrants(family));
+      await this.#program.restore(family, this.#renderGrants(family));
       const overtaken = (this.#written.get(family) ?? 0) > version;
       this.#written.set(family, version);
       if (!overtaken) return;
@@ -158,11 +140,14 @@ class IptablesBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    if (await this.#listFixed() !== installed.fixed) return false;
     const host = await this.#lookAtHost();
-    if (host.hole !== installed.hole) return false;
+    if (fixedOf(host.own) !== installed.fixed || host.hole !== installed.hole) return false;
+    // Behind a rule that accepts, openme's chain guards nothing.
+    if (![...host.own.values()].every(({ isFirst }) => isFirst)) return false;
     if (host.hole) {
-      if ([...host.chains.values()].some((chains) => renderHoleLines(chains).length > 0)) {
+      if (
+        chainsOf(host).some((chain) => this.#isOnTheWay(chain, host.forward) && lacksHole(chain))
+      ) {
         return false;
       }
       if (this.#nft.lacks(host.nftChains, host.forward)) return false;
@@ -175,26 +160,23 @@ class IptablesBackend implements Backend {
   }
 
   async examine(): Promise<Examination> {
-    const { chains, nftChains, forward, hole } = await this.#lookAtHost();
-    const families = await this.#ownFamilies();
+    const host = await this.#lookAtHost();
     const found = await Promise.all(
-      families.map(async (family) => ({
+      [...host.own.keys()].map(async (family) => ({
         family,
-        ...examineMangle(this.#plan, await this.#list(family, "mangle")),
+        ...examineMangle(this.#plan, await this.#program.list(family, "mangle")),
       })),
     );
-    const onTheWay = [...[...chains.values()].flat(), ...nftChains].filter((chain) =>
-      this.#isOnTheWay(chain, forward)
+    const onTheWay = [...chainsOf(host), ...host.nftChains].filter((chain) =>
+      this.#isOnTheWay(chain, host.forward)
     );
-    const lacksHole = (chain: HostChain) =>
-      nftChains.includes(chain)
-        ? this.#nft.lacks([chain], forward)
-        : renderHoleLines([chain]).length > 0;
+    const lacks = (chain: HostChain) =>
+      host.nftChains.includes(chain) ? this.#nft.lacks([chain], host.forward) : lacksHole(chain);
     return {
       wrong: found.flatMap(({ family, wrong }) => wrong.map((each) => `IPv${family}: ${each}`)),
       unguarded: mergePortRanges(found.flatMap(({ unguarded }) => unguarded)),
-      barred: hole
-        ? onTheWay.filter(lacksHole).map(({ family, table, name }) => `${family} ${table} ${name}`)
+      barred: host.hole
+        ? onTheWay.filter(lacks).map(({ family, table, name }) => `${family} ${table} ${name}`)
         : [],
       hostMayDrop: onTheWay.some(mayDrop),
     };
@@ -202,28 +184,26 @@ class IptablesBackend implements Backend {
 
   async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
-    const families = await this.#ownFamilies();
-    const listed = await Promise.all(
-      families.map(async (family) => parseOwnChains(await this.#list(family, "mangle"))),
-    );
+    const listed = [...(await this.#listOwn()).values()];
     if (listed.every(({ chains }) => chains.length === 0)) return undefined;
     // A rule stays after its date, and matches nothing then.
     return listed.flatMap(({ grants }) => grants).filter(({ endsAtMs }) => endsAtMs > nowMs);
   }
 
   async remove(): Promise<void> {
-    const families = await this.#ownFamilies();
+    const families = await this.#program.families();
     const made: Family[] = [];
     for (const family of families) {
-      const own = parseOwnChains(await this.#list(family, "mangle"));
+      const mangle = await this.#program.list(family, "mangle");
+      const own = parseOwnChains(mangle);
       const text = renderRemoval(own) +
-        inFilterTable(renderHoleRemovalLines(await this.#filterChains(family)));
-      if (text) await this.#restore(family, text);
+        renderByTable(await this.#hostChains(family, mangle), renderHoleRemovalLines);
+      if (text) await this.#program.restore(family, text);
       if (own.madeTable) made.push(family);
     }
     await this.#nft.takeOut();
     await this.#legacy?.takeOut();
-    if (!this.#variant.isLegacy) {
+    if (!this.#program.isLegacy) {
       for (const family of made) {
         await this.#nft.deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle");
       }
@@ -239,17 +219,16 @@ class IptablesBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains, nftChains, legacyChains } = await this.#lookAtHost();
-    const all = [...[...chains.values()].flat(), ...nftChains, ...legacyChains];
+    const host = await this.#lookAtHost();
+    const all = [...chainsOf(host), ...host.nftChains, ...host.legacyChains];
     return portsOpenToEveryone(
       this.#plan.guardedPorts,
       all.filter(({ hook }) => hook === "input"),
-      [...chains.keys()].map((family) => family === 4 ? "ip" : "ip6"),
+      [...host.own.keys()],
     );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    this.#requirePlan();
     const host = await this.#lookAtHost();
     await this.#requireWayIn(host);
     this.#openings.clear();
@@ -257,7 +236,7 @@ class IptablesBackend implements Backend {
     const { texts } = await this.#render(host);
     const want = { wanted: host.hole, forward: host.forward };
     const holes = this.#nft.render(host.nftChains, want);
-    return [...texts].map(([family, text]) => this.#show(family, text)).join("") +
+    return [...texts].map(([family, text]) => this.#program.show(family, text)).join("") +
       (holes ? `nft -f - <<'END'\n${holes}END\n` : "") +
       showRuns(this.#legacy?.render(host.legacyChains, want) ?? []);
   }
@@ -265,26 +244,8 @@ class IptablesBackend implements Backend {
   previewChanges(changes: readonly ClientOpenings[]): string {
     this.#remember(changes);
     return ([4, 6] as const).filter((family) =>
-      changes.some(({ address }) => address.family === family)
-    ).map((family) => this.#show(family, this.#renderGrants(family))).join("");
-  }
-
-  #show(family: Family, text: string): string {
-    return `${this.#program(family, "-restore")} --noflush ${
-      LOCK_WAIT.join(" ")
-    } <<'END'\n${text}END\n`;
-  }
-
-  /** REJECT belongs to the filter table, behind destination NAT: too late for a guard that covers published ports. */
-  #requirePlan(): void {
-    if (this.#plan.closedAs === "drop" || !this.#plan.dropPorts) return;
-    throw new OpenmeError(
-      "FIREWALL",
-      "iptables cannot refuse where openme guards: closed_as: reject",
-      {
-        hint: "set closed_as: drop, or firewall: nft",
-      },
-    );
+      changes.some(({ address }) => address.base.family === family)
+    ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
@@ -296,7 +257,7 @@ class IptablesBackend implements Backend {
         ports,
         endsAtMs: nowMs + timeoutMs,
       }));
-      this.#openings.set(formatAddress(address), dated);
+      this.#openings.set(formatNetwork(address), dated);
     }
     for (const [text, dated] of this.#openings) {
       const left = dated.filter(({ endsAtMs }) => endsAtMs > nowMs);
@@ -316,11 +277,16 @@ class IptablesBackend implements Backend {
     const texts = new Map<Family, string>();
     for (const [family, present] of host.own) {
       const chains = host.chains.get(family) ?? [];
-      const onTheWay = chains.filter((chain) => this.#isOnTheWay(chain, host.forward));
-      const beside = chains.filter((chain) => !onTheWay.includes(chain));
-      const holes = host.hole
-        ? [...renderHoleLines(onTheWay), ...renderHoleRemovalLines(beside)]
-        : renderHoleRemovalLines(chains);
+      const wanted = new Set(
+        chains.filter((chain) => host.hole && this.#isOnTheWay(chain, host.forward)),
+      );
+      const holes = renderByTable(
+        chains,
+        (each) =>
+          each.flatMap((chain) =>
+            (wanted.has(chain) ? renderHoleLines : renderHoleRemovalLines)([chain])
+          ),
+      );
       texts.set(
         family,
         renderChains(family, this.#plan, {
@@ -330,21 +296,22 @@ class IptablesBackend implements Backend {
           owner,
           present,
           madeTable: present.madeTable || host.madeTable.includes(family),
-        }) + inFilterTable(holes),
+        }) + holes,
       );
     }
     return { texts, connections, fresh };
   }
 
   async #lookAtHost(): Promise<Host> {
-    const families = await this.#ownFamilies();
+    const families = await this.#program.families();
     const own = new Map<Family, OwnChains>();
     const chains = new Map<Family, readonly HostChain[]>();
     const published: (readonly PortRange[] | undefined)[] = [];
     for (const family of families) {
-      own.set(family, parseOwnChains(await this.#list(family, "mangle")));
-      chains.set(family, await this.#filterChains(family));
-      published.push(parsePublished(await this.#list(family, "nat")));
+      const mangle = await this.#program.list(family, "mangle");
+      own.set(family, parseOwnChains(mangle));
+      chains.set(family, await this.#hostChains(family, mangle));
+      published.push(parsePublished(await this.#program.list(family, "nat")));
     }
     const nft = await this.#nft.look();
     const legacy = await this.#legacy?.look() ?? { chains: [], published: [] };
@@ -353,7 +320,7 @@ class IptablesBackend implements Backend {
       ? published.flatMap((each) => each ?? [])
       : undefined;
     const forward = needsForward(this.#plan, known);
-    const all = [...[...chains.values()].flat(), ...nft.chains, ...legacy.chains];
+    const all = [...chainsOf({ chains }), ...nft.chains, ...legacy.chains];
     const onTheWay = all.filter((chain) => this.#isOnTheWay(chain, forward));
     return {
       own,
@@ -363,7 +330,7 @@ class IptablesBackend implements Backend {
       published: known,
       forward,
       hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
-      madeTable: nft.isThere && !this.#variant.isLegacy
+      madeTable: nft.isThere && !this.#program.isLegacy
         ? families.filter((family) => !nft.mangle.includes(family === 4 ? "ip" : "ip6"))
         : [],
     };
@@ -373,11 +340,12 @@ class IptablesBackend implements Backend {
     return hook === "input" || (hook === "forward" && forward);
   }
 
-  async #requireWayIn({ nftChains, forward, published }: Host): Promise<void> {
-    const chains = nftChains.filter((chain) =>
-      this.#isOnTheWay(chain, forward) ? chain.owned : chain.hook === "prerouting"
+  /** Throws where a chain would drop what openme lets in, and no hole can help. */
+  async #requireWayIn(host: Host): Promise<void> {
+    const chains = [...chainsOf(host), ...host.nftChains].filter((chain) =>
+      this.#isOnTheWay(chain, host.forward) ? chain.owned : chain.hook === "prerouting"
     );
-    await this.#requireThrough(chains, published);
+    await this.#requireThrough(chains, host.published);
   }
 
   /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
@@ -402,74 +370,32 @@ class IptablesBackend implements Backend {
     );
   }
 
-  /** INPUT and FORWARD of the filter table, where there is one. */
-  async #filterChains(family: Family): Promise<HostChain[]> {
-    return parseFilterChains(family === 4 ? "ip" : "ip6", await this.#list(family, "filter"));
+  async #listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
+    const families = await this.#program.families();
+    return new Map(
+      await Promise.all(
+        families.map(async (family) =>
+          [family, parseOwnChains(await this.#program.list(family, "mangle"))] as const
+        ),
+      ),
+    );
   }
 
-  /** Whether a table is there. To list one with iptables-legacy is to make it. */
-  async #has(family: Family, table: string): Promise<boolean> {
-    if (!this.#variant.isLegacy) return true;
-    const path = `/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`;
-    const run = this.#run({ program: "cat", args: [path], timeoutMs: 2000 });
-    return (await run.catch(() => "")).split("\n").includes(table);
-  }
-
-  /** IPv4, and IPv6 where the kernel has it. */
-  async #ownFamilies(): Promise<readonly Family[]> {
-    if (this.#families) return this.#families;
-    // A kernel without IPv6 has no such file; then no packet of it comes in, and there is nothing to guard.
-    const hasIpv6 = await this.#run({
-      program: "cat",
-      args: ["/proc/net/if_inet6"],
-      timeoutMs: 2000,
-    }).then(() => true, () => false);
-    if (!hasIpv6) {
-      this.#log.warn("no_ipv6", { backend: this.name, doing: "guarding IPv4 only" });
-    }
-    return this.#families = hasIpv6 ? [4, 6] : [4];
-  }
-
-  async #listFixed(): Promise<string> {
-    const families = await this.#ownFamilies();
-    const lists = await Promise.all(families.map((family) => this.#list(family, "mangle")));
-    return lists.map((listing) => parseOwnChains(listing).fixed).join("\n\n");
-  }
-
-  /** What `-S` prints of a table; nothing where it is not there. */
-  async #list(family: Family, table: string): Promise<string> {
-    if (!await this.#has(family, table)) return "";
-    return await this.#call(this.#program(family, ""), [...LOCK_WAIT, "-t", table, "-S"]);
-  }
-
-  async #restore(family: Family, text: string): Promise<void> {
-    await this.#call(this.#program(family, "-restore"), ["--noflush", ...LOCK_WAIT], text);
-  }
-
-  #program(family: Family, suffix: "" | "-restore"): string {
-    const program = this.#variant.program;
-    return (family === 4 ? program : program.replace("iptables", "ip6tables")) + suffix;
-  }
-
-  #call(program: string, args: string[], stdin?: string): Promise<string> {
-    return callProgram(this.#run, { program, args, ...(stdin === undefined ? {} : { stdin }) });
+  /** Every chain of the host's that a packet on its way in may pass. */
+  async #hostChains(family: Family, mangle: string): Promise<HostChain[]> {
+    const chains = await Promise.all(HOST_TABLES.map(async (table) => {
+      const listing = table === "mangle" ? mangle : await this.#program.list(family, table);
+      return parseHostTable(family === 4 ? "ip" : "ip6", table, listing);
+    }));
+    return chains.flat();
   }
 }
 
-/** What one of them threw, but not before all have ended: whoever puts things right must not be overtaken by the rest. */
-async function allEnded(runs: readonly Promise<void>[]): Promise<void> {
-  const failed = (await Promise.allSettled(runs)).find(({ status }) => status === "rejected");
-  if (failed) throw (failed as PromiseRejectedResult).reason;
+function chainsOf({ chains }: Pick<Host, "chains">): HostChain[] {
+  return [...chains.values()].flat();
 }
 
-async function callProgram(
-  run: RunProgram,
-  call: { program: string; args: string[]; stdin?: string },
-): Promise<string> {
-  try {
-    return await run({ ...call, timeoutMs: DEADLINE_MS, missingHint: MISSING_HINT });
-  } catch (cause) {
-    if (!(cause instanceof OpenmeError)) throw cause;
-    throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
-  }
+/** Everything of openme's but the grants, to compare. */
+function fixedOf(own: ReadonlyMap<Family, OwnChains>): string {
+  return [...own].map(([family, { fixed }]) => `${family}\n${fixed}`).join("\n\n");
 }

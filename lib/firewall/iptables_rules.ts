@@ -3,11 +3,13 @@
  * explains the chains. Everything in the text is printed from parsed values.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
+import { formatNetwork, type Network, parseNetwork } from "../network.ts";
 import { PACKET_SIZE } from "../packet.ts";
 import { parsePortSpec, type PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
+import type { Family } from "./families.ts";
 import { HOLE_COMMENT, HOLE_MARK } from "./nft_rules.ts";
 import type { ProcessName } from "./process_name.ts";
 
@@ -20,18 +22,27 @@ const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map(
 const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
 const OWNER_PREFIX = `${CHAIN}_O_`;
 
+const JUMP = `-A PREROUTING -j ${CHAIN}`;
+
 const MARK = `0x${HOLE_MARK.toString(16)}/0x${HOLE_MARK.toString(16)}`;
 /** The one static rule at the top of a host's chain: what openme has marked may pass. */
 export const HOLE_RULE = `-m mark --mark ${MARK} -m comment --comment "${HOLE_COMMENT}" -j ACCEPT`;
 
+/**
+ * Right-sized packets of one source (a /64 in IPv6) beyond what `nft_rules.ts` allows. A full table of sources would
+ * drop what comes from any other, so it forgets within a second and has room for more than a network card delivers.
+ */
+const METER = [
+  "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip",
+  "--hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500",
+].join(" ");
+
 /** After 2038-01-19 xt_time knows no dates: whatever ends later ends then. */
 const LAST_DATE_MS = Date.UTC(2038, 0, 19);
 
-type Family = 4 | 6;
-
 /** One opening: an address, its ports, and when it ends. */
 export interface DatedOpening {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   /** Wall clock, ms since 1970. */
   readonly endsAtMs: number;
@@ -42,6 +53,8 @@ export interface OwnChains {
   readonly chains: readonly string[];
   /** How many rules in PREROUTING jump to openme's chain. */
   readonly jumps: number;
+  /** Whether the first rule of PREROUTING is such a jump, in front of whatever accepts or drops. */
+  readonly isFirst: boolean;
   readonly owner: ProcessName | undefined;
   readonly madeTable: boolean;
   /** Everything of openme's but the grants, to compare; the end of their chain, which drops, is no grant. */
@@ -56,7 +69,8 @@ export function parseOwnChains(listing: string): OwnChains {
   const ours = lines.filter((line) => /^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`));
   return {
     chains,
-    jumps: lines.filter((line) => line === `-A PREROUTING -j ${CHAIN}`).length,
+    jumps: lines.filter((line) => line === JUMP).length,
+    isFirst: lines.find((line) => line.startsWith("-A PREROUTING ")) === JUMP,
     owner: chains.map(parseOwner).find((each) => each !== undefined),
     madeTable: chains.includes(MADE_TABLE),
     fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} -s `)).sort(byChain).join("\n"),
@@ -72,12 +86,13 @@ function byChain(a: string, b: string): number {
 
 function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
   const match =
-    /^-A OPENME_GRANTS -s ([0-9a-f.:]+)\/\d+ -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
+    /^-A OPENME_GRANTS -s ([0-9a-f.:]+\/\d+) -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
       .exec(line);
   const spec = match && parsePortSpec(`${match[3]}-${match[4] ?? match[3]}/${match[2]}`);
-  if (!spec || spec.protocol === "both") return [];
+  const address = match && parseNetwork(match[1]!);
+  if (!address || !spec || spec.protocol === "both") return [];
   return {
-    address: match[1]!,
+    address: formatNetwork(address),
     ports: [{ ...spec, protocol: spec.protocol }],
     endsAtMs: Date.parse(`${match[5]}Z`) + 1000,
   };
@@ -120,6 +135,9 @@ export function renderChains(
     `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -m length ! --length ${size}:${
       family === 4 ? size + 40 : size
     } -j DROP`,
+    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${METER} --hashlimit-srcmask ${
+      family === 4 ? 32 : 64
+    } --hashlimit-name openme${family} -j DROP`,
     `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${
       plan.openKnockPort ? `-g ${ALLOW}` : "-j RETURN"
     }`,
@@ -131,7 +149,9 @@ export function renderChains(
     `-A ${GUARD} -g ${GRANTS}`,
     ...renderGrantRules(family, plan, openings),
     ...(hole ? [`-A ${ALLOW} -j MARK --set-xmark ${MARK}`] : []),
-    ...(present.jumps === 0 ? [`-I PREROUTING 1 -j ${CHAIN}`] : []),
+    ...(present.isFirst && present.jumps === 1
+      ? []
+      : [...renderJumpRemoval(present), `-I PREROUTING 1 -j ${CHAIN}`]),
     ...gone.flatMap((chain) => [`-F ${chain}`, `-X ${chain}`]),
   ];
   return inTable("mangle", lines);
@@ -147,13 +167,18 @@ export function renderGrants(
 }
 
 /** One `iptables-restore` that takes every chain out again. */
-export function renderRemoval({ chains, jumps }: OwnChains): string {
+export function renderRemoval(own: OwnChains): string {
+  const { chains } = own;
   if (chains.length === 0) return "";
   return inTable("mangle", [
-    ...Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`),
+    ...renderJumpRemoval(own),
     ...chains.map((chain) => `-F ${chain}`),
     ...chains.map((chain) => `-X ${chain}`),
   ]);
+}
+
+function renderJumpRemoval({ jumps }: OwnChains): string[] {
+  return Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`);
 }
 
 /** What `iptables-restore` reads for one table. */
@@ -167,10 +192,10 @@ function renderGrantRules(
   openings: readonly DatedOpening[],
 ): string[] {
   return [
-    ...openings.filter(({ address }) => address.family === family).flatMap(
+    ...openings.filter(({ address }) => address.base.family === family).flatMap(
       ({ address, ports, endsAtMs }) => {
         const stop = renderDateStop(endsAtMs);
-        return `-A ${GRANTS} -s ${formatAddress(address)} ${
+        return `-A ${GRANTS} -s ${formatNetwork(address)} ${
           renderPorts(ports)
         } -m time --datestop ${stop} -g ${ALLOW}`;
       },

@@ -4,7 +4,7 @@
  */
 
 import type { RunProgram } from "../run_program.ts";
-import { parseFilterChains } from "./iptables_host.ts";
+import { HOST_TABLES, type HostTable, parseHostTable } from "./iptables_host.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
 import { legacyTables } from "./legacy_holes.ts";
 import { NftHoles } from "./nft_holes.ts";
@@ -73,7 +73,7 @@ async function inIptables(
       await removeChains(`${name}-restore`, chains, run);
       // Those in the old tables are no different from those that other backends put there, and theirs from now on.
       if (kind === "iptables-legacy") return;
-      await removeHoles(family, await list("filter"), run);
+      for (const table of HOST_TABLES) await removeHoles(family, table, await list(table), run);
       if (!chains.madeTable) return;
       await new NftHoles(run, { besideIptables: false }).deleteEmptyTable(family, "mangle");
     });
@@ -104,19 +104,24 @@ async function removeChains(program: string, chains: OwnChains, run: RunProgram)
  * iptables-nft takes a hole that nft made for its own, and nft shows nothing of the words in one that iptables made: only
  * both listings together tell which of them the dead process put there.
  */
-async function removeHoles(family: "ip" | "ip6", listing: string, run: RunProgram): Promise<void> {
+async function removeHoles(
+  family: "ip" | "ip6",
+  table: HostTable,
+  listing: string,
+  run: RunProgram,
+): Promise<void> {
   const lines: string[] = [];
-  for (const { name, rules } of parseFilterChains(family, listing)) {
+  for (const { name, rules } of parseHostTable(family, table, listing)) {
     const holes = rules.filter(({ isHole }) => isHole);
     if (holes.length === 0) continue;
-    const args = ["--json", "list", "chain", family, "filter", name];
+    const args = ["--json", "list", "chain", family, table, name];
     const entries = parseEntries(await run({ program: "nft", args, timeoutMs: DEADLINE_MS })) ?? [];
     const same = entries.flatMap(({ rule }) => rule === undefined ? [] : [rule]);
     for (const { handle } of holes) {
       const rule = same[handle - 1];
       if (!rule || rule["comment"] === HOLE_COMMENT) continue;
       if (!/"xt": ?\{[^}]*"comment"/.test(JSON.stringify(rule["expr"]))) continue;
-      lines.push(`delete rule ${family} filter ${name} handle ${Number(rule["handle"])}\n`);
+      lines.push(`delete rule ${family} ${table} ${name} handle ${Number(rule["handle"])}\n`);
     }
   }
   if (lines.length > 0) await giveNft(lines.join(""), run);

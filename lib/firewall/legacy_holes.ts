@@ -8,9 +8,9 @@ import type { PortRange } from "../ports.ts";
 import type { ProgramRun, RunProgram } from "../run_program.ts";
 import type { HostChain } from "./host_chains.ts";
 import {
-  inFilterTable,
   parseFilterChains,
   parsePublished,
+  renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
 } from "./iptables_host.ts";
@@ -67,12 +67,15 @@ export class LegacyHoles {
   render(chains: readonly HostChain[], want: WantedHoles): ProgramRun[] {
     return FAMILIES.flatMap(({ family, program }) => {
       const own = chains.filter((chain) => chain.family === family);
-      const onTheWay = own.filter((chain) => want.wanted && isOnTheWay(chain, want));
-      const beside = own.filter((chain) => !onTheWay.includes(chain));
-      const stdin = inFilterTable([
-        ...renderHoleLines(onTheWay),
-        ...renderHoleRemovalLines(beside),
-      ]);
+      const stdin = renderByTable(
+        own,
+        (each) =>
+          each.flatMap((chain) =>
+            want.wanted && isOnTheWay(chain, want)
+              ? renderHoleLines([chain])
+              : renderHoleRemovalLines([chain])
+          ),
+      );
       if (!stdin) return [];
       const args = ["--noflush", ...LOCK_WAIT];
       return [{ program: `${program}-restore`, args, stdin, timeoutMs: DEADLINE_MS }];

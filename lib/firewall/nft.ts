@@ -2,18 +2,35 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_host.ts` render, one `nft` a transaction.
  */
 
-import { formatAddress } from "../address.ts";
+import type { Address } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
+import { isSingle, type Network } from "../network.ts";
 import { type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
+import type {
+  Backend,
+  ClientOpenings,
+  Examination,
+  GuardPlan,
+  Prefix,
+  Standing,
+} from "./backend.ts";
 import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
 import { LegacyHoles, showRuns } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
+import { HeldOpenings } from "./nft_held.ts";
 import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
+import { notedIn, notesToKeep } from "./nft_notes.ts";
+import {
+  describeMissing,
+  type NetworkNotes,
+  parseOpeningSets,
+  prefixesIn,
+  prefixOf,
+} from "./nft_prefixes.ts";
 import {
   GUARD_PRIORITY,
   parseGranted,
@@ -32,8 +49,6 @@ import { barringChains, requireWayIn } from "./way_in.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
-/** How long after its end an element is still reckoned with. */
-const HELD_SLACK_MS = 60_000;
 const FAILING_HINT = "see whether nft works here by itself, as the same user: nft list ruleset";
 const MISSING_HINT =
   "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
@@ -70,13 +85,12 @@ class NftBackend implements Backend {
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
   readonly #legacy: LegacyHoles;
-  /** What stands in the sets for each address, or stood until it ended, and until when that matters. */
-  readonly #held = new Map<string, { ranges: readonly PortRange[]; untilMs: number }>();
+  readonly #held = new HeldOpenings();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
   #fresh: readonly PortRange[] = [];
-  #installed: { table: string; holes: boolean } | undefined;
+  #installed: { table: string; holes: boolean; prefixes: readonly Prefix[] } | undefined;
 
   constructor(plan: GuardPlan, run: RunProgram, session: NftSession | undefined) {
     this.#plan = plan;
@@ -88,21 +102,24 @@ class NftBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     if (!this.#installed) await this.#requireNoOwner();
     const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
-    const { text, connections, fresh, hole, host } = await this.#render(openings);
+    // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
+    const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
+    const { text, connections, fresh, hole, host } = await this.#render(openings, notes);
     if (!this.#installed) await this.#requireWayIn(host);
     await this.#putLegacyHoles(host);
     await this.#transact(text);
     await clearLeftOvers?.();
     this.#held.clear();
-    for (const change of openings) this.#hold(change);
+    for (const change of openings) this.#held.hold(change, performance.now());
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    this.#installed = { table: await this.#listTable(), holes: hole };
+    const prefixes = prefixesIn(this.#plan.prefixes, openings);
+    this.#installed = { table: await this.#listTable(), holes: hole, prefixes };
     this.#session?.prepare();
   }
 
   /** The whole transaction that puts everything in place on this host as it is now. */
-  async #render(openings: readonly ClientOpenings[]) {
+  async #render(openings: readonly ClientOpenings[], notes: readonly NetworkNotes[] = []) {
     const host = await this.#lookAtHost();
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
@@ -111,7 +128,7 @@ class NftBackend implements Backend {
       ? renderHoles(host.onTheWay) + renderHoleRemoval(host.beside)
       : renderHoleRemoval(host.chains);
     const owner = await nameProcess(Deno.pid, this.#run);
-    const table = renderTable(this.#plan, { openings, kept, hole: host.hole, owner });
+    const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
     return { text: table + holes, connections, fresh, hole: host.hole, host };
   }
 
@@ -122,16 +139,48 @@ class NftBackend implements Backend {
   }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
-    const text = this.#renderChanges(changes);
-    if (text && !await this.#session?.transact(text)) await this.#transact(text);
-    for (const change of changes) this.#hold(change);
+    const stranger = changes.find(({ address, openings }) =>
+      openings.length > 0 && !isSingle(address) && !this.#hasSetFor(address)
+    );
+    // The next `install`, which follows a failure, makes the set.
+    if (stranger) throw new OpenmeError("FIREWALL", describeMissing(stranger.address));
+    await this.#change(this.#renderChanges(changes, await this.#notesOfOld(changes)));
+    for (const change of changes) this.#held.hold(change, performance.now());
   }
 
-  #renderChanges(changes: readonly ClientOpenings[]): string {
+  #renderChanges(
+    changes: readonly ClientOpenings[],
+    notesOfOld: (network: Network) => readonly Address[] = () => [],
+  ): string {
     return renderChanges(
       changes,
-      (address) => this.#held.get(formatAddress(address))?.ranges ?? [],
+      (address) => this.#held.rangesOf(address),
+      (change) => ({
+        unclaim: this.#held.isKnockedAnew(change),
+        forget: notesOfOld(change.address),
+      }),
     );
+  }
+
+  #hasSetFor(network: Network): boolean {
+    const { family, length } = prefixOf(network);
+    return this.#installed?.prefixes.some((each) =>
+      each.family === family && each.length === length
+    ) ?? false;
+  }
+
+  /**
+   * Who is still noted in networks that open anew. They are closed first: the kernel's time may not be over where ours
+   * is, and nobody is to be noted behind our back.
+   */
+  async #notesOfOld(
+    changes: readonly ClientOpenings[],
+  ): Promise<(network: Network) => readonly Address[]> {
+    const anew = changes.filter((change) =>
+      this.#held.opensAnew(change) && this.#held.mayBeNoted(change.address)
+    );
+    await this.#change(this.#renderChanges(anew.map((each) => ({ ...each, openings: [] }))));
+    return await notedIn(anew, (set) => this.#listSet(set));
   }
 
   async isIntact(): Promise<boolean> {
@@ -149,7 +198,7 @@ class NftBackend implements Backend {
     if (this.#legacy.render(legacy, { wanted: hole, forward }).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
-    this.#forgetEnded();
+    this.#held.forgetEnded(performance.now());
     return true;
   }
 
@@ -175,13 +224,12 @@ class NftBackend implements Backend {
   }
 
   async #examineTable(): Promise<Deviations> {
-    const set = (name: string) => this.#nft(["--json", "list", "set", ...TABLE.split(" "), name]);
     try {
       const [text, table, guarded, forwarded] = await Promise.all([
         this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]),
         this.#nft(["--json", "--terse", "list", "table", ...TABLE.split(" ")]),
-        set("guarded"),
-        set("forwarded"),
+        this.#listSet("guarded"),
+        this.#listSet("forwarded"),
       ]);
       return examineTable(this.#plan, { text, table, guarded, forwarded });
     } catch (error) {
@@ -210,12 +258,16 @@ class NftBackend implements Backend {
 
   async list(): Promise<readonly Standing[] | undefined> {
     try {
+      const table = await this.#nft([
+        ...["--stateless", "--terse", "list", "table"],
+        ...TABLE.split(" "),
+      ]);
       const lists = await Promise.all(
-        ["granted4", "granted6"].map((set) =>
-          this.#nft(["--json", "list", "set", ...TABLE.split(" "), set])
+        parseOpeningSets(table).map(async ({ set, length }) =>
+          parseGranted(await this.#listSet(set), length)
         ),
       );
-      return lists.flatMap(parseGranted);
+      return lists.flat();
     } catch (error) {
       if (isMissingTable(error)) return undefined;
       throw error;
@@ -314,25 +366,17 @@ class NftBackend implements Backend {
     );
   }
 
-  #hold({ address, openings }: ClientOpenings): void {
-    const longestMs = Math.max(0, ...openings.map(({ timeoutMs }) => timeoutMs));
-    if (openings.length === 0) this.#held.delete(formatAddress(address));
-    else {
-      this.#held.set(formatAddress(address), {
-        ranges: openings,
-        untilMs: performance.now() + longestMs + HELD_SLACK_MS,
-      });
-    }
-  }
-
-  #forgetEnded(): void {
-    for (const [address, { untilMs }] of this.#held) {
-      if (untilMs < performance.now()) this.#held.delete(address);
-    }
+  /** A small transaction: through the session where that takes it. */
+  async #change(text: string): Promise<void> {
+    if (text && !await this.#session?.transact(text)) await this.#transact(text);
   }
 
   async #transact(text: string): Promise<void> {
     await this.#nft(["-f", "-"], text);
+  }
+
+  #listSet(set: string): Promise<string> {
+    return this.#nft(["--json", "list", "set", ...TABLE.split(" "), set]);
   }
 
   /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */

@@ -1,6 +1,6 @@
 /**
  * Holes in the host's nftables chains for a backend that is not nft: the packets of iptables pass them too. Where there
- * is no `nft`, there is nothing that it could have loaded.
+ * is no `nft`, or no nf_tables in the kernel, there is nothing that it could have loaded.
  */
 
 import { OpenmeError } from "../errors.ts";

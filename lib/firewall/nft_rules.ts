@@ -4,11 +4,22 @@
  */
 
 import { type Address, formatAddress } from "../address.ts";
-import type { AddressOpenings, Opening } from "../grants.ts";
+import type { AddressOpenings } from "../grants.ts";
+import { type Network } from "../network.ts";
+import type { Opening } from "../openings.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
+import {
+  type NetworkNotes,
+  prefixesIn,
+  renderForgetting,
+  renderPrefixChains,
+  renderPrefixRules,
+  renderPrefixSets,
+  setOf,
+} from "./nft_prefixes.ts";
 import type { ProcessName } from "./process_name.ts";
 
 export const TABLE = "inet openme";
@@ -46,10 +57,12 @@ const METERED_SOURCES = 65535;
  */
 export function renderTable(
   plan: GuardPlan,
-  { openings, kept, hole, owner }: {
+  { openings, kept, hole, notes = [], owner }: {
     openings: readonly AddressOpenings[];
     kept: readonly Connection[];
     hole: boolean;
+    /** Who has connected in networks that stay open. */
+    notes?: readonly NetworkNotes[];
     /** The process that keeps the table, where that can be told. */
     owner?: ProcessName | undefined;
   },
@@ -62,20 +75,23 @@ export function renderTable(
   ];
   // `local` alone would leave guarded UDP ports answering on the broadcast address and on multicast groups.
   const local = "{ local, broadcast, multicast, anycast }";
+  const prefixes = prefixesIn(plan.prefixes, openings);
+  const elementsOf = (set: string) =>
+    renderSetElements(
+      openings.filter(({ address }) => setOf(address) === set).flatMap(renderOpenings),
+    );
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
   set granted4 { type ipv4_addr . inet_proto . inet_service; flags interval, timeout;${
-    renderSetElements(
-      openings.filter(({ address }) => address.family === 4).flatMap(renderOpenings),
-    )
+    elementsOf("granted4")
   } }
   set granted6 { type ipv6_addr . inet_proto . inet_service; flags interval, timeout;${
-    renderSetElements(
-      openings.filter(({ address }) => address.family === 6).flatMap(renderOpenings),
-    )
+    elementsOf("granted6")
   } }
-  set guarded { type inet_proto . inet_service; flags interval;${
+${
+    renderPrefixSets(prefixes, plan.lifetimeMs, elementsOf, notes)
+  }  set guarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.guardedPorts.map(renderPorts))
   } }
   set forwarded { type inet_proto . inet_service; flags interval;${
@@ -114,11 +130,13 @@ table ${TABLE} {
     ct state established,related ${letIn}
     ip saddr . meta l4proto . th dport @granted4 ${letIn}
     ip6 saddr . meta l4proto . th dport @granted6 ${letIn}
-    tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
+${
+    renderPrefixRules(prefixes).map((rule) => `    ${rule}\n`).join("")
+  }    tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
     tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
     ${renderEnd(plan)}
-  }${owner ? `\n  chain ${renderOwner(owner)} { }` : ""}
-}
+  }
+${renderPrefixChains(prefixes, letIn)}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
 `;
 }
 
@@ -148,22 +166,28 @@ export function parseKnockCounters(listing: string): Record<string, number> {
   return { size, version, rate: rate.reduce((sum, count) => sum + count, 0) };
 }
 
-/** The grants in what `nft --json list set` prints of `granted4` or `granted6`. */
-export function parseGranted(json: string): Standing[] {
+/**
+ * The grants in what `nft --json list set` prints of a set of openings; `length` is that of its networks, where it is
+ * not of addresses.
+ */
+export function parseGranted(json: string, length?: number): Standing[] {
   const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
   return nftables.flatMap(({ set }) => set?.elem ?? []).flatMap((entry) => {
     const value = (entry as { elem?: { val?: unknown } }).elem?.val ?? entry;
     const [address, protocol, port] = (value as { concat?: unknown[] }).concat ?? [];
     const [first, last] = (port as { range?: [number, number] })?.range ?? [port, port];
     return typeof address === "string" && (protocol === "tcp" || protocol === "udp")
-      ? [{ address, ports: [{ protocol, first: Number(first), last: Number(last) }] }]
+      ? [{
+        address: length === undefined ? address : `${address}/${length}`,
+        ports: [{ protocol, first: Number(first), last: Number(last) }],
+      }]
       : [];
   });
 }
 
 /**
- * One transaction that gives each address exactly its new openings. `heldBy` are the ranges that stand in the set for
- * an address, or stood until they ended.
+ * One transaction that gives each address or network exactly its new openings. `heldBy` are the ranges that stand in the
+ * set for it, or stood until they ended; `forgetting` says what of a network's notes has to go.
  *
  * A plain `add` does not renew an element, and a bare `delete` of one that has just ended fails the whole batch:
  * `add; delete; add` is right whether it still stands or not. Old and new ranges may overlap, so every old one goes
@@ -171,13 +195,15 @@ export function parseGranted(json: string): Standing[] {
  */
 export function renderChanges(
   changes: readonly AddressOpenings[],
-  heldBy: (address: Address) => readonly PortRange[],
+  heldBy: (address: Network) => readonly PortRange[],
+  forgetting: (change: AddressOpenings) => { unclaim: boolean; forget: readonly Address[] } =
+    () => ({ unclaim: false, forget: [] }),
 ): string {
   const lines: string[] = [];
   for (const change of changes) {
-    const set = `${TABLE} granted${change.address.family}`;
+    const set = `${TABLE} ${setOf(change.address)}`;
     const held = heldBy(change.address).map((range) =>
-      `${renderAddress(change.address)} . ${renderPorts(range)}`
+      `${formatAddress(change.address.base)} . ${renderPorts(range)}`
     );
     for (const element of held) {
       lines.push(
@@ -185,6 +211,7 @@ export function renderChanges(
         `delete element ${set} { ${element} }`,
       );
     }
+    lines.push(...renderForgetting(TABLE, change.address, forgetting(change)));
     const elements = renderOpenings(change);
     if (elements.length > 0) lines.push(`add element ${set} { ${elements.join(", ")} }`);
   }
@@ -198,7 +225,7 @@ export function renderRemoval(): string {
 
 function renderOpenings({ address, openings }: AddressOpenings): string[] {
   return openings.map((opening) =>
-    `${renderAddress(address)} . ${renderPorts(opening)} timeout ${renderTimeout(opening)}`
+    `${formatAddress(address.base)} . ${renderPorts(opening)} timeout ${renderTimeout(opening)}`
   );
 }
 
@@ -212,11 +239,7 @@ function renderPorts({ protocol, first, last }: PortRange): string {
 }
 
 function renderConnection({ remote, remotePort, local, localPort }: Connection): string {
-  return `${renderAddress(remote)} . ${remotePort} . ${renderAddress(local)} . ${localPort}`;
-}
-
-function renderAddress(address: Address): string {
-  return formatAddress(address);
+  return `${formatAddress(remote)} . ${remotePort} . ${formatAddress(local)} . ${localPort}`;
 }
 
 function renderSetElements(elements: readonly string[]): string {

@@ -3,8 +3,8 @@
  * openme's timers do, and what a dead process left goes with the load at the next start.
  */
 
-import { type Address, formatAddress } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
+import { formatNetwork, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
@@ -27,7 +27,7 @@ export function createPfBackend(plan: GuardPlan, run: RunProgram): Backend {
 }
 
 interface Held {
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: PortRange;
   /** Steady clock of this process, ms. */
   readonly endsAtMs: number;
@@ -145,18 +145,22 @@ class PfBackend implements Backend {
   previewChanges(changes: readonly ClientOpenings[]): string {
     return changes.flatMap(({ address, openings }) =>
       openings.map((each) =>
-        `pfctl -a ${ANCHOR} -t ${tableOf(each)} -T add ${formatAddress(address)}\n`
+        `pfctl -a ${ANCHOR} -t ${tableOf(each)} -T add ${formatNetwork(address)}\n`
       )
     ).join("");
+  }
+
+  previewEnd(address: Network, ports: PortRange): string {
+    return `pfctl -a ${ANCHOR} -t ${tableOf(ports)} -T delete ${formatNetwork(address)}\n`;
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
     this.#version++;
     const nowMs = performance.now();
     for (const { address, openings } of changes) {
-      this.#forget((held) => formatAddress(held.address) === formatAddress(address));
+      this.#forget((held) => formatNetwork(held.address) === formatNetwork(address));
       for (const { timeoutMs, ...ports } of openings) {
-        const key = `${formatAddress(address)} ${tableOf(ports)}`;
+        const key = `${formatNetwork(address)} ${tableOf(ports)}`;
         const timer = setTimeout(() => this.#end(key), timeoutMs);
         this.#held.set(key, { address, ports, endsAtMs: nowMs + timeoutMs, timer });
       }
@@ -178,17 +182,17 @@ class PfBackend implements Backend {
     this.#held.delete(key);
     this.#version++;
     try {
-      await this.#change(tableOf(held.ports), "delete", [formatAddress(held.address)]);
+      await this.#change(tableOf(held.ports), "delete", [formatNetwork(held.address)]);
     } catch {
       this.#rules = undefined;
     }
   }
 
   #namesOf(changes: readonly ClientOpenings[]): Map<string, string[]> {
-    const touched = new Set(changes.map(({ address }) => formatAddress(address)));
+    const touched = new Set(changes.map(({ address }) => formatNetwork(address)));
     const names = new Map<string, string[]>();
     for (const { address, ports } of this.#held.values()) {
-      const text = formatAddress(address);
+      const text = formatNetwork(address);
       if (!touched.has(text)) continue;
       names.set(tableOf(ports), [...names.get(tableOf(ports)) ?? [], text]);
     }
@@ -264,9 +268,9 @@ class PfBackend implements Backend {
 }
 
 function tablesOf(
-  openings: readonly { address: Address; openings: readonly PortRange[] }[],
+  openings: readonly { address: Network; openings: readonly PortRange[] }[],
 ): Tables {
-  const tables = new Map<string, { ports: PortRange; addresses: Address[] }>();
+  const tables = new Map<string, { ports: PortRange; addresses: Network[] }>();
   for (const { address, openings: ranges } of openings) {
     for (const ports of ranges) {
       const table = tables.get(tableOf(ports));

@@ -3,13 +3,16 @@
  * share it. Everything in the text is printed from parsed values.
  */
 
-import { type Address, formatAddress } from "../address.ts";
-import { parsePortSpec, type PortRange } from "../ports.ts";
+import { formatNetwork, type Network } from "../network.ts";
+import { parsePortSpec, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { GuardPlan } from "./backend.ts";
 
 export const ANCHOR = "openme";
 /** What the administrator's pf.conf has to say, behind everything that would pass or block the same traffic. */
 export const ANCHOR_LINE = `anchor "${ANCHOR}"`;
+
+/** In parentheses, or it would mean the addresses that this machine has when the rules are loaded. */
+const SELF = "(self)";
 
 /** The table of the addresses that may reach these ports. At most 31 characters. */
 export function tableOf({ protocol, first, last }: PortRange): string {
@@ -24,7 +27,7 @@ export function portsOfTable(table: string): PortRange | undefined {
 }
 
 /** Who may reach what: addresses by the table of their ports. */
-export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly Address[] }>;
+export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly Network[] }>;
 
 /**
  * The whole anchor, as `pfctl -a openme -f -` reads it in one transaction, tables and their addresses included. The
@@ -35,7 +38,9 @@ export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly
  * nothing is ever answered.
  */
 export function renderAnchor(plan: GuardPlan, tables: Tables): string {
-  const on = plan.interface === undefined ? "" : ` on ${plan.interface}`;
+  // What the host's own rules say of its loopback is none of openme's business.
+  const on = plan.interface === undefined ? " on ! lo0" : ` on ${plan.interface}`;
+  const knock: PortRange = { protocol: "udp", first: plan.knockPort, last: plan.knockPort };
   const action = plan.closedAs === "reject" ? "block return" : "block drop";
   const rule = (verb: string, { protocol, first, last }: PortRange, from: string, target: string) =>
     `${verb} in quick${on} proto ${protocol} from ${from} to ${target} port ${
@@ -45,27 +50,29 @@ export function renderAnchor(plan: GuardPlan, tables: Tables): string {
   const lines = [
     ...sorted.map(([name, { addresses }]) =>
       `table <${name}> persist${
-        addresses.length > 0 ? ` { ${addresses.map(formatAddress).join(", ")} }` : ""
+        addresses.length > 0 ? ` { ${addresses.map(formatNetwork).join(", ")} }` : ""
       }`
     ),
-    "pass in quick on lo0 all",
-    ...(plan.openKnockPort
-      ? [`pass in quick${on} proto udp from any to self port ${plan.knockPort} no state`]
-      : []),
+    ...(plan.openKnockPort ? [rule("pass", knock, "any", SELF) + " no state"] : []),
     ...sorted.map(([name, { ports }]) =>
       rule("pass", ports, `<${name}>`, targetOf(plan, ports)) +
       (ports.protocol === "tcp" ? " flags S/SA keep state" : " keep state")
     ),
-    ...(plan.dropPorts ? plan.guardedPorts.map((ports) => rule(action, ports, "any", "self")) : []),
     ...(plan.dropPorts
-      ? plan.forwardedPorts.map((ports) => rule(action, ports, "any", "any"))
+      ? [
+        // Knocks must arrive, whoever lets them in.
+        ...subtractPortRanges(plan.guardedPorts, [knock]).map((ports) =>
+          rule(action, ports, "any", SELF)
+        ),
+        ...plan.forwardedPorts.map((ports) => rule(action, ports, "any", `! ${SELF}`)),
+      ]
       : []),
   ];
   return lines.map((line) => line + "\n").join("");
 }
 
 function targetOf(plan: GuardPlan, ports: PortRange): string {
-  return isForwarded(plan, ports) ? "any" : "self";
+  return isForwarded(plan, ports) ? "any" : SELF;
 }
 
 /** Whether a range is guarded in forwarded traffic too. */

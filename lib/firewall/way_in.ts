@@ -96,7 +96,9 @@ async function refusal(
         ? `openme cannot put its rule there: set firewall: ${chain.program}, or accept these ports there`
         : chain.owned
         ? "its table belongs to a program (flags owner) and takes no rule from others: let knocks and clients in " +
-          "with that program, by firewall: command (docs/firewalls.md, firewalld)"
+          "with that program, by firewall: firewalld or firewall: command (docs/firewalls.md)"
+        : chain.name === "PREROUTING"
+        ? "no hole helps in PREROUTING: move that rule to INPUT, or except these ports"
         : "it comes before openme's guard, so that no hole helps: move that rule to input, or except these ports",
     },
   );

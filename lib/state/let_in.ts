@@ -5,23 +5,23 @@
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { type Address, parseAddress } from "../address.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
+import { type Network, overlap, parseNetwork } from "../network.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../ports.ts";
 import { type Row, textOf } from "./schema.ts";
 import { DATABASE_NAME } from "./store.ts";
 
-/** A client, an address that was opened for it, and what was opened. */
+/** A client, an address or network that was opened for it, and what was opened. */
 export interface Place {
   readonly client: string;
-  readonly address: Address;
+  readonly address: Network;
   readonly ports: readonly PortRange[];
 }
 
-/** Whose places are asked for: a client's, an address's, or all. */
+/** Whose places are asked for: a client's, those that overlap a network, or all. */
 export interface Whose {
   readonly client?: string;
-  readonly address?: string;
+  readonly address?: Network;
 }
 
 /** The places in the history that is kept. */
@@ -32,12 +32,12 @@ export function placesLetIn(stateDir: string, { client, address }: Whose): Place
     database.exec("PRAGMA busy_timeout = 1000");
     const rows = database.prepare(
       "SELECT DISTINCT client, address, ports FROM history WHERE event IN ('granted', 'renewed') " +
-        "AND (?1 IS NULL OR client = ?1) AND (?2 IS NULL OR address = ?2)",
-    ).all(client ?? null, address ?? null) as Row[];
+        "AND (?1 IS NULL OR client = ?1)",
+    ).all(client ?? null) as Row[];
     return rows.flatMap((row) => {
-      const place = parseAddress(textOf(row, "address"));
+      const place = parseNetwork(textOf(row, "address"));
       const ports = textOf(row, "ports").split(" ").map(parsePortSpec);
-      if (!place || ports.includes(undefined)) return [];
+      if (!place || ports.includes(undefined) || (address && !overlap(place, address))) return [];
       return {
         client: textOf(row, "client"),
         address: place,

@@ -2,8 +2,8 @@
  * The tables of the state database, and how its rows are read back: strictly, since a disk can hand back anything.
  */
 
-import { formatAddress, parseAddress } from "../address.ts";
 import type { Grant } from "../grants.ts";
+import { formatNetwork, parseNetwork } from "../network.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
 
 /** Counted up with every change of the tables. */
@@ -60,7 +60,7 @@ export type Row = Record<string, unknown>;
 export function grantToRow(grant: Grant): [string, string, string, string, number, number, number] {
   return [
     grant.client,
-    formatAddress(grant.address),
+    formatNetwork(grant.address),
     grant.key,
     grant.ports.map(formatPortRange).join(" "),
     grant.openedAtMs,
@@ -71,7 +71,7 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
 
 /** The grant in a row; throws {@linkcode DamagedStateError}. */
 export function grantFromRow(row: Row): Grant {
-  const address = parseAddress(textOf(row, "address"));
+  const address = parseNetwork(textOf(row, "address"));
   if (!address) throw new DamagedStateError("a grant has no address");
   return {
     client: textOf(row, "client"),

@@ -4,9 +4,9 @@
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { formatAddress } from "../address.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
+import { formatNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
 import { keyOf, readFailures } from "./outcomes.ts";
 import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";
@@ -37,7 +37,7 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
     return {
       grants,
       refused: new Set(grants.filter(({ client, address, openedAtMs }) => {
-        const failedAtMs = failures.get(keyOf({ client, address: formatAddress(address) }));
+        const failedAtMs = failures.get(keyOf({ client, address: formatNetwork(address) }));
         return failedAtMs !== undefined && failedAtMs >= Math.trunc(openedAtMs);
       })),
       lastSeenMs: new Map(

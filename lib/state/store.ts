@@ -12,7 +12,7 @@ import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import { formatAddress } from "../address.ts";
+import { formatNetwork } from "../network.ts";
 import { formatPortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
@@ -203,7 +203,7 @@ export class StateStore {
         renewed ? "renewed" : "granted",
         grant.client,
         record.source,
-        formatAddress(grant.address),
+        formatNetwork(grant.address),
         grant.ports.map(formatPortRange).join(" "),
         grant.expiresAtMs,
       );
@@ -233,7 +233,7 @@ export class StateStore {
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;
     this.#write((run) => {
-      for (const grant of grants) run.deleteGrant.run(grant.client, formatAddress(grant.address));
+      for (const grant of grants) run.deleteGrant.run(grant.client, formatNetwork(grant.address));
     });
   }
 

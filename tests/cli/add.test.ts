@@ -91,6 +91,44 @@ $`);
   assert.notEqual(must(shape.exec(carol.stdout))[1], privateKey);
 });
 
+Deno.test("openme add --prefix writes it down, and says who is let in with this firewall", async () => {
+  const FIRST = "the first address of it that connects is let in, one more with each knock";
+  const ALL = "every address of it is let in until the grant ends";
+  const rows: [firewall: string, flag: string, prefix: object, told: string | undefined][] = [
+    [
+      "nft",
+      "v4=24,v6=64",
+      { v4: 24, v6: 64 },
+      `(/24 in IPv4, /64 in IPv6); with firewall: nft, ${FIRST}`,
+    ],
+    ["iptables", "v4=24", { v4: 24, v6: 128 }, `(/24 in IPv4); with firewall: iptables, ${ALL}`],
+    ["pf", "v6=48", { v4: 32, v6: 48 }, `(/48 in IPv6); with firewall: pf, ${ALL}`],
+    [
+      "auto",
+      "v6=64, v4=16",
+      { v4: 16, v6: 64 },
+      `(/16 in IPv4, /64 in IPv6); with firewall: auto, where that is nft, ${FIRST}; with any other, ${ALL}`,
+    ],
+    ["none", "v4=24", { v4: 24, v6: 128 }, undefined],
+    ["nft", "v4=32,v6=128", { v4: 32, v6: 128 }, undefined],
+  ];
+  await mapSome(rows, async ([firewall, flag, prefix, told]) => {
+    await using folder = await Folder.create();
+    await folder.write("server.yaml", serverYaml({ server: [`firewall: ${firewall}`] }));
+    const { code, stderr } = await add(folder, ["bob", "--prefix", flag]);
+    const line = told === undefined
+      ? ""
+      : `openme: a knock by bob opens for the whole network around its address ${told}\n`;
+    assert.deepEqual({ code, stderr }, {
+      code: 0,
+      stderr: `openme: added bob to server.yaml\n${line}${KEEP_SAFE}\n`,
+    });
+    const bob = (await load(folder)).clients.find(({ name }) => name === "bob");
+    assert.deepEqual(bob?.prefix, prefix);
+    assert.match(await folder.read("server.yaml"), /^ {4}prefix: \{v[46]: /m);
+  });
+});
+
 Deno.test("openme add takes ports, an expiry and a profile's name", async () => {
   const GROUPS = ["ports:", "  ssh: [22/tcp]", "  default: [8000-8010/tcp, 53/udp]", ""].join("\n");
   const year = new Date().getUTCFullYear() + 1;

@@ -24,7 +24,7 @@ const ROWS: Row[] = [
   usage(["close"], "openme close needs a CLIENT, an ADDRESS or --all", CLOSE_HINT),
   usage(["close", "a", "--all"], '--all and "a" exclude each other', CLOSE_HINT),
   usage(["close", "a", "b"], 'openme close: unexpected argument "b"', "see openme close --help"),
-  ...["1.2.3", "192.0.2.0/24", "a b", "fe80::1%eth0", "-"].map((whom) =>
+  ...["1.2.3", "192.0.2.7/24", "a b", "fe80::1%eth0", "-"].map((whom) =>
     usage(
       ["close", "--", whom],
       `expected a client's name or an address, got ${JSON.stringify(whom)}`,

@@ -1,13 +1,12 @@
 /** `openme sessions`: what is in the database, whether anybody serves or not. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../../lib/address.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { waitFor } from "../e2e/wait.ts";
-import { ALICE, BOB, filled, must } from "../support.ts";
+import { ALICE, BOB, filled, network } from "../support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, openme } from "./program.ts";
@@ -45,7 +44,7 @@ function grantOf(client: string, address: string, ports: Grant["ports"], endsInM
   return {
     client,
     key: client === "alice" ? ALICE.key : BOB.key,
-    address: must(parseAddress(address)),
+    address: network(address),
     ports,
     openedAtMs: nowMs - 2000,
     expiresAtMs: nowMs + endsInMs,

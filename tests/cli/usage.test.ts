@@ -117,7 +117,7 @@ const ROWS: Row[] = [
   ),
   usage(
     ["init", "--server", "h", "--firewall", "pfsense", "--config", "new.yaml"],
-    `--firewall: expected auto, nft, iptables, iptables-nft, iptables-legacy, pf, command or none, got "pfsense"`,
+    `--firewall: expected auto, nft, iptables, iptables-nft, iptables-legacy, pf, firewalld, command or none, got "pfsense"`,
   ),
   usage(
     ["init", "--server", "h", "--interface=eth*", "--config", "new.yaml"],
@@ -179,6 +179,25 @@ const ROWS: Row[] = [
     ["add", "bob", "--expires", "2020-01-01", ...SERVER],
     `--expires: expected a time to come, got "2020-01-01"`,
   ),
+  ...[
+    "24",
+    "24,64",
+    "v4=24,v4=25",
+    "v4=15",
+    "v4=33",
+    "v6=47",
+    "v6=129",
+    "v4=024",
+    "v5=24",
+    "v4=24,",
+  ]
+    .map((lengths) =>
+      usage(
+        ["add", "bob", "--prefix", lengths, ...SERVER],
+        `--prefix: expected lengths in bits such as "v4=24,v6=64", got ${JSON.stringify(lengths)}`,
+        "v4 from 16 to 32, v6 from 48 to 128, each once",
+      )
+    ),
   failed(
     ["add", "alice", ...SERVER],
     `cannot add "alice": there is a client of that name`,

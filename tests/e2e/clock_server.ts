@@ -9,7 +9,7 @@ import { loadServerConfig } from "../../lib/cli/load.ts";
 import { createNftBackend } from "../../lib/firewall/nft.ts";
 import { createLog } from "../../lib/log.ts";
 import { runProgram } from "../../lib/run_program.ts";
-import { runServer } from "../../lib/server.ts";
+import { guardPlanOf, runServer } from "../../lib/server.ts";
 import { bootClock } from "../../lib/system_clock.ts";
 import { bindKnockSocket } from "../../lib/udp.ts";
 
@@ -32,7 +32,7 @@ if (import.meta.main) {
   await runServer({
     config,
     socket: await bindKnockSocket(config.udpPort, runProgram),
-    backend: createNftBackend({ ...config, knockPort: config.udpPort }, runProgram),
+    backend: createNftBackend(guardPlanOf(config), runProgram),
     stateDir: config.stateDir,
     clock: {
       bootId,

@@ -5,9 +5,9 @@
 
 import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
-import { BROADCAST, IPV4, IPV6, SECOND_IPV4 } from "./lab.ts";
+import { BROADCAST, IPV4, IPV6, type Lab, SECOND_IPV4 } from "./lab.ts";
 import { HOST_FIREWALL, OWN_TABLE } from "./rules.ts";
-import { Site } from "./site.ts";
+import { Site, type SiteOptions } from "./site.ts";
 import { opens } from "./timing.ts";
 import { waitFor } from "./wait.ts";
 
@@ -36,7 +36,24 @@ const PUBLISHED = `table ip docker {
   }
 }`;
 
-e2e("the guard", async (lab, t) => {
+/** A site whose server runs this firewall; iptables counts in whole seconds. */
+async function createSite(lab: Lab, firewall: string, options: SiteOptions): Promise<Site> {
+  const site = await Site.create(lab, {
+    ...options,
+    knockTimeout: firewall === "nft" ? "2s" : "4s",
+  });
+  const text = await Deno.readTextFile(site.config);
+  await Deno.writeTextFile(site.config, text.replace("firewall: nft", `firewall: ${firewall}`));
+  return site;
+}
+
+const FIREWALLS = ["nft", "iptables-nft", "iptables-legacy"];
+
+for (const firewall of FIREWALLS) {
+  e2e(`the guard of ${firewall}`, (lab, t) => guards(lab, t, firewall));
+}
+
+async function guards(lab: Lab, t: Deno.TestContext, firewall: string): Promise<void> {
   const [server, client, other] = await Promise.all([
     lab.agent("server"),
     lab.agent("client"),
@@ -52,7 +69,7 @@ e2e("the guard", async (lab, t) => {
 
   for (const { title, dropPorts, hostRules } of [OWN_TABLE, HOST_FIREWALL]) {
     await t.step(`closes UDP on broadcast and multicast addresses too (${title})`, async () => {
-      await using site = await Site.create(lab, {
+      await using site = await createSite(lab, firewall, {
         clients: { alice: [`${GUARDED}/udp`] },
         dropPorts,
       });
@@ -65,7 +82,9 @@ e2e("the guard", async (lab, t) => {
       await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
       await waitFor("UDP to open", () => client.echoesUdp(IPV4.server, GUARDED));
       assert.deepEqual(await answering(other, GUARDED), []);
-      await waitFor("UDP to close", async () => !await client.echoesUdp(IPV4.server, GUARDED));
+      await waitFor("UDP to close", async () => !await client.echoesUdp(IPV4.server, GUARDED), {
+        timeoutMs: 10_000,
+      });
       assert.deepEqual(await answering(client, GUARDED), []);
       await served.stop();
     });
@@ -74,7 +93,7 @@ e2e("the guard", async (lab, t) => {
   await t.step(
     "comes before destination NAT, as of a port that a container publishes",
     async () => {
-      await using site = await Site.create(lab, { clients: { alice: ["8443/tcp"] } });
+      await using site = await createSite(lab, firewall, { clients: { alice: ["8443/tcp"] } });
       await lab.run("server", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
       await lab.nft(PUBLISHED);
       const isOpen = () => client.reaches(IPV4.server, 8443);
@@ -84,13 +103,15 @@ e2e("the guard", async (lab, t) => {
       assert.ok(await client.reaches(IPV4.server, 8444), "what is not guarded stays open");
       await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
       await opens(client, IPV4.server, 8443);
-      await waitFor("the published port to close", async () => !await isOpen());
+      await waitFor("the published port to close", async () => !await isOpen(), {
+        timeoutMs: 10_000,
+      });
       await served.stop();
     },
   );
 
   await t.step("keeps to the interface of the configuration", async () => {
-    await using site = await Site.create(lab, {
+    await using site = await createSite(lab, firewall, {
       clients: { alice: ["22/tcp"] },
       server: ["interface: eth0"],
     });
@@ -106,4 +127,4 @@ e2e("the guard", async (lab, t) => {
     await using _served = await site.serve(["--interface", "eth1"]); // goes before the configuration's
     assert.deepEqual(await reachable(), [true, false]);
   });
-});
+}

@@ -111,6 +111,10 @@ e2e("a host with rules of its own", async (lab, t) => {
           assert.equal(await other.reaches(IPV4.server, 22), false);
           await waitFor("the port to close", async () => !await isOpen(), { timeoutMs: 10_000 });
           await served.stop();
+          assert.ok(
+            !served.lines.some((line) => /rules_missing/.test(line)),
+            "nothing was missing",
+          );
           assert.equal(await rulesOf(lab), before);
           await flushLegacy(lab);
         });

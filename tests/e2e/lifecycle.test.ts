@@ -89,6 +89,43 @@ e2e("an administrator", async (lab, t) => {
     },
   );
 
+  await t.step("tries it with --dry-run, which spends no knock and leaves no grant", async () => {
+    await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "1m" });
+    const knock = await site.seal("alice");
+    {
+      await using served = await site.serve(["--dry-run"]);
+      await client.send(knock, IPV4.server, KNOCK_PORT);
+      await served.waitForLine(/granted client=alice/);
+      await served.kill("SIGKILL");
+    }
+    {
+      await using served = await site.serve();
+      assert.match(await served.waitForLine(/listening/), /grants=0/);
+      assert.equal(await isOpen(), false);
+      await client.send(knock, IPV4.server, KNOCK_PORT);
+      await waitFor("the port to open", isOpen);
+      await served.stop();
+    }
+    await using served = await site.serve(["--dry-run"]);
+    await served.stop();
+    const left = [...Deno.readDirSync(site.stateDir)].filter(({ name }) => /dry/.test(name));
+    assert.deepEqual(left, []);
+  });
+
+  await t.step("is told at once that a program of firewall: command is not there", async () => {
+    await using site = await Site.create(lab, { ...CLIENTS, dropPorts: false });
+    const text = await Deno.readTextFile(site.config);
+    const command = "firewall: command\n  command: {open: [openme-has-none], close: [sh]}";
+    await Deno.writeTextFile(site.config, text.replace("firewall: nft", command));
+    const expected = /error: server\.command\.open: there is no program "openme-has-none"/;
+    const check = await openme(lab, "server", ["check", "--config", site.config]);
+    assert.equal(check.code, 1);
+    assert.match(check.stderr, expected);
+    await using served = site.startServe();
+    assert.equal((await within(served.status, 15_000, undefined))?.code, 1);
+    await served.waitForLine(expected);
+  });
+
   await t.step("gets everything back unless the guard is confirmed in time", async () => {
     for (const server of [[], ["on_stop: closed"]]) {
       await using site = await Site.create(lab, { ...CLIENTS, server });
@@ -102,6 +139,33 @@ e2e("an administrator", async (lab, t) => {
       const late = await openme(lab, "server", ["confirm", "--config", site.config]);
       assert.equal(late.code, 1);
       assert.match(late.stderr, /no openme serve waits/);
+    }
+  });
+
+  await t.step("gets the guard back that stood before, as it was", async () => {
+    for (const firewall of ["nft", "iptables-nft"]) {
+      await using site = await Site.create(lab, { clients: { alice: ["80/tcp"] } });
+      const edit = async (from: string, to: string) => {
+        const text = await Deno.readTextFile(site.config);
+        await Deno.writeTextFile(site.config, text.replace(from, to));
+      };
+      const reachable = () =>
+        Promise.all([22, 80].map((port) => client.reaches(IPV4.server, port)));
+      await edit("firewall: nft", `firewall: ${firewall}`);
+      const guard = await openme(lab, "server", ["guard", "--config", site.config]);
+      assert.equal(guard.code, 0, guard.stderr);
+      assert.deepEqual(await reachable(), [true, false]);
+      await edit("allowed_ports: [80/tcp]", "allowed_ports: [22/tcp]");
+      await using served = await site.serve(["--confirm", "1s"]);
+      assert.deepEqual(await reachable(), [false, true]);
+      assert.equal((await within(served.status, 10_000, undefined))?.code, 1);
+      assert.deepEqual(await reachable(), [true, false], served.lines.join("\n"));
+      const { code } = await openme(lab, "server", ["uninstall", "--config", site.config]);
+      assert.equal(code, 0);
+      // With no guard before, everything is open again.
+      await using again = await site.serve(["--confirm", "1s"]);
+      assert.equal((await within(again.status, 10_000, undefined))?.code, 1);
+      assert.deepEqual(await reachable(), [true, true]);
     }
   });
 
@@ -151,6 +215,34 @@ e2e("an administrator", async (lab, t) => {
     await session.close();
     await served.stop();
   });
+
+  await t.step(
+    "is told of the own session, also where sudo has cleared the environment",
+    async () => {
+      await using site = await Site.create(lab, CLIENTS);
+      const session = await client.hold(IPV4.server, 22);
+      const sockets = await lab.run("server", ["ss", "-Htn", "state", "established"]);
+      const port = new RegExp(`${IPV4.client}\\]?:(\\d+)`).exec(sockets)?.[1];
+      const variable = `SSH_CONNECTION=${IPV4.client} ${port} ${IPV4.server} 22`;
+      const serve = [...OPENME, "serve", "--config", site.config].join(" ");
+      // A shell that has the variable, as sudo has it, stays between.
+      const cleared = `env -u SSH_CONNECTION ${serve} & trap "kill $!" TERM; wait; wait`;
+      for (const command of [`exec ${serve}`, cleared]) {
+        await using served = new Served(
+          lab.start("server", ["env", variable, "sh", "-c", command]),
+        );
+        await served.waitForLine(
+          /event=own_session_guarded ports=22\/tcp from=10\.0\.0\.2/,
+          15_000,
+        );
+        await served.waitForLine(/listening/, 15_000);
+        assert.ok(await session.echoes());
+        await served.kill("SIGTERM");
+        await served.waitForLine(/event=stopped/);
+      }
+      await session.close();
+    },
+  );
 
   await t.step(
     "closes early with guard; serve takes over",

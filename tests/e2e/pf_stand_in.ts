@@ -3,6 +3,9 @@
  * small reader of such rules says which packets they let through.
  */
 
+import { parseAddress } from "../../lib/address.ts";
+import { containsAddress, parseNetwork } from "../../lib/network.ts";
+
 /** A program that stands in for another. */
 export interface StandIn {
   /** What it stands in for. */
@@ -29,6 +32,9 @@ export interface PfStandIn extends StandIn {
 const SCRIPT = `#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 mkdir -p tables
+# As pf itself: one change after the other.
+exec 9> lock
+flock 9
 # A call is one line, whole: several may run at a time.
 stdin=
 case "$*" in *"-f -") stdin=$(cat) ;; esac
@@ -92,18 +98,25 @@ export function createPfStandIn(dir: string): PfStandIn {
   };
 }
 
+/** Tables hold addresses and networks. */
+function matches(entry: string, address: string): boolean {
+  const [network, from] = [parseNetwork(entry), parseAddress(address)];
+  if (!network || !from) throw new Error(`no such entry in pf.conf(5): ${entry}`);
+  return containsAddress(network, from);
+}
+
 /** pf.conf(5): the first `quick` rule that matches holds; without one, the rest of the ruleset passes everything. */
 function passes(packet: Packet, rules: string, table: (name: string) => string[]): boolean {
   for (const line of rules.split("\n").filter(Boolean)) {
-    if (line === "pass in quick on lo0 all") continue;
     const match =
-      /^(pass|block)(?: drop| return)? in quick(?: on \w+)? proto (tcp|udp) from (any|<(\w+)>) to (?:self|any) port (\d+)(?::(\d+))?( |$)/
+      /^(pass|block)(?: drop| return)? in quick(?: on (?:! )?\w+) proto (tcp|udp) from (any|<(\w+)>) to (?:\(self\)|! \(self\)|any) port (\d+)(?::(\d+))?( |$)/
         .exec(line);
     if (!match) throw new Error(`no such rule in pf.conf(5): ${line}`);
     const [, verb, protocol, from, name, first, last] = match;
+    if (line.includes(" to ! (self) ")) continue; // every packet here is for this machine
     if (protocol !== packet.protocol) continue;
     if (packet.port < Number(first) || packet.port > Number(last ?? first)) continue;
-    if (from !== "any" && !table(name!).includes(packet.from)) continue;
+    if (from !== "any" && !table(name!).some((each) => matches(each, packet.from))) continue;
     return verb === "pass";
   }
   return true;

@@ -1,16 +1,23 @@
 /** Which connections are cut, as far as text goes; that they really are is in tests/e2e/running.test.ts. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import { cutConnections, parseFlows, requireCutters } from "../../lib/firewall/cut.ts";
+import {
+  cutConnections,
+  parseFlows,
+  portsByPlace,
+  requireCutters,
+} from "../../lib/firewall/cut.ts";
 import type { PortRange } from "../../lib/ports.ts";
 import type { RunProgram } from "../../lib/run_program.ts";
-import { must } from "../support.ts";
+import { network } from "../support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "udp", first: 8080, last: 8090 };
-const WANTED = new Map([["10.0.0.2", [SSH, WEB]], ["fd00::2", [SSH]]]);
+const WANTED = portsByPlace([
+  { address: network("10.0.0.2"), ports: [SSH, WEB] },
+  { address: network("fd00::2"), ports: [SSH] },
+]);
 
 const TO = "src=10.0.0.2 dst=10.0.0.1 sport=4242 dport=22";
 const BACK = "src=10.0.0.1 dst=10.0.0.2 sport=22 dport=4242 [ASSURED] mark=0 use=1";
@@ -56,6 +63,39 @@ Deno.test("parseFlows() takes what comes from a wanted address to its ports, and
   }
 });
 
+Deno.test("parseFlows() takes what comes from a wanted network, wherever it lies in it", () => {
+  const wanted = portsByPlace([
+    { address: network("10.0.0.0/24"), ports: [SSH] },
+    { address: network("10.0.0.3"), ports: [WEB] },
+    { address: network("fd00::/64"), ports: [SSH] },
+  ]);
+  const flow = (from: string, to: string, port = 22) =>
+    `tcp      6 9 ESTABLISHED src=${from} dst=${to} sport=5 dport=${port} src=${to} dst=${from} sport=${port} dport=5 use=1`;
+  const rows: [line: string, wanted: boolean][] = [
+    [flow("10.0.0.3", "10.1.0.1"), true],
+    [flow("10.0.0.255", "10.1.0.1"), true],
+    [flow("10.0.1.3", "10.1.0.1"), false],
+    [flow("10.0.0.3", "10.1.0.1", 23), false],
+    [flow("fd00::7", "fd01::1"), true],
+    [flow("fd00:0:0:1::7", "fd01::1"), false],
+  ];
+  for (const [line, expected] of rows) {
+    assert.equal(parseFlows(line, wanted).length, expected ? 1 : 0, line);
+  }
+});
+
+Deno.test("cutConnections() looks at all entries where a network is among what is wanted", async () => {
+  const ran: string[] = [];
+  await cutConnections(
+    [{ address: network("10.0.0.0/24"), ports: [SSH] }],
+    hostWith(["cat", "conntrack"], ran),
+  );
+  assert.deepEqual(ran.filter((line) => line.startsWith("conntrack -L")), [
+    "conntrack -L -f ipv4",
+    "conntrack -L -f ipv6",
+  ]);
+});
+
 /** A host that has only some of the programs; they succeed and print nothing. */
 function hostWith(programs: readonly string[], ran: string[] = []): RunProgram {
   return ({ program, args }) => {
@@ -80,7 +120,7 @@ Deno.test("cutting needs ss or conntrack, and says what to install", async () =>
 
 Deno.test("cutConnections() says which program was missing, and asks about these addresses only", async () => {
   const places = ["10.0.0.2", "fd00::2"].map((text) => ({
-    address: must(parseAddress(text)),
+    address: network(text),
     ports: [SSH],
   }));
   const nothing = { connections: 0, left: 0 };

@@ -12,6 +12,7 @@ import {
 import { Guard } from "../../lib/firewall/guard.ts";
 import { LivingOwnerError } from "../../lib/firewall/process_name.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
+import { formatNetwork, networkOf } from "../../lib/network.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { memoryLog, StillClock } from "../state/support.ts";
@@ -120,7 +121,7 @@ class FakeBackend implements Backend {
 }
 
 function print({ address, openings }: AddressOpenings): string[] {
-  const at = formatAddress(address);
+  const at = formatNetwork(address);
   if (openings.length === 0) return [`${at} nothing`];
   return openings.map((each) => `${at} ${formatPortRange(each)} ${each.timeoutMs}`);
 }
@@ -165,7 +166,10 @@ async function started() {
         lifetimeMs: 1000 * seconds++,
         expiresAtMs: undefined,
       }, clock.now());
-      guard.changed(at, { done: () => done.push(name), failed: () => failed.push(name) });
+      guard.changed(networkOf(at), {
+        done: () => done.push(name),
+        failed: () => failed.push(name),
+      });
     },
     /** Ends the guard, whatever is left of it. */
     finish: async () => {
@@ -246,7 +250,7 @@ Deno.test("changed() applies at once, and tells when it is done", async () => {
   call.succeed();
   await waitFor("it to be told", () => done.length, { everyMs: 1 });
   assert.deepEqual(done, ["198.51.100.20"]);
-  guard.changed(B); // an address that holds nothing may reach nothing
+  guard.changed(networkOf(B)); // an address that holds nothing may reach nothing
   const second = await backend.call(1, "apply");
   assert.deepEqual(second.openings, ["198.51.100.21 nothing"]);
   second.succeed();
@@ -355,7 +359,7 @@ Deno.test("check() puts back what is missing, with all live grants, and says so"
   grants.put({
     ...must([...grants.list()][0]),
     client: "bob",
-    address: B,
+    address: networkOf(B),
     endsSteadyMs: clock.now().steadyMs,
   });
   const check = guard.check();

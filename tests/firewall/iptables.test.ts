@@ -2,16 +2,23 @@
 
 import assert from "node:assert/strict";
 import { mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import { findBlock } from "../../lib/firewall/host_walk.ts";
 import {
-  inFilterTable,
   parseFilterChains,
+  parseHostTable,
   parsePublished,
+  renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
 } from "../../lib/firewall/iptables_host.ts";
-import { parseOwnChains, renderChains, renderDateStop } from "../../lib/firewall/iptables_rules.ts";
+import {
+  parseOwnChains,
+  renderChains,
+  renderDateStop,
+  renderGrants,
+} from "../../lib/firewall/iptables_rules.ts";
 import { formatPortRange } from "../../lib/ports.ts";
-import { address } from "../support.ts";
+import { address, network } from "../support.ts";
 import { planOf, ranges } from "./support.ts";
 
 const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);
@@ -21,8 +28,8 @@ const HOLE =
 Deno.test("renderChains() is one restore that replaces what is there", () => {
   const text = renderChains(4, planOf({ guardedPorts: ranges("22/tcp"), interface: "eth0" }), {
     openings: [
-      { address: address("192.0.2.7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
-      { address: address("2001:db8::7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+      { address: network("192.0.2.7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+      { address: network("2001:db8::7"), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
     ],
     kept: [{
       local: address("198.51.100.1"),
@@ -54,6 +61,7 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -A OPENME -m addrtype --dst-type MULTICAST -g OPENME_LOCAL
 -A OPENME -m addrtype --dst-type ANYCAST -g OPENME_LOCAL
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -m length ! --length 193:233 -j DROP
+-A OPENME_LOCAL -p udp -m udp --dport 54154 -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_ALLOW
 -A OPENME_LOCAL -p tcp -m tcp --dport 22 -g OPENME_GUARD
 -A OPENME_GUARD -m conntrack --ctstate RELATED,ESTABLISHED -g OPENME_ALLOW
@@ -66,6 +74,40 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -X OPENME_O_1_2
 COMMIT
 `,
+  );
+});
+
+Deno.test("a jump that is no longer first is put back there", () => {
+  const listing =
+    "-P PREROUTING ACCEPT\n-N OPENME\n-A PREROUTING -p tcp -j ACCEPT\n-A PREROUTING -j OPENME\n";
+  const present = parseOwnChains(listing);
+  assert.equal(present.isFirst, false);
+  const text = renderChains(4, planOf(), {
+    openings: [],
+    kept: [],
+    hole: false,
+    owner: undefined,
+    present,
+    madeTable: false,
+  });
+  assert.match(text, /\n-D PREROUTING -j OPENME\n-I PREROUTING 1 -j OPENME\n/);
+});
+
+Deno.test("a network is granted by its prefix, and read back", () => {
+  const rule = (family: 4 | 6, at: string) =>
+    renderGrants(family, planOf(), [
+      { address: network(at), ports: ranges("22/tcp")[0]!, endsAtMs: END_MS },
+    ]).split("\n").find((line) => line.startsWith("-A OPENME_GRANTS -s"));
+  const end = "-p tcp -m tcp --dport 22 -m time --datestop 2027-01-02T03:04:04 -g OPENME_ALLOW";
+  assert.equal(rule(4, "192.0.2.0/24"), `-A OPENME_GRANTS -s 192.0.2.0/24 ${end}`);
+  assert.equal(rule(6, "2001:db8::/64"), `-A OPENME_GRANTS -s 2001:db8::/64 ${end}`);
+  assert.equal(rule(6, "192.0.2.0/24"), undefined);
+  const listed = ["192.0.2.0/24", "192.0.2.7/32", "2001:db8::/64", "2001:db8::7/128"].map((at) =>
+    `-A OPENME_GRANTS -s ${at} ${end}`
+  );
+  assert.deepEqual(
+    parseOwnChains(listed.join("\n")).grants.map((each) => each.address),
+    ["192.0.2.0/24", "192.0.2.7", "2001:db8::/64", "2001:db8::7"],
   );
 });
 
@@ -94,7 +136,37 @@ Deno.test("a hole is first in its chain, and goes without a trace", () => {
   assert.deepEqual(renderHoleRemovalLines(chains), [`-D INPUT ${HOLE}`]);
   const right = parseFilterChains("ip", `-P INPUT DROP\n-A INPUT ${HOLE}\n-A INPUT -j x\n`);
   assert.deepEqual(renderHoleLines(right), []);
-  assert.equal(inFilterTable([]), "");
+  assert.equal(renderByTable(right, renderHoleLines), "");
+  const mangle = parseHostTable("ip", "mangle", "-P INPUT DROP\n");
+  assert.equal(
+    renderByTable([...chains, ...mangle], renderHoleLines),
+    `*mangle\n-I INPUT 1 ${HOLE}\nCOMMIT\n*filter\n-D INPUT ${HOLE}\n-I INPUT 1 ${HOLE}\nCOMMIT\n`,
+  );
+});
+
+Deno.test("a chain may drop where one that it jumps to does, and not where that only marks or logs", () => {
+  const may = (rules: string) =>
+    parseHostTable(
+      "ip",
+      "mangle",
+      `-P FORWARD ACCEPT\n-N a\n-N b\n-A b -s 192.0.2.1 -j ACCEPT\n${rules}`,
+    )
+      .map(mayDrop);
+  for (
+    const harmless of [
+      "-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+      "-A FORWARD -j a\n-A a -j b\n-A a -j MARK --set-xmark 0x1/0xffffffff",
+      "-A FORWARD -g b",
+      "-A FORWARD -i eth0",
+    ]
+  ) assert.deepEqual(may(harmless), [false], harmless);
+  for (
+    const harmful of [
+      "-A FORWARD -s 192.0.2.1 -j DROP",
+      "-A FORWARD -j a\n-A a -g b\n-A b -j DROP",
+      "-A FORWARD -j NFQUEUE --queue-num 1",
+    ]
+  ) assert.deepEqual(may(harmful), [true], harmful);
 });
 
 Deno.test("what iptables rules let strangers reach is told as for nft", () => {
@@ -113,6 +185,42 @@ Deno.test("what iptables rules let strangers reach is told as for nft", () => {
     open("-P INPUT DROP\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT\n"),
     [],
   );
+});
+
+Deno.test("findBlock() names only what surely drops in iptables chains", () => {
+  const block = (rules: string) =>
+    findBlock(
+      { ports: ranges("22/tcp"), state: "new", sentOn: false },
+      parseFilterChains("ip", rules),
+    );
+  assert.equal(
+    block("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n")?.rule?.text,
+    "-A INPUT -p tcp -m tcp --dport 22 -j DROP",
+  );
+  assert.equal(block("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n")?.rule, undefined);
+  for (
+    const harmful of [
+      "-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n",
+      "-P INPUT DROP\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n",
+      "-P INPUT ACCEPT\n-A INPUT -p tcp -m multiport --dports 80,20:30 -j DROP\n",
+      "-P INPUT DROP\n-N a\n-A INPUT -g a\n",
+      "-P INPUT DROP\n-N a\n-A a -s 192.0.2.1 -j ACCEPT\n-A INPUT -j a\n",
+      "-P INPUT DROP\n-A INPUT -j MARK --set-xmark 0x1/0xffffffff\n",
+    ]
+  ) assert.ok(block(harmful), harmful);
+  for (
+    const harmless of [
+      "-P INPUT ACCEPT\n",
+      "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 23 -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT -p udp -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT -s 192.0.2.0/24 -j DROP\n",
+      "-P INPUT DROP\n-A INPUT -j somewhere\n",
+      "-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp ! --dport 23 -m mark --mark 0x1 -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT ! -p tcp -j DROP\n",
+      "-P INPUT ACCEPT\n-A INPUT -p tcp -m multiport --dports 80,8000:8100 -j DROP\n",
+      "-P INPUT DROP\n-N a\n-A a -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -j a\n",
+    ]
+  ) assert.equal(block(harmless), undefined, harmless);
 });
 
 Deno.test("published ports are read from nat rules", () => {

@@ -2,15 +2,16 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, formatAddress } from "../../lib/address.ts";
+import type { Address } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import type { ClientOpenings } from "../../lib/firewall/backend.ts";
+import type { ClientOpenings, Prefix } from "../../lib/firewall/backend.ts";
 import { createNftBackend } from "../../lib/firewall/nft.ts";
 import { HOLE_COMMENT } from "../../lib/firewall/nft_rules.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
+import { formatNetwork, grantedNetwork, type PrefixLengths, SINGLE } from "../../lib/network.ts";
 import { mergePortRanges, type PortRange } from "../../lib/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
-import { address } from "../support.ts";
+import { address, network } from "../support.ts";
 import { type Namespace, namespaceTest } from "./namespace.ts";
 import { anyRange, openings, planOf, ranges } from "./support.ts";
 
@@ -150,6 +151,111 @@ Deno.test("install() forgets what stood before it", async () => {
   assert.deepEqual(machine.given, [
     "add element inet openme granted4 { 198.51.100.20 . tcp . 80 timeout 5000ms }\n",
   ]);
+});
+
+/** A network's openings after these knocks. */
+function opened(first: number, latest: number, ports: Record<string, number> = { "22/tcp": 5000 }) {
+  return { ...openings("198.51.100.0/24", ports), knocks: { first, latest } };
+}
+
+Deno.test("apply() lets one more claim a network with each knock, and only then", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(
+    planOf({ prefixes: [{ family: 4, length: 24 }] }),
+    machine.run,
+  );
+  await backend.install([]);
+  const texts = async (change: ReturnType<typeof opened>) => {
+    machine.given.length = machine.asked.length = 0;
+    await backend.apply([change]);
+    return machine.given;
+  };
+  const gone = (set: string, element: string) =>
+    `add element inet openme ${set} { ${element} timeout 1s }\n` +
+    `delete element inet openme ${set} { ${element} }\n`;
+  const removal = gone("prefix4_24", "198.51.100.0 . tcp . 22");
+  const unclaiming = gone("claimed4_24", "198.51.100.0");
+  const opening = "add element inet openme prefix4_24 { 198.51.100.0 . tcp . 22 timeout 5000ms }\n";
+  assert.deepEqual(await texts(opened(1, 1)), [unclaiming + opening]);
+  assert.deepEqual(machine.asked, ["nft -f -"], "nobody can be noted yet");
+  // Another client's end, a change of ports, a run that is repeated.
+  assert.deepEqual(await texts(opened(1, 1)), [removal + opening]);
+  assert.deepEqual(await texts(opened(1, 2)), [removal + unclaiming + opening]);
+  assert.deepEqual(machine.asked, ["nft -f -"], "who is noted stays noted");
+  assert.deepEqual(await texts(opened(1, 2, {})), [removal]);
+
+  // It was open before: closed first, whatever became of it; then who is noted there is forgotten.
+  const elem = ["198.51.100.9", { elem: { val: "198.51.100.77", expires: 1 } }, "198.51.101.9"];
+  machine.ruleset = [{ set: { name: "noted4_24", elem } }];
+  assert.deepEqual(await texts(opened(3, 3)), [
+    unclaiming + gone("noted4_24", "198.51.100.9") + gone("noted4_24", "198.51.100.77") + opening,
+  ]);
+  assert.deepEqual(machine.asked, ["nft --json list set inet openme noted4_24", "nft -f -"]);
+  assert.deepEqual(await texts(opened(4, 4)), [
+    removal,
+    removal + unclaiming + gone("noted4_24", "198.51.100.9") +
+    gone("noted4_24", "198.51.100.77") + opening,
+  ]);
+});
+
+Deno.test("install() keeps who is noted in networks that stay open, and the claim but for a knock", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install([opened(1, 1)]); // a size that the plan does not have
+  machine.ruleset = [{ set: { elem: ["198.51.100.0", "198.51.100.9", "198.51.101.9"] } }];
+  const sets = async (change: ReturnType<typeof opened>) => {
+    await backend.install([change]);
+    return ["claimed4_24", "noted4_24"].map((set) =>
+      new RegExp(` set ${set} \\{ .*? elements = \\{ (.*?) \\}`).exec(machine.given.at(-1)!)?.[1]
+    );
+  };
+  assert.deepEqual(await sets(opened(1, 1)), ["198.51.100.0", "198.51.100.0, 198.51.100.9"]);
+  assert.deepEqual(await sets(opened(1, 2)), [undefined, "198.51.100.0, 198.51.100.9"]);
+  assert.deepEqual(await sets(opened(3, 3)), [undefined, undefined]);
+  machine.failing = /list set .* noted/;
+  assert.deepEqual(await sets(opened(3, 3)), [undefined, undefined], "the table is gone");
+});
+
+namespaceTest(
+  "who is noted in a network is not noted in a wider one around it",
+  async (namespace) => {
+    const backend = createNftBackend(planOf({ prefixes: PREFIXES }), namespace.run);
+    const both = ["198.51.100.0/24", "198.51.100.0/29"].map((at) => ({
+      ...openings(at, { "22/tcp": 60_000 }),
+      knocks: { first: 1, latest: 1 },
+    }));
+    await backend.install(both);
+    const add = (set: string, element: string) =>
+      namespace.nft(["add", "element", "inet", "openme", set, `{ ${element} }`]);
+    await add("claimed4_29", "198.51.100.0");
+    await add("noted4_29", "198.51.100.1");
+    await add("noted4_24", "198.51.100.2");
+    await backend.install(both);
+    const listed = async (set: string) =>
+      /elements = \{ (\S+) expires/.exec(
+        await namespace.nft(["list", "set", "inet", "openme", set]),
+      )?.[1];
+    const sets = ["claimed4_24", "noted4_24", "claimed4_29", "noted4_29"];
+    assert.deepEqual(await Promise.all(sets.map(listed)), [
+      undefined,
+      "198.51.100.2",
+      "198.51.100.0",
+      "198.51.100.1",
+    ]);
+  },
+);
+
+Deno.test("apply() throws where the table has no set for a network, and install() makes one", async () => {
+  const machine = new FakeMachine();
+  const backend = createNftBackend(planOf(), machine.run);
+  await backend.install([]);
+  await assert.rejects(backend.apply([opened(1, 1)]), {
+    code: "FIREWALL",
+    message: "the table has no set for networks such as 198.51.100.0/24",
+  });
+  await backend.apply([opened(1, 1, {})]); // there is nothing to take away
+  await backend.install([opened(1, 1)]);
+  await backend.apply([opened(1, 2)]);
 });
 
 /** A line of /proc/net/tcp: an established connection from 198.51.100.n to 192.0.2.5, port 22. */
@@ -301,11 +407,20 @@ async function elementsOf(namespace: Namespace, set: string): Promise<Map<string
   );
 }
 
+const SETS = ["granted4", "granted6", "prefix4_24", "prefix4_29", "prefix6_64"];
+
+/** What stands in all sets of openings, networks as text: `198.51.100.0/24 . tcp . 22`. */
 async function grantedIn(namespace: Namespace): Promise<Map<string, number>> {
-  const [v4, v6] = await Promise.all(
-    ["granted4", "granted6"].map((set) => elementsOf(namespace, set)),
+  const table = await namespace.nft(["list", "table", "inet", "openme"]);
+  const lists = await Promise.all(
+    SETS.filter((set) => table.includes(`set ${set} {`)).map(async (set) => {
+      const length = set.split("_")[1];
+      return [...await elementsOf(namespace, set)].map(([element, seconds]) =>
+        [length ? element.replace(" ", `/${length} `) : element, seconds] as const
+      );
+    }),
   );
-  return new Map([...v4!, ...v6!].sort());
+  return new Map(lists.flat().sort());
 }
 
 /** What the kernel must hold for these openings. */
@@ -313,7 +428,7 @@ function expectedFrom(all: readonly AddressOpenings[]): Map<string, number> {
   return new Map(
     all.flatMap(({ address, openings }) =>
       openings.map(({ protocol, first, last, timeoutMs }): [string, number] => [
-        `${formatAddress(address)} . ${protocol} . ${first === last ? first : `${first}-${last}`}`,
+        `${formatNetwork(address)} . ${protocol} . ${first === last ? first : `${first}-${last}`}`,
         timeoutMs / 1000,
       ])
     ).sort(),
@@ -329,10 +444,21 @@ interface Step {
 }
 
 const FEW = ["198.51.100.20", "198.51.100.21", "2001:db8::7"].map(address);
+/** One is granted addresses, the others the networks around them. */
+const CLIENTS: Record<string, PrefixLengths> = {
+  alice: SINGLE,
+  bob: { v4: 24, v6: 64 },
+  carol: { v4: 29, v6: 64 },
+};
+const PREFIXES: Prefix[] = [
+  { family: 4, length: 24 },
+  { family: 4, length: 29 },
+  { family: 6, length: 64 },
+];
 
 const anyStep: fc.Arbitrary<Step> = fc.record({
   at: fc.constantFrom(...FEW),
-  client: fc.constantFrom("alice", "bob"),
+  client: fc.constantFrom("alice", "bob", "carol"),
   ports: fc.array(
     fc.oneof(
       anyRange,
@@ -344,10 +470,14 @@ const anyStep: fc.Arbitrary<Step> = fc.record({
   seconds: fc.constantFrom(3600, 3601, 7200, 86_400),
 });
 
+function placeOf(client: string, at: Address): string {
+  return formatNetwork(grantedNetwork(at, CLIENTS[client]));
+}
+
 namespaceTest(
   "after any history of knocks the kernel holds exactly what is granted",
   async (namespace) => {
-    const backend = createNftBackend(planOf(), namespace.run);
+    const backend = createNftBackend(planOf({ prefixes: PREFIXES }), namespace.run);
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.array(anyStep, { minLength: 1, maxLength: 3 }), { maxLength: 5 }),
@@ -358,7 +488,9 @@ namespaceTest(
           for (const batch of batches) {
             for (const { at, client, ports, seconds } of batch) {
               if (ports.length === 0) {
-                grants.withdraw((each) => each.client === client && each.address === at);
+                grants.withdraw((each) =>
+                  each.client === client && formatNetwork(each.address) === placeOf(client, at)
+                );
               } else {
                 grants.open(at, {
                   client,
@@ -366,11 +498,14 @@ namespaceTest(
                   ports,
                   lifetimeMs: seconds * 1000,
                   expiresAtMs: undefined,
+                  prefix: CLIENTS[client],
                 }, now);
               }
             }
-            const touched = new Set(batch.map(({ at }) => at));
-            await backend.apply([...touched].map((at) => forClients(grants.openingsOf(at, now))));
+            const touched = new Set(batch.map(({ client, at }) => placeOf(client, at)));
+            await backend.apply(
+              [...touched].map((at) => forClients(grants.openingsOf(network(at), now))),
+            );
           }
           const expected = expectedFrom(grants.allOpenings(now));
           assert.deepEqual(await grantedIn(namespace), expected);

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, formatAddress } from "../../lib/address.ts";
 import { INTERFACE_PATTERN } from "../../lib/config/server_config.ts";
+import type { Prefix } from "../../lib/firewall/backend.ts";
 import type { Connection } from "../../lib/firewall/established.ts";
 import {
   parseOwner,
@@ -12,8 +12,9 @@ import {
   renderTable,
 } from "../../lib/firewall/nft_rules.ts";
 import type { AddressOpenings } from "../../lib/grants.ts";
+import { formatNetwork, type Network, networkOf } from "../../lib/network.ts";
 import { mergePortRanges, type PortRange } from "../../lib/ports.ts";
-import { address } from "../support.ts";
+import { address, network } from "../support.ts";
 import { namespaceTest } from "./namespace.ts";
 import { anyRange, assertGolden, fewAddresses, openings, planOf, ranges } from "./support.ts";
 
@@ -32,6 +33,11 @@ const GRANTED = [
   openings("198.51.100.20", { "22/tcp": 30_000, "8080-8090/tcp": 12_345.9, "53/udp": 0.4 }),
   openings("2001:db8::7", { "1-65535/udp": 86_400_000 }),
   openings("10.0.0.1", { "22/tcp": 1000 }),
+];
+const NETWORKS = [
+  openings("198.51.100.0/24", { "22/tcp": 30_000 }),
+  openings("198.51.96.0/20", { "22/tcp": 20_000, "8080-8090/tcp": 20_000 }),
+  openings("2001:db8::/64", { "53/udp": 30_000 }),
 ];
 const KEPT = [
   connection("198.51.100.20", 50_000, "192.0.2.1", 22),
@@ -57,12 +63,36 @@ const TEXTS: Record<string, string> = {
       openings("203.0.113.9", { "22/tcp": 5000 }),
       openings("192.0.2.9", {}),
     ], (each) => heldIn(GRANTED, each)),
+  "prefixes.nft": renderTable(
+    planOf({ prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }] }),
+    {
+      openings: [...GRANTED, ...NETWORKS],
+      kept: [],
+      hole: true,
+      notes: [
+        { network: network("198.51.100.0/24"), claimed: true, noted: [address("198.51.100.9")] },
+        { network: network("2001:db8::/64"), claimed: false, noted: [] },
+      ],
+    },
+  ) +
+    renderChanges(
+      [
+        openings("198.51.100.0/24", { "22/tcp": 30_000 }),
+        openings("198.51.96.0/20", {}),
+        openings("2001:db8::/64", { "22/tcp": 30_000 }),
+      ],
+      (each) => heldIn(NETWORKS, each),
+      ({ address: { base } }) =>
+        base.family === 4
+          ? { unclaim: true, forget: [] }
+          : { unclaim: true, forget: [address("2001:db8::9"), address("2001:db8::a")] },
+    ),
   "removal.nft": renderRemoval(),
 };
 
-function heldIn(held: readonly AddressOpenings[], each: Address): readonly PortRange[] {
-  const text = formatAddress(each);
-  return held.find((one) => formatAddress(one.address) === text)?.openings ?? [];
+function heldIn(held: readonly AddressOpenings[], each: Network): readonly PortRange[] {
+  const text = formatNetwork(each);
+  return held.find((one) => formatNetwork(one.address) === text)?.openings ?? [];
 }
 
 for (const [name, text] of Object.entries(TEXTS)) {
@@ -130,7 +160,7 @@ const anyTimeoutMs = fc.oneof(
 );
 
 const anyOpenings: fc.Arbitrary<AddressOpenings> = fc.record({
-  address: fewAddresses,
+  address: fewAddresses.map((each) => networkOf(each)),
   openings: fc.array(fc.record({ range: anyRange, timeoutMs: anyTimeoutMs }), { maxLength: 4 })
     .map((each) => each.map(({ range, timeoutMs }) => ({ ...range, timeoutMs }))),
 });
@@ -156,6 +186,15 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
       closedAs: fc.constantFrom("drop" as const, "reject" as const),
       openKnockPort: fc.boolean(),
       knockPort: fc.integer({ min: 1, max: 65535 }),
+      lifetimeMs: fc.constant(30_000),
+      prefixes: fc.uniqueArray(
+        fc.constantFrom<Prefix>(
+          { family: 4, length: 24 },
+          { family: 4, length: 16 },
+          { family: 6, length: 64 },
+        ),
+        { selector: ({ family, length }) => `${family} ${length}` },
+      ),
     }),
     fc.record({
       openings: fc.array(anyOpenings, { maxLength: 4 }),
@@ -211,7 +250,7 @@ Deno.test("renderChanges() gives every address what is new, after taking what is
     String.raw`^(${V4}|${V6}) \. (${PORTS})(?: (timeout [1-9]\d{0,8}(?:ms|s)))?$`,
   );
   fc.assert(fc.property(
-    fc.uniqueArray(anyOpenings, { maxLength: 4, selector: (each) => formatAddress(each.address) }),
+    fc.uniqueArray(anyOpenings, { maxLength: 4, selector: (each) => formatNetwork(each.address) }),
     fc.array(anyRange, { maxLength: 3 }),
     (changes, held) => {
       const text = renderChanges(changes, () => held);
@@ -228,7 +267,7 @@ Deno.test("renderChanges() gives every address what is new, after taking what is
       const print = ({ protocol, first, last }: PortRange) =>
         `${protocol} . ${first === last ? first : `${first}-${last}`}`;
       const expected = changes.flatMap(({ address: each, openings: wanted }) => {
-        const at = formatAddress(each);
+        const at = formatNetwork(each);
         const taken = held.flatMap((range) => [
           { verb: "add", elements: [{ at, ports: print(range), timeout: "timeout 1s" }] },
           { verb: "delete", elements: [{ at, ports: print(range), timeout: undefined }] },

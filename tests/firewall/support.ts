@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Address } from "../../lib/address.ts";
 import type { ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
-import type { Opening } from "../../lib/grants.ts";
+import type { Opening } from "../../lib/openings.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/ports.ts";
-import { address, anyAddress, must } from "../support.ts";
+import { address, anyAddress, must, network } from "../support.ts";
 
 /** The ranges that texts such as `22/tcp` mean. */
 export function ranges(...texts: string[]): PortRange[] {
@@ -23,6 +23,8 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
     closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
+    prefixes: [],
+    lifetimeMs: 30_000,
     ...plan,
   };
 }
@@ -31,7 +33,7 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
 export function openings(at: string, ports: Readonly<Record<string, number>>): ClientOpenings {
   return {
     clients: ["alice"],
-    address: address(at),
+    address: network(at),
     openings: Object.entries(ports).flatMap(([text, timeoutMs]) =>
       ranges(text).map((range): Opening => ({ ...range, timeoutMs }))
     ),

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
-import { formatAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Grant } from "../../lib/grants.ts";
+import { formatNetwork } from "../../lib/network.ts";
 import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
@@ -60,7 +60,7 @@ for (const how of ["a clean stop", "a kill"] as const) {
         key: BOB,
         ports: [{ protocol: "udp", first: 1, last: 65535 }],
       }),
-      grantOf("carol", "10.0.0.1", { ports: [] }),
+      grantOf("carol", "10.0.0.0/24", { ports: [] }),
     ];
     // A small memory, so that there are marks.
     const replay = new ReplayMemory({ quota: 3 });
@@ -346,7 +346,7 @@ Deno.test("what became of grants is told with them, whichever version made the d
       const atMs = nowMs + i + 0.5;
       store.recordKnock(knockRecord(i, { atMs, opened: { grant, renewed: false } }));
     }
-    const of = (i: number) => ({ client: "alice", address: formatAddress(grants[i]!.address) });
+    const of = (i: number) => ({ client: "alice", address: formatNetwork(grants[i]!.address) });
     const told = (i: number, what: "failed" | "carried_out") =>
       store.recordOutcome({ atMs: nowMs + 20, ...of(i), what, ofMs: nowMs + i + 0.5 });
     told(1, "failed");
@@ -393,7 +393,7 @@ Deno.test("a grant that the firewall has refused is known as such, until it has 
   );
   const refused = () =>
     [...readSnapshot(folder.path, openedAtMs + 1).refused].map(({ address }) =>
-      formatAddress(address)
+      formatNetwork(address)
     );
   const failed = (address: string, atMs: number) => ({
     atMs,

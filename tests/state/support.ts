@@ -6,7 +6,7 @@ import type { Grant } from "../../lib/grants.ts";
 import type { Log, LogFields } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { type KnockRecord, StateStore, type StoredGrants } from "../../lib/state/store.ts";
-import { address, NOW_NS, SOURCE, WINDOW_NS } from "../support.ts";
+import { network, NOW_NS, WINDOW_NS } from "../support.ts";
 
 /** A clock that stands still until it is moved. */
 export class StillClock implements Clock {
@@ -130,7 +130,7 @@ export function grantOf(client: string, at = "198.51.100.20", grant: Partial<Gra
   return {
     client,
     key: "a1".repeat(32),
-    address: at === "198.51.100.20" ? SOURCE : address(at),
+    address: network(at),
     ports: [
       { protocol: "tcp", first: 22, last: 22 },
       { protocol: "tcp", first: 8080, last: 8090 },

@@ -1,0 +1,69 @@
+/** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
+
+import type { CommandLines } from "../config/firewall_config.ts";
+import { OpenmeError } from "../errors.ts";
+import { formatNetwork, type Network } from "../network.ts";
+import type { PortRange } from "../ports.ts";
+import { quote } from "../quote.ts";
+import { programEnvironment } from "../run_program.ts";
+
+/** One opening that may stand. */
+export interface Entry {
+  readonly address: Network;
+  readonly ports: PortRange;
+  readonly client: string;
+}
+
+/** The arguments with the values of this opening in them. */
+export function fillIn(
+  line: readonly string[],
+  { address, ports, client }: Entry,
+  timeoutMs: number,
+): string[] {
+  const values: Record<string, string> = {
+    address: formatNetwork(address),
+    family: String(address.base.family),
+    port: String(ports.first),
+    "end_port": String(ports.last),
+    ports: ports.first === ports.last ? `${ports.first}` : `${ports.first}:${ports.last}`,
+    protocol: ports.protocol,
+    client,
+    "timeout_s": String(Math.max(timeoutMs > 0 ? 1 : 0, Math.floor(timeoutMs / 1000))),
+  };
+  return line.map((argument) =>
+    argument.replaceAll(/\{([a-z_]+)\}/g, (text, name) => values[name] ?? text)
+  );
+}
+
+/** A command as a person would type it. */
+export function showLine(line: readonly string[]): string {
+  return line.map((each) =>
+    /^[\w./:,=@%+-]+$/.test(each) ? each : `'${each.replaceAll("'", `'\\''`)}'`
+  ).join(" ") + "\n";
+}
+
+/** Throws `FIREWALL` where one of the two programs is not there: the first knock would be the first to tell. */
+export function requirePrograms(lines: CommandLines): void {
+  for (const key of ["open", "close"] as const) {
+    const program = lines[key][0]!;
+    if (isThere(program)) continue;
+    throw new OpenmeError(
+      "FIREWALL",
+      `server.command.${key}: there is no program ${quote(program, 1000)} on this host`,
+      { hint: "install it, or give its whole path" },
+    );
+  }
+}
+
+function isThere(program: string): boolean {
+  const folders = program.includes("/") ? [""] : programEnvironment().PATH.split(":");
+  return folders.some((folder) => {
+    try {
+      const { isFile, mode } = Deno.statSync(folder ? `${folder}/${program}` : program);
+      return isFile && (mode === null || (mode & 0o111) !== 0);
+    } catch (error) {
+      // Whatever else is wrong with it will show when it is run.
+      return !(error instanceof Deno.errors.NotFound) && program.includes("/");
+    }
+  });
+}

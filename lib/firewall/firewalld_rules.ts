@@ -1,0 +1,72 @@
+/**
+ * The rich rules of the firewalld backend (firewalld.richlanguage(5)), as pure functions. A priority that nobody else
+ * uses says whose rule it is; a second one lets a renewal stand before the old rule goes. Positive priorities come after
+ * everything else that a zone says, and before what it does with the rest.
+ */
+
+import { formatNetwork, type Network, parseNetwork } from "../network.ts";
+import { parsePortSpec, type PortRange } from "../ports.ts";
+
+/** The two priorities of openme's rules. */
+export const PRIORITIES = [31001, 31002] as const;
+export type Priority = typeof PRIORITIES[number];
+
+/** The rule that lets an address, or all of a network, in to these ports. */
+export function renderRule(priority: Priority, address: Network, ports: PortRange): string {
+  return `rule priority="${priority}" family="ipv${address.base.family}" source address="${
+    formatNetwork(address)
+  }" ${renderPorts(ports)} accept`;
+}
+
+/** The rule that lets knocks arrive. */
+export function renderKnockRule(knockPort: number): string {
+  const ports: PortRange = { protocol: "udp", first: knockPort, last: knockPort };
+  return `rule priority="${PRIORITIES[0]}" ${renderPorts(ports)} accept`;
+}
+
+/** A rule of openme's, as firewalld lists it. */
+export interface OwnRule {
+  readonly text: string;
+  /** Canonical text, of an address or a network. Without one it is the rule for knocks. */
+  readonly address?: string;
+  readonly ports: PortRange;
+}
+
+/** openme's rules in what `--list-rich-rules` prints. */
+export function parseOwnRules(listing: string): OwnRule[] {
+  return listing.split("\n").flatMap((line) => {
+    const text = line.trim();
+    const match =
+      /^rule priority="(?:31001|31002)"(?: family="ipv[46]" source address="([0-9a-f.:]+(?:\/\d+)?)")? port port="([\d-]+)" protocol="(tcp|udp)" accept$/
+        .exec(text);
+    const spec = match && parsePortSpec(`${match[2]}/${match[3]}`);
+    if (!match || !spec || spec.protocol === "both") return [];
+    const ports: PortRange = { ...spec, protocol: spec.protocol };
+    if (match[1] === undefined) return [{ text, ports }];
+    const address = parseNetwork(match[1]);
+    return [{ text, ports, address: address ? formatNetwork(address) : match[1] }];
+  });
+}
+
+/** What a zone lets everyone in to: its own ports, its services' names, and whether it is all. */
+export function parseZone(
+  listing: string,
+): { ports: PortRange[]; services: string[]; acceptsAll: boolean } {
+  const field = (name: string) =>
+    new RegExp(`^ *${name}: *(.*)$`, "m").exec(listing)?.[1]?.split(" ").filter(Boolean) ?? [];
+  return {
+    ports: field("ports").flatMap(parseZonePort),
+    services: field("services").filter((name) => /^[\w.-]+$/.test(name)),
+    acceptsAll: field("target").includes("ACCEPT"),
+  };
+}
+
+function parseZonePort(text: string): PortRange[] {
+  const spec = parsePortSpec(text);
+  return spec && spec.protocol !== "both" ? [{ ...spec, protocol: spec.protocol }] : [];
+}
+
+function renderPorts({ protocol, first, last }: PortRange): string {
+  const port = first === last ? `${first}` : `${first}-${last}`;
+  return `port port="${port}" protocol="${protocol}"`;
+}

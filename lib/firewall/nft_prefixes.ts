@@ -1,0 +1,196 @@
+/**
+ * The rule text of grants for networks, as pure functions, and how the first address that connects keeps others out:
+ * docs/firewalls.md, "Networks". With no network in the plan there is none of it.
+ *
+ * For each size of network there is one set of what is open, one of the addresses that were let in ("noted"), and one
+ * of the networks in which somebody has connected since the last knock ("claimed"). Networks of one size are disjoint
+ * or the same, so that no two elements of an interval set overlap. Notes and claims matter only while the network is in
+ * the first set, whose elements the kernel ends: what is left of them lets nobody in.
+ */
+
+import { type Address, formatAddress, parseAddress } from "../address.ts";
+import type { AddressOpenings } from "../grants.ts";
+import { formatNetwork, isSingle, maskOf, type Network } from "../network.ts";
+import type { Prefix } from "./backend.ts";
+
+/** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
+const SPARE_S = 3600;
+/** How long a note stands at the most after its address last connected, ms: a knock opens for 24 h at the most. */
+export const MOST_NOTE_MS = 25 * 3_600_000;
+/** As many as there can be grants. A full set of those that have ended fails the next knock's batch, and is made anew. */
+const CLAIMED_NETWORKS = 65_536;
+/** All are listed where a network opens anew. A full set notes nobody: a knock then lets in the one connection that claims. */
+const NOTED_ADDRESSES = 16_384;
+/** What stands for "the first one" where two processors look at the same moment: a limit is counted in one go. */
+const ONCE = "limit rate 1/day burst 1 packets";
+
+/** Who has connected in a network that is open. */
+export interface NetworkNotes {
+  readonly network: Network;
+  /** Whether somebody has connected since the last knock. */
+  readonly claimed: boolean;
+  readonly noted: readonly Address[];
+}
+
+/** Of which size a network is. */
+export function prefixOf({ base, length }: Network): Prefix {
+  return { family: base.family, length };
+}
+
+/** The set that holds the openings of this address or network. */
+export function setOf(network: Network): string {
+  return isSingle(network)
+    ? `granted${network.base.family}`
+    : `prefix${suffixOf(prefixOf(network))}`;
+}
+
+/** The set of the addresses that were let in to networks of this size. */
+export function notedSet(prefix: Prefix): string {
+  return `noted${suffixOf(prefix)}`;
+}
+
+/** The set of the networks of this size in which somebody has connected since the last knock. */
+export function claimedSet(prefix: Prefix): string {
+  return `claimed${suffixOf(prefix)}`;
+}
+
+/** The sizes of the plan, and of what is open beside it, in order and each once. */
+export function prefixesIn(
+  planned: readonly Prefix[],
+  openings: readonly AddressOpenings[],
+): Prefix[] {
+  const all = [
+    ...planned,
+    ...openings.filter(({ address }) => !isSingle(address)).map(({ address }) => prefixOf(address)),
+  ];
+  return [...new Map(all.map((each) => [suffixOf(each), each])).values()]
+    .sort((a, b) => a.family - b.family || a.length - b.length);
+}
+
+/** The sets for these sizes, where a knock opens for `lifetimeMs`; `elementsOf` gives the openings of a set as elements. */
+export function renderPrefixSets(
+  prefixes: readonly Prefix[],
+  lifetimeMs: number,
+  elementsOf: (set: string) => string,
+  notes: readonly NetworkNotes[],
+): string {
+  const timeoutS = Math.ceil(lifetimeMs / 1000) + SPARE_S;
+  return prefixes.map((prefix) => {
+    const { family } = prefix;
+    const here = notes.filter(({ network }) => suffixOf(prefixOf(network)) === suffixOf(prefix));
+    const dynamic = (set: string, size: number, elements: readonly string[]) =>
+      `  set ${set} { type ipv${family}_addr; size ${size}; flags dynamic, timeout; timeout ${timeoutS}s;${
+        elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} }`
+      } }\n`;
+    const set = `prefix${suffixOf(prefix)}`;
+    const claimed = here.filter((each) => each.claimed);
+    return `  set ${set} { type ipv${family}_addr . inet_proto . inet_service; flags interval, timeout;${
+      elementsOf(set)
+    } }\n` +
+      dynamic(
+        claimedSet(prefix),
+        CLAIMED_NETWORKS,
+        claimed.map(({ network }) => formatAddress(network.base)),
+      ) +
+      dynamic(
+        notedSet(prefix),
+        NOTED_ADDRESSES,
+        here.flatMap(({ noted }) => noted.map(formatAddress)),
+      );
+  }).join("");
+}
+
+/** Rules of the guard: who comes from a network that is open is looked at more closely. */
+export function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
+  return prefixes.map((prefix) =>
+    `${networkOfSource(prefix)} . meta l4proto . th dport @prefix${suffixOf(prefix)} jump prefix${
+      suffixOf(prefix)
+    }`
+  );
+}
+
+/**
+ * For each size a chain that finds out whether a source may come in, and one that lets it in. To connect is to send a
+ * TCP SYN or a datagram: a stray packet of an old connection claims nothing. The claim comes before the note, or a full
+ * set of claims would let everyone in at the second attempt.
+ */
+export function renderPrefixChains(prefixes: readonly Prefix[], letIn: string): string {
+  return prefixes.map((prefix) => {
+    const suffix = suffixOf(prefix);
+    const network = networkOfSource(prefix);
+    const source = sourceOf(prefix);
+    const noSyn = "tcp flags & (fin | syn | rst | ack) != syn";
+    const claim = `add @${claimedSet(prefix)} { ${network} ${ONCE} }`;
+    return `  chain prefix${suffix} {
+    ${source} @${notedSet(prefix)} goto known${suffix}
+    ${network} @${claimedSet(prefix)} return
+    ${noSyn} return
+    ${claim} goto first${suffix}
+  }
+  chain known${suffix} {
+    ${noSyn} ${letIn}
+    ${claim}
+    goto first${suffix}
+  }
+  chain first${suffix} {
+    update @${notedSet(prefix)} { ${source} }
+    ${letIn}
+  }
+`;
+  }).join("");
+}
+
+/** Commands that let one more address claim a network, and forget these notes of it; whether they stand or not. */
+export function renderForgetting(
+  table: string,
+  network: Network,
+  { unclaim, forget }: { unclaim: boolean; forget: readonly Address[] },
+): string[] {
+  const gone = (set: string, address: Address) => {
+    const element = formatAddress(address);
+    // A bare `delete` of what is not there fails the whole batch.
+    return [
+      `add element ${table} ${set} { ${element} timeout 1s }`,
+      `delete element ${table} ${set} { ${element} }`,
+    ];
+  };
+  const prefix = prefixOf(network);
+  return [
+    ...(unclaim ? gone(claimedSet(prefix), network.base) : []),
+    ...forget.flatMap((address) => gone(notedSet(prefix), address)),
+  ];
+}
+
+/** The addresses in what `nft --json list set` prints of a set of addresses. */
+export function parseAddressSet(json: string): Address[] {
+  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
+  return nftables.flatMap(({ set }) => set?.elem ?? []).flatMap((entry) => {
+    const value = (entry as { elem?: { val?: unknown } }).elem?.val ?? entry;
+    const address = typeof value === "string" ? parseAddress(value) : undefined;
+    return address ? [address] : [];
+  });
+}
+
+/** The sets of openings that a listing of the table names, each with the length of its networks. */
+export function parseOpeningSets(listing: string): { set: string; length: number | undefined }[] {
+  return [...listing.matchAll(/^\s*set (granted[46]|prefix[46]_(\d{1,3})) \{/gm)].map(
+    ([, set, length]) => ({ set: set!, length: length === undefined ? undefined : Number(length) }),
+  );
+}
+
+/** For an error. */
+export function describeMissing(network: Network): string {
+  return `the table has no set for networks such as ${formatNetwork(network)}`;
+}
+
+function suffixOf({ family, length }: Prefix): string {
+  return `${family}_${length}`;
+}
+
+function sourceOf({ family }: Prefix): string {
+  return family === 4 ? "ip saddr" : "ip6 saddr";
+}
+
+function networkOfSource(prefix: Prefix): string {
+  return `${sourceOf(prefix)} & ${formatAddress(maskOf(prefix.family, prefix.length))}`;
+}

@@ -160,16 +160,17 @@ export class StateStore {
       if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
     });
     this.#untold.push(record);
-    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+    this.#tellTimer ??= setTimeout(() => this.tellHistory(), TELL_AFTER_MS);
   }
 
   /** Adds a refusal to the history, a moment later. */
   recordRefusal(refusal: RefusalRecord): void {
     this.#refusals.push(refusal);
-    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+    this.#tellTimer ??= setTimeout(() => this.tellHistory(), TELL_AFTER_MS);
   }
 
-  #tell(): void {
+  /** Puts the history on disk that is not there yet. */
+  tellHistory(): void {
     clearTimeout(this.#tellTimer);
     this.#tellTimer = undefined;
     const records = this.#untold.splice(0);
@@ -254,7 +255,7 @@ export class StateStore {
    * too, until they end; without it what an earlier process has left there is still so.
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
-    this.#tell();
+    this.tellHistory();
     this.#write((run) => {
       run.upsertMeta.run("clean_stop", "1");
       if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");

@@ -201,7 +201,17 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     withBob.replace(/ {2}bob:\n(?: {4}.*\n)+/, ""),
   );
   assert.equal(await folder.mode("server.yaml"), 0o640);
-  assert.equal((await run(folder, ["revoke", "alice"])).code, 0);
+  const alice = fingerprint(must(config.clients[0]).publicKey);
+  assert.deepEqual(
+    await run(folder, ["revoke", "alice", "--kill", "--json", "--state-dir", "nowhere"]),
+    {
+      code: 1,
+      stdout: `{"revoked":{"name":"alice","fingerprint":"${alice}"},"cut":null}\n`,
+      stderr: `openme: revoked alice (key ${alice}) in server.yaml\n` +
+        "openme: error: the key is revoked, but no connection was cut: cannot reach openme serve: it is not running\n" +
+        "openme: hint: start it: openme serve; or name its folder: --state-dir DIR; then: openme close alice --kill\n",
+    },
+  );
   assert.deepEqual((await load(folder)).clients, []);
 });
 
@@ -335,6 +345,11 @@ Deno.test("commands that edit at the same time lose nothing", async () => {
 const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] = [
   [["list", "x"], `openme list: unexpected argument "x"`, "see openme list --help"],
   [["revoke"], "openme revoke needs the client's NAME", "openme list shows them all"],
+  [
+    ["revoke", "alice", "--state-dir", "x"],
+    "--state-dir does nothing without --kill",
+    "see openme revoke --help",
+  ],
   [
     ["rename"],
     "openme rename needs the OLD name and the NEW one",

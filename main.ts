@@ -12,7 +12,7 @@ import {
   type PermissionName,
 } from "./lib/cli/context.ts";
 import { messageOf, OpenmeError } from "./lib/errors.ts";
-import { escapeUnprintable, quote } from "./lib/quote.ts";
+import { escapeUnprintable, hideSecrets, quote } from "./lib/quote.ts";
 import { runProgram } from "./lib/run_program.ts";
 import { VERSION } from "./lib/version.ts";
 
@@ -103,11 +103,12 @@ function writeAll(sink: { writeSync(bytes: Uint8Array): number }, text: string):
   for (let written = 0; written < bytes.length;) written += sink.writeSync(bytes.subarray(written));
 }
 
-/** `openme: error: …`, and `openme: hint: …` where there is something to do. */
+/** `openme: error: …`, and `openme: hint: …` where there is something to do. What was typed is in it, but no key. */
 function report(error: unknown): number {
-  context.stderr(`openme: error: ${escapeUnprintable(messageOf(error))}`);
+  const shown = (text: string) => escapeUnprintable(hideSecrets(text));
+  context.stderr(`openme: error: ${shown(messageOf(error))}`);
   if (!(error instanceof OpenmeError)) return 1;
-  if (error.hint !== undefined) context.stderr(`openme: hint: ${escapeUnprintable(error.hint)}`);
+  if (error.hint !== undefined) context.stderr(`openme: hint: ${shown(error.hint)}`);
   return error.code === "USAGE" ? 2 : 1;
 }
 

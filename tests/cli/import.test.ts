@@ -5,7 +5,13 @@ import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { encodeBase64 } from "../../lib/crypto.ts";
 import { must } from "../support.ts";
-import { ALICE_PRIVATE, ALICE_PUBLIC, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
+import {
+  ALICE_PRIVATE,
+  ALICE_PUBLIC,
+  profilesYaml,
+  SERVER_PUBLIC,
+  serverYaml,
+} from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { bareEnvironment, failure, freeUdpPort, openme, type Result } from "./program.ts";
 
@@ -59,6 +65,23 @@ Deno.test("openme import takes YAML, the JSON of a QR code and a link, from a fi
     readPlainProfiles(await folder.read(".openme/config.yaml")),
     "a knock reads the file without the YAML library",
   );
+});
+
+Deno.test("a profile keeps its health port in every form, and says nothing of it where it is the knock port", async () => {
+  await using folder = await Folder.create();
+  await folder.write("same.yaml", serverYaml());
+  await folder.write("own.yaml", serverYaml({ server: ["health_port: 9999"] }));
+  for (const flags of [[], ["--json"], ["--link"]]) {
+    for (const [server, port] of [["same", 54154], ["own", 9999]] as const) {
+      const name = `${server}${flags.join("")}`;
+      const added = await run(folder, ["add", name, "--config", `${server}.yaml`, ...flags]);
+      assert.equal(added.code, 0, added.stderr);
+      assert.equal(/health_port/.test(added.stdout), server === "own", added.stdout);
+      await imported(folder, ["--as", name], added.stdout);
+      const profile = must((await profiles(folder)).get(name));
+      assert.deepEqual([profile.serverUdpPort, profile.healthPort], [54154, port], name);
+    }
+  }
 });
 
 Deno.test("openme import keeps what is there, comments included, unless --force", async () => {

@@ -15,6 +15,7 @@ import {
   renderJson,
   textFlag,
 } from "./context.ts";
+import { requireKnownClient } from "./known_client.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const close: Command = {
@@ -45,9 +46,18 @@ Example:
   positionals: 1,
   run: async (args, context) => {
     const request = readRequest(args);
-    const stateDir = textFlag(args, "state-dir") ??
-      (await loadServerConfig(configPath(args))).config.stateDir;
+    const givenDir = textFlag(args, "state-dir");
+    const path = configPath(args);
+    const stateDir = givenDir ?? (await loadServerConfig(path)).config.stateDir;
     const { closed, cut } = await askServer(stateDir, request) as CloseReport;
+    if (closed.length === 0 && !cut?.connections && "client" in request) {
+      // With --state-dir there may be no configuration here.
+      const { config } = await loadServerConfig(path).catch((cause) => {
+        if (givenDir === undefined) throw cause;
+        return { config: undefined };
+      });
+      requireKnownClient(request.client, { config, stateDir });
+    }
     if (args.values["json"]) context.stdout(renderJson({ closed, cut }));
     else {
       for (const { client, address, ports } of closed) {

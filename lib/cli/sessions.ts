@@ -6,8 +6,9 @@ import { formatDuration } from "../duration.ts";
 import type { Grant } from "../grants.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
-import { type Command, configPath, renderJson, textFlag } from "./context.ts";
+import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
+import { stateDirOf } from "./state_dir.ts";
 
 export const sessions: Command = {
   summary: "show who is let in now",
@@ -31,7 +32,7 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const { config } = await loadServerConfig(configPath(args));
-    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+    const stateDir = stateDirOf(args, config);
     const json = args.values["json"] === true;
     if (args.values["watch"]) {
       const { watchSessions } = await import("./sessions_watch.ts");

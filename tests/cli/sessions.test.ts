@@ -71,9 +71,16 @@ Deno.test("openme sessions shows nobody where there is no state, and makes none"
   );
   await Deno.mkdir(folder.file("empty"));
   const empty = good([], `${JSON.stringify({ sessions: [], last_seen: {} }, undefined, 2)}\n`);
-  for (const args of [[], ["--state-dir", folder.file("empty")]]) {
-    assert.deepEqual(await sessions(folder, args), good([NOBODY]));
-    assert.deepEqual(await sessions(folder, ["--json", ...args]), empty);
+  assert.deepEqual(await sessions(folder), good([NOBODY]));
+  assert.deepEqual(await sessions(folder, ["--json"]), empty);
+  const other = ["--state-dir", folder.file("empty")];
+  const nothingThere = failure(
+    1,
+    `there is no state of openme in "${folder.file("empty")}"`,
+    `without --state-dir it is the configuration's: ${folder.file("missing")}`,
+  );
+  for (const args of [other, ["--json", ...other], ["--watch", "--json", ...other]]) {
+    assert.deepEqual(await sessions(folder, args), nothingThere);
   }
   assert.deepEqual(await folder.names(), ["empty", "server.yaml"]);
   assert.deepEqual(await Array.fromAsync(Deno.readDir(folder.file("empty"))), []);
@@ -135,8 +142,9 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
       table.stdout,
       /^CLIENT {2}ADDRESS {8}PORTS {17}OPEN FOR {2}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}\d+s +(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}\d+s +(10m0s|9m\d\ds)\n$/,
     );
-    // The flag names another folder, with nothing in it.
+    // The flag names another folder, whose server has let nobody in.
     await Deno.mkdir(folder.file("other"));
+    fill(folder.file("other"), []).close();
     assert.deepEqual(
       await sessions(folder, ["--state-dir", folder.file("other")]),
       good([NOBODY]),

@@ -58,15 +58,33 @@ e2e("close ends grants at once", async (lab, t) => {
     );
   });
 
-  await t.step("nobody's grants: told, not an error", async () => {
-    assert.deepEqual(await close(lab, site, "nobody"), {
-      code: 0,
-      stdout: "",
-      stderr: "openme: there was no such grant\n",
-    });
-    const { stdout } = await close(lab, site, "nobody", "--json");
-    assert.deepEqual(JSON.parse(stdout), { closed: [], cut: null });
-  });
+  await t.step(
+    "a client without a grant: told, not an error; a client that is none is one",
+    async () => {
+      for (const whom of ["alice", "192.0.2.99"]) {
+        assert.deepEqual(await close(lab, site, whom), {
+          code: 0,
+          stdout: "",
+          stderr: "openme: there was no such grant\n",
+        });
+      }
+      const { stdout } = await close(lab, site, "alice", "--json");
+      assert.deepEqual(JSON.parse(stdout), { closed: [], cut: null });
+      for (
+        const [args, hint] of [
+          [["alcie"], "did you mean alice?"],
+          [["nobody", "--kill", "--json"], "openme list shows them all"],
+          [["alcie", "--config", "/nowhere", "--state-dir", site.stateDir], "did you mean alice?"],
+        ] as const
+      ) {
+        assert.deepEqual(await close(lab, site, ...args), {
+          code: 1,
+          stdout: "",
+          stderr: `openme: error: there is no client "${args[0]}"\nopenme: hint: ${hint}\n`,
+        });
+      }
+    },
+  );
 
   await t.step("an established connection goes on, unless --kill cuts it", async () => {
     await knockBoth();
@@ -185,6 +203,9 @@ e2e("revoke --kill cuts what the client holds, and nothing else", async (lab, t)
     const { revoked, cut } = JSON.parse(stdout);
     assert.deepEqual([revoked.name, cut.connections, cut.left], ["bob", 1, 0]);
     assert.equal(await bobs.echoes(500).catch(() => false), false);
+    // He is in no configuration any more, but the history knows him.
+    const again = await close(lab, site, "bob", "--kill");
+    assert.deepEqual([again.code, again.stdout], [0, "cut 0 connections\n"], again.stderr);
   });
 
   await t.step(

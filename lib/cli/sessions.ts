@@ -9,6 +9,7 @@ import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 import { stateDirOf } from "./state_dir.ts";
+import { renderTable } from "./table.ts";
 
 export const sessions: Command = {
   summary: "show who is let in now",
@@ -46,7 +47,7 @@ Example:
     } else if (snapshot.grants.length === 0) {
       context.stderr("openme: nobody is let in at the moment");
     } else {
-      context.stdout(renderTable(snapshot.grants, config, nowMs));
+      context.stdout(renderSessions(snapshot.grants, config, nowMs));
     }
     return 0;
   },
@@ -72,33 +73,24 @@ function describeGrant(grant: Grant, config: ServerConfig) {
   };
 }
 
-/** The table for people; `extra` gives one more cell for each grant. */
-export function renderTable(
+/** The table for people; without `openFor`, one column narrower. */
+export function renderSessions(
   grants: readonly Grant[],
   config: ServerConfig,
   nowMs: number,
-  extra?: (grant: Grant) => string,
+  { openFor = true }: { openFor?: boolean } = {},
 ): string {
-  const rows = [
-    ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"],
-    ...grants.map((grant) => [
-      grant.client,
-      formatAddress(grant.address),
-      portsOf(grant, config).join(" ") || "-",
-      formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
-      formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
-      ...(extra ? [extra(grant)] : []),
-    ]),
-  ];
-  const columns = Math.max(...rows.map((row) => row.length));
-  const widths = Array.from(
-    { length: columns },
-    (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)),
-  );
-  return rows.map((row) =>
-    row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n"
-  )
-    .join("");
+  const rows = grants.map((grant) => [
+    grant.client,
+    formatAddress(grant.address),
+    portsOf(grant, config).join(" ") || "-",
+    ...(openFor
+      ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
+      : []),
+    formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
+  ]);
+  const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT"];
+  return renderTable(head, rows);
 }
 
 /** What the client asked for; the health port comes with every grant and is left out. */

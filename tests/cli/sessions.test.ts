@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/address.ts";
+import { drawFrame } from "../../lib/cli/sessions_watch.ts";
+import { parseServerConfig } from "../../lib/config/server_config.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -195,4 +197,34 @@ Deno.test("openme sessions says that it cannot read a damaged database, and leav
     );
   }
   assert.deepEqual(await folder.names(), ["server.yaml", "state.db"]);
+});
+
+Deno.test("openme sessions --watch fits its bar, and the time left, into the terminal", () => {
+  const config = parseServerConfig(serverYaml({ server: ["knock_timeout: 30s"] }), "");
+  const nowMs = Date.now();
+  const frame = (columns: number, address = "2001:1db8:1111:2222:3333:4444:5555:6666") => {
+    const grant = {
+      ...grantOf("alice", address, [SSH, HEALTH], 0),
+      openedAtMs: nowMs - 15_000,
+      expiresAtMs: nowMs + 15_000,
+    };
+    const text = drawFrame([grant], config, nowMs, { columns, rows: 24 })
+      .replaceAll(new RegExp("\x1b\\[[HJK]", "g"), "");
+    const [head, row] = text.split("\r\n");
+    assert.ok(Math.max(head!.length, row!.length) <= columns, text);
+    return [head!.split(/ {2,}/), row!.split(/ {2,}/).slice(2)];
+  };
+  const whole = ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"];
+  assert.deepEqual(frame(120), [whole, [
+    "22/tcp",
+    "15s",
+    "15s",
+    `[${"#".repeat(10)}${"-".repeat(10)}]`,
+  ]]);
+  assert.deepEqual(frame(80, "192.0.2.1"), frame(120));
+  assert.deepEqual(frame(80), [whole, ["22/tcp", "15s", "15s", "[###--]"]]);
+  assert.deepEqual(frame(78), [whole, ["22/tcp", "15s", "15s"]]);
+  assert.deepEqual(frame(61), [["CLIENT", "ADDRESS", "PORTS", "LEFT"], ["22/tcp", "15s"]]);
+  assert.deepEqual(frame(60).at(1), ["22/tcp", "15s"]);
+  assert.deepEqual(frame(60, "192.0.2.1").at(1)?.at(-1)?.length, 17);
 });

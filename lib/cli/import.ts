@@ -271,7 +271,10 @@ async function writeClientFile(
       });
     }
     try {
-      return await createSecretFile(path, await change(undefined), { existsHint: "try again" });
+      return await createSecretFile(path, await change(undefined), {
+        existsHint: "try again",
+        makeFolder: true,
+      });
     } catch (cause) {
       // Another import has just made it.
       const raced = cause instanceof OpenmeError &&

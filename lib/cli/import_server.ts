@@ -141,7 +141,10 @@ async function writeAll(
   const written: string[] = [];
   try {
     for (const [path, text] of profiles) {
-      await createSecretFile(path, text, { existsHint: "choose another folder with --out-dir" });
+      await createSecretFile(path, text, {
+        existsHint: "choose another folder with --out-dir",
+        makeFolder: true,
+      });
       written.push(path);
     }
     await save();

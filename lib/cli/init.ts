@@ -71,6 +71,7 @@ Example:
     if (oldCopy === undefined) {
       await createSecretFile(path, text, {
         existsHint: "openme init --force replaces it, and every client needs a new profile then",
+        makeFolder: true,
       });
     } else {
       await replaceFile(path, text);

@@ -114,6 +114,24 @@ Deno.test("openme init tells why it cannot write, and leaves nothing behind", as
   assert.deepEqual(await folder.names(), ["file"]);
 });
 
+Deno.test("openme init where it may not write says what to do", async () => {
+  await using folder = await Folder.create();
+  await Deno.mkdir(folder.file("locked"), { mode: 0o555 });
+  // Root is held to the mode as well, once it has no capabilities.
+  const through = Deno.uid() === 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] : [];
+  assert.deepEqual(
+    await openme(["init", "--server", "h", "--config", "locked/x/config.yaml"], {
+      cwd: folder.path,
+      through,
+    }),
+    failure(
+      1,
+      `cannot write "locked/x/config.yaml": permission denied`,
+      "run it as the file's owner, or with sudo",
+    ),
+  );
+});
+
 Deno.test("openme init --force keeps the old file beside the new one", async () => {
   await using folder = await Folder.create();
   const old = serverYaml();

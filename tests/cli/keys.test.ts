@@ -49,6 +49,45 @@ Deno.test("openme add --out writes a profile that only its owner can read, and p
   assert.equal(await folder.read("server.yaml"), before);
 });
 
+Deno.test("openme add --out - is standard output, and --out makes no folder for a path with a slip in it", async () => {
+  await using folder = await site();
+  const { code, stdout } = await run(folder, ["add", "bob", "--out", "-"]);
+  assert.equal(code, 0);
+  assert.ok((await parseClientConfig(stdout, "")).get("default"));
+  const both = await run(folder, ["add", "dave", "--out", "-", "--qr-out", "dave.svg"]);
+  assert.ok((await parseClientConfig(both.stdout, "")).get("default"), both.stderr);
+  assert.deepEqual(await folder.names(), ["dave.svg", "server.yaml"]);
+  const before = await folder.read("server.yaml");
+  for (const flags of [["--out", "typo/carol.yaml"], ["--qr-out", "typo/carol.svg"]]) {
+    assert.deepEqual(
+      await run(folder, ["add", "carol", ...flags]),
+      failure(
+        1,
+        `cannot write "${flags[1]}": its folder does not exist`,
+        "make the folder first, or name another file",
+      ),
+    );
+  }
+  assert.deepEqual(
+    await openme(["keygen", "--out", "typo/a.key"], { cwd: folder.path }),
+    failure(
+      1,
+      `cannot write "typo/a.key": its folder does not exist`,
+      "make the folder first, or name another file",
+    ),
+  );
+  assert.deepEqual(
+    await openme(["keygen", "--out", "-"], { cwd: folder.path }),
+    failure(
+      2,
+      `--out: expected a file name, got "-"`,
+      "standard output is for the public key; the private one goes into a file",
+    ),
+  );
+  assert.deepEqual(await folder.names(), ["dave.svg", "server.yaml"]);
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
 Deno.test("openme add leaves no file behind where it cannot register the client", async () => {
   await using folder = await site();
   const before = await folder.read("server.yaml");
@@ -399,6 +438,11 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
     `--qr-out: expected a file name that ends in .png or .svg, got "bob.jpg"`,
   ],
   [["add", "bob", "--out="], `--out: expected a file name, got ""`],
+  [
+    ["add", "bob", "--out", "-", "--json"],
+    "--json and --out - exclude each other",
+    "standard output has room for one of them",
+  ],
   [["add", "bob", "--expires", "0d"], `--expires: expected a time to come, got "0d"`],
   [
     ["add", "bob", "--pubkey", OTHER_PUBLIC, "--qr"],

@@ -286,7 +286,11 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
     },
     {
       args: ["\x1b[1m", "--client-config", "two.yaml"],
-      result: failure(1, in_("two", "profiles: no profile of that name, there is home, work")),
+      result: failure(
+        1,
+        in_("two", "profiles: no profile of that name, there is home, work"),
+        "name the one to use: openme knock home",
+      ),
     },
     {
       args: ["--client-config", "two.yaml"],
@@ -298,7 +302,11 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
     },
     {
       args: ["--client-config", "none.yaml"],
-      result: failure(1, in_("none", `profiles: expected a profile called "default", got none`)),
+      result: failure(
+        1,
+        in_("none", `profiles: expected a profile called "default", got none`),
+        "get a profile from the server: openme add NAME",
+      ),
     },
     {
       args: ["--client-config", "empty.yaml"],

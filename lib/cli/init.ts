@@ -82,7 +82,7 @@ Example:
       );
     }
     context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
-    context.stderr("openme: next: openme add NAME > NAME.yaml, then openme serve");
+    context.stderr("openme: next: openme add NAME --out NAME.yaml, then openme serve");
     return 0;
   },
 };

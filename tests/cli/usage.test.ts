@@ -137,7 +137,11 @@ const ROWS: Row[] = [
     "openme init --force replaces it, and every client needs a new profile then",
   ),
   // add
-  usage(["add", ...SERVER], "openme add needs the client's NAME", "openme add alice > alice.yaml"),
+  usage(
+    ["add", ...SERVER],
+    "openme add needs the client's NAME",
+    "openme add alice --out alice.yaml",
+  ),
   ...["ü", "a".repeat(65)].map((name) =>
     usage(
       ["add", ...SERVER, "--", name],

@@ -6,7 +6,7 @@ import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
 import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
-import { looksLikeSecret, quote } from "../quote.ts";
+import { escapeUnprintable, looksLikeSecret, quote } from "../quote.ts";
 import {
   type Arguments,
   clientConfigPath,
@@ -123,7 +123,8 @@ async function importProfiles(from: string, args: Arguments, context: Context): 
   await writeClientFile(path, change);
   const names = [...profiles.keys()];
   if (args.values["json"]) context.stdout(JSON.stringify({ profiles: names }) + "\n");
-  context.stderr(`openme: imported ${names.join(", ")} into ${path}`);
+  if (!context.interactive) return;
+  context.stderr(`openme: imported ${names.join(", ")} into ${escapeUnprintable(path)}`);
   const only = names.length === 1 ? ` ${names[0]}` : " PROFILE";
   context.stderr(`openme: next: openme knock${only}`);
 }

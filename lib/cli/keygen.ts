@@ -2,6 +2,7 @@
 
 import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import { createSecretFile } from "../files.ts";
+import { escapeUnprintable } from "../quote.ts";
 import {
   type Arguments,
   clientConfigPath,
@@ -47,8 +48,10 @@ Example:
     context.stdout(
       args.values["json"] ? JSON.stringify({ public_key: text, file: path }) + "\n" : text + "\n",
     );
-    context.stderr(`openme: wrote the private key to ${path}`);
-    context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
+    if (context.interactive) {
+      context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);
+      context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
+    }
     return 0;
   },
 };

@@ -8,7 +8,16 @@ import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { must } from "../support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { assertNotTold, bareEnvironment, failure, good, openme, type Result } from "./program.ts";
+import {
+  assertNotTold,
+  bareEnvironment,
+  failure,
+  good,
+  NEEDS_SCRIPT,
+  openme,
+  openmeOnTerminal,
+  type Result,
+} from "./program.ts";
 
 const CONFIG = ["--config", "server.yaml"];
 const DAY_MS = 86_400_000;
@@ -121,15 +130,10 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /^[A-Za-z0-9+/]{43}=\n$/);
   const publicKey = made.stdout.trim();
-  assert.equal(
-    made.stderr,
-    `openme: wrote the private key to ${HOME}/.openme/client.key\n` +
-      `openme: next, on the server: openme add NAME --pubkey ${publicKey}\n`,
-  );
+  assert.equal(made.stderr, "", "quiet where nobody is watching");
   assert.equal(await folder.mode("home/.openme/client.key"), 0o600);
   assert.equal(await folder.mode("home/.openme"), 0o700);
   const privateKey = (await folder.read("home/.openme/client.key")).trim();
-  assertNotTold(made.stderr.replaceAll(publicKey, ""), privateKey.slice(0, 40));
 
   const added = await run(folder, ["add", "bob", "--pubkey", publicKey]);
   assert.equal(added.code, 0, added.stderr);
@@ -138,13 +142,7 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   await folder.write("bob.yaml", added.stdout);
 
   const imported = await openme(["import", "bob.yaml", "--as", "home"], { cwd: folder.path, env });
-  assert.deepEqual(
-    imported,
-    good([
-      `openme: imported home into ${HOME}/.openme/config.yaml`,
-      "openme: next: openme knock home",
-    ]),
-  );
+  assert.deepEqual(imported, good());
   const profiles = await parseClientConfig(await folder.read("home/.openme/config.yaml"), "");
   assert.equal(
     encodeBase64(publicKeyOf("Ed25519", must(profiles.get("home")).clientSeed)),
@@ -161,6 +159,38 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
     ),
   );
   assert.equal((await folder.read("home/.openme/client.key")).trim(), privateKey);
+});
+
+Deno.test("openme keygen and import tell a person at a terminal what they did", async (t) => {
+  await using folder = await site();
+  const HOME = folder.file("home");
+  const start = {
+    cwd: folder.path,
+    env: { HOME, DENO_DIR: (await bareEnvironment())["DENO_DIR"]! },
+  };
+  const made = await openmeOnTerminal(["keygen"], start);
+  if (!made) {
+    await t.step({ name: `[skipped: ${NEEDS_SCRIPT}]`, ignore: true, fn: () => {} });
+    return;
+  }
+  const publicKey = must(/^\S+/.exec(made.shown))[0];
+  assert.deepEqual(made, {
+    code: 0,
+    shown: [
+      publicKey,
+      `openme: wrote the private key to ${HOME}/.openme/client.key`,
+      `openme: next, on the server: openme add NAME --pubkey ${publicKey}`,
+      "",
+    ].join("\n"),
+  });
+  const privateKey = (await folder.read("home/.openme/client.key")).trim();
+  assertNotTold(made.shown.replaceAll(publicKey, ""), privateKey.slice(0, 40));
+  await run(folder, ["add", "bob", "--pubkey", publicKey, "--out", "bob.yaml"]);
+  assert.deepEqual(await openmeOnTerminal(["import", "bob.yaml", "--as", "home"], start), {
+    code: 0,
+    shown:
+      `openme: imported home into ${HOME}/.openme/config.yaml\nopenme: next: openme knock home\n`,
+  });
 });
 
 Deno.test("openme keygen --json tells the public key and the file", async () => {

@@ -106,7 +106,7 @@ await testWith("bash", "openme completion bash completes commands, flags and val
 
 /**
  * Types a line into a real zsh, with its completion system, on a terminal of its own, then Tab and Ctrl-X; prints the
- * matches, a line each, and last what the line has become.
+ * matches, a line each, and last what the line has become. The marks are quoted, or their own echo would be taken for them.
  */
 const TYPE_INTO_ZSH = String.raw`
 zmodload zsh/zpty || exit 1
@@ -116,8 +116,9 @@ zpty -w shell 'compadd() {
   if [[ " ${"${@[1,(i)(-|--)]}"} " == *" -"[OAD]* ]]; then builtin compadd "$@"; return; fi
   local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >> '"$2"'; builtin compadd "$@"
 }'
-zpty -w shell 'tell() { print -r -- "$BUFFER" >> '"$2"'; print -r -- EN''D; }; zle -N tell; bindkey "^X" tell'
-zpty -w shell 'print -r -- READ''Y'
+zpty -w shell 'tell() { print -r -- "$BUFFER" >> '"$2"'; print -r -- EN"D"; }; zle -N tell; bindkey "^X" tell'
+# What is typed before the line editor reads would be taken by the terminal instead.
+zpty -w shell 'zle-line-init() { print -r -- READ"Y"; }; zle -N zle-line-init'
 zpty -r shell output '*READY*'
 zpty -w -n shell "$1"$'\t\C-x'
 zpty -r shell output '*END*'

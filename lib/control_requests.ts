@@ -18,7 +18,12 @@ import { VERSION } from "./version.ts";
 
 /** Whose grants to end, and whether to cut established connections too. */
 export type CloseRequest =
-  & { readonly command: "close"; readonly kill: boolean }
+  & {
+    readonly command: "close";
+    readonly kill: boolean;
+    /** The client has just been taken out of the configuration: only when that is in force is anything cut. */
+    readonly revoked?: boolean;
+  }
   & ({ readonly client: string } | { readonly address: string } | { readonly all: true });
 
 /** What a close did. */
@@ -61,10 +66,18 @@ export interface FirewallReport {
   readonly refused: readonly { client: string; address: string; ports: readonly string[] }[];
 }
 
+/** What requests are answered with, beside the server itself. */
+export interface ControlParts {
+  readonly stateDir: string;
+  readonly run: RunProgram;
+  /** Takes a change of the configuration file at once. */
+  readonly lookAtConfig: () => Promise<void>;
+}
+
 /** Answers the requests of one running server. */
 export function controlHandler(
   running: Running,
-  { stateDir, run }: { stateDir: string; run: RunProgram },
+  parts: ControlParts,
 ): (request: unknown) => Promise<unknown> {
   return async (request) => {
     const { command } = (request ?? {}) as { command?: unknown };
@@ -77,7 +90,7 @@ export function controlHandler(
       return report;
     }
     if (command === "check") return await check(running);
-    if (command === "close") return await close(readClose(request), running, stateDir, run);
+    if (command === "close") return await close(readClose(request), running, parts);
     throw new OpenmeError("STATE", "this openme serve does not know that request", {
       hint: "it is of another version: restart it",
     });
@@ -116,8 +129,7 @@ export function describeFirewall({ backend, isIntact, examination, open, failure
 async function close(
   request: CloseRequest,
   running: Running,
-  stateDir: string,
-  run: RunProgram,
+  { stateDir, run, lookAtConfig }: ControlParts,
 ): Promise<CloseReport> {
   if (request.kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
   const wanted = (client: string, address: string) =>
@@ -125,13 +137,12 @@ async function close(
     ("client" in request ? client === request.client : address === request.address);
   const concerns = (grant: Grant) => wanted(grant.client, formatAddress(grant.address));
   // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
-  const places = request.kill
-    ? [
-      ...placesLetIn(stateDir, "all" in request ? {} : request),
-      ...[...running.grants()].map(({ client, address, ports }) => ({ client, address, ports })),
-    ].filter(({ client, address }) => wanted(client, formatAddress(address)))
-    : [];
+  const live = [...running.grants()].filter(concerns);
+  if (request.revoked && "client" in request) await takeRevocation(request.client);
   const closed = await running.withdraw(concerns, "closed by command");
+  const places = request.kill
+    ? [...placesLetIn(stateDir, "all" in request ? {} : request), ...live]
+    : [];
   const guarded = running.config().guardedPorts;
   const cut = request.kill
     ? await cutConnections(
@@ -151,11 +162,20 @@ async function close(
     })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
     cut,
   };
+
+  /** A client that can still knock would be back before its connections are gone. */
+  async function takeRevocation(name: string): Promise<void> {
+    await lookAtConfig();
+    if (running.config().clients.every((client) => client.name !== name)) return;
+    throw new OpenmeError("STATE", `openme serve still knows the client ${name}`, {
+      hint: "it reads another file, or has refused this one: its log says which",
+    });
+  }
 }
 
 function readClose(request: unknown): CloseRequest {
-  const { client, address, all, kill } = request as Record<string, unknown>;
-  const head = { command: "close", kill: kill === true } as const;
+  const { client, address, all, kill, revoked } = request as Record<string, unknown>;
+  const head = { command: "close", kill: kill === true, revoked: revoked === true } as const;
   if (all === true) return { ...head, all };
   if (typeof client === "string" && NAME_PATTERN.test(client)) return { ...head, client };
   const parsed = typeof address === "string" ? parseAddress(address) : undefined;

@@ -83,18 +83,21 @@ export async function replaceFile(path: string, text: string): Promise<void> {
 }
 
 /**
- * Makes a file that is not there yet, mode 0600, its folder too where that is missing; throws where there is one already.
+ * Makes a file that is not there yet, mode 0600; throws where there is one already. With `makeFolder`, its folder too
+ * where that is missing: not for a path that somebody has typed, which may have a slip in it.
  */
 export async function createSecretFile(
   path: string,
   content: string | Uint8Array,
-  { existsHint }: { existsHint: string },
+  { existsHint, makeFolder }: { existsHint: string; makeFolder: boolean },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   const folder = await folderOf(path);
-  await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
-    throw writeError(path, cause);
-  });
+  if (makeFolder) {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
+      throw writeError(path, cause);
+    });
+  }
   try {
     await writeNewFile(temporary, content);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
@@ -185,10 +188,13 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 function writeError(path: string, cause: unknown): OpenmeError {
-  const known = cause instanceof Deno.errors.NotFound
-    ? "its folder does not exist"
+  const [known, hint] = cause instanceof Deno.errors.NotFound
+    ? ["its folder does not exist", "make the folder first, or name another file"]
     : cause instanceof Deno.errors.PermissionDenied
-    ? "permission denied"
-    : messageOf(cause);
-  return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, { cause });
+    ? ["permission denied", "run it as the file's owner, or with sudo"]
+    : [messageOf(cause)];
+  return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }

@@ -43,7 +43,7 @@ Example:
     const name = args.positionals[0];
     if (name === undefined) {
       throw new OpenmeError("USAGE", "openme add needs the client's NAME", {
-        hint: "openme add alice > alice.yaml",
+        hint: "openme add alice --out alice.yaml",
       });
     }
     requireName(name, "a client");

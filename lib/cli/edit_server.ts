@@ -74,9 +74,13 @@ export function requireName(name: string, whose: string): void {
 export function requireClient({ clients }: ServerConfig, name: string) {
   const found = clients.find((client) => client.name === name);
   if (found) return found;
-  const names = clients.map((client) => client.name);
+  throw noSuchClient(name, clients.map((client) => client.name));
+}
+
+/** The error for a name that no client has; `names` are those that there are. */
+export function noSuchClient(name: string, names: readonly string[]): OpenmeError {
   const similar = nearest(name, names);
-  throw new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {
+  return new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {
     hint: similar
       ? `did you mean ${similar}?`
       : names.length > 0

@@ -29,7 +29,7 @@ export const HAND_OUT_OPTIONS = {
 export const HAND_OUT_HELP =
   `  --profile NAME   what the profile is called (default: server.default_profile, or "default")
   --pubkey BASE64  the client's own public key, from "openme keygen" there: no private key is made here
-  --out FILE       write the profile (YAML) to a new file, mode 0600
+  --out FILE       write the profile (YAML) to a new file, mode 0600; - for standard output
   --qr             show it as a QR code for the mobile apps
   --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
   --link           print it as an openme:// link
@@ -94,6 +94,12 @@ export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey
   };
 }
 
+/** The file of `--out`; `-` is standard output, where the profile goes anyway. */
+function outFileOf(args: Arguments): string | undefined {
+  const out = textFlag(args, "out");
+  return out === "-" ? undefined : out;
+}
+
 /** Checks the flags before anything is done. */
 export function checkHandOut(args: Arguments): void {
   const qrFile = textFlag(args, "qr-out");
@@ -102,6 +108,7 @@ export function checkHandOut(args: Arguments): void {
   }
   if (textFlag(args, "out") === "") throw flagError("out", "a file name", "");
   const shown = ["qr", "link", "json"].filter((flag) => args.values[flag]);
+  if (textFlag(args, "out") === "-") shown.push("out -");
   if (shown.length > 1) {
     throw new OpenmeError("USAGE", `--${shown[0]} and --${shown[1]} exclude each other`, {
       hint: "standard output has room for one of them",
@@ -121,11 +128,14 @@ export async function handOut(
     register: () => Promise<void>;
   },
 ): Promise<void> {
-  const out = textFlag(args, "out");
+  const out = outFileOf(args);
   const qrOut = textFlag(args, "qr-out");
   const written: string[] = [];
   const write = async (path: string, content: string | Uint8Array) => {
-    await createSecretFile(path, content, { existsHint: "choose another name, or remove it" });
+    await createSecretFile(path, content, {
+      existsHint: "choose another name, or remove it",
+      makeFolder: false,
+    });
     written.push(path);
   };
   try {
@@ -146,7 +156,9 @@ export async function handOut(
     context.stdout(qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") }));
   } else if (args.values["link"]) context.stdout(renderProfileLink(profile) + "\n");
   else if (args.values["json"]) context.stdout(renderProfileJson(profile) + "\n");
-  else if (written.length === 0) context.stdout(renderProfileYaml(profile));
+  else if (written.length === 0 || textFlag(args, "out") === "-") {
+    context.stdout(renderProfileYaml(profile));
+  }
 }
 
 /** What the person at the server has to know about what was handed out. */

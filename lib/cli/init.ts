@@ -71,6 +71,7 @@ Example:
     if (oldCopy === undefined) {
       await createSecretFile(path, text, {
         existsHint: "openme init --force replaces it, and every client needs a new profile then",
+        makeFolder: true,
       });
     } else {
       await replaceFile(path, text);
@@ -81,7 +82,7 @@ Example:
       );
     }
     context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
-    context.stderr("openme: next: openme add NAME > NAME.yaml, then openme serve");
+    context.stderr("openme: next: openme add NAME --out NAME.yaml, then openme serve");
     return 0;
   },
 };

@@ -101,8 +101,8 @@ Example:
           onListening: (running) => {
             const { reload } = running;
             const changed = () => reloadFrom(load, { running: config, reload, log });
-            watchConfig(path, known, changed, signal);
-            const handle = controlHandler(running, { stateDir, run: context.run });
+            const lookAtConfig = watchConfig(path, known, changed, signal);
+            const handle = controlHandler(running, { stateDir, run: context.run, lookAtConfig });
             listenControl(stateDir, { handle, log, signal });
             notifyOfGrants(running, { run: context.run, log });
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });

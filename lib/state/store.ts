@@ -181,10 +181,11 @@ export class StateStore {
 
   #tellSoon(write: (run: Statements) => void): void {
     this.#untold.push(write);
-    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+    this.#tellTimer ??= setTimeout(() => this.tellHistory(), TELL_AFTER_MS);
   }
 
-  #tell(): void {
+  /** Puts the history on disk that is not there yet. */
+  tellHistory(): void {
     clearTimeout(this.#tellTimer);
     this.#tellTimer = undefined;
     const writes = this.#untold.splice(0);
@@ -266,7 +267,7 @@ export class StateStore {
    * too, until they end; without it what an earlier process has left there is still so.
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
-    this.#tell();
+    this.tellHistory();
     this.#write((run) => {
       run.upsertMeta.run("clean_stop", "1");
       if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");

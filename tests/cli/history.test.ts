@@ -150,8 +150,20 @@ Deno.test("openme history --client and --since pick, --json has a fixed shape", 
   });
   const since = JSON.parse((await history(folder, ["--since", "31h", "--json"])).stdout);
   assert.equal(since.history.length, ROWS.length);
+  for (
+    const [name, hint] of [["nobody", "openme list shows them all"], [
+      "alcie",
+      "did you mean alice?",
+    ]]
+  ) {
+    assert.deepEqual(
+      await history(folder, ["--client", name!]),
+      failure(1, `there is no client "${name}"`, hint),
+    );
+  }
+  // Known, but not of late.
   assert.deepEqual(
-    await history(folder, ["--client", "nobody"]),
+    await history(folder, ["--client", "bob", "--since", "1h"]),
     good(["openme: nothing has happened"]),
   );
   assert.deepEqual(
@@ -197,6 +209,16 @@ Deno.test("openme history reads the database of an earlier version, and none at 
   database.close();
   const { length } = ROWS.filter(([, event]) => event !== "refused");
   assert.equal(JSON.parse((await history(folder, ["--json"])).stdout).history.length, length);
+  for (const wrong of [".", "missing", "server.yaml"]) {
+    assert.deepEqual(
+      await history(folder, ["--state-dir", wrong]),
+      failure(
+        1,
+        `there is no state of openme in "${wrong}"`,
+        `without --state-dir it is the configuration's: ${folder.file("state")}`,
+      ),
+    );
+  }
   await Deno.remove(folder.file("state"), { recursive: true });
   assert.deepEqual(await history(folder, []), good(["openme: nothing has happened"]));
 });

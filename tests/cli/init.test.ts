@@ -9,7 +9,7 @@ import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, mapSome, openme } from "./program.ts";
 
-const NEXT = "openme: next: openme add NAME > NAME.yaml, then openme serve";
+const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve";
 const EXISTS_HINT = "openme init --force replaces it, and every client needs a new profile then";
 
 /** What the file says, as `serve` reads it. */
@@ -112,6 +112,24 @@ Deno.test("openme init tells why it cannot write, and leaves nothing behind", as
   assert.equal(tooLong!.code, 1);
   assert.match(tooLong!.stderr, /^openme: error: cannot write "x{250}": .*name too long/i);
   assert.deepEqual(await folder.names(), ["file"]);
+});
+
+Deno.test("openme init where it may not write says what to do", async () => {
+  await using folder = await Folder.create();
+  await Deno.mkdir(folder.file("locked"), { mode: 0o555 });
+  // Root is held to the mode as well, once it has no capabilities.
+  const through = Deno.uid() === 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] : [];
+  assert.deepEqual(
+    await openme(["init", "--server", "h", "--config", "locked/x/config.yaml"], {
+      cwd: folder.path,
+      through,
+    }),
+    failure(
+      1,
+      `cannot write "locked/x/config.yaml": permission denied`,
+      "run it as the file's owner, or with sudo",
+    ),
+  );
 });
 
 Deno.test("openme init --force keeps the old file beside the new one", async () => {

@@ -10,7 +10,7 @@ import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { FIREWALLS } from "../firewall/backends.ts";
+import { FIREWALLS } from "../config/firewall_names.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,

@@ -207,7 +207,8 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
   {
     why: "a duplicate profile",
     text: `${GOOD}  home: {}\n`,
-    message: "line 6, column 3: Map keys must be unique",
+    message: "profiles.home: expected once, got again in line 6, column 3",
+    hint: "take one of the two out",
   },
 ];
 

@@ -51,7 +51,8 @@ Example:
     checkHandOut(args);
     const key = clientKeyOf(args);
     const path = configPath(args);
-    await editServerFile(path, async ({ config, edit, save }) => {
+    await editServerFile(path, async (file) => {
+      const { config, edit } = file;
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const profile = profileFor(config, args, key);
       const changed = edit((text) =>
@@ -63,7 +64,7 @@ Example:
       );
       const ports = changed.clients.find((client) => client.name === name)!.ports;
       const told = keepPortsGuarded(edit, subtractPortRanges(ports, lastingPorts(changed)), path);
-      await handOut(profile, { args, context, register: save });
+      await handOut(profile, { name, args, context, file });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       told.forEach(context.stderr);

@@ -1,6 +1,7 @@
 /** `openme check`: reads the configuration and says what is wrong with it, or odd. */
 
 import type { ServerConfig } from "../config/server_config.ts";
+import { unguardable } from "../config/unguardable.ts";
 import { includesPortRanges } from "../ports.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -58,6 +59,7 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
       oddities.push(`ports.${name}: no client may open all of it`);
     }
   }
+  oddities.push(...unguardable(config));
   if (config.firewall === "none") {
     oddities.push("server.firewall: none guards nothing and opens nothing");
   } else if (!config.dropPorts) {

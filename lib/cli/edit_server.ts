@@ -16,6 +16,8 @@ export interface ServerFile {
   readonly edit: (edit: (text: string) => string) => ServerConfig;
   /** Puts what came of the edits in the file's place. */
   readonly save: () => Promise<void>;
+  /** Puts back what was there before. */
+  readonly restore: () => Promise<void>;
 }
 
 /** Runs `work` with the file locked and read afresh, so that of two edits at once none is lost. */
@@ -34,6 +36,7 @@ export async function editServerFile<T>(
         return parseServerConfig(current, path);
       },
       save: () => replaceFile(path, current),
+      restore: () => replaceFile(path, text),
     });
   });
 }

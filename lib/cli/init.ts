@@ -10,7 +10,7 @@ import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { FIREWALLS } from "../firewall/backends.ts";
+import { FIREWALLS } from "../config/firewall_names.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,
@@ -67,14 +67,17 @@ Example:
     });
     const path = configPath(args);
     parseServerConfig(text, path); // what is written can be read
-    const oldCopy = args.values["force"] ? await keepOldCopy(path) : undefined;
+    const force = args.values["force"] === true;
+    const oldCopy = force ? await keepOldCopy(path) : undefined;
     if (oldCopy === undefined) {
       await createSecretFile(path, text, {
-        existsHint: "openme init --force replaces it, and every client needs a new profile then",
+        existsHint: force
+          ? "it is a link that leads nowhere: remove it, or make what it leads to"
+          : "openme init --force replaces it, and every client needs a new profile then",
         makeFolder: true,
       });
     } else {
-      await replaceFile(path, text);
+      await replaceFile(path, text, { mode: 0o600 });
       context.stderr(
         `openme: the old configuration is ${
           escapeUnprintable(oldCopy)

@@ -13,6 +13,7 @@ import {
 } from "./context.ts";
 import { warnOfOwnSession } from "./own_session.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
@@ -59,6 +60,7 @@ Example:
     const confirmMs = readConfirm(args);
     const load = async () => {
       const { config } = await loadServerConfig(path);
+      for (const why of unguardable(config)) log.warn("never_guarded", { why });
       return { ...config, interface: interfaceName ?? config.interface };
     };
     const known = identifyFile(path);

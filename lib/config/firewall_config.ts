@@ -2,7 +2,7 @@
  * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
  */
 
-import { type FirewallName, FIREWALLS } from "../firewall/backends.ts";
+import { type FirewallName, FIREWALLS } from "./firewall_names.ts";
 import { listOf, mismatch, Section } from "./reader.ts";
 
 /** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */

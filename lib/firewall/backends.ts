@@ -1,9 +1,10 @@
 /**
- * The table of backends: a line for each, loaded only when it is used. The names are those of `server.firewall`; to add
- * one is a file, a line here and a line in the conformance test (docs/firewalls.md). Nothing happens on import.
+ * The table of backends: a line for each, loaded only when it is used. To add one is a file, a line here, its name in
+ * `config/firewall_names.ts` and a line in the conformance test (docs/firewalls.md). Nothing happens on import.
  */
 
 import type { CommandLines } from "../config/firewall_config.ts";
+import type { BackendName } from "../config/firewall_names.ts";
 import type { Log } from "../log.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
@@ -24,7 +25,7 @@ export interface BackendParts {
 /** Makes a backend; changes nothing yet. Throws where its program is missing, as far as it looks that early. */
 export type MakeBackend = (parts: BackendParts) => Promise<Backend>;
 
-export const BACKENDS = {
+export const BACKENDS: Readonly<Record<BackendName, MakeBackend>> = {
   "nft": async ({ plan, run, nftSession }) =>
     (await import("./nft.ts")).createNftBackend(plan, run, nftSession),
   "iptables": async (parts) => (await import("./iptables.ts")).makeIptables("iptables", parts),
@@ -35,10 +36,4 @@ export const BACKENDS = {
   "pf": async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
   "command": async (parts) => (await import("./command.ts")).makeCommand(parts),
   "none": async () => (await import("./none.ts")).createNoneBackend(),
-} as const satisfies Readonly<Record<string, MakeBackend>>;
-
-export type BackendName = keyof typeof BACKENDS;
-
-/** What `server.firewall` may say. */
-export type FirewallName = BackendName | "auto";
-export const FIREWALLS = ["auto", ...Object.keys(BACKENDS)] as readonly FirewallName[];
+};

@@ -5,8 +5,9 @@
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend } from "./backend.ts";
+import type { BackendName, FirewallName } from "../config/firewall_names.ts";
+import { type BackendParts, BACKENDS } from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
-import { type BackendName, type BackendParts, BACKENDS, type FirewallName } from "./backends.ts";
 
 const DEADLINE_MS = 5000;
 

@@ -4,7 +4,7 @@
  * more than the process died.
  */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
@@ -463,9 +463,19 @@ function removeMark(path: string): void {
   }
 }
 
-/** The second mark of a state directory: see {@linkcode VOLATILE_DIR}. */
+/** The second mark of a state directory, however that is written: see {@linkcode VOLATILE_DIR}. */
 export function markPathOf(dir: string): string {
-  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.state`);
+  const name = new TextEncoder().encode(realPathOf(dir));
+  return join(VOLATILE_DIR, `openme-${fingerprint(name)}.state`);
+}
+
+/** Without links, relative parts and slashes at the end; a folder that is gone keeps its name. */
+function realPathOf(dir: string): string {
+  try {
+    return Deno.realPathSync(dir);
+  } catch {
+    return resolve(dir);
+  }
 }
 
 function exists(path: string): boolean {

@@ -161,16 +161,39 @@ Deno.test("openme init --force keeps the old file beside the new one", async () 
   const config = await load(folder, "real.yaml");
   assert.equal(config.host, "new.example");
   assert.ok(!(await folder.read("real.yaml")).includes(SERVER_PRIVATE));
-  assert.equal(await folder.mode("real.yaml"), 0o640);
+  assert.equal(await folder.mode("real.yaml"), 0o600);
   assert.deepEqual(await folder.names(), ["fresh.yaml", "link.yaml", copy, "real.yaml"].sort());
 });
 
-Deno.test("openme init --force never makes keys that everyone can read", async () => {
+Deno.test("openme init --force makes the new file 0600, whatever the old one's mode", async () => {
   await using folder = await Folder.create();
   await folder.write("open.yaml", "# an old file, left open by mistake\n", 0o644);
   const { code } = await openme(
     ["init", "--server", "h", "--force", "--config", folder.file("open.yaml")],
   );
   assert.equal(code, 0);
-  assert.equal(await folder.mode("open.yaml") & 0o007, 0);
+  assert.equal(await folder.mode("open.yaml"), 0o600);
+});
+
+Deno.test("openme init says what it cannot replace, and where it cannot write at all", async () => {
+  await using folder = await Folder.create();
+  await Deno.symlink("nowhere", folder.file("link.yaml"));
+  const init = (...args: string[]) =>
+    openme(["init", "--server", "h", "--config", ...args], { cwd: folder.path });
+  assert.deepEqual(
+    await init("link.yaml", "--force"),
+    failure(
+      1,
+      'cannot write "link.yaml": it exists already',
+      "it is a link that leads nowhere: remove it, or make what it leads to",
+    ),
+  );
+  assert.deepEqual(
+    await init("/proc/openme.yaml"),
+    failure(
+      1,
+      'cannot write "/proc/openme.yaml": openme cannot write in /dev, /proc and /sys',
+      "choose another folder",
+    ),
+  );
 });

@@ -237,6 +237,7 @@ const ROWS: Row[] = [
       usage(
         ["knock", `--ip=${ip}`],
         `--ip: expected an IPv4 or IPv6 address, got ${JSON.stringify(ip)}`,
+        HOLDABLE_HINT,
       )
     ),
   ...["0.0.0.0", "::ffff:0.0.0.0", "127.0.0.1"]

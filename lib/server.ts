@@ -49,6 +49,8 @@ export interface ServerParts {
 
 /** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
 export interface Running {
+  /** For what they have to say: limited in lines a second, together with the server's own. */
+  readonly log: Log;
   /** What is in force now. */
   readonly config: () => ServerConfig;
   readonly grants: () => Iterable<Grant>;
@@ -168,6 +170,7 @@ export async function runServer(parts: ServerParts): Promise<void> {
       });
     };
     parts.onListening?.({
+      log,
       config: () => config,
       grants: () => grants.list(),
       grantsAt: (address) => grants.at(address),

@@ -101,7 +101,7 @@ Example:
           log,
           signal,
           onListening: (running) => {
-            const { reload } = running;
+            const { reload, log } = running;
             const changed = () => reloadFrom(load, { running: config, reload, log });
             const lookAtConfig = watchConfig(path, known, changed, signal);
             const handle = controlHandler(running, { stateDir, run: context.run, lookAtConfig });

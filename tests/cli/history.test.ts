@@ -57,7 +57,7 @@ const ROWS: readonly HistoryRow[] = [
     null,
   ],
   [NOW_MS - 1000, "refused", "alice", "192.0.2.7", "", "", null, "stale", -123_000],
-  [NOW_MS - 700, "refused", "bob", "192.0.2.1", "", "", null, "backend", null],
+  [NOW_MS - 700, "refused", "carol", "192.0.2.1", "", "", null, "backend", null],
   [NOW_MS - 500, "refused", "al\x1b[31m\nx", "192.0.2.8", "", "", null, "expired", null],
 ];
 
@@ -103,7 +103,7 @@ Deno.test("openme history tells who was let in, and who was not and why", async 
     }  alice  192.0.2.7  refused (stale): its clock is 2m3s behind: set it (timedatectl set-ntp true)`,
     `${
       time(NOW_MS - 700)
-    }  bob  192.0.2.1  refused (backend): the firewall refused to let it in: ` +
+    }  carol  192.0.2.1  refused (backend): the firewall refused to let it in: ` +
     "openme doctor, and firewall_failed in the log of openme serve, say why",
     `${
       time(NOW_MS - 500)

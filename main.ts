@@ -11,8 +11,9 @@ import {
   parseArguments,
   type PermissionName,
 } from "./lib/cli/context.ts";
+import { nearest } from "./lib/config/reader.ts";
 import { messageOf, OpenmeError } from "./lib/errors.ts";
-import { escapeUnprintable, quote } from "./lib/quote.ts";
+import { escapeUnprintable, hideSecrets, quote } from "./lib/quote.ts";
 import { runProgram } from "./lib/run_program.ts";
 import { VERSION } from "./lib/version.ts";
 
@@ -43,20 +44,18 @@ async function main(args: readonly string[]): Promise<number> {
   const { name, rest } = findCommand(args);
   if (name === undefined) {
     if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
-    const unknown = rest.find((arg) => arg.startsWith("-") && !isGlobalFlag(arg));
-    if (unknown !== undefined) {
-      throw new OpenmeError("USAGE", `unknown option ${quote(unknown)}`, {
-        hint: "see openme --help",
-      });
-    }
+    const unknown = unknownFlagIn(rest);
+    if (unknown !== undefined) throw unknownOption(unknown);
     const help = await (await import("./lib/cli/help.ts")).renderHelp();
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
     return 2;
   }
-  const load = Object.hasOwn(COMMANDS, name)
-    ? COMMANDS[name]!
-    : (await import("./lib/cli/help.ts")).findCommand(name);
+  const isCommand = Object.hasOwn(COMMANDS, name);
+  const unknown = isCommand ? undefined : unknownFlagIn(args.slice(0, args.indexOf(name)));
+  // In `--confg FILE knock` it is not FILE that is wrong.
+  if (unknown !== undefined) throw unknownOption(unknown);
+  const load = isCommand ? COMMANDS[name]! : (await import("./lib/cli/help.ts")).findCommand(name);
   const command = await load();
   const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);
@@ -76,8 +75,19 @@ function findCommand(args: readonly string[]): { name: string | undefined; rest:
   return { name: undefined, rest: [...args] };
 }
 
-function isGlobalFlag(arg: string): boolean {
-  return arg === "-h" || Object.hasOwn(GLOBAL_OPTIONS, arg.replace(/^--/, "").replace(/=.*$/s, ""));
+function unknownFlagIn(args: readonly string[]): string | undefined {
+  const nameOf = (arg: string) => arg.replace(/^--/, "").replace(/=.*$/s, "");
+  return args.find((arg) =>
+    arg.startsWith("-") && arg !== "-h" && arg !== "--version" &&
+    !Object.hasOwn(GLOBAL_OPTIONS, nameOf(arg))
+  );
+}
+
+function unknownOption(arg: string): OpenmeError {
+  const similar = nearest(arg.replace(/^-+/, ""), [...Object.keys(GLOBAL_OPTIONS), "version"]);
+  return new OpenmeError("USAGE", `unknown option ${quote(arg)}`, {
+    hint: similar ? `did you mean --${similar}?` : "see openme --help",
+  });
 }
 
 function print(text: string): number {
@@ -103,11 +113,12 @@ function writeAll(sink: { writeSync(bytes: Uint8Array): number }, text: string):
   for (let written = 0; written < bytes.length;) written += sink.writeSync(bytes.subarray(written));
 }
 
-/** `openme: error: …`, and `openme: hint: …` where there is something to do. */
+/** `openme: error: …`, and `openme: hint: …` where there is something to do. What was typed is in it, but no key. */
 function report(error: unknown): number {
-  context.stderr(`openme: error: ${escapeUnprintable(messageOf(error))}`);
+  const shown = (text: string) => escapeUnprintable(hideSecrets(text));
+  context.stderr(`openme: error: ${shown(messageOf(error))}`);
   if (!(error instanceof OpenmeError)) return 1;
-  if (error.hint !== undefined) context.stderr(`openme: hint: ${escapeUnprintable(error.hint)}`);
+  if (error.hint !== undefined) context.stderr(`openme: hint: ${shown(error.hint)}`);
   return error.code === "USAGE" ? 2 : 1;
 }
 

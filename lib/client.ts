@@ -79,9 +79,16 @@ export async function freshKnock(
   );
 }
 
-/** The addresses of a host, of one family where one is given; throws `OpenmeError`, code `SOCKET`, where it has none. */
-export async function addressesOf(host: string, only: 4 | 6 | undefined): Promise<Address[]> {
-  const found = await resolveHost(host);
+/**
+ * The addresses of a host, of one family where one is given; throws `OpenmeError`, code `SOCKET`, where it has none.
+ * `from` says where the name comes from.
+ */
+export async function addressesOf(
+  host: string,
+  only: 4 | 6 | undefined,
+  from = "server_host in the profile",
+): Promise<Address[]> {
+  const found = await resolveHost(host, from);
   const addresses = found.filter(({ family }) => only === undefined || family === only);
   if (addresses.length === 0) {
     throw new OpenmeError("SOCKET", `${host} has no IPv${only} address`, {
@@ -92,7 +99,7 @@ export async function addressesOf(host: string, only: 4 | 6 | undefined): Promis
 }
 
 /** Every address of a host, as the system resolves names; an address is its own. */
-async function resolveHost(host: string): Promise<Address[]> {
+async function resolveHost(host: string, from: string): Promise<Address[]> {
   const literal = parseAddress(host);
   if (literal) return [literal];
   // Loaded where a name is given, not for an address. In Deno 2.6 it brings in a module that announces its own end.
@@ -105,7 +112,7 @@ async function resolveHost(host: string): Promise<Address[]> {
     return [...texts].flatMap((text) => parseAddress(text) ?? []);
   } catch (cause) {
     throw new OpenmeError("SOCKET", `cannot resolve ${host}: ${messageOf(cause)}`, {
-      hint: "check server_host in the profile, and this machine's DNS",
+      hint: `check ${from}, and this machine's DNS`,
       cause,
     });
   }

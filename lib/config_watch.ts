@@ -8,28 +8,30 @@ const LOOK_INTERVAL_MS = 500;
 
 /**
  * Calls `changed` after every change of the file until `signal` aborts; one call at a time. `known` is what
- * {@linkcode identifyFile} gave before the file was last read.
+ * {@linkcode identifyFile} gave before the file was last read. Gives what looks at once: it resolves when a change that
+ * was made before the call has been taken.
  */
 export function watchConfig(
   path: string,
   known: string | undefined,
   changed: () => Promise<void>,
   signal: AbortSignal,
-): void {
+): () => Promise<void> {
   let working: Promise<void> | undefined;
   const read = () => {
     working ??= changed().finally(() => {
       working = undefined;
     });
   };
-  const timer = setInterval(() => {
+  const look = () => {
     if (working) return;
     const current = identifyFile(path);
     if (current === known) return;
     known = current;
     // A file that is gone for the moment is being replaced, or was removed: what was read last stays in force.
     if (current !== undefined) read();
-  }, LOOK_INTERVAL_MS);
+  };
+  const timer = setInterval(look, LOOK_INTERVAL_MS);
   const hangup = () => read();
   const hasHangup = Deno.build.os !== "windows";
   if (hasHangup) Deno.addSignalListener("SIGHUP", hangup);
@@ -37,6 +39,11 @@ export function watchConfig(
     clearInterval(timer);
     if (hasHangup) Deno.removeSignalListener("SIGHUP", hangup);
   }, { once: true });
+  return async () => {
+    await working; // it may have read the file before the change
+    look();
+    await working;
+  };
 }
 
 /** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */

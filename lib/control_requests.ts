@@ -17,7 +17,12 @@ import { VERSION } from "./version.ts";
 
 /** Whose grants to end, and whether to cut established connections too. */
 export type CloseRequest =
-  & { readonly command: "close"; readonly kill: boolean }
+  & {
+    readonly command: "close";
+    readonly kill: boolean;
+    /** The client has just been taken out of the configuration: only when that is in force is anything cut. */
+    readonly revoked?: boolean;
+  }
   & ({ readonly client: string } | { readonly address: string } | { readonly all: true });
 
 /** What a close did. */
@@ -64,10 +69,18 @@ export interface FirewallReport {
   readonly refused: readonly { client: string; address: string; ports: readonly string[] }[];
 }
 
+/** What requests are answered with, beside the server itself. */
+export interface ControlParts {
+  readonly stateDir: string;
+  readonly run: RunProgram;
+  /** Takes a change of the configuration file at once. */
+  readonly lookAtConfig: () => Promise<void>;
+}
+
 /** Answers the requests of one running server. */
 export function controlHandler(
   running: Running,
-  { stateDir, run }: { stateDir: string; run: RunProgram },
+  parts: ControlParts,
 ): (request: unknown) => Promise<unknown> {
   return async (request) => {
     const { command } = (request ?? {}) as { command?: unknown };
@@ -80,7 +93,7 @@ export function controlHandler(
       return report;
     }
     if (command === "check") return await check(running);
-    if (command === "close") return await close(readClose(request), running, stateDir, run);
+    if (command === "close") return await close(readClose(request), running, parts);
     throw new OpenmeError("STATE", "this openme serve does not know that request", {
       hint: "it is of another version: restart it",
     });
@@ -119,10 +132,9 @@ export function describeFirewall({ backend, isIntact, examination, open, failure
 }
 
 async function close(
-  { whose, kill }: { whose: Whose; kill: boolean },
+  { whose, kill, revoked }: { whose: Whose; kill: boolean; revoked: boolean },
   running: Running,
-  stateDir: string,
-  run: RunProgram,
+  { stateDir, run, lookAtConfig }: ControlParts,
 ): Promise<CloseReport> {
   if (kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
   const wanted = ({ client, address }: { client: string; address: Network }) =>
@@ -130,13 +142,14 @@ async function close(
     // A grant for the network around an address lets that address in.
     (whose.address === undefined || overlap(address, whose.address));
   // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
-  const places = kill
-    ? [
-      ...placesLetIn(stateDir, whose),
-      ...[...running.grants()].map(({ client, address, ports }) => ({ client, address, ports })),
-    ].filter(wanted)
-    : [];
+  const live = [...running.grants()].map(({ client, address, ports }) => ({
+    client,
+    address,
+    ports,
+  }));
+  if (revoked && whose.client !== undefined) await takeRevocation(whose.client);
   const closed = await running.withdraw(wanted, "closed by command");
+  const places = kill ? [...placesLetIn(stateDir, whose), ...live].filter(wanted) : [];
   const guarded = running.config().guardedPorts;
   const cut = kill
     ? await cutConnections(
@@ -157,14 +170,23 @@ async function close(
     })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
     cut,
   };
+
+  /** A client that can still knock would be back before its connections are gone. */
+  async function takeRevocation(name: string): Promise<void> {
+    await lookAtConfig();
+    if (running.config().clients.every((client) => client.name !== name)) return;
+    throw new OpenmeError("STATE", `openme serve still knows the client ${name}`, {
+      hint: "it reads another file, or has refused this one: its log says which",
+    });
+  }
 }
 
-function readClose(request: unknown): { whose: Whose; kill: boolean } {
-  const { client, address, all, kill: asked } = request as Record<string, unknown>;
-  const kill = asked === true;
-  if (all === true) return { whose: {}, kill };
-  if (typeof client === "string" && NAME_PATTERN.test(client)) return { whose: { client }, kill };
+function readClose(request: unknown): { whose: Whose; kill: boolean; revoked: boolean } {
+  const { client, address, all, ...asked } = request as Record<string, unknown>;
+  const how = { kill: asked["kill"] === true, revoked: asked["revoked"] === true };
+  if (all === true) return { whose: {}, ...how };
+  if (typeof client === "string" && NAME_PATTERN.test(client)) return { whose: { client }, ...how };
   const parsed = typeof address === "string" ? parseNetwork(address) : undefined;
-  if (parsed) return { whose: { address: parsed }, kill };
+  if (parsed) return { whose: { address: parsed }, ...how };
   throw new OpenmeError("STATE", "a close request names neither a client nor an address");
 }

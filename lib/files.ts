@@ -59,10 +59,15 @@ export async function readSecretFile(
 
 /**
  * Replaces or creates a file in one step: temporary file beside it, fsync, rename, fsync of the folder. Whoever reads
- * meanwhile sees the old text or the new one. A symbolic link stays one: what it points to is replaced. Owner and mode
- * of an existing file are kept, less what others might do with it; a new file gets mode 0600.
+ * meanwhile sees the old text or the new one. A symbolic link stays one: what it points to is replaced. The owner of an
+ * existing file is kept; its mode too, less what others might do with it, unless `mode` says otherwise. A new file gets
+ * mode 0600.
  */
-export async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(
+  path: string,
+  text: string,
+  { mode }: { mode?: number } = {},
+): Promise<void> {
   const target = await realPath(path);
   const existing = await Deno.stat(target).catch(() => undefined);
   const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
@@ -73,7 +78,8 @@ export async function replaceFile(path: string, text: string): Promise<void> {
       await Deno.chown(temporary, existing.uid, existing.gid).catch(() => {});
     }
     // Owner and group keep what they had; others never had a right to a secret.
-    if (existing && existing.mode !== null) await Deno.chmod(temporary, existing.mode & 0o770);
+    const kept = existing && existing.mode !== null ? existing.mode & 0o770 : undefined;
+    if (kept !== undefined) await Deno.chmod(temporary, mode ?? kept); // last: chown may clear bits
     await Deno.rename(temporary, target);
   } catch (cause) {
     await Deno.remove(temporary).catch(() => {});
@@ -83,18 +89,21 @@ export async function replaceFile(path: string, text: string): Promise<void> {
 }
 
 /**
- * Makes a file that is not there yet, mode 0600, its folder too where that is missing; throws where there is one already.
+ * Makes a file that is not there yet, mode 0600; throws where there is one already. With `makeFolder`, its folder too
+ * where that is missing: not for a path that somebody has typed, which may have a slip in it.
  */
 export async function createSecretFile(
   path: string,
   content: string | Uint8Array,
-  { existsHint }: { existsHint: string },
+  { existsHint, makeFolder }: { existsHint: string; makeFolder: boolean },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   const folder = await folderOf(path);
-  await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
-    throw writeError(path, cause);
-  });
+  if (makeFolder) {
+    await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
+      throw writeError(path, cause);
+    });
+  }
   try {
     await writeNewFile(temporary, content);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
@@ -185,10 +194,20 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 function writeError(path: string, cause: unknown): OpenmeError {
-  const known = cause instanceof Deno.errors.NotFound
-    ? "its folder does not exist"
+  if (cause instanceof Deno.errors.NotCapable) {
+    return new OpenmeError(
+      "CONFIG",
+      `cannot write ${quote(path, 1000)}: openme cannot write in /dev, /proc and /sys`,
+      { hint: "choose another folder", cause },
+    );
+  }
+  const [known, hint] = cause instanceof Deno.errors.NotFound
+    ? ["its folder does not exist", "make the folder first, or name another file"]
     : cause instanceof Deno.errors.PermissionDenied
-    ? "permission denied"
-    : messageOf(cause);
-  return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, { cause });
+    ? ["permission denied", "run it as the file's owner, or with sudo"]
+    : [messageOf(cause)];
+  return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }

@@ -28,7 +28,12 @@ export interface WaitOptions {
 }
 
 /** What came of it, what became of the first knocks, and how many times it knocked. */
-export type Waited = Dialled & { readonly sent: readonly Sent[]; readonly knocks: number };
+export type Waited = Dialled & {
+  readonly sent: readonly Sent[];
+  readonly knocks: number;
+  /** The name that had not resolved when the time was over, so that nothing was tried. */
+  readonly unresolved?: string;
+};
 
 /** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
 export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
@@ -36,10 +41,14 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
   const over = new AbortController();
   const timer = setTimeout(() => over.abort(), timeoutMs);
   try {
-    const knockAddresses = await addressesOf(profile.serverHost, family);
-    const addresses = host === profile.serverHost
+    const knockAddresses = await inTime(addressesOf(profile.serverHost, family), over.signal);
+    const addresses = host === profile.serverHost || !knockAddresses
       ? knockAddresses
-      : await addressesOf(host, family);
+      : await inTime(addressesOf(host, family, "the HOST that was given"), over.signal);
+    if (!knockAddresses || !addresses) {
+      const unresolved = knockAddresses ? host : profile.serverHost;
+      return { kind: "closed", tried: [], sent: [], knocks: 0, unresolved };
+    }
     const sent = await knockAt(knockAddresses, profile, target);
     let knocks = 1;
     const knocking = (async () => {
@@ -58,5 +67,19 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
   } finally {
     clearTimeout(timer);
     over.abort();
+  }
+}
+
+/** What comes of `work`, or `undefined` once `signal` aborts: the system's resolver takes no deadline. */
+export async function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const over = Promise.withResolvers<undefined>();
+  const end = () => over.resolve(undefined);
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
+    work.catch(() => {}); // what becomes of it later is nobody's concern
   }
 }

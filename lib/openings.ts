@@ -17,6 +17,13 @@ export function disjointOpenings(
   now: Moment,
 ): Opening[] {
   const live = grants.filter((grant) => grant.endsSteadyMs > now.steadyMs);
+  const [only, ...others] = live;
+  if (only && others.length === 0) { // nearly always: its ports are disjoint already
+    const timeoutMs = only.endsSteadyMs - now.steadyMs;
+    return joinNeighbours(
+      only.ports.map((range) => ({ ...range, timeoutMs })).sort(comparePortRanges),
+    );
+  }
   const pieces: Opening[] = [];
   for (const protocol of ["tcp", "udp"] as const) {
     const ranges = live.flatMap(({ ports, endsSteadyMs }) =>

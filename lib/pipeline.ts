@@ -27,7 +27,7 @@ import { GrantOutcomes } from "./grant_outcomes.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
-import { formatNetwork, type PrefixLengths } from "./network.ts";
+import { formatNetwork, type Network, type PrefixLengths } from "./network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { formatPortRange } from "./ports.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
@@ -79,6 +79,8 @@ export class Pipeline {
   readonly #searches = new Searches();
   readonly #outcomes: GrantOutcomes;
   readonly #verifications = new TokenBucket(VERIFICATIONS);
+  /** Closings that the firewall does not have yet. */
+  readonly #changing = new Set<Promise<void>>();
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
@@ -135,7 +137,7 @@ export class Pipeline {
    * are cut down, in the firewall and on disk.
    */
   reconfigure(config: ServerConfig): void {
-    const { grants, store, guard, clock, log } = this.#parts;
+    const { grants, store, clock, log } = this.#parts;
     this.#rules = this.#rulesOf(config, this.#rules.signers);
     this.#rememberingRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
@@ -163,46 +165,48 @@ export class Pipeline {
         this.#outcomes.narrowed(grant, allowed, config);
       }
       const event = renamed ? "renamed" : allowed ? "narrowed" : "withdrawn";
-      guard.changed(grant.address, {
-        done: () =>
-          log.info(event, {
-            client: grant.client,
-            now: renamed ? allowed.client : undefined,
-            address: formatNetwork(grant.address),
-            why: "configuration changed",
-          }),
+      this.#change(grant.address, () => {
+        log.info(event, {
+          client: grant.client,
+          now: renamed ? allowed.client : undefined,
+          address: formatNetwork(grant.address),
+          why: "configuration changed",
+        });
       });
     }
   }
 
-  /** Ends these grants now; connections that are established go on. Resolves once the firewall has closed them. */
+  /**
+   * Ends these grants now; connections that are established go on. Resolves once the firewall has closed them, and what
+   * was withdrawn before; who was let in is then in the history on disk.
+   */
   async withdraw(unwanted: (grant: Grant) => boolean, why: string): Promise<Grant[]> {
-    const { grants, store, guard, log } = this.#parts;
+    const { grants, store, log } = this.#parts;
     const withdrawn = grants.withdraw(unwanted);
     store.forgetGrants(withdrawn);
     for (const grant of withdrawn) this.#outcomes.ended(grant, why);
-    await Promise.all(
-      withdrawn.map((grant) =>
-        new Promise<void>((resolve) =>
-          guard.changed(grant.address, {
-            done: () => {
-              log.info("withdrawn", {
-                client: grant.client,
-                address: formatNetwork(grant.address),
-                why,
-              });
-              resolve();
-            },
-          })
-        )
-      ),
-    );
+    store.tellHistory();
+    for (const { address, client } of withdrawn) {
+      this.#change(address, () => {
+        log.info("withdrawn", { client, address: formatNetwork(address), why });
+      });
+    }
+    await Promise.all(this.#changing);
     return withdrawn;
   }
 
   /** Whether the firewall has refused this grant so far. */
   isRefused(grant: Grant): boolean {
     return this.#outcomes.isRefused(grant);
+  }
+
+  /** `done` is called once the firewall has what changed; until then it is under way. */
+  #change(address: Network, done: () => void): void {
+    const changing = new Promise<void>((resolve) =>
+      this.#parts.guard.changed(address, { done: resolve })
+    ).then(done);
+    this.#changing.add(changing);
+    changing.finally(() => this.#changing.delete(changing));
   }
 
   /** Puts back the grants of an earlier process that may go on; forgets the others. */

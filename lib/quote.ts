@@ -15,3 +15,24 @@ export function escapeUnprintable(text: string): string {
     (character) => "\\u" + character.charCodeAt(0).toString(16).padStart(4, "0"),
   );
 }
+
+/**
+ * The same text without what can only be a secret: links, private keys by their name, base64 as long as a key, padded or cut short by {@linkcode quote}.
+ * For errors that repeat what was typed; a path is not mistaken for a key.
+ */
+export function hideSecrets(text: string): string {
+  return text
+    .replaceAll(/openme:\/\/[^\s"?]*\?[^\s"]+/g, "openme://(hidden: it may hold a key)")
+    .replaceAll(
+      /((?:privkey|private_key)\W{1,6})[A-Za-z0-9+/%]{16,}=*/g,
+      "$1(hidden: it looks like a key)",
+    )
+    .replaceAll(/[A-Za-z0-9+/]{42,}(?:={1,2}|(?=\.\.\.))/g, "(hidden: it looks like a key)");
+}
+
+/** Whether a text is a profile or a key itself: what somebody typed where the name of a file is expected. */
+export function looksLikeSecret(text: string): boolean {
+  const trimmed = text.trim();
+  return /^openme:\/\/|^\{|\n|client_privkey|private_key/.test(trimmed) ||
+    /^(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9+])[A-Za-z0-9+/]{40,}={0,2}$/.test(trimmed);
+}

@@ -207,7 +207,8 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
   {
     why: "a duplicate profile",
     text: `${GOOD}  home: {}\n`,
-    message: "line 6, column 3: Map keys must be unique",
+    message: "profiles.home: expected once, got again in line 6, column 3",
+    hint: "take one of the two out",
   },
 ];
 
@@ -235,6 +236,8 @@ Deno.test("pickProfile() takes the named one, else the only one, else the defaul
   }
 });
 
+const GET_A_PROFILE = "get a profile from the server: openme add NAME";
+
 Deno.test("pickProfile() says what there is where it cannot pick", () => {
   const rows = [
     {
@@ -247,7 +250,7 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
       names: [],
       name: undefined,
       message: 'profiles: expected a profile called "default", got none',
-      hint: undefined,
+      hint: GET_A_PROFILE,
     },
     {
       names: ["home", "work"],
@@ -259,19 +262,19 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
       names: ["a"],
       name: "b",
       message: "profiles: no profile of that name, there is a",
-      hint: undefined,
+      hint: "name the one to use: openme knock a",
     },
     {
       names: ["home"],
       name: "constructor",
       message: "profiles: no profile of that name, there is home",
-      hint: undefined,
+      hint: "name the one to use: openme knock home",
     },
     {
       names: [],
       name: "x",
       message: "profiles: no profile of that name, there is none",
-      hint: undefined,
+      hint: GET_A_PROFILE,
     },
   ];
   for (const { names, name, message, hint } of rows) {

@@ -8,6 +8,7 @@ import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
 import { OpenmeError } from "../lib/errors.ts";
 import { formatPortRange } from "../lib/ports.ts";
+import { ALICE_PUBLIC } from "./config_support.ts";
 import { network } from "./support.ts";
 
 const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
@@ -184,4 +185,20 @@ Deno.test("check names what can hardly be meant", () => {
     odditiesOf(config(["firewall: none", "drop_ports: true"]), 0).join("\n"),
     /none guards nothing/,
   );
+});
+
+Deno.test("the knock port among the guarded ones is odd: it can never be guarded", () => {
+  const why = (place: string, port: number) =>
+    `${place}: ${port}/udp takes knocks, and is never guarded; a service there needs another port`;
+  const odd = (server: string[], rest: string) =>
+    odditiesOf(config(server, rest), 0).filter((each) => each.includes("never guarded"));
+  assert.deepEqual(odd([], "ports: {a: [54154/udp], b: [22/tcp], c: [54000-55000]}\n"), [
+    why("ports.a", 54154),
+    why("ports.c", 54154),
+  ]);
+  assert.deepEqual(odd(["udp_port: 4000"], "ports: {a: [54154/udp, 4000/tcp]}\n"), []);
+  const client = (ports: string) =>
+    `clients: {al: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [${ports}]}}\n`;
+  assert.deepEqual(odd([], client("54154/udp")), [why("clients.al", 54154)]);
+  assert.deepEqual(odd([], client("54154/tcp")), []);
 });

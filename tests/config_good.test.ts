@@ -1,7 +1,8 @@
 /** Good server files: what every key means, and what is taken where a key is absent. */
 
 import assert from "node:assert/strict";
-import { parseExpiry, parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
+import { parseExpiry } from "../lib/config/expiry.ts";
+import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
 import { bytesToHex, decodeBase64, encodeBase64 } from "../lib/crypto.ts";
 import { formatPortRange, type PortRange } from "../lib/ports.ts";
 import {

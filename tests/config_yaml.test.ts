@@ -13,24 +13,57 @@ import {
   testRefused,
 } from "./config_support.ts";
 
+const TWICE_HINT = "take one of the two out";
 const SERVER_KEYS_START = "the keys here are ed25519_pubkey";
 
 testRefused([
   file(
     "a duplicate key",
     serverFile("  udp_port: 1", "  udp_port: 2"),
-    "line 4, column 3: Map keys must be unique",
+    "server.udp_port: expected once, got again in line 4, column 3",
+    TWICE_HINT,
   ),
   file(
     "a duplicate client",
     aliceFile() + `  alice:\n    ed25519_pubkey: ${ALICE_PUBLIC}\n`,
-    "line 6, column 3: Map keys must be unique",
+    "clients.alice: expected once, got again in line 6, column 3",
+    TWICE_HINT,
+  ),
+  file(
+    "a duplicate group behind an anchor",
+    serverFile("ports:", "  &a web: [80]", "  web: [81]").replaceAll("\n  ports", "\nports"),
+    "ports.web: expected once, got again in line 5, column 3",
+    TWICE_HINT,
+  ),
+  file(
+    "a duplicate key in a list",
+    serverFile("  notify: [a, {b c: 1, b c: 2}]"),
+    'server.notify[1]."b c": expected once, got again in line 3, column 24',
+    TWICE_HINT,
   ),
   file(
     "a duplicate key in braces",
     "server: {host: a, host: b}",
-    "line 1, column 19: Map keys must be unique",
+    "server.host: expected once, got again in line 1, column 19",
+    TWICE_HINT,
   ),
+  ...["0x16", "0o26", "2.2e1", "22.0", "+22", "022"].flatMap((number) => [
+    file(
+      `a group's port written as ${number}`,
+      serverFile("ports:", `  ssh: [${number}]`),
+      `ports.ssh[0]: expected a port such as "22/tcp", got "${number}"`,
+    ),
+    file(
+      `a client's port written as ${number}`,
+      aliceFile(`allowed_ports: [${number}]`),
+      `clients.alice.allowed_ports[0]: expected a port such as "22/tcp" or a group name, got "${number}"`,
+    ),
+    file(
+      `a knock port written as ${number}`,
+      serverFile(`  udp_port: ${number}`),
+      `server.udp_port: expected a port from 1 to 65535, got "${number}"`,
+    ),
+  ]),
   file("a tab", "server:\n\thost: a\n", "line 2, column 1: Tabs are not allowed as indentation"),
   file(
     "a key that is not indented as its section",
@@ -119,7 +152,10 @@ Deno.test("a byte order mark and Windows' line ends are accepted", () => {
 Deno.test("line and column are right with Windows' line ends too", async () => {
   const text = serverFile("  udp_port: 1", "  udp_port: 2").replaceAll("\n", "\r\n");
   const error = await configErrorOf(() => parseServerConfig(text, "x"));
-  assert.equal(error.message, 'cannot load "x": line 4, column 3: Map keys must be unique');
+  assert.equal(
+    error.message,
+    'cannot load "x": server.udp_port: expected once, got again in line 4, column 3',
+  );
 });
 
 Deno.test("a message from the YAML library is fit to print", async () => {

@@ -47,6 +47,35 @@ Deno.test("readFwknop() makes a client of each stanza with ports, and lists the 
   assert.ok(!JSON.stringify(leftOut).includes("secret"));
 });
 
+Deno.test("readFwknop() leaves out a stanza whose end it cannot read, rather than let it live for ever", () => {
+  const stanza = (line: string) => readFwknop(`SOURCE ANY\nOPEN_PORTS tcp/22\n${line}\n`);
+  const bad = ["31/12/2027", "2027-12-31", "02/30/2027", "0/1/2027", "soon", ""].map((value) =>
+    `ACCESS_EXPIRE ${value};`
+  );
+  for (
+    const line of [
+      ...bad,
+      "ACCESS_EXPIRE_EPOCH 12/31/2027",
+      "ACCESS_EXPIRE_EPOCH -1",
+      "ACCESS_EXPIRE",
+    ]
+  ) {
+    const { clients, leftOut } = stanza(line);
+    assert.deepEqual(clients, [], line);
+    assert.deepEqual(
+      leftOut.map(({ line, what }) => [line, what]),
+      [[1, "the whole stanza"]],
+      line,
+    );
+  }
+  for (
+    const [line, atMs] of [
+      ["ACCESS_EXPIRE 2/29/2028", Date.UTC(2028, 1, 29)],
+      ["ACCESS_EXPIRE_EPOCH 1830211200", 1_830_211_200_000],
+    ] as const
+  ) assert.deepEqual(stanza(line).clients.map(({ expiresAtMs }) => expiresAtMs), [atMs], line);
+});
+
 const KNOCKD_CONF = `[options]
 \tUseSyslog
 \tInterface = eth0
@@ -92,6 +121,67 @@ Deno.test("readKnockd() reads the ports out of the usual commands, and lists the
     [17, "stop_command"],
     [22, "[odd]"],
   ]);
+});
+
+/** One door whose command this is. */
+const door = (command: string) => readKnockd(`[door]\nsequence = 1,2\ncommand = ${command}\n`);
+
+Deno.test("readKnockd() opens nothing for a command that closes, excludes or forwards", () => {
+  const refused = [
+    "/sbin/iptables -A INPUT -s %IP% -p tcp --dport 22 -j DROP",
+    "iptables -I INPUT -s %IP% -p tcp --dport 22 -j REJECT --reject-with tcp-reset",
+    "iptables -A INPUT -s %IP% -p tcp ! --dport 22 -j ACCEPT",
+    "iptables -A INPUT -s %IP% -p tcp --dport ! 22 -j ACCEPT",
+    "iptables -A INPUT ! -s %IP% -p tcp --dport 22 -j ACCEPT",
+    "iptables -A INPUT -s %IP% -p tcp --dport 22 -j LOG",
+    "iptables -A INPUT -s %IP% -p tcp --dport 22",
+    "iptables -A OUTPUT -d %IP% -p tcp --dport 22 -j ACCEPT",
+    "iptables -A FORWARD -s %IP% -p tcp --dport 22 -j ACCEPT",
+    "iptables -t nat -A PREROUTING -s %IP% -p tcp --dport 22 -j ACCEPT",
+    "iptables -A INPUT -s %IP% -p tcp --dport 80 -j ACCEPT; iptables -A INPUT -p tcp --dport 22 -j DROP",
+    "ufw deny from %IP% to any port 22 proto tcp",
+    "ufw insert 1 reject from %IP% to any port 22",
+    "ufw allow out to %IP% port 22 proto tcp",
+    "ufw route allow from %IP% to any port 22",
+    "nft add rule inet filter input ip saddr %IP% tcp dport 22 drop",
+    "nft add rule inet filter input ip saddr %IP% tcp dport != 22 accept",
+    "nft add rule inet filter output ip daddr %IP% tcp dport 22 accept",
+    `firewall-cmd --add-rich-rule='rule family="ipv4" source address="%IP%" port port="22" protocol="tcp" drop'`,
+    `firewall-cmd --add-rich-rule='rule family="ipv4" source NOT address="%IP%" port port="22" protocol="tcp" accept'`,
+    "firewall-cmd --add-forward-port=port=22:proto=tcp:toport=2222",
+  ];
+  for (const command of refused) {
+    assert.deepEqual(door(command), {
+      clients: [],
+      leftOut: [{
+        line: 1,
+        what: "[door]",
+        why: "openme only opens ports of its own host, and this command does something else",
+      }],
+    }, command);
+  }
+  assert.deepEqual(door("ufw allow from %IP% port 22 to any").clients, [], "the sender's port");
+});
+
+Deno.test("readKnockd() reads every usual way of letting packets in", () => {
+  const opened: [command: string, specs: string[]][] = [
+    ["ip6tables -w --insert INPUT 1 -s %IP% -p udp --dport=53 --jump ACCEPT", ["53/udp"]],
+    [
+      "iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT && logger 'opened a port for %IP%'",
+      ["22/tcp"],
+    ],
+    ["ufw insert 1 allow from %IP% to any port 80,443 proto tcp", ["80/tcp", "443/tcp"]],
+    ["ufw allow proto udp from %IP% to any port 53", ["53/udp"]],
+    ["nft insert rule inet filter input ip saddr %IP% tcp dport 22 counter accept", ["22/tcp"]],
+    ["firewall-cmd --add-port=8000-8100/tcp --timeout=30", ["8000-8100/tcp"]],
+    [
+      `firewall-cmd --add-rich-rule='rule family="ipv4" source address="%IP%" port port="22" protocol="tcp" accept'`,
+      ["22/tcp"],
+    ],
+  ];
+  for (const [command, specs] of opened) {
+    assert.deepEqual(door(command).clients.map((each) => each.specs), [specs], command);
+  }
 });
 
 Deno.test("readFwknop() and readKnockd() give good names and ports, whatever the file", () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { messageOf, OpenmeError } from "../lib/errors.ts";
-import { escapeUnprintable, quote } from "../lib/quote.ts";
+import { escapeUnprintable, hideSecrets, looksLikeSecret, quote } from "../lib/quote.ts";
 
 Deno.test("quote() escapes all but printable ASCII", () => {
   const rows = [
@@ -62,4 +62,36 @@ Deno.test("OpenmeError carries its code, its hint and its cause", () => {
   assert.equal(error.cause, cause);
   assert.equal(new OpenmeError("USAGE", "x").hint, undefined);
   assert.equal("cause" in new OpenmeError("USAGE", "x"), false);
+});
+
+Deno.test("hideSecrets() hides keys and links, and nothing else that errors repeat", () => {
+  const key = "q6urQ6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=";
+  const long =
+    "q6urQ6urq6urq6urq6urq6urq6urq6urq6urq6urq6v/q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urqw==";
+  const link = `openme://import?host=h&client_privkey=${encodeURIComponent(long)}`;
+  const secrets = [
+    key,
+    long,
+    link,
+    `{"client_privkey":"${long}"}`,
+    `client_privkey=${key.slice(0, 30)}`,
+  ];
+  for (const secret of secrets) {
+    assert.ok(looksLikeSecret(secret), secret);
+    for (
+      const text of [secret, quote(secret), quote(secret, 1000), `cannot load "./${secret}": no`]
+    ) {
+      assert.ok(!/q6urq6urq6ur/.test(hideSecrets(text)), text);
+    }
+  }
+  const harmless = [
+    "/home/alice/documents/projects/openme/profiles/laptop",
+    "alice-laptop-profile-from-the-server-of-2027-01-31.yaml",
+    "expected openme://import? and the profile's keys",
+    "profiles.home.private_key: expected the client's Ed25519 private key (64 or 32 bytes in base64)",
+  ];
+  for (const text of harmless) {
+    assert.equal(hideSecrets(text), text);
+    if (!text.includes(" ")) assert.ok(!looksLikeSecret(text), text);
+  }
 });

@@ -52,7 +52,7 @@ Example:
     const name = args.positionals[0];
     if (name === undefined) {
       throw new OpenmeError("USAGE", "openme add needs the client's NAME", {
-        hint: "openme add alice > alice.yaml",
+        hint: "openme add alice --out alice.yaml",
       });
     }
     requireName(name, "a client");
@@ -61,7 +61,8 @@ Example:
     checkHandOut(args);
     const key = clientKeyOf(args);
     const path = configPath(args);
-    await editServerFile(path, async ({ config, edit, save }) => {
+    await editServerFile(path, async (file) => {
+      const { config, edit } = file;
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const profile = profileFor(config, args, key);
       const changed = edit((text) =>
@@ -74,7 +75,7 @@ Example:
       );
       const ports = changed.clients.find((client) => client.name === name)!.ports;
       const told = keepPortsGuarded(edit, subtractPortRanges(ports, lastingPorts(changed)), path);
-      await handOut(profile, { args, context, register: save });
+      await handOut(profile, { name, args, context, file });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       told.forEach(context.stderr);

@@ -3,6 +3,7 @@
 import type { ServerConfig } from "../config/server_config.ts";
 import { BACKENDS, isBackendName } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
+import { unguardable } from "../config/unguardable.ts";
 import { includesPortRanges } from "../ports.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -61,6 +62,7 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
       oddities.push(`ports.${name}: no client may open all of it`);
     }
   }
+  oddities.push(...unguardable(config));
   if (isBackendName(config.firewall) && BACKENDS[config.firewall].leaves === "nothing") {
     oddities.push(`server.firewall: ${config.firewall} guards nothing and opens nothing`);
   } else if (!config.dropPorts) {

@@ -4,9 +4,18 @@ import { NAME_PATTERN } from "../config/reader.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { OpenmeError } from "../errors.ts";
+import type { Cut } from "../firewall/cut.ts";
 import { parseNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
-import { type Arguments, type Command, configPath, renderJson, textFlag } from "./context.ts";
+import {
+  type Arguments,
+  type Command,
+  configPath,
+  type Context,
+  renderJson,
+  textFlag,
+} from "./context.ts";
+import { requireKnownClient } from "./known_client.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const close: Command = {
@@ -37,9 +46,18 @@ Example:
   positionals: 1,
   run: async (args, context) => {
     const request = readRequest(args);
-    const stateDir = textFlag(args, "state-dir") ??
-      (await loadServerConfig(configPath(args))).config.stateDir;
+    const givenDir = textFlag(args, "state-dir");
+    const path = configPath(args);
+    const stateDir = givenDir ?? (await loadServerConfig(path)).config.stateDir;
     const { closed, cut } = await askServer(stateDir, request) as CloseReport;
+    if (closed.length === 0 && !cut?.connections && "client" in request) {
+      // With --state-dir there may be no configuration here.
+      const { config } = await loadServerConfig(path).catch((cause) => {
+        if (givenDir === undefined) throw cause;
+        return { config: undefined };
+      });
+      requireKnownClient(request.client, { config, stateDir });
+    }
     if (args.values["json"]) context.stdout(renderJson({ closed, cut }));
     else {
       for (const { client, address, ports } of closed) {
@@ -50,25 +68,32 @@ Example:
       if (closed.length === 0 && !cut?.connections) {
         context.stderr("openme: there was no such grant");
       }
-      if (cut) {
-        context.stdout(`cut ${cut.connections} connection${cut.connections === 1 ? "" : "s"}\n`);
-      }
     }
-    if (cut?.missing.includes("conntrack")) {
-      context.stderr(
-        "openme: connections that are forwarded, to containers for example, were not cut",
-      );
-      context.stderr("openme: hint: install conntrack on the server: apt-get install conntrack");
-    }
-    if (!cut?.left) return 0;
-    const why = cut.missing.includes("ss")
-      ? "install ss on the server: apt-get install iproute2"
-      : "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): restart the service behind the port";
-    throw new OpenmeError("COMMAND", `${cut.left} established connections could not be cut`, {
-      hint: why,
-    });
+    if (cut) tellCut(cut, { json: args.values["json"] === true }, context);
+    return 0;
   },
 };
+
+/** How many connections were cut; throws, code `COMMAND`, where some are still there. */
+export function tellCut(
+  { connections, left, missing }: Cut,
+  { json }: { json: boolean },
+  context: Context,
+): void {
+  if (!json) context.stdout(`cut ${connections} connection${connections === 1 ? "" : "s"}\n`);
+  if (missing.includes("conntrack")) {
+    context.stderr(
+      "openme: connections that are forwarded, to containers for example, were not cut",
+    );
+    context.stderr("openme: hint: install conntrack on the server: apt-get install conntrack");
+  }
+  if (left === 0) return;
+  throw new OpenmeError("COMMAND", `${left} established connections could not be cut`, {
+    hint: missing.includes("ss")
+      ? "install ss on the server: apt-get install iproute2"
+      : "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): restart the service behind the port",
+  });
+}
 
 function readRequest({ positionals, values }: Arguments): CloseRequest {
   const [whom] = positionals;

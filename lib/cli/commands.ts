@@ -44,7 +44,7 @@ export const PERMISSIONS = {
   confirm: ["read", "write", "env"],
   uninstall: ["read", "write", "run", "env"],
   list: ["read", "write", "env"], // SQLite writes beside a database that it reads
-  revoke: ["read", "write", "env"],
+  revoke: ["net", "read", "write", "env"], // net: the control socket
   rename: ["read", "write", "env"],
   rotate: ["read", "write", "env"],
   keygen: ["read", "write", "env"],

@@ -71,6 +71,12 @@ function valuesOf({ name, value }: FlagText): readonly string[] | "file" | undef
   return value === "FILE" || value === "DIR" ? "file" : undefined;
 }
 
+/** What may stand before the command. */
+const GLOBAL_FLAGS: readonly FlagText[] = [
+  ...flagTextsOf({ help: "", options: {} }),
+  { name: "version", short: undefined, value: undefined, text: "what this is" },
+];
+
 const NOTE = "# Completion for openme; made by: openme completion";
 
 function renderBash(commands: readonly CommandText[]): string {
@@ -99,13 +105,17 @@ ${cases.join("\n")}
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "\${COMP_WORDS[i]}" in
-    ${[...new Set(withValue.map(({ name }) => `--${name}`))].join("|")}) ((i++)) ;;
+    ${[...new Set(withValue.map(({ name }) => `--${name}`))].join("|")})
+      [ "\${COMP_WORDS[i + 1]:-}" = = ] && ((i++)) # --flag=value is three words here
+      ((i++)) ;;
     -*) ;;
     *) command="\${COMP_WORDS[i]}"; break ;;
     esac
   done
   case "$command" in
-    '') words=${single(commands.map(({ name }) => name).join(" ") + " --help --version")} ;;
+    '') words=${
+    single([...commands.map(({ name }) => name), ...GLOBAL_FLAGS.flatMap(spellings)].join(" "))
+  } ;;
 ${choices.join("\n")}
     *) return ;;
   esac
@@ -117,29 +127,28 @@ complete -o default -F _openme openme
 
 function renderZsh(commands: readonly CommandText[]): string {
   const list = commands.map(({ name, summary }) => `    ${single(`${name}:${summary}`)}`);
+  const specsOf = (flags: readonly FlagText[]) =>
+    flags.flatMap((flag) => spellings(flag).map((spelling) => single(zshSpec(flag, spelling))));
   const cases = commands.map(({ name, flags, words }) => {
-    const specs = flags.flatMap((flag) =>
-      spellings(flag).map((spelling) => single(zshSpec(flag, spelling)))
-    );
     const rest = words.length > 0 ? `'*:word:(${words.join(" ")})'` : "'*:argument:_files'";
-    return `    (${name}) _arguments -S ${[...specs, rest].join(" ")} ;;`;
+    return `    (${name}) _arguments -S ${[...specsOf(flags), rest].join(" ")} ;;`;
   });
   return `#compdef openme
 ${NOTE} zsh
 _openme() {
-  local -a commands
+  local curcontext="$curcontext" state
+  local -a line commands
   commands=(
 ${list.join("\n")}
   )
-  if (( CURRENT == 2 )); then
-    _describe -t commands 'openme command' commands
-    return
-  fi
-  local command="\${words[2]}"
-  shift words
-  (( CURRENT-- ))
-  case "$command" in
-${cases.join("\n")}
+  _arguments -S -C ${specsOf(GLOBAL_FLAGS).join(" ")} \\
+    '1:command:->command' '*::argument:->arguments'
+  case "$state" in
+    (command) _describe -t commands 'openme command' commands ;;
+    (arguments)
+      case "\${line[1]}" in
+${cases.join("\n").replaceAll(/^ {4}/gm, "        ")}
+      esac ;;
   esac
 }
 if [ "\${funcstack[1]}" = _openme ]; then _openme "$@"; else compdef _openme openme; fi
@@ -152,7 +161,7 @@ function zshSpec(flag: FlagText, spelling: string): string {
   if (flag.value === undefined) return `${spelling}[${text}]`;
   const values = valuesOf(flag);
   const action = values === "file" ? "_files" : values ? `(${values.join(" ")})` : "";
-  return `${spelling}[${text}]:${flag.value}:${action}`;
+  return `${spelling}=[${text}]:${flag.value}:${action}`;
 }
 
 function renderFish(commands: readonly CommandText[]): string {
@@ -166,20 +175,22 @@ function renderFish(commands: readonly CommandText[]): string {
       }`
     ),
   ];
+  const flagLine = (flag: FlagText, when: string) => {
+    const values = valuesOf(flag);
+    const argument = flag.value === undefined
+      ? ""
+      : values === "file"
+      ? " -r -F"
+      : ` -x${values ? ` -a ${fish(values.join(" "))}` : ""}`;
+    const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
+    return `complete -c openme ${when} -l ${flag.name}${short}${argument} -d ${fish(flag.text)}`;
+  };
+  for (const flag of GLOBAL_FLAGS) {
+    lines.push(flagLine(flag, `-n "not __fish_seen_subcommand_from ${names}"`));
+  }
   for (const { name, flags, words } of commands) {
     const when = `-n "__fish_seen_subcommand_from ${name}"`;
-    for (const flag of flags) {
-      const values = valuesOf(flag);
-      const argument = flag.value === undefined
-        ? ""
-        : values === "file"
-        ? " -r -F"
-        : ` -x${values ? ` -a ${fish(values.join(" "))}` : ""}`;
-      const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
-      lines.push(
-        `complete -c openme ${when} -l ${flag.name}${short}${argument} -d ${fish(flag.text)}`,
-      );
-    }
+    for (const flag of flags) lines.push(flagLine(flag, when));
     if (words.length > 0) lines.push(`complete -c openme ${when} -a ${fish(words.join(" "))}`);
     if (name === "import") lines.push(`complete -c openme ${when} -F`);
   }

@@ -73,7 +73,10 @@ export async function parseArguments(
   args: readonly string[],
 ): Promise<Arguments> {
   const options: Options = { ...command.options, ...GLOBAL_OPTIONS };
-  const hint = `see openme ${name} --help`;
+  // Flags of that name are the server's; here the profile is an argument.
+  const hint = args.includes("--profile") && /\[PROFILE\]/.test(command.help)
+    ? `the profile goes without a flag: openme ${name} PROFILE`
+    : `see openme ${name} --help`;
   const parsed = parsePlainArgs(args, options) ?? await parseStrictly(args, options, hint);
   const extra = parsed.positionals[command.positionals];
   if (extra !== undefined) {

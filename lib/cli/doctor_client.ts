@@ -76,6 +76,13 @@ async function examineKnock(profile: Profile): Promise<Finding[]> {
       timeoutMs: KNOCK_MS,
     });
     if (waited.kind === "closed") {
+      if (waited.unresolved !== undefined) {
+        return [fail(
+          "knock",
+          `${waited.unresolved}: no answer from the name server`,
+          "is this machine online, and are its name servers right?",
+        )];
+      }
       const tried = waited.tried.map(({ address, outcome }) =>
         `${formatAddress(address)}: ${outcome}`
       );

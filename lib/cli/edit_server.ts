@@ -16,6 +16,8 @@ export interface ServerFile {
   readonly edit: (edit: (text: string) => string) => ServerConfig;
   /** Puts what came of the edits in the file's place. */
   readonly save: () => Promise<void>;
+  /** Puts back what was there before. */
+  readonly restore: () => Promise<void>;
 }
 
 /** Runs `work` with the file locked and read afresh, so that of two edits at once none is lost. */
@@ -34,6 +36,7 @@ export async function editServerFile<T>(
         return parseServerConfig(current, path);
       },
       save: () => replaceFile(path, current),
+      restore: () => replaceFile(path, text),
     });
   });
 }
@@ -74,9 +77,13 @@ export function requireName(name: string, whose: string): void {
 export function requireClient({ clients }: ServerConfig, name: string) {
   const found = clients.find((client) => client.name === name);
   if (found) return found;
-  const names = clients.map((client) => client.name);
+  throw noSuchClient(name, clients.map((client) => client.name));
+}
+
+/** The error for a name that no client has; `names` are those that there are. */
+export function noSuchClient(name: string, names: readonly string[]): OpenmeError {
   const similar = nearest(name, names);
-  throw new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {
+  return new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {
     hint: similar
       ? `did you mean ${similar}?`
       : names.length > 0

@@ -10,10 +10,10 @@ import {
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
-import { OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
 import { createSecretFile } from "../files.ts";
 import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
-import { requireName } from "./edit_server.ts";
+import { requireName, type ServerFile } from "./edit_server.ts";
 
 /** The flags for it, to be spread into a command's own. */
 export const HAND_OUT_OPTIONS = {
@@ -29,7 +29,7 @@ export const HAND_OUT_OPTIONS = {
 export const HAND_OUT_HELP =
   `  --profile NAME   what the profile is called (default: server.default_profile, or "default")
   --pubkey BASE64  the client's own public key, from "openme keygen" there: no private key is made here
-  --out FILE       write the profile (YAML) to a new file, mode 0600
+  --out FILE       write the profile (YAML) to a new file, mode 0600; - for standard output
   --qr             show it as a QR code for the mobile apps
   --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
   --link           print it as an openme:// link
@@ -94,6 +94,12 @@ export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey
   };
 }
 
+/** The file of `--out`; `-` is standard output, where the profile goes anyway. */
+function outFileOf(args: Arguments): string | undefined {
+  const out = textFlag(args, "out");
+  return out === "-" ? undefined : out;
+}
+
 /** Checks the flags before anything is done. */
 export function checkHandOut(args: Arguments): void {
   const qrFile = textFlag(args, "qr-out");
@@ -102,6 +108,7 @@ export function checkHandOut(args: Arguments): void {
   }
   if (textFlag(args, "out") === "") throw flagError("out", "a file name", "");
   const shown = ["qr", "link", "json"].filter((flag) => args.values[flag]);
+  if (textFlag(args, "out") === "-") shown.push("out -");
   if (shown.length > 1) {
     throw new OpenmeError("USAGE", `--${shown[0]} and --${shown[1]} exclude each other`, {
       hint: "standard output has room for one of them",
@@ -110,22 +117,27 @@ export function checkHandOut(args: Arguments): void {
 }
 
 /**
- * Writes the files that were asked for, runs `register`, and prints the rest. In this order, so that no client is
- * registered whose private key got lost; where `register` fails, the files go again.
+ * Writes the files that were asked for, saves the edit of the server's file, and prints the rest. In this order, so that
+ * no client is registered whose private key got lost; where saving or printing fails, all of it is undone.
  */
 export async function handOut(
   profile: NewProfile,
-  { args, context, register }: {
+  { name, args, context, file }: {
+    /** The client's. */
+    name: string;
     args: Arguments;
     context: Context;
-    register: () => Promise<void>;
+    file: Pick<ServerFile, "save" | "restore">;
   },
 ): Promise<void> {
-  const out = textFlag(args, "out");
+  const out = outFileOf(args);
   const qrOut = textFlag(args, "qr-out");
   const written: string[] = [];
   const write = async (path: string, content: string | Uint8Array) => {
-    await createSecretFile(path, content, { existsHint: "choose another name, or remove it" });
+    await createSecretFile(path, content, {
+      existsHint: "choose another name, or remove it",
+      makeFolder: false,
+    });
     written.push(path);
   };
   try {
@@ -135,18 +147,50 @@ export async function handOut(
       const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
       await write(qrOut, render(renderProfileJson(profile)));
     }
-    await register();
+    const shown = await renderShown(profile, { args, context, written });
+    await file.save();
+    if (shown !== "") await print(shown, { name, context, file });
   } catch (cause) {
     for (const path of written) await Deno.remove(path).catch(() => {});
     throw cause;
   }
   for (const path of written) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+}
+
+/** What goes to standard output. */
+async function renderShown(
+  profile: NewProfile,
+  { args, context, written }: { args: Arguments; context: Context; written: readonly string[] },
+): Promise<string> {
   if (args.values["qr"]) {
     const { qrText } = await import("../qr.ts");
-    context.stdout(qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") }));
-  } else if (args.values["link"]) context.stdout(renderProfileLink(profile) + "\n");
-  else if (args.values["json"]) context.stdout(renderProfileJson(profile) + "\n");
-  else if (written.length === 0) context.stdout(renderProfileYaml(profile));
+    return qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") });
+  }
+  if (args.values["link"]) return renderProfileLink(profile) + "\n";
+  if (args.values["json"]) return renderProfileJson(profile) + "\n";
+  return written.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
+}
+
+/** Prints what is nowhere else; where that fails, on a full disk or into a broken pipe, undoes the edit. */
+async function print(
+  text: string,
+  { name, context, file }: { name: string; context: Context; file: Pick<ServerFile, "restore"> },
+): Promise<void> {
+  try {
+    context.stdout(text);
+  } catch (cause) {
+    const problem = `cannot print the profile of ${name}: ${messageOf(cause)}`;
+    await file.restore().catch((error) => {
+      throw new OpenmeError("CONFIG", `${problem}; nor could it be undone: ${messageOf(error)}`, {
+        hint: `${name} has a key that nobody holds; make another: openme rotate ${name} --grace 0`,
+        cause,
+      });
+    });
+    throw new OpenmeError("CONFIG", `${problem}; nothing has changed`, {
+      hint: "see where standard output goes, or write the profile to a file: --out FILE",
+      cause,
+    });
+  }
 }
 
 /** What the person at the server has to know about what was handed out. */

@@ -6,7 +6,9 @@ import { causeOf, type RefusalReason } from "../refusals.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
+import { requireKnownClient } from "./known_client.ts";
 import { loadServerConfig } from "./load.ts";
+import { stateDirOf } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
 import { formatTime, spanFlag } from "./time_flag.ts";
 
@@ -40,11 +42,16 @@ Example:
   run: async (args, context) => {
     const sinceMs = spanFlag(args, "since");
     const { config } = await loadServerConfig(configPath(args));
-    const entries = readHistory(textFlag(args, "state-dir") ?? config.stateDir, {
-      client: textFlag(args, "client"),
+    const stateDir = stateDirOf(args, config);
+    const client = textFlag(args, "client");
+    const entries = readHistory(stateDir, {
+      client,
       sinceMs: sinceMs === undefined ? undefined : Date.now() - sinceMs,
       limit: sinceMs === undefined ? NEWEST : Number.MAX_SAFE_INTEGER,
     });
+    if (client !== undefined && entries.length === 0) {
+      requireKnownClient(client, { config, stateDir });
+    }
     const shown = entries.map((entry) => ({ ...entry, ports: shownPorts(entry.ports, config) }));
     if (args.values["json"]) {
       context.stdout(JSON.stringify({ history: shown.map(describe) }, undefined, 2) + "\n");

@@ -6,7 +6,7 @@ import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
 import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
-import { quote } from "../quote.ts";
+import { escapeUnprintable, looksLikeSecret, quote } from "../quote.ts";
 import {
   type Arguments,
   clientConfigPath,
@@ -82,16 +82,37 @@ Example:
 
 type Values = Map<string, unknown>;
 
+const FORMS_HINT =
+  "a profile is the YAML that openme add prints, the JSON of a QR code or an openme:// link";
+
+/** The profile itself where the name of a file is expected: it is told no further, though others may have seen it. */
+async function refuseSecret(from: string): Promise<void> {
+  if (!looksLikeSecret(from) || await Deno.stat(from).then(() => true, () => false)) return;
+  throw new OpenmeError(
+    "USAGE",
+    "openme import: expected a FILE, got what looks like the profile or a key itself",
+    { hint: "other users of this machine can see arguments; instead: echo LINK | openme import" },
+  );
+}
+
 async function importProfiles(from: string, args: Arguments, context: Context): Promise<void> {
   const shown = from === "-" ? "standard input" : from;
+  await refuseSecret(from);
   if (from === "-" && Deno.stdin.isTerminal()) {
     context.stderr("openme: paste the profile, then press Ctrl-D");
   }
-  const text = from === "-" ? await context.stdin() : await readPlainFile(from);
+  const text = from === "-"
+    ? await context.stdin()
+    : await readPlainFile(from, "name the file that openme add has made, or - for standard input");
   if (text.length > MOST_BYTES) {
-    throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: it is too long`);
+    throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: it is too long`, {
+      hint: FORMS_HINT,
+    });
   }
-  const profiles = await profilesIn(text, shown, args, context);
+  const profiles = await profilesIn(text, shown, args, context).catch((cause) => {
+    if (!(cause instanceof OpenmeError) || cause.code !== "CONFIG" || cause.hint) throw cause;
+    throw new OpenmeError(cause.code, cause.message, { cause, hint: FORMS_HINT });
+  });
   const path = clientConfigPath(args, context);
   const change = async (old: string | undefined) => {
     if (old !== undefined) await refuseOthersThere(old, path, profiles, args);
@@ -102,7 +123,8 @@ async function importProfiles(from: string, args: Arguments, context: Context): 
   await writeClientFile(path, change);
   const names = [...profiles.keys()];
   if (args.values["json"]) context.stdout(JSON.stringify({ profiles: names }) + "\n");
-  context.stderr(`openme: imported ${names.join(", ")} into ${path}`);
+  if (!context.interactive) return;
+  context.stderr(`openme: imported ${names.join(", ")} into ${escapeUnprintable(path)}`);
   const only = names.length === 1 ? ` ${names[0]}` : " PROFILE";
   context.stderr(`openme: next: openme knock${only}`);
 }
@@ -250,7 +272,10 @@ async function writeClientFile(
       });
     }
     try {
-      return await createSecretFile(path, await change(undefined), { existsHint: "try again" });
+      return await createSecretFile(path, await change(undefined), {
+        existsHint: "try again",
+        makeFolder: true,
+      });
     } catch (cause) {
       // Another import has just made it.
       const raced = cause instanceof OpenmeError &&
@@ -261,7 +286,7 @@ async function writeClientFile(
 }
 
 /** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
-export async function readPlainFile(path: string): Promise<string> {
+export async function readPlainFile(path: string, missingHint: string): Promise<string> {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (cause) {
@@ -271,7 +296,10 @@ export async function readPlainFile(path: string): Promise<string> {
       : cause instanceof TypeError
       ? "it is not UTF-8 text"
       : messageOf(cause);
-    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, { cause });
+    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, {
+      cause,
+      ...(missing ? { hint: missingHint } : {}),
+    });
   }
 }
 

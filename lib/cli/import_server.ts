@@ -19,6 +19,9 @@ import { formatTime } from "./time_flag.ts";
 
 const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;
 
+/** Where these files usually are. */
+const WHERE = { fwknop: "/etc/fwknop/access.conf", knockd: "/etc/knockd.conf" } as const;
+
 /** What came of an import, for people and as JSON. */
 interface Outcome {
   readonly groups: Record<string, readonly string[]>;
@@ -37,7 +40,7 @@ export async function importServer(
   args: Arguments,
   context: Context,
 ): Promise<number> {
-  const found = READERS[program](await readPlainFile(file));
+  const found = READERS[program](await readPlainFile(file, `is it ${WHERE[program]}?`));
   const dryRun = args.values["dry-run"] === true;
   if (found.clients.length === 0) {
     tellLeftOut(found, file, context);
@@ -138,7 +141,10 @@ async function writeAll(
   const written: string[] = [];
   try {
     for (const [path, text] of profiles) {
-      await createSecretFile(path, text, { existsHint: "choose another folder with --out-dir" });
+      await createSecretFile(path, text, {
+        existsHint: "choose another folder with --out-dir",
+        makeFolder: true,
+      });
       written.push(path);
     }
     await save();

@@ -67,13 +67,17 @@ Example:
     });
     const path = configPath(args);
     parseServerConfig(text, path); // what is written can be read
-    const oldCopy = args.values["force"] ? await keepOldCopy(path) : undefined;
+    const force = args.values["force"] === true;
+    const oldCopy = force ? await keepOldCopy(path) : undefined;
     if (oldCopy === undefined) {
       await createSecretFile(path, text, {
-        existsHint: "openme init --force replaces it, and every client needs a new profile then",
+        existsHint: force
+          ? "it is a link that leads nowhere: remove it, or make what it leads to"
+          : "openme init --force replaces it, and every client needs a new profile then",
+        makeFolder: true,
       });
     } else {
-      await replaceFile(path, text);
+      await replaceFile(path, text, { mode: 0o600 });
       context.stderr(
         `openme: the old configuration is ${
           escapeUnprintable(oldCopy)
@@ -81,7 +85,7 @@ Example:
       );
     }
     context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
-    context.stderr("openme: next: openme add NAME > NAME.yaml, then openme serve");
+    context.stderr("openme: next: openme add NAME --out NAME.yaml, then openme serve");
     return 0;
   },
 };

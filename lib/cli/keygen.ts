@@ -2,16 +2,20 @@
 
 import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import { createSecretFile } from "../files.ts";
+import { escapeUnprintable } from "../quote.ts";
 import {
   type Arguments,
   clientConfigPath,
   type Command,
   type Context,
+  flagError,
   textFlag,
 } from "./context.ts";
 
 /** What the key files beside the client's configuration are called. */
 export const KEY_SUFFIX = ".key";
+
+const OUT_HINT = "standard output is for the public key; the private one goes into a file";
 
 export const keygen: Command = {
   summary: "make a key on the client; its private half stays there",
@@ -31,18 +35,23 @@ Example:
   options: { out: { type: "string" }, json: { type: "boolean" } },
   positionals: 0,
   run: async (args, context) => {
-    const path = textFlag(args, "out") ?? `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
+    const given = textFlag(args, "out");
+    if (given === "" || given === "-") throw flagError("out", "a file name", given, OUT_HINT);
+    const path = given ?? `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
     const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const { publicKey } = await keyPairOf("Ed25519", seed);
     await createSecretFile(path, encodeBase64(concatBytes(seed, publicKey)) + "\n", {
       existsHint: "a key is never replaced: name another file with --out FILE",
+      makeFolder: given === undefined,
     });
     const text = encodeBase64(publicKey);
     context.stdout(
       args.values["json"] ? JSON.stringify({ public_key: text, file: path }) + "\n" : text + "\n",
     );
-    context.stderr(`openme: wrote the private key to ${path}`);
-    context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
+    if (context.interactive) {
+      context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);
+      context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
+    }
     return 0;
   },
 };

@@ -112,15 +112,9 @@ function readTarget(args: Arguments) {
   const text = textFlag(args, "ip");
   if (text === undefined) return undefined;
   const target = parseAddress(text);
-  if (!target) throw flagError("ip", `an IPv4 or IPv6 address`, text);
-  if (!isHoldable(target)) {
-    throw flagError(
-      "ip",
-      "an address that a client can have",
-      text,
-      "leave out --ip to let this machine in",
-    );
-  }
+  const hint = "leave out --ip to let this machine in";
+  if (!target) throw flagError("ip", `an IPv4 or IPv6 address`, text, hint);
+  if (!isHoldable(target)) throw flagError("ip", "an address that a client can have", text, hint);
   return target;
 }
 

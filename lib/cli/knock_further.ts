@@ -108,20 +108,45 @@ export async function knockFurther(
     }
     if (!plan.json) context.stdout(describeReport(profile.name, checked.report));
   }
+  const signal = plan.intervalMs === undefined ? undefined : context.stopSignal();
   if (!sent) {
-    sent = await knockOnce(knocker);
+    sent = await knockFirst(knocker, plan.intervalMs, { context, signal });
+    if (!sent) return 0;
     tellSent(profile, sent, context);
   }
   tellReport();
   const after = profile.postKnock === undefined ? undefined : runPostKnock(profile.postKnock);
-  if (plan.intervalMs === undefined) {
+  if (plan.intervalMs === undefined || !signal) {
     await after;
     return 0;
   }
   // The line may run for as long as it likes, and fail: the ports stay open until somebody stops this.
   after?.catch((error) => tell(context, `openme: error: ${messageOf(error)}`));
-  await keepKnocking(knocker, plan.intervalMs, context);
+  await keepKnocking(knocker, plan.intervalMs, { context, signal });
   return 0;
+}
+
+/**
+ * The first knock. Where there are to be more, a network that is not there yet is no end: it tries until one is sent,
+ * and gives `undefined` where it is stopped before.
+ */
+async function knockFirst(
+  knocker: Knocker,
+  intervalMs: number | undefined,
+  { context, signal }: { context: Context; signal: AbortSignal | undefined },
+): Promise<Sent[] | undefined> {
+  for (let failing = false;; failing = true) {
+    try {
+      const sent = await knockOnce(knocker);
+      if (failing) tell(context, `openme: knocking at ${knocker.profile.serverHost}`);
+      return sent;
+    } catch (error) {
+      if (intervalMs === undefined || !signal) throw error;
+      if (!failing) tellTryingAgain(error, context);
+      await pause(intervalMs, signal);
+      if (signal.aborted) return undefined;
+    }
+  }
 }
 
 async function waitFor(
@@ -185,9 +210,15 @@ export function tellClosed(
   context: Context,
   what: string,
   timeoutMs: number,
-  { tried, knocks }: { tried: readonly Attempt[]; knocks: number },
+  { tried, knocks, unresolved }: {
+    tried: readonly Attempt[];
+    knocks: number;
+    unresolved?: string;
+  },
 ): void {
-  const attempts = tried.map(({ address, outcome }) => `${formatAddress(address)}: ${outcome}`);
+  const attempts = unresolved === undefined
+    ? tried.map(({ address, outcome }) => `${formatAddress(address)}: ${outcome}`)
+    : [`${unresolved}: no answer from the name server`];
   const times = knocks === 1 ? "1 knock" : `${knocks} knocks`;
   tell(
     context,
@@ -197,7 +228,9 @@ export function tellClosed(
   const refused = tried.some(({ outcome }) => outcome === "refused");
   tell(
     context,
-    refused
+    unresolved !== undefined
+      ? "openme: hint: is this machine online, and are its name servers right?"
+      : refused
       ? "openme: hint: refused means that the way is open and nobody listens there: is the service running?"
       : "openme: hint: openme doctor looks for the reason: clock, key, address, ports",
   );
@@ -214,8 +247,11 @@ export function describeReport(profile: string, { address, grants }: HealthRepor
   }).join("");
 }
 
-async function keepKnocking(knocker: Knocker, intervalMs: number, context: Context): Promise<void> {
-  const signal = context.stopSignal();
+async function keepKnocking(
+  knocker: Knocker,
+  intervalMs: number,
+  { context, signal }: { context: Context; signal: AbortSignal },
+): Promise<void> {
   let failing = false;
   for (;;) {
     await pause(intervalMs, signal);
@@ -227,10 +263,14 @@ async function keepKnocking(knocker: Knocker, intervalMs: number, context: Conte
       failing = false;
     } catch (error) {
       // A laptop that sleeps or changes its network: told once, tried again.
-      if (!failing) tell(context, `openme: error: ${messageOf(error)}; trying again`);
+      if (!failing) tellTryingAgain(error, context);
       failing = true;
     }
   }
+}
+
+function tellTryingAgain(error: unknown, context: Context): void {
+  tell(context, `openme: error: ${messageOf(error)}; trying again`);
 }
 
 /** The name is resolved each time: the server may have moved, and this machine too. */

@@ -6,8 +6,9 @@ import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
-import { type Command, configPath, textFlag } from "./context.ts";
+import { type Command, configPath } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
+import { stateDirOf } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
 import { formatTime } from "./time_flag.ts";
 
@@ -31,7 +32,7 @@ Example:
     const nowMs = Date.now();
     let lastSeenMs: ReadonlyMap<string, number> = new Map();
     try {
-      ({ lastSeenMs } = readSnapshot(textFlag(args, "state-dir") ?? config.stateDir, nowMs));
+      ({ lastSeenMs } = readSnapshot(stateDirOf(args, config), nowMs));
     } catch (cause) {
       // Who is registered can be said all the same.
       context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);

@@ -67,7 +67,8 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
   checkHandOut(args);
   const key = clientKeyOf(args);
   const path = configPath(args);
-  await editServerFile(path, async ({ config, edit, save }) => {
+  await editServerFile(path, async (file) => {
+    const { config, edit } = file;
     const client = requireClient(config, name);
     if (config.clients.some((each) => each.key === bytesToHex(key.publicKey))) {
       throw new OpenmeError("CONFIG", `cannot rotate ${name}: the new key is in use already`, {
@@ -84,7 +85,7 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
         previous_until: graceMs > 0 ? until : undefined,
       })
     );
-    await handOut(profile, { args, context, register: save });
+    await handOut(profile, { name, args, context, file });
     context.stderr(
       `openme: ${name} has a new key in ${path}; the old one ${
         graceMs > 0 ? `is good until ${until}` : "has ended"

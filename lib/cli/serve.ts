@@ -16,6 +16,7 @@ import {
 } from "./context.ts";
 import { warnOfOwnSession } from "./own_session.ts";
 import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
@@ -64,6 +65,7 @@ Example:
     const confirmMs = readConfirm(args);
     const load = async () => {
       const { config } = await loadServerConfig(path);
+      for (const why of unguardable(config)) log.warn("never_guarded", { why });
       return { ...config, interface: interfaceName ?? config.interface };
     };
     const known = identifyFile(path);
@@ -117,8 +119,8 @@ Example:
               record();
             };
             const changed = () => reloadFrom(load, { running: config, backend, reload, log });
-            watchConfig(path, known, changed, signal);
-            const handle = controlHandler(running, { stateDir, run: context.run });
+            const lookAtConfig = watchConfig(path, known, changed, signal);
+            const handle = controlHandler(running, { stateDir, run: context.run, lookAtConfig });
             listenControl(stateDir, { handle, log, signal });
             notifyOfGrants(running, { run: context.run, log });
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });

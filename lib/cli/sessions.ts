@@ -6,8 +6,13 @@ import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
-import { type Command, configPath, renderJson, textFlag } from "./context.ts";
+import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
+import { stateDirOf } from "./state_dir.ts";
+import { renderTable } from "./table.ts";
+
+/** What stands beside a grant that the firewall does not have. */
+export const REFUSED = "refused by the firewall";
 
 export const sessions: Command = {
   summary: "show who is let in now",
@@ -31,7 +36,7 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const { config } = await loadServerConfig(configPath(args));
-    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+    const stateDir = stateDirOf(args, config);
     const json = args.values["json"] === true;
     if (args.values["watch"]) {
       const { watchSessions } = await import("./sessions_watch.ts");
@@ -45,7 +50,7 @@ Example:
     } else if (snapshot.grants.length === 0) {
       context.stderr("openme: nobody is let in at the moment");
     } else {
-      context.stdout(renderTable(snapshot, config, nowMs));
+      context.stdout(renderSessions(snapshot, config, nowMs));
     }
     return 0;
   },
@@ -74,34 +79,25 @@ function describeGrant(grant: Grant, config: ServerConfig) {
   };
 }
 
-/** The table for people; `extra` gives one more cell for each grant. */
-export function renderTable(
+/** The table for people; without `openFor`, one column narrower. */
+export function renderSessions(
   { grants, refused }: Pick<Snapshot, "grants" | "refused">,
   config: ServerConfig,
   nowMs: number,
-  extra?: (grant: Grant) => string,
+  { openFor = true }: { openFor?: boolean } = {},
 ): string {
-  const rows = [
-    ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"],
-    ...grants.map((grant) => [
-      grant.client,
-      formatNetwork(grant.address),
-      shownPorts(grant.ports, config).join(" ") || "-",
-      formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000)),
-      formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
-      ...(extra ? [extra(grant)] : []),
-      ...(refused.has(grant) ? ["refused by the firewall"] : []),
-    ]),
-  ];
-  const columns = Math.max(...rows.map((row) => row.length));
-  const widths = Array.from(
-    { length: columns },
-    (_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)),
-  );
-  return rows.map((row) =>
-    row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ").trimEnd() + "\n"
-  )
-    .join("");
+  const rows = grants.map((grant) => [
+    grant.client,
+    formatNetwork(grant.address),
+    shownPorts(grant.ports, config).join(" ") || "-",
+    ...(openFor
+      ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
+      : []),
+    formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
+    refused.has(grant) ? REFUSED : "",
+  ]);
+  const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT", ""];
+  return renderTable(head, rows);
 }
 
 function isoTime(atMs: number): string {

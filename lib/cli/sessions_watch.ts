@@ -6,10 +6,12 @@ import { OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import type { Context } from "./context.ts";
-import { describeSnapshot, renderTable } from "./sessions.ts";
+import { describeSnapshot, renderSessions } from "./sessions.ts";
 
 const EVERY_MS = 1000;
-const BAR_WIDTH = 20;
+/** A bar with its brackets: no wider than is looked at, and no narrower than says something. */
+const WIDEST_BAR = 22;
+const NARROWEST_BAR = 6;
 
 /** Cursor home, so that an unchanged line does not flicker; what is left of the old drawing goes last. */
 const HOME = "\x1b[H";
@@ -59,10 +61,9 @@ export function drawFrame(
   nowMs: number,
   { columns, rows }: { columns: number; rows: number },
 ): string {
-  const table = snapshot.grants.length === 0
-    ? "nobody is let in at the moment\n"
-    : renderTable(snapshot, config, nowMs, (grant) => bar(grant, config, nowMs));
-  const lines = table.trimEnd().split("\n");
+  const lines = snapshot.grants.length === 0
+    ? ["nobody is let in at the moment"]
+    : linesOf(snapshot, config, nowMs, columns);
   const room = Math.max(1, rows - 1);
   const shown = lines.length <= room
     ? lines
@@ -71,9 +72,39 @@ export function drawFrame(
     CLEAR_REST;
 }
 
+/**
+ * The table, with whatever room is left given to the bars; where there is too little, the first column to go is
+ * OPEN FOR. Where the firewall has refused a grant, no time is left of anything: that is said in place of its bar.
+ */
+function linesOf(
+  { grants, refused }: Pick<Snapshot, "grants" | "refused">,
+  config: ServerConfig,
+  nowMs: number,
+  columns: number,
+): string[] {
+  const draw = (marked: Snapshot["refused"], openFor: boolean) =>
+    renderSessions({ grants, refused: marked }, config, nowMs, { openFor }).trimEnd().split("\n");
+  const widthOf = (lines: readonly string[]) => Math.max(...lines.map(({ length }) => length));
+  const whole = draw(refused, true);
+  if (widthOf(whole) > columns) return draw(refused, false);
+  const width = widthOf(draw(new Set(), true)) + 2;
+  const barWidth = Math.min(WIDEST_BAR, columns - width);
+  if (barWidth < NARROWEST_BAR) return whole;
+  return whole.map((line, i) => {
+    const grant = grants[i - 1];
+    if (!grant || refused.has(grant)) return line;
+    return line.padEnd(width) + bar(grant, config, nowMs, barWidth);
+  });
+}
+
 /** The time left of what a knock opens for. */
-function bar({ expiresAtMs }: Grant, { knockTimeoutMs }: ServerConfig, nowMs: number): string {
+function bar(
+  { expiresAtMs }: Grant,
+  { knockTimeoutMs }: ServerConfig,
+  nowMs: number,
+  width: number,
+): string {
   const share = Math.min(1, Math.max(0, (expiresAtMs - nowMs) / knockTimeoutMs));
-  const full = Math.ceil(share * BAR_WIDTH);
-  return `[${"#".repeat(full)}${"-".repeat(BAR_WIDTH - full)}]`;
+  const full = Math.ceil(share * (width - 2));
+  return `[${"#".repeat(full)}${"-".repeat(width - 2 - full)}]`;
 }

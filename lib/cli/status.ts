@@ -3,8 +3,10 @@
 import { addressesOf } from "../client.ts";
 import { dialFirst } from "../dial.ts";
 import { formatDuration } from "../duration.ts";
+import { OpenmeError } from "../errors.ts";
 import { askHealth } from "../health_client.ts";
 import { type HealthReport, reportToJson } from "../health_report.ts";
+import { inTime } from "../knock_until_open.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { type Command, durationFlag, portFlag, renderJson } from "./context.ts";
 import { readFamily } from "./knock.ts";
@@ -89,9 +91,14 @@ async function askAll(
   family: 4 | 6 | undefined,
   timeoutMs: number,
 ): Promise<HealthReport[]> {
-  const addresses = await addressesOf(host, family);
   const over = new AbortController();
   const timers = [setTimeout(() => over.abort(), timeoutMs)];
+  const addresses = await inTime(addressesOf(host, family), over.signal);
+  if (!addresses) {
+    throw new OpenmeError("SOCKET", `cannot resolve ${host} within ${formatDuration(timeoutMs)}`, {
+      hint: "is this machine online, and are its name servers right?",
+    });
+  }
   const answers = await Promise.all(addresses.map(async (address) => {
     const dialled = await dialFirst([address], port, over.signal);
     if (dialled.kind === "closed") return undefined;

@@ -1,6 +1,6 @@
 /** Flags that name a time to come, or a span. */
 
-import { EXPIRY_EXPECTED, parseExpiry } from "../config/server_config.ts";
+import { EXPIRY_EXPECTED, parseExpiry } from "../config/expiry.ts";
 import { parseDuration } from "../duration.ts";
 import { type Arguments, flagError, textFlag } from "./context.ts";
 

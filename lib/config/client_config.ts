@@ -130,6 +130,8 @@ function readProfile(name: string, section: Section): PendingProfile {
   return { profile, claimed };
 }
 
+const GET_A_PROFILE = "get a profile from the server: openme add NAME";
+
 /** The profile to use: the named one, else the only one, else the one called `default`. Throws `ConfigError`. */
 export function pickProfile(
   profiles: ReadonlyMap<string, Profile>,
@@ -142,7 +144,7 @@ export function pickProfile(
     throw new ConfigError(
       "profiles",
       `expected a profile called "default", got ${names.join(", ") || "none"}`,
-      names.length ? `name the one to use: openme knock ${names[0]}` : undefined,
+      names.length ? `name the one to use: openme knock ${names[0]}` : GET_A_PROFILE,
     );
   }
   const picked = profiles.get(name);
@@ -151,6 +153,10 @@ export function pickProfile(
   throw new ConfigError(
     "profiles",
     `no profile of that name, there is ${names.join(", ") || "none"}`,
-    similar && `did you mean "${similar}"?`,
+    similar
+      ? `did you mean "${similar}"?`
+      : names.length
+      ? `name the one to use: openme knock ${names[0]}`
+      : GET_A_PROFILE,
   );
 }

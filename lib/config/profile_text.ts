@@ -1,7 +1,6 @@
 /**
  * A profile as text, in the three forms in which people hand it on: YAML for the client's file, the JSON that the
- * mobile apps read from a QR code, and the same as an `openme://` link. docs/configuration.md, "Ways to hand a profile
- * on".
+ * mobile apps read from a QR code, and the same as an `openme://` link. docs/client.md, "Ways to hand a profile on".
  */
 
 import { encodeBase64 } from "../crypto.ts";
@@ -12,7 +11,7 @@ export interface NewProfile {
   readonly name: string;
   readonly host: string;
   readonly udpPort: number;
-  /** Where it is not the UDP port's number. Only YAML says it: the mobile apps know no such key. */
+  /** Told only where it is not the UDP port's number: the mobile apps know six keys, and this is none of them. */
   readonly healthPort?: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Uint8Array;
@@ -29,7 +28,11 @@ const SHORT_KEYS = {
   server_pubkey: "server_pubkey",
   client_privkey: "private_key",
   client_pubkey: "public_key",
+  health_port: "health_port",
 } as const;
+
+/** The keys that are numbers, which a link has as text. */
+const PORT_KEYS: readonly string[] = ["udp_port", "health_port"];
 
 const LINK_SCHEME = "openme://";
 const LINK_HEAD = `${LINK_SCHEME}import?`;
@@ -41,9 +44,7 @@ export function renderProfileYaml(profile: NewProfile): string {
     `  ${quoteName(profile.name)}:`,
     `    server_host: ${JSON.stringify(profile.host)}`,
     `    server_udp_port: ${profile.udpPort}`,
-    ...(profile.healthPort === undefined || profile.healthPort === profile.udpPort
-      ? []
-      : [`    health_port: ${profile.healthPort}`]),
+    ...(hasOwnHealthPort(profile) ? [`    health_port: ${profile.healthPort}`] : []),
     `    server_pubkey: ${JSON.stringify(encodeBase64(profile.serverPublicKey))}`,
     profile.privateKey
       ? `    private_key: ${JSON.stringify(encodeBase64(profile.privateKey))}`
@@ -77,7 +78,14 @@ function shortForm(profile: NewProfile): Record<string, string | number> {
     server_pubkey: encodeBase64(profile.serverPublicKey),
     ...(profile.privateKey ? { client_privkey: encodeBase64(profile.privateKey) } : {}),
     client_pubkey: encodeBase64(profile.publicKey),
+    ...(hasOwnHealthPort(profile) ? { health_port: profile.healthPort } : {}),
   };
+}
+
+function hasOwnHealthPort(
+  profile: NewProfile,
+): profile is NewProfile & { readonly healthPort: number } {
+  return profile.healthPort !== undefined && profile.healthPort !== profile.udpPort;
 }
 
 /**
@@ -111,7 +119,9 @@ function fromLink(text: string): Map<string, unknown> {
     // A plus sign that was not escaped has come to be a space.
     map.set(
       key,
-      key === "udp_port" && /^\d{1,5}$/.test(value) ? Number(value) : value.replaceAll(" ", "+"),
+      PORT_KEYS.includes(key) && /^\d{1,5}$/.test(value)
+        ? Number(value)
+        : value.replaceAll(" ", "+"),
     );
   }
   return fromShortForm(map);

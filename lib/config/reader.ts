@@ -214,7 +214,8 @@ function unknownKey(path: string, key: string, keys: readonly string[]): ConfigE
   return new ConfigError(path, "unknown key", hint);
 }
 
-function joinPath(path: string, key: string): string {
+/** The path of a key below another; odd keys are quoted. */
+export function joinPath(path: string, key: string): string {
   const shown = /^[\w.-]{1,80}$/.test(key) ? key : quote(key);
   return path ? `${path}.${shown}` : shown;
 }

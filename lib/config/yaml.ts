@@ -3,10 +3,10 @@
  * beyond YAML 1.2's core schema, few aliases.
  */
 
-import { LineCounter, parseDocument } from "yaml";
+import { isNode, isPair, isSeq, LineCounter, parseDocument, visit } from "yaml";
 import type { Document } from "yaml";
 import { escapeUnprintable } from "../quote.ts";
-import { ConfigError } from "./reader.ts";
+import { ConfigError, joinPath } from "./reader.ts";
 
 /** What an alias may multiply: the library counts resolved nodes. */
 const MAX_ALIASES = 100;
@@ -26,7 +26,16 @@ export function parseYamlDocument(text: string): Document.Parsed {
   const [problem] = [...document.errors, ...document.warnings];
   if (problem) {
     const { line, col } = lines.linePos(problem.pos[0]);
-    throw new ConfigError(`line ${line}, column ${col}`, escapeUnprintable(problem.message));
+    const place = `line ${line}, column ${col}`;
+    const path = problem.code === "DUPLICATE_KEY" ? keyPathAt(document, problem.pos[0]) : undefined;
+    if (path !== undefined) {
+      throw new ConfigError(
+        path,
+        `expected once, got again in ${place}`,
+        "take one of the two out",
+      );
+    }
+    throw new ConfigError(place, escapeUnprintable(problem.message));
   }
   return document;
 }
@@ -48,9 +57,40 @@ function describe(cause: unknown): string {
   return escapeUnprintable(cause instanceof Error ? cause.message : String(cause));
 }
 
-/** The document as values: `Map`, array, string, number, boolean, `null`. */
+/** Where the key that is written at `offset` is in the document, such as `clients.alice`. */
+function keyPathAt(document: Document, offset: number): string | undefined {
+  let found: string | undefined;
+  visit(document, {
+    Node: (role, node, ancestors) => {
+      if (role !== "key" || node.range?.[0] !== offset) return undefined;
+      found = ancestors.reduce<string>((path, each, i) => {
+        if (isPair(each)) return joinPath(path, textOf(each.key));
+        const item = isSeq(each) ? each.items.indexOf(ancestors[i + 1] ?? node) : -1;
+        return item < 0 ? path : `${path}[${item}]`;
+      }, "");
+      return visit.BREAK;
+    },
+  });
+  return found;
+}
+
+function textOf(key: unknown): string {
+  return String(isNode(key) ? key.toJSON() : key);
+}
+
+/**
+ * The document as values: `Map`, array, string, number, boolean, `null`. A whole number that is not written in plain
+ * decimals, such as 0x16 or 2.2e1, stays the text that it is: as a port it would be another than somebody reads.
+ */
 export function parseYaml(text: string): unknown {
   const document = parseYamlDocument(text);
+  visit(document, {
+    Scalar: (role, scalar) => {
+      const { value, source } = scalar;
+      if (role === "key" || !Number.isInteger(value) || source === undefined) return;
+      if (source !== String(value)) scalar.value = source;
+    },
+  });
   try {
     return document.toJS({ mapAsMap: true, maxAliasCount: MAX_ALIASES });
   } catch (cause) {

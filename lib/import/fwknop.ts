@@ -60,9 +60,21 @@ export function readFwknop(text: string): Foreign {
       leftOut.push({ line, what: "the whole stanza", why: `${why}: openme add NAME --ports …` });
       continue;
     }
+    const expires = valueOf("ACCESS_EXPIRE") ?? valueOf("ACCESS_EXPIRE_EPOCH");
+    const expiresAtMs = expires && expiryOf(expires);
+    if (expires && expiresAtMs === undefined) {
+      // An end that cannot be read is not the same as none.
+      leftOut.push({
+        line,
+        what: "the whole stanza",
+        why:
+          `its ${expires.key} in line ${expires.line} is no date: openme add NAME --expires WHEN`,
+      });
+      continue;
+    }
     const name = nameFor(valueOf("REQUIRE_USERNAME")?.value ?? "", "fwknop", names);
     names.add(name);
-    clients.push({ name, specs, expiresAtMs: expiryOf(stanza, leftOut) });
+    clients.push({ name, specs, expiresAtMs });
   }
   return { clients, leftOut };
 }
@@ -72,7 +84,8 @@ function stanzasOf(text: string, leftOut: LeftOut[]): Setting[][] {
   for (const [i, raw] of text.split(/\r?\n/).entries()) {
     const trimmed = raw.trim();
     if (trimmed === "" || /^[#;]/.test(trimmed)) continue;
-    const [, key, value] = /^(%?[A-Za-z_0-9]+)[:\s]+(.*?);?$/.exec(trimmed) ?? [];
+    const [, key, value] = /^(%?[A-Za-z_0-9]+)[:\s]+(.*?);?$/.exec(trimmed) ??
+      /^(ACCESS_EXPIRE(?:_EPOCH)?)()$/.exec(trimmed) ?? []; // an end that is missing is one that cannot be read
     const line = i + 1;
     if (key === undefined || value === undefined) {
       leftOut.push({ line, what: "a line", why: "it is not a name and a value" });
@@ -104,24 +117,15 @@ function specsOf({ line, value }: Setting, leftOut: LeftOut[]): string[] {
   });
 }
 
-/** `12/31/2027`, or seconds since 1970. A date ends with its day in fwknop, and openme's hold from their first moment. */
-function expiryOf(stanza: readonly Setting[], leftOut: LeftOut[]): number | undefined {
-  const setting = stanza.find(({ key }) =>
-    key === "ACCESS_EXPIRE" || key === "ACCESS_EXPIRE_EPOCH"
-  );
-  if (!setting) return undefined;
-  const [, month, day, year] = /^(\d{1,2})\/(\d{1,2})\/(\d{4})$/.exec(setting.value) ?? [];
-  const atMs = setting.key === "ACCESS_EXPIRE_EPOCH" && /^\d{1,11}$/.test(setting.value)
-    ? Number(setting.value) * 1000
-    : month && day && year
-    ? Date.UTC(Number(year), Number(month) - 1, Number(day))
-    : NaN;
-  const date = new Date(atMs);
-  if (Number.isFinite(atMs) && (!month || date.getUTCMonth() === Number(month) - 1)) return atMs;
-  leftOut.push({
-    line: setting.line,
-    what: setting.key,
-    why: "it is not a date: set expires by hand",
-  });
-  return undefined;
+/**
+ * ms since 1970 of `12/31/2027`, or of seconds since 1970; `undefined` for anything else. A date ends with its day in
+ * fwknop, and openme's hold from their first moment.
+ */
+function expiryOf({ key, value }: Setting): number | undefined {
+  if (key === "ACCESS_EXPIRE_EPOCH") {
+    return /^\d{1,11}$/.test(value) ? Number(value) * 1000 : undefined;
+  }
+  const [, month, day, year] = /^(\d{1,2})\/(\d{1,2})\/(\d{4})$/.exec(value) ?? [];
+  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
+  return date.getUTCMonth() === Number(month) - 1 ? date.getTime() : undefined;
 }

@@ -41,7 +41,16 @@ export function readKnockd(text: string): Foreign {
       });
       continue;
     }
-    const specs = command ? specsOf(command.value) : [];
+    const parts = command ? command.value.split(/[;|&]+/).filter(namesPorts) : [];
+    if (parts.some((part) => !accepts(part))) {
+      leftOut.push({
+        line: door.line,
+        what: `[${door.name}]`,
+        why: "openme only opens ports of its own host, and this command does something else",
+      });
+      continue;
+    }
+    const specs = [...new Set(parts.flatMap(specsOf))];
     if (specs.length === 0) {
       const why = command ? "its command does not say which port it opens" : "it has no command";
       leftOut.push({
@@ -92,19 +101,50 @@ function closes(command: string): boolean {
   );
 }
 
+/** Whether this part of a command is a firewall's and about ports; one that only logs, say, is not. */
+function namesPorts(command: string): boolean {
+  return /\b(?:ip6?tables|nft|ufw|firewall-cmd)\b/.test(command) &&
+    /--d(?:estination-)?ports?\b|\bdport\b|\bport\b|--add-port\b/.test(command);
+}
+
+/**
+ * Whether a command plainly lets packets in: one that drops them, excludes some, or is about outgoing or forwarded ones
+ * names ports too, and they must not become open for that.
+ */
+function accepts(command: string): boolean {
+  if (/!|\b(?:not|invert|drop|reject|deny|limit)\b/i.test(command)) return false;
+  if (/\bip6?tables\b/.test(command)) {
+    const table = /\s(?:-t|--table)[\s=]+(\S+)/.exec(command)?.[1] ?? "filter";
+    const chain = /\s(?:-[AI]|--append|--insert)[\s=]+(\S+)/.exec(command)?.[1];
+    return table === "filter" && chain !== undefined && !/^(?:OUTPUT|FORWARD)$/.test(chain) &&
+      /\s(?:-j|--jump)[\s=]+ACCEPT(?:\s|$)/.test(command);
+  }
+  if (/\bnft\b/.test(command)) {
+    return /\badd\s+rule\b|\binsert\s+rule\b/.test(command) &&
+      !/\b(?:output|forward|postrouting)\b/i.test(command) && /\baccept\b/.test(command);
+  }
+  if (/\bufw\b/.test(command)) {
+    return /\bufw\s+(?:--\S+\s+)*(?:insert\s+\d+\s+|prepend\s+)?allow\s+(?!out\b)/.test(command);
+  }
+  return /\bfirewall-cmd\b/.test(command) && !/\b(?:source|forward)-port\b/.test(command) &&
+    /--add-port=|--add-rich-rule.*\baccept\b/.test(command);
+}
+
 /** The ports that a command opens, as openme writes them; none where it is not one of the usual ones. */
 function specsOf(command: string): string[] {
-  const protocol = /(?:-p|--protocol|\bproto)\s+(tcp|udp)\b/.exec(command)?.[1];
-  const found = [
+  const protocol = /(?:-p|--protocol|\bproto)[\s=]+(tcp|udp)\b/.exec(command)?.[1];
+  return [
     ...listed(/--d(?:estination-)?ports?[\s=]+([\d:,-]+)/.exec(command)?.[1], protocol),
     ...[...command.matchAll(/\b(tcp|udp)\s+dport\s+(?:\{\s*([\d\s,-]+)\}|([\d-]+))/g)]
       .flatMap(([, nft, many, one]) => listed(many ?? one, nft)),
-    ...[...command.matchAll(/\bport[=\s]+"?(\d+)"?(?:\s+proto(?:col)?[=\s]+"?(tcp|udp))?/g)]
-      .flatMap(([, port, ufw]) => listed(port, ufw ?? protocol)),
+    // ufw: behind "from" it is the sender's port.
+    ...[...command.matchAll(/\bto\s+\S+\s+port\s+([\d:,]+)/g)]
+      .flatMap(([, ports]) => listed(ports, protocol)),
+    ...[...command.matchAll(/\bport\s+port="?([\d-]+)"?\s+protocol="?(tcp|udp)/g)]
+      .flatMap(([, port, firewalld]) => listed(port, firewalld)),
     ...[...command.matchAll(/--add-port=(\d+(?:-\d+)?)\/(tcp|udp)/g)]
       .flatMap(([, port, firewalld]) => listed(port, firewalld)),
   ];
-  return [...new Set(found)];
 }
 
 function listed(ports: string | undefined, protocol: string | undefined): string[] {

@@ -108,9 +108,9 @@ export function isDamage(cause: unknown): boolean {
 export function moveAside(path: string, atNs: bigint): string {
   const time = new Date(Number(atNs / 1_000_000n)).toISOString().replaceAll(/[-:]|\.\d+/g, "");
   let aside = `${path}.unreadable-${time}`;
-  for (let n = 2; sizeOf(aside) !== undefined; n++) aside = `${path}.unreadable-${time}-${n}`;
+  for (let n = 2; isTaken(aside); n++) aside = `${path}.unreadable-${time}-${n}`;
   for (const suffix of ["", "-wal", "-shm"]) {
-    if (sizeOf(path + suffix) !== undefined) Deno.renameSync(path + suffix, aside + suffix);
+    if (isTaken(path + suffix)) Deno.renameSync(path + suffix, aside + suffix);
   }
   return aside;
 }
@@ -157,11 +157,24 @@ function tablesOf(database: DatabaseSync): string {
   );
 }
 
-/** The size of a file, `undefined` where there is none. */
+/** The size of a file or of what a link leads to, `undefined` where there is none. Throws for what is no file. */
 function sizeOf(path: string): number | undefined {
+  let found: Deno.FileInfo;
   try {
-    return Deno.lstatSync(path).size;
+    found = Deno.statSync(path);
   } catch {
     return undefined;
+  }
+  if (!found.isFile) throw new DamagedStateError("it is not a file");
+  return found.size;
+}
+
+/** Whether something has this name, a link that leads nowhere included. */
+function isTaken(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -4,7 +4,7 @@
  * more than the process died.
  */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
@@ -181,10 +181,11 @@ export class StateStore {
 
   #tellSoon(write: (run: Statements) => void): void {
     this.#untold.push(write);
-    this.#tellTimer ??= setTimeout(() => this.#tell(), TELL_AFTER_MS);
+    this.#tellTimer ??= setTimeout(() => this.tellHistory(), TELL_AFTER_MS);
   }
 
-  #tell(): void {
+  /** Puts the history on disk that is not there yet. */
+  tellHistory(): void {
     clearTimeout(this.#tellTimer);
     this.#tellTimer = undefined;
     const writes = this.#untold.splice(0);
@@ -266,7 +267,7 @@ export class StateStore {
    * too, until they end; without it what an earlier process has left there is still so.
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
-    this.#tell();
+    this.tellHistory();
     this.#write((run) => {
       run.upsertMeta.run("clean_stop", "1");
       if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
@@ -462,9 +463,19 @@ function removeMark(path: string): void {
   }
 }
 
-/** The second mark of a state directory: see {@linkcode VOLATILE_DIR}. */
+/** The second mark of a state directory, however that is written: see {@linkcode VOLATILE_DIR}. */
 export function markPathOf(dir: string): string {
-  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.state`);
+  const name = new TextEncoder().encode(realPathOf(dir));
+  return join(VOLATILE_DIR, `openme-${fingerprint(name)}.state`);
+}
+
+/** Without links, relative parts and slashes at the end; a folder that is gone keeps its name. */
+function realPathOf(dir: string): string {
+  try {
+    return Deno.realPathSync(dir);
+  } catch {
+    return resolve(dir);
+  }
 }
 
 function exists(path: string): boolean {

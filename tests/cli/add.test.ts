@@ -447,3 +447,47 @@ Deno.test("openme add does not touch a file that it cannot read whole", async ()
     assert.equal(await folder.read("server.yaml"), text, why);
   }
 });
+
+Deno.test("a profile that cannot be printed undoes add and rotate: nobody is left without a key", async () => {
+  await using folder = await Folder.create();
+  const before = await folder.write("server.yaml", serverYaml()).then(() =>
+    folder.read("server.yaml")
+  );
+  const into = (target: string, args: string[]) =>
+    openme([...args, "--config", "server.yaml"], {
+      cwd: folder.path,
+      through: ["sh", "-c", `exec "$@" ${target}`, "sh"],
+    });
+  const problem = (name: string, why: string) =>
+    failure(
+      1,
+      `cannot print the profile of ${name}: ${why}; nothing has changed`,
+      "see where standard output goes, or write the profile to a file: --out FILE",
+    );
+  const full = "No space left on device (os error 28)";
+  assert.deepEqual(await into("> /dev/full", ["add", "bob"]), problem("bob", full));
+  assert.equal(await folder.read("server.yaml"), before);
+  // Nor are files left of a client that there is not.
+  const asWell = ["add", "bob", "--out", "bob.yaml", "--link"];
+  assert.deepEqual(await into("> /dev/full", asWell), problem("bob", full));
+  assert.equal(await folder.read("server.yaml"), before);
+  assert.deepEqual(await folder.names(), ["server.yaml"]);
+  assert.deepEqual(await into("> /dev/full", ["rotate", "alice"]), problem("alice", full));
+  assert.equal(await folder.read("server.yaml"), before);
+
+  // A pipe that nobody reads any more: its other end is closed before openme starts.
+  const { code, stderr } = await openme(["add", "bob", "--config", "server.yaml"], {
+    cwd: folder.path,
+    through: [
+      "bash",
+      "-c",
+      'exec 3> >(exec sleep 0); wait $!; exec "$@" >&3',
+      "bash",
+    ],
+  });
+  assert.deepEqual(
+    { code, stdout: "", stderr },
+    problem("bob", "Broken pipe (os error 32)"),
+  );
+  assert.equal(await folder.read("server.yaml"), before);
+});

@@ -1,4 +1,4 @@
-/** What docs/ci.md and action.yml tell people to put into their jobs, run as far as a machine without those services can. */
+/** What README, docs/ci.md and action.yml tell people to put into their jobs, run as far as a machine without those services can. */
 
 import assert from "node:assert/strict";
 import { parse } from "yaml";
@@ -11,12 +11,55 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const DOC = await Deno.readTextFile(`${ROOT}docs/ci.md`);
 const ACTION = parse(await Deno.readTextFile(`${ROOT}action.yml`));
 
-/** The code blocks of a section of docs/ci.md. */
-function blocksOf(section: string): string[] {
-  const [, text = ""] = DOC.split(`\n## ${section}\n`);
+/** What one text tells people to put where. */
+interface Told {
+  readonly where: string;
+  /** The steps of a workflow. */
+  readonly github: { uses?: string; with?: Record<string, string>; run?: string }[];
+  readonly gitlab: string[];
+  readonly crontab: string;
+  readonly service: string;
+  readonly timer: string;
+}
+
+/** The code blocks of a section. */
+function blocksOf(document: string, section: string): string[] {
+  const [, text = ""] = document.split(`\n## ${section}\n`);
   const [own = ""] = text.split("\n## ");
   return [...own.matchAll(/^```\w+\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
 }
+
+function toldBy(where: string, blocks: readonly string[]): Told {
+  assert.equal(blocks.length, 5, where);
+  const [github, gitlab, crontab, service, timer] = blocks as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
+  const workflow = parse(github);
+  return {
+    where,
+    github: workflow.steps ?? workflow.jobs.deploy.steps,
+    gitlab: parse(gitlab).deploy.script,
+    crontab,
+    service,
+    timer,
+  };
+}
+
+/** The README has them all in one section; the detailed text has a section for each. */
+const TOLD: readonly Told[] = [
+  toldBy(
+    "README.md",
+    blocksOf(await Deno.readTextFile(`${ROOT}README.md`), "In CI and cron"),
+  ),
+  toldBy(
+    "docs/ci.md",
+    ["GitHub Actions", "GitLab CI", "cron", "systemd"].flatMap((section) => blocksOf(DOC, section)),
+  ),
+];
 
 /** A desk with `openme`, and stand-ins that write down how they are called, on the path; and a server's socket. */
 class Desk implements AsyncDisposable {
@@ -119,71 +162,81 @@ Deno.test("the GitHub action knocks, quietly, with the profile that it is given"
   });
   assert.equal((await run({ profile: desk.profiles("a"), ip: "nowhere" })).code, 2);
   assert.ok(!(await desk.folder.names()).includes("pwned"));
-  // The workflow in the documentation uses inputs that there are.
-  const [workflow] = blocksOf("GitHub Actions");
-  const used = parse(must(workflow)).jobs.deploy.steps[1];
-  assert.deepEqual(Object.keys(used.with), ["profile"]);
+  // The workflows that people are told to write: the action's inputs, then what comes after it.
+  for (const { where, github } of TOLD) {
+    const [used, then] = github.slice(-2);
+    assert.match(must(used).uses ?? "", /^OWNER\/openme@COMMIT$/, where);
+    const inputs = must(must(used).with);
+    assert.ok(Object.keys(inputs).every((name) => names.includes(name)), where);
+    const profile = desk.profiles("home");
+    const secret = "${{ secrets.OPENME_PROFILE }}";
+    const filled = Object.entries(inputs).map((
+      [name, text],
+    ) => [name, text.replace(secret, profile)]);
+    assert.deepEqual(await run(Object.fromEntries(filled)), quiet, where);
+    const result = await desk.run(["bash", "-e", "-c", must(must(then).run)]);
+    assert.deepEqual(result, { code: 0, stdout: RSYNC, stderr: "", knocks: 0 }, where);
+  }
 });
 
-Deno.test("the GitLab job of the documentation knocks and goes on; without a profile it stops", async () => {
-  await using desk = await Desk.create();
-  const [job] = blocksOf("GitLab CI");
-  const script: string[] = parse(must(job)).deploy.script;
-  const command = ["bash", "-e", "-c", script.join("\n")];
-  const result = await desk.run(command, { OPENME_PROFILE: desk.profiles("ci") });
-  assert.deepEqual(result, { code: 0, stdout: RSYNC, stderr: "", knocks: 1 });
-  const failed = await desk.run(command, { OPENME_PROFILE: "nonsense" });
-  assert.deepEqual([failed.code, failed.stdout, failed.knocks], [1, "", 0]);
-});
-
-Deno.test("the crontab line of the documentation knocks and prints nothing of its own", async () => {
-  await using desk = await Desk.create();
-  await Deno.mkdir(desk.folder.file(".openme"));
-  await desk.folder.write(".openme/config.yaml", desk.profiles("backup", "other"));
-  const [block] = blocksOf("cron");
-  const [, command] = must(/^(?:[\d*/,-]+ ){5}(.*)\n$/.exec(must(block)));
-  assert.ok(!command!.includes("%"), "cron takes a % for a line break");
-  const result = await desk.run(["sh", "-c", command!], { HOME: desk.folder.path });
-  assert.deepEqual(result, {
-    code: 0,
-    stdout: "rsync -a /srv/ backup@vps.example.org:/srv/\n",
-    stderr: "",
-    knocks: 1,
+for (const { where, gitlab, crontab, service } of TOLD) {
+  Deno.test(`the GitLab job of ${where} knocks and goes on; without a profile it stops`, async () => {
+    await using desk = await Desk.create();
+    const command = ["bash", "-e", "-c", gitlab.join("\n")];
+    const result = await desk.run(command, { OPENME_PROFILE: desk.profiles("ci") });
+    assert.deepEqual(result, { code: 0, stdout: RSYNC, stderr: "", knocks: 1 });
+    const failed = await desk.run(command, { OPENME_PROFILE: "nonsense" });
+    assert.deepEqual([failed.code, failed.stdout, failed.knocks], [1, "", 0]);
   });
-});
 
-Deno.test("the command of the documentation's systemd service knocks", async () => {
-  await using desk = await Desk.create();
-  await desk.folder.write("profile", desk.profiles("backup"));
-  const [service] = blocksOf("systemd");
-  const settings = must(/^ExecStartPre=\/usr\/local\/bin\/(.*)$/m.exec(must(service)));
-  const command = must(settings[1]).replace("${CREDENTIALS_DIRECTORY}", desk.folder.path);
-  const result = await desk.run(command.split(" "));
-  assert.deepEqual(result, { code: 0, stdout: "", stderr: "", knocks: 1 });
-});
+  Deno.test(`the crontab line of ${where} knocks and prints nothing of its own`, async () => {
+    await using desk = await Desk.create();
+    await Deno.mkdir(desk.folder.file(".openme"));
+    await desk.folder.write(".openme/config.yaml", desk.profiles("backup", "other"));
+    const [, command] = must(/^(?:[\d*/,-]+ ){5}(.*)\n$/.exec(crontab));
+    assert.ok(!command!.includes("%"), "cron takes a % for a line break");
+    const result = await desk.run(["sh", "-c", command!], { HOME: desk.folder.path });
+    assert.deepEqual(result, {
+      code: 0,
+      stdout: "rsync -a /srv/ backup@vps.example.org:/srv/\n",
+      stderr: "",
+      knocks: 1,
+    });
+  });
+
+  Deno.test(`the command of the systemd service of ${where} knocks`, async () => {
+    await using desk = await Desk.create();
+    await desk.folder.write("profile", desk.profiles("backup"));
+    const settings = must(/^ExecStartPre=\/usr\/local\/bin\/(.*)$/m.exec(service));
+    const command = must(settings[1]).replace("${CREDENTIALS_DIRECTORY}", desk.folder.path);
+    const result = await desk.run(command.split(" "));
+    assert.deepEqual(result, { code: 0, stdout: "", stderr: "", knocks: 1 });
+  });
+}
 
 const hasSystemd = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()
   .then(({ success }) => success, () => false);
 
-Deno.test({
-  name: "systemd finds nothing wrong with the units of the documentation" +
-    (hasSystemd ? "" : " [skipped: needs systemd-analyze (apt-get install systemd)]"),
-  ignore: !hasSystemd && Deno.env.get("OPENME_E2E") !== "require",
-  fn: async () => {
-    await using desk = await Desk.create();
-    const [service, timer] = blocksOf("systemd");
-    // Programs that are not installed here stand in: it is the units that are checked.
-    const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
-    await desk.folder.write("backup.service", local(must(service)), 0o644);
-    await desk.folder.write("backup.timer", must(timer), 0o644);
-    const units = ["./backup.service", "./backup.timer"];
-    const { stderr } = await desk.run(["systemd-analyze", "verify", "--man=no", ...units]);
-    const complaints = stderr.split("\n").filter((line) => /backup\.(service|timer)/.test(line));
-    assert.deepEqual(complaints, []);
-    const calendar = must(/^OnCalendar=(.*)$/m.exec(must(timer)))[1]!;
-    assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
-  },
-});
+for (const { where, service, timer } of TOLD) {
+  Deno.test({
+    name: `systemd finds nothing wrong with the units of ${where}` +
+      (hasSystemd ? "" : " [skipped: needs systemd-analyze (apt-get install systemd)]"),
+    ignore: !hasSystemd && Deno.env.get("OPENME_E2E") !== "require",
+    fn: async () => {
+      await using desk = await Desk.create();
+      // Programs that are not installed here stand in: it is the units that are checked.
+      const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
+      await desk.folder.write("backup.service", local(service), 0o644);
+      await desk.folder.write("backup.timer", timer, 0o644);
+      const units = ["./backup.service", "./backup.timer"];
+      const { stderr } = await desk.run(["systemd-analyze", "verify", "--man=no", ...units]);
+      const complaints = stderr.split("\n").filter((line) => /backup\.(service|timer)/.test(line));
+      assert.deepEqual(complaints, []);
+      const calendar = must(/^OnCalendar=(.*)$/m.exec(timer))[1]!;
+      assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
+    },
+  });
+}
 
 Deno.test("the exit codes of the documentation are those of openme knock", async () => {
   await using desk = await Desk.create();

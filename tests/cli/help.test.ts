@@ -89,8 +89,14 @@ await testWith("bash", "openme completion bash completes commands, flags and val
     return result.stdout.split("\n").filter(Boolean);
   };
   assert.deepEqual(await complete("openme", "kn"), ["knock"]);
-  assert.deepEqual(await complete("openme", ""), [...Object.keys(COMMANDS), "--help", "--version"]);
+  const all = await complete("openme", "");
+  assert.deepEqual(all.slice(0, -7), Object.keys(COMMANDS));
+  assert.deepEqual(all.slice(-3), ["--help", "-h", "--version"]);
   assert.deepEqual(await complete("openme", "--config", "x", "rot"), ["rotate"]);
+  assert.deepEqual(await complete("openme", "--config", "=", "x", "rot"), ["rotate"]);
+  assert.deepEqual(await complete("openme", "--config", "x", "rotate", "--fi"), ["--finish"]);
+  assert.deepEqual(await complete("openme", "--log-level", "d"), ["debug"]);
+  assert.deepEqual(await complete("openme", "--log-f"), ["--log-format"]);
   assert.deepEqual(await complete("openme", "rotate", "--fi"), ["--finish"]);
   assert.deepEqual(await complete("openme", "serve", "--log-level", "d"), ["debug"]);
   assert.deepEqual(await complete("openme", "completion", "z"), ["zsh"]);
@@ -98,27 +104,57 @@ await testWith("bash", "openme completion bash completes commands, flags and val
   assert.deepEqual(await complete("openme", "nothing", ""), []);
 });
 
-await testWith("zsh", "openme completion zsh describes commands and flags", async () => {
+/**
+ * Types a line into a real zsh, with its completion system, on a terminal of its own, then Tab and Ctrl-X; prints the
+ * matches, a line each, and last what the line has become. The marks are quoted, or their own echo would be taken for them.
+ */
+const TYPE_INTO_ZSH = String.raw`
+zmodload zsh/zpty || exit 1
+zpty shell zsh -f -i
+zpty -w shell 'PS1= RPS1= PS2=; autoload -Uz compinit; compinit -u -D; source '"$0"
+zpty -w shell 'compadd() {
+  if [[ " ${"${@[1,(i)(-|--)]}"} " == *" -"[OAD]* ]]; then builtin compadd "$@"; return; fi
+  local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >> '"$2"'; builtin compadd "$@"
+}'
+zpty -w shell 'tell() { print -r -- "$BUFFER" >> '"$2"'; print -r -- EN"D"; }; zle -N tell; bindkey "^X" tell'
+# What is typed before the line editor reads would be taken by the terminal instead.
+zpty -w shell 'zle-line-init() { print -r -- READ"Y"; }; zle -N zle-line-init'
+zpty -r shell output '*READY*'
+zpty -w -n shell "$1"$'\t\C-x'
+zpty -r shell output '*END*'
+zpty -d shell
+`;
+
+await testWith("zsh", "openme completion zsh completes commands, flags and values", async () => {
   await using folder = await Folder.create();
   const path = await script(folder, "zsh");
-  const complete = async (...words: string[]) => {
-    // The completion system's own functions stand in: they print what they are told.
-    const program = "compdef() {}; _describe() { print -rl -- ${(P)4} }; " +
-      '_arguments() { print -rl -- "$@" }; source "$0"; words=("$@"); CURRENT=$#; _openme';
-    const result = must(await run("zsh", ["-f", "-c", program, path, ...words]));
-    assert.deepEqual([result.code, result.stderr], [0, ""], words.join(" "));
-    return result.stdout.split("\n").filter(Boolean);
+  const complete = async (line: string) => {
+    const told = await folder.write("told", "");
+    const args = ["20", "zsh", "-f", "-c", TYPE_INTO_ZSH, path, line, told];
+    const { code, stdout, stderr } = must(await run("timeout", args, { TERM: "dumb" }));
+    assert.deepEqual([code, stdout, stderr], [0, "", ""], line);
+    const lines = (await folder.read("told")).trimEnd().split("\n");
+    return {
+      matches: lines.slice(0, -1).map((each) => each.trim()),
+      line: lines.at(-1)!.trimEnd(),
+    };
   };
-  const commands = await complete("openme", "");
-  assert.deepEqual(commands.map((line) => line.split(":")[0]), Object.keys(COMMANDS));
-  const flags = await complete("openme", "rotate", "");
-  assert.ok(
-    flags.includes(
-      "--finish[with --server\\: end the old key; clients that still have it are out]",
-    ),
-  );
-  assert.ok(flags.some((line) => /^--out\[.*\]:FILE:_files$/.test(line)));
-  assert.ok((await complete("openme", "completion", "")).includes("*:word:(bash zsh fish)"));
+  const becomes: [typed: string, completed: string][] = [
+    ["openme kn", "openme knock"],
+    ["openme --config x rot", "openme --config x rotate"],
+    ["openme --config=x rot", "openme --config=x rotate"],
+    ["openme -h rot", "openme -h rotate"],
+    ["openme --log-level d", "openme --log-level debug"],
+    ["openme rotate --fi", "openme rotate --finish"],
+    ["openme --config x rotate --fi", "openme --config x rotate --finish"],
+    ["openme serve --log-level d", "openme serve --log-level debug"],
+    ["openme --config x completion z", "openme --config x completion zsh"],
+    ["openme nothing --fi", "openme nothing --fi"],
+  ];
+  for (const [typed, completed] of becomes) assert.equal((await complete(typed)).line, completed);
+  const { matches } = await complete("openme ");
+  assert.deepEqual(matches.filter(Boolean).sort(), Object.keys(COMMANDS).sort());
+  assert.match(await folder.read("openme.zsh"), /'--out=\[[^']*\]:FILE:_files'/);
 });
 
 await testWith("fish", "openme completion fish completes commands, flags and values", async () => {
@@ -135,6 +171,11 @@ await testWith("fish", "openme completion fish completes commands, flags and val
   assert.deepEqual(await complete("openme rotate --fi"), ["--finish"]);
   assert.deepEqual(await complete("openme serve --log-level d"), ["debug"]);
   assert.deepEqual(await complete("openme completion z"), ["zsh"]);
+  assert.deepEqual(await complete("openme --config x rot"), ["rotate"]);
+  assert.deepEqual(await complete("openme --config=x rot"), ["rotate"]);
+  assert.deepEqual(await complete("openme --config x rotate --fi"), ["--finish"]);
+  assert.deepEqual(await complete("openme --log-level d"), ["debug"]);
+  assert.deepEqual(await complete("openme --log-f"), ["--log-format"]);
 });
 
 await testWith("man", "openme man prints a page that man shows without a warning", async () => {

@@ -57,7 +57,7 @@ const ROWS: readonly HistoryRow[] = [
     null,
   ],
   [NOW_MS - 1000, "refused", "alice", "192.0.2.7", "", "", null, "stale", -123_000],
-  [NOW_MS - 700, "refused", "bob", "192.0.2.1", "", "", null, "backend", null],
+  [NOW_MS - 700, "refused", "carol", "192.0.2.1", "", "", null, "backend", null],
   [NOW_MS - 500, "refused", "al\x1b[31m\nx", "192.0.2.8", "", "", null, "expired", null],
 ];
 
@@ -103,7 +103,7 @@ Deno.test("openme history tells who was let in, and who was not and why", async 
     }  alice  192.0.2.7  refused (stale): its clock is 2m3s behind: set it (timedatectl set-ntp true)`,
     `${
       time(NOW_MS - 700)
-    }  bob  192.0.2.1  refused (backend): the firewall refused to let it in: ` +
+    }  carol  192.0.2.1  refused (backend): the firewall refused to let it in: ` +
     "openme doctor, and firewall_failed in the log of openme serve, say why",
     `${
       time(NOW_MS - 500)
@@ -150,8 +150,20 @@ Deno.test("openme history --client and --since pick, --json has a fixed shape", 
   });
   const since = JSON.parse((await history(folder, ["--since", "31h", "--json"])).stdout);
   assert.equal(since.history.length, ROWS.length);
+  for (
+    const [name, hint] of [["nobody", "openme list shows them all"], [
+      "alcie",
+      "did you mean alice?",
+    ]]
+  ) {
+    assert.deepEqual(
+      await history(folder, ["--client", name!]),
+      failure(1, `there is no client "${name}"`, hint),
+    );
+  }
+  // Known, but not of late.
   assert.deepEqual(
-    await history(folder, ["--client", "nobody"]),
+    await history(folder, ["--client", "bob", "--since", "1h"]),
     good(["openme: nothing has happened"]),
   );
   assert.deepEqual(
@@ -197,6 +209,16 @@ Deno.test("openme history reads the database of an earlier version, and none at 
   database.close();
   const { length } = ROWS.filter(([, event]) => event !== "refused");
   assert.equal(JSON.parse((await history(folder, ["--json"])).stdout).history.length, length);
+  for (const wrong of [".", "missing", "server.yaml"]) {
+    assert.deepEqual(
+      await history(folder, ["--state-dir", wrong]),
+      failure(
+        1,
+        `there is no state of openme in "${wrong}"`,
+        `without --state-dir it is the configuration's: ${folder.file("state")}`,
+      ),
+    );
+  }
   await Deno.remove(folder.file("state"), { recursive: true });
   assert.deepEqual(await history(folder, []), good(["openme: nothing has happened"]));
 });

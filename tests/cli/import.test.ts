@@ -5,7 +5,13 @@ import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { encodeBase64 } from "../../lib/crypto.ts";
 import { must } from "../support.ts";
-import { ALICE_PRIVATE, ALICE_PUBLIC, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
+import {
+  ALICE_PRIVATE,
+  ALICE_PUBLIC,
+  profilesYaml,
+  SERVER_PUBLIC,
+  serverYaml,
+} from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { bareEnvironment, failure, freeUdpPort, openme, type Result } from "./program.ts";
 
@@ -59,6 +65,23 @@ Deno.test("openme import takes YAML, the JSON of a QR code and a link, from a fi
     readPlainProfiles(await folder.read(".openme/config.yaml")),
     "a knock reads the file without the YAML library",
   );
+});
+
+Deno.test("a profile keeps its health port in every form, and says nothing of it where it is the knock port", async () => {
+  await using folder = await Folder.create();
+  await folder.write("same.yaml", serverYaml());
+  await folder.write("own.yaml", serverYaml({ server: ["health_port: 9999"] }));
+  for (const flags of [[], ["--json"], ["--link"]]) {
+    for (const [server, port] of [["same", 54154], ["own", 9999]] as const) {
+      const name = `${server}${flags.join("")}`;
+      const added = await run(folder, ["add", name, "--config", `${server}.yaml`, ...flags]);
+      assert.equal(added.code, 0, added.stderr);
+      assert.equal(/health_port/.test(added.stdout), server === "own", added.stdout);
+      await imported(folder, ["--as", name], added.stdout);
+      const profile = must((await profiles(folder)).get(name));
+      assert.deepEqual([profile.serverUdpPort, profile.healthPort], [54154, port], name);
+    }
+  }
 });
 
 Deno.test("openme import keeps what is there, comments included, unless --force", async () => {
@@ -152,6 +175,16 @@ Deno.test("OPENME_PROFILE holds the profile itself: YAML, JSON or a link", async
 const NO_KEY =
   `{"profile":"x","host":"h","server_pubkey":"${SERVER_PUBLIC}","client_pubkey":"${ALICE_PUBLIC}"}`;
 
+const FORMS_HINT =
+  "a profile is the YAML that openme add prints, the JSON of a QR code or an openme:// link";
+
+/** The profile itself as FILE: an error that does not repeat it. */
+const GIVEN_AWAY = failure(
+  2,
+  "openme import: expected a FILE, got what looks like the profile or a key itself",
+  "other users of this machine can see arguments; instead: echo LINK | openme import",
+);
+
 const BAD: readonly (readonly [args: string[], input: string, result: Result])[] = [
   [
     ["a", "b"],
@@ -177,7 +210,44 @@ const BAD: readonly (readonly [args: string[], input: string, result: Result])[]
     "",
     failure(2, "--force does not go with openme import knockd", "see openme import --help"),
   ],
-  [["missing"], "", failure(1, `cannot load "missing": there is no such file`)],
+  [
+    ["missing"],
+    "",
+    failure(
+      1,
+      `cannot load "missing": there is no such file`,
+      "name the file that openme add has made, or - for standard input",
+    ),
+  ],
+  [
+    ["knockd", "missing"],
+    "",
+    failure(1, `cannot load "missing": there is no such file`, "is it /etc/knockd.conf?"),
+  ],
+  ...[LINK, JSON.stringify(QR), ALICE_PRIVATE, `a\n${LINK}`, `client_privkey=${ALICE_PRIVATE}`].map(
+    (
+      secret,
+    ): [string[], string, Result] => [[secret], "", GIVEN_AWAY],
+  ),
+  [[LINK.replace("openme", "opemne")], "", GIVEN_AWAY],
+  [
+    ["input", LINK],
+    "",
+    failure(
+      2,
+      `openme import: unexpected argument "openme://(hidden: it may hold a key)"`,
+      "see openme import --help",
+    ),
+  ],
+  [
+    ["--key", ALICE_PRIVATE],
+    NO_KEY,
+    failure(
+      1,
+      `cannot load "(hidden: it looks like a key)": there is no such file`,
+      "make one: openme keygen",
+    ),
+  ],
   [
     ["--as", "1"],
     JSON.stringify(QR),
@@ -196,8 +266,21 @@ const BAD: readonly (readonly [args: string[], input: string, result: Result])[]
       "import them under their own names, or one by one",
     ),
   ],
-  [[], "", failure(1, `cannot load "standard input": the file: expected a map, got nothing`)],
-  [[], "profiles: {}", failure(1, `cannot load "standard input": there is no profile in it`)],
+  [
+    [],
+    "",
+    failure(1, `cannot load "standard input": the file: expected a map, got nothing`, FORMS_HINT),
+  ],
+  [
+    [],
+    "garbage",
+    failure(1, `cannot load "standard input": the file: expected a map, got "garbage"`, FORMS_HINT),
+  ],
+  [
+    [],
+    "profiles: {}",
+    failure(1, `cannot load "standard input": there is no profile in it`, FORMS_HINT),
+  ],
   [
     [],
     `{"profile":"x","hots":"h"}`,
@@ -209,12 +292,17 @@ const BAD: readonly (readonly [args: string[], input: string, result: Result])[]
     failure(
       1,
       `cannot load "standard input": the link: expected openme://import? and the profile's keys`,
+      FORMS_HINT,
     ),
   ],
   [
     [],
     "openme://import?host=a&host=b",
-    failure(1, `cannot load "standard input": the link: expected every key once, got host again`),
+    failure(
+      1,
+      `cannot load "standard input": the link: expected every key once, got host again`,
+      FORMS_HINT,
+    ),
   ],
   [
     [],

@@ -91,6 +91,38 @@ Deno.test("openme import knockd --dry-run says what would come of it, and change
   assert.deepEqual(await folder.names(), ["access.conf", "knockd.conf", "server.yaml"]);
 });
 
+Deno.test("openme import opens nothing that the other program's file closes, or lets end", async () => {
+  await using folder = await site();
+  const before = await folder.read("server.yaml");
+  await folder.write("access.conf", "SOURCE ANY\nOPEN_PORTS tcp/22\nACCESS_EXPIRE 31/12/2027\n");
+  await folder.write(
+    "knockd.conf",
+    "[shut]\ncommand = iptables -A INPUT -p tcp --dport 22 -j DROP\n",
+  );
+  const of = (...lines: string[]) => ({
+    code: 1,
+    stdout: "",
+    stderr: lines.map((line) => `openme: ${line}\n`).join(""),
+  });
+  assert.deepEqual(
+    await run(folder, ["fwknop", "access.conf"]),
+    of(
+      `left out: access.conf, line 1: "the whole stanza": its ACCESS_EXPIRE in line 3 is no date: openme add NAME --expires WHEN`,
+      `error: cannot import "access.conf": no client of it fits openme`,
+      "hint: is it an access.conf?",
+    ),
+  );
+  assert.deepEqual(
+    await run(folder, ["knockd", "knockd.conf"]),
+    of(
+      `left out: knockd.conf, line 1: "[shut]": openme only opens ports of its own host, and this command does something else`,
+      `error: cannot import "knockd.conf": no client of it fits openme`,
+      "hint: is it a knockd.conf?",
+    ),
+  );
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
 Deno.test("openme import fwknop refuses a file with nothing in it for openme", async () => {
   await using folder = await site();
   await folder.write("empty.conf", "# nothing\n");

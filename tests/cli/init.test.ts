@@ -9,7 +9,7 @@ import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, mapSome, openme } from "./program.ts";
 
-const NEXT = "openme: next: openme add NAME > NAME.yaml, then openme serve";
+const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve";
 const EXISTS_HINT = "openme init --force replaces it, and every client needs a new profile then";
 
 /** What the file says, as `serve` reads it. */
@@ -114,6 +114,24 @@ Deno.test("openme init tells why it cannot write, and leaves nothing behind", as
   assert.deepEqual(await folder.names(), ["file"]);
 });
 
+Deno.test("openme init where it may not write says what to do", async () => {
+  await using folder = await Folder.create();
+  await Deno.mkdir(folder.file("locked"), { mode: 0o555 });
+  // Root is held to the mode as well, once it has no capabilities.
+  const through = Deno.uid() === 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] : [];
+  assert.deepEqual(
+    await openme(["init", "--server", "h", "--config", "locked/x/config.yaml"], {
+      cwd: folder.path,
+      through,
+    }),
+    failure(
+      1,
+      `cannot write "locked/x/config.yaml": permission denied`,
+      "run it as the file's owner, or with sudo",
+    ),
+  );
+});
+
 Deno.test("openme init --force keeps the old file beside the new one", async () => {
   await using folder = await Folder.create();
   const old = serverYaml();
@@ -143,16 +161,39 @@ Deno.test("openme init --force keeps the old file beside the new one", async () 
   const config = await load(folder, "real.yaml");
   assert.equal(config.host, "new.example");
   assert.ok(!(await folder.read("real.yaml")).includes(SERVER_PRIVATE));
-  assert.equal(await folder.mode("real.yaml"), 0o640);
+  assert.equal(await folder.mode("real.yaml"), 0o600);
   assert.deepEqual(await folder.names(), ["fresh.yaml", "link.yaml", copy, "real.yaml"].sort());
 });
 
-Deno.test("openme init --force never makes keys that everyone can read", async () => {
+Deno.test("openme init --force makes the new file 0600, whatever the old one's mode", async () => {
   await using folder = await Folder.create();
   await folder.write("open.yaml", "# an old file, left open by mistake\n", 0o644);
   const { code } = await openme(
     ["init", "--server", "h", "--force", "--config", folder.file("open.yaml")],
   );
   assert.equal(code, 0);
-  assert.equal(await folder.mode("open.yaml") & 0o007, 0);
+  assert.equal(await folder.mode("open.yaml"), 0o600);
+});
+
+Deno.test("openme init says what it cannot replace, and where it cannot write at all", async () => {
+  await using folder = await Folder.create();
+  await Deno.symlink("nowhere", folder.file("link.yaml"));
+  const init = (...args: string[]) =>
+    openme(["init", "--server", "h", "--config", ...args], { cwd: folder.path });
+  assert.deepEqual(
+    await init("link.yaml", "--force"),
+    failure(
+      1,
+      'cannot write "link.yaml": it exists already',
+      "it is a link that leads nowhere: remove it, or make what it leads to",
+    ),
+  );
+  assert.deepEqual(
+    await init("/proc/openme.yaml"),
+    failure(
+      1,
+      'cannot write "/proc/openme.yaml": openme cannot write in /dev, /proc and /sys',
+      "choose another folder",
+    ),
+  );
 });

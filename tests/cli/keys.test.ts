@@ -8,7 +8,16 @@ import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { must } from "../support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { assertNotTold, bareEnvironment, failure, good, openme, type Result } from "./program.ts";
+import {
+  assertNotTold,
+  bareEnvironment,
+  failure,
+  good,
+  NEEDS_SCRIPT,
+  openme,
+  openmeOnTerminal,
+  type Result,
+} from "./program.ts";
 
 const CONFIG = ["--config", "server.yaml"];
 const DAY_MS = 86_400_000;
@@ -49,6 +58,45 @@ Deno.test("openme add --out writes a profile that only its owner can read, and p
   assert.equal(await folder.read("server.yaml"), before);
 });
 
+Deno.test("openme add --out - is standard output, and --out makes no folder for a path with a slip in it", async () => {
+  await using folder = await site();
+  const { code, stdout } = await run(folder, ["add", "bob", "--out", "-"]);
+  assert.equal(code, 0);
+  assert.ok((await parseClientConfig(stdout, "")).get("default"));
+  const both = await run(folder, ["add", "dave", "--out", "-", "--qr-out", "dave.svg"]);
+  assert.ok((await parseClientConfig(both.stdout, "")).get("default"), both.stderr);
+  assert.deepEqual(await folder.names(), ["dave.svg", "server.yaml"]);
+  const before = await folder.read("server.yaml");
+  for (const flags of [["--out", "typo/carol.yaml"], ["--qr-out", "typo/carol.svg"]]) {
+    assert.deepEqual(
+      await run(folder, ["add", "carol", ...flags]),
+      failure(
+        1,
+        `cannot write "${flags[1]}": its folder does not exist`,
+        "make the folder first, or name another file",
+      ),
+    );
+  }
+  assert.deepEqual(
+    await openme(["keygen", "--out", "typo/a.key"], { cwd: folder.path }),
+    failure(
+      1,
+      `cannot write "typo/a.key": its folder does not exist`,
+      "make the folder first, or name another file",
+    ),
+  );
+  assert.deepEqual(
+    await openme(["keygen", "--out", "-"], { cwd: folder.path }),
+    failure(
+      2,
+      `--out: expected a file name, got "-"`,
+      "standard output is for the public key; the private one goes into a file",
+    ),
+  );
+  assert.deepEqual(await folder.names(), ["dave.svg", "server.yaml"]);
+  assert.equal(await folder.read("server.yaml"), before);
+});
+
 Deno.test("openme add leaves no file behind where it cannot register the client", async () => {
   await using folder = await site();
   const before = await folder.read("server.yaml");
@@ -82,15 +130,10 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /^[A-Za-z0-9+/]{43}=\n$/);
   const publicKey = made.stdout.trim();
-  assert.equal(
-    made.stderr,
-    `openme: wrote the private key to ${HOME}/.openme/client.key\n` +
-      `openme: next, on the server: openme add NAME --pubkey ${publicKey}\n`,
-  );
+  assert.equal(made.stderr, "", "quiet where nobody is watching");
   assert.equal(await folder.mode("home/.openme/client.key"), 0o600);
   assert.equal(await folder.mode("home/.openme"), 0o700);
   const privateKey = (await folder.read("home/.openme/client.key")).trim();
-  assertNotTold(made.stderr.replaceAll(publicKey, ""), privateKey.slice(0, 40));
 
   const added = await run(folder, ["add", "bob", "--pubkey", publicKey]);
   assert.equal(added.code, 0, added.stderr);
@@ -99,13 +142,7 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   await folder.write("bob.yaml", added.stdout);
 
   const imported = await openme(["import", "bob.yaml", "--as", "home"], { cwd: folder.path, env });
-  assert.deepEqual(
-    imported,
-    good([
-      `openme: imported home into ${HOME}/.openme/config.yaml`,
-      "openme: next: openme knock home",
-    ]),
-  );
+  assert.deepEqual(imported, good());
   const profiles = await parseClientConfig(await folder.read("home/.openme/config.yaml"), "");
   assert.equal(
     encodeBase64(publicKeyOf("Ed25519", must(profiles.get("home")).clientSeed)),
@@ -122,6 +159,38 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
     ),
   );
   assert.equal((await folder.read("home/.openme/client.key")).trim(), privateKey);
+});
+
+Deno.test("openme keygen and import tell a person at a terminal what they did", async (t) => {
+  await using folder = await site();
+  const HOME = folder.file("home");
+  const start = {
+    cwd: folder.path,
+    env: { HOME, DENO_DIR: (await bareEnvironment())["DENO_DIR"]! },
+  };
+  const made = await openmeOnTerminal(["keygen"], start);
+  if (!made) {
+    await t.step({ name: `[skipped: ${NEEDS_SCRIPT}]`, ignore: true, fn: () => {} });
+    return;
+  }
+  const publicKey = must(/^\S+/.exec(made.shown))[0];
+  assert.deepEqual(made, {
+    code: 0,
+    shown: [
+      publicKey,
+      `openme: wrote the private key to ${HOME}/.openme/client.key`,
+      `openme: next, on the server: openme add NAME --pubkey ${publicKey}`,
+      "",
+    ].join("\n"),
+  });
+  const privateKey = (await folder.read("home/.openme/client.key")).trim();
+  assertNotTold(made.shown.replaceAll(publicKey, ""), privateKey.slice(0, 40));
+  await run(folder, ["add", "bob", "--pubkey", publicKey, "--out", "bob.yaml"]);
+  assert.deepEqual(await openmeOnTerminal(["import", "bob.yaml", "--as", "home"], start), {
+    code: 0,
+    shown:
+      `openme: imported home into ${HOME}/.openme/config.yaml\nopenme: next: openme knock home\n`,
+  });
 });
 
 Deno.test("openme keygen --json tells the public key and the file", async () => {
@@ -201,7 +270,17 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     withBob.replace(/ {2}bob:\n(?: {4}.*\n)+/, ""),
   );
   assert.equal(await folder.mode("server.yaml"), 0o640);
-  assert.equal((await run(folder, ["revoke", "alice"])).code, 0);
+  const alice = fingerprint(must(config.clients[0]).publicKey);
+  assert.deepEqual(
+    await run(folder, ["revoke", "alice", "--kill", "--json", "--state-dir", "nowhere"]),
+    {
+      code: 1,
+      stdout: `{"revoked":{"name":"alice","fingerprint":"${alice}"},"cut":null}\n`,
+      stderr: `openme: revoked alice (key ${alice}) in server.yaml\n` +
+        "openme: error: the key is revoked, but no connection was cut: cannot reach openme serve: it is not running\n" +
+        "openme: hint: start it: openme serve; or name its folder: --state-dir DIR; then: openme close alice --kill\n",
+    },
+  );
   assert.deepEqual((await load(folder)).clients, []);
 });
 
@@ -336,6 +415,11 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
   [["list", "x"], `openme list: unexpected argument "x"`, "see openme list --help"],
   [["revoke"], "openme revoke needs the client's NAME", "openme list shows them all"],
   [
+    ["revoke", "alice", "--state-dir", "x"],
+    "--state-dir does nothing without --kill",
+    "see openme revoke --help",
+  ],
+  [
     ["rename"],
     "openme rename needs the OLD name and the NEW one",
     "openme rename laptop alice-laptop",
@@ -384,6 +468,11 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
     `--qr-out: expected a file name that ends in .png or .svg, got "bob.jpg"`,
   ],
   [["add", "bob", "--out="], `--out: expected a file name, got ""`],
+  [
+    ["add", "bob", "--out", "-", "--json"],
+    "--json and --out - exclude each other",
+    "standard output has room for one of them",
+  ],
   [["add", "bob", "--expires", "0d"], `--expires: expected a time to come, got "0d"`],
   [
     ["add", "bob", "--pubkey", OTHER_PUBLIC, "--qr"],

@@ -5,11 +5,18 @@ import { formatAddress } from "../../lib/address.ts";
 import { bytesToHex } from "../../lib/crypto.ts";
 import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";
-import { OPENME } from "../e2e/openme.ts";
 import { agreeAsServer, ALICE, BOB, freshRules, outcome, outcomeOf, SOURCE } from "../support.ts";
 import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { bareEnvironment, failure, good, mapSome, openme } from "./program.ts";
+import {
+  bareEnvironment,
+  failure,
+  good,
+  mapSome,
+  NEEDS_SCRIPT,
+  openme,
+  openmeOnTerminal,
+} from "./program.ts";
 
 /** Too long for a name, so that nobody on the network is asked for it. */
 const NO_NAME = "x".repeat(64);
@@ -286,7 +293,11 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
     },
     {
       args: ["\x1b[1m", "--client-config", "two.yaml"],
-      result: failure(1, in_("two", "profiles: no profile of that name, there is home, work")),
+      result: failure(
+        1,
+        in_("two", "profiles: no profile of that name, there is home, work"),
+        "name the one to use: openme knock home",
+      ),
     },
     {
       args: ["--client-config", "two.yaml"],
@@ -298,7 +309,11 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
     },
     {
       args: ["--client-config", "none.yaml"],
-      result: failure(1, in_("none", `profiles: expected a profile called "default", got none`)),
+      result: failure(
+        1,
+        in_("none", `profiles: expected a profile called "default", got none`),
+        "get a profile from the server: openme add NAME",
+      ),
     },
     {
       args: ["--client-config", "empty.yaml"],
@@ -410,29 +425,11 @@ Deno.test("openme knock tells a person at a terminal where it knocked", async (t
   await using folder = await Folder.create();
   await using server = new KnockPort();
   const file = await folder.write("client.yaml", profilesYaml({ home: { port: server.port } }));
-  // `script` gives a program a terminal and copies what it says there.
-  const through = ["script", "--quiet", "--return", "--command", "exec $COMMAND", "/dev/null"];
-  const COMMAND = [...OPENME, "knock", "--client-config", file].join(" ");
-  let output: Deno.CommandOutput;
-  try {
-    output = await new Deno.Command(through[0]!, {
-      args: through.slice(1),
-      env: { COMMAND },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).output();
-  } catch (error) {
-    assert.ok(error instanceof Deno.errors.NotFound, String(error));
-    const why = "needs script (bsdutils)";
-    assert.notEqual(Deno.env.get("OPENME_E2E"), "require", why);
-    await t.step({ name: `[skipped: ${why}]`, ignore: true, fn: () => {} });
+  const result = await openmeOnTerminal(["knock", "--client-config", file]);
+  if (!result) {
+    await t.step({ name: `[skipped: ${NEEDS_SCRIPT}]`, ignore: true, fn: () => {} });
     return;
   }
-  assert.equal(output.code, 0);
-  assert.equal(
-    new TextDecoder().decode(output.stdout),
-    "openme: knocked at 127.0.0.1 (127.0.0.1)\r\n",
-  );
+  assert.deepEqual(result, { code: 0, shown: "openme: knocked at 127.0.0.1 (127.0.0.1)\n" });
   only(await server.received());
 });

@@ -293,7 +293,7 @@ Deno.test("openme serve touches no firewall where it cannot begin", async () => 
       await Deno.mkdir(folder.file(name));
     }
     await folder.write("lock_damaged/lock", "not a lock".repeat(100));
-    await Deno.mkdir(folder.file("no_database/state.db"));
+    await Deno.symlink("nowhere/state.db", folder.file("no_database/state.db"));
     await makeNewer(folder.file("newer"));
     const rows = [
       {
@@ -473,6 +473,28 @@ Deno.test("openme serve takes a changed configuration at once, and nothing of on
   assert.equal((await program.kill("SIGTERM")).code, 0);
 });
 
+Deno.test("openme serve leaves at its stop what on_stop says then, not what it said at the start", async () => {
+  await using site = await Site.create();
+  await using program = await site.start();
+  await site.folder.write("server.yaml", site.yaml(["on_stop: closed"]));
+  await program.stderr.waitFor(/event=reloaded/);
+  assert.equal((await program.kill("SIGTERM")).code, 0);
+  assert.match(program.stderr.all.at(-1)!, /event=stopped backend=nft guard="left closed"/);
+});
+
+Deno.test("openme serve warns where the configuration asks to guard the knock port", async () => {
+  await using site = await Site.create();
+  await site.folder.write("server.yaml", site.yaml([], `ports: {vpn: [${site.port}/udp]}`));
+  await using program = await site.start();
+  assert.match(
+    program.stderr.all.join("\n"),
+    new RegExp(
+      `level=warn event=never_guarded why="ports\\.vpn: ${site.port}/udp takes knocks, and is never guarded`,
+    ),
+  );
+  assert.equal((await program.kill("SIGTERM")).code, 0);
+});
+
 Deno.test("openme serve takes a configuration that changed while it was starting", async () => {
   // The moment in which the table is put in place is after the file was read.
   const nft = `[ "$1" != -f ] || [ ! -e new.yaml ] || mv new.yaml server.yaml`;
@@ -520,7 +542,11 @@ const WRONG_CONFIGS: WrongConfig[] = [
     error:
       `clients.al.allowed_ports[1]: expected a port such as "22/tcp" or a group name, got "ssh/tpc"`,
   },
-  { server: ["host: b"], error: "line 4, column 3: Map keys must be unique" },
+  {
+    server: ["host: b"],
+    error: "server.host: expected once, got again in line 4, column 3",
+    hint: "take one of the two out",
+  },
 ];
 
 Deno.test("openme serve names the file, the key, what it expected there and what it found", async () => {

@@ -1,6 +1,8 @@
 /** `openme sessions`: what is in the database, whether anybody serves or not. */
 
 import assert from "node:assert/strict";
+import { drawFrame } from "../../lib/cli/sessions_watch.ts";
+import { parseServerConfig } from "../../lib/config/server_config.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -70,9 +72,16 @@ Deno.test("openme sessions shows nobody where there is no state, and makes none"
   );
   await Deno.mkdir(folder.file("empty"));
   const empty = good([], `${JSON.stringify({ sessions: [], last_seen: {} }, undefined, 2)}\n`);
-  for (const args of [[], ["--state-dir", folder.file("empty")]]) {
-    assert.deepEqual(await sessions(folder, args), good([NOBODY]));
-    assert.deepEqual(await sessions(folder, ["--json", ...args]), empty);
+  assert.deepEqual(await sessions(folder), good([NOBODY]));
+  assert.deepEqual(await sessions(folder, ["--json"]), empty);
+  const other = ["--state-dir", folder.file("empty")];
+  const nothingThere = failure(
+    1,
+    `there is no state of openme in "${folder.file("empty")}"`,
+    `without --state-dir it is the configuration's: ${folder.file("missing")}`,
+  );
+  for (const args of [other, ["--json", ...other], ["--watch", "--json", ...other]]) {
+    assert.deepEqual(await sessions(folder, args), nothingThere);
   }
   assert.deepEqual(await folder.names(), ["empty", "server.yaml"]);
   assert.deepEqual(await Array.fromAsync(Deno.readDir(folder.file("empty"))), []);
@@ -134,8 +143,9 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
       table.stdout,
       /^CLIENT {2}ADDRESS {8}PORTS {17}OPEN FOR {2}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}\d+s +(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}\d+s +(10m0s|9m\d\ds)\n$/,
     );
-    // The flag names another folder, with nothing in it.
+    // The flag names another folder, whose server has let nobody in.
     await Deno.mkdir(folder.file("other"));
+    fill(folder.file("other"), []).close();
     assert.deepEqual(
       await sessions(folder, ["--state-dir", folder.file("other")]),
       good([NOBODY]),
@@ -186,4 +196,45 @@ Deno.test("openme sessions says that it cannot read a damaged database, and leav
     );
   }
   assert.deepEqual(await folder.names(), ["server.yaml", "state.db"]);
+});
+
+Deno.test("openme sessions --watch fits its bar, and the time left, into the terminal", () => {
+  const config = parseServerConfig(serverYaml({ server: ["knock_timeout: 30s"] }), "");
+  const nowMs = Date.now();
+  const longest = "2001:1db8:1111:2222:3333:4444:5555:6666";
+  const frame = (columns: number, address = longest, isRefused = false) => {
+    const grant = {
+      ...grantOf("alice", address, [SSH, HEALTH], 0),
+      openedAtMs: nowMs - 15_000,
+      expiresAtMs: nowMs + 15_000,
+    };
+    const refused = new Set(isRefused ? [grant] : []);
+    const text = drawFrame({ grants: [grant], refused }, config, nowMs, { columns, rows: 24 })
+      .replaceAll(new RegExp("\x1b\\[[HJK]", "g"), "");
+    const [head, row] = text.split("\r\n");
+    assert.ok(Math.max(head!.length, row!.length) <= columns, text);
+    return [head!.split(/ {2,}/), row!.split(/ {2,}/).slice(2)];
+  };
+  const whole = ["CLIENT", "ADDRESS", "PORTS", "OPEN FOR", "LEFT"];
+  assert.deepEqual(frame(120), [whole, [
+    "22/tcp",
+    "15s",
+    "15s",
+    `[${"#".repeat(10)}${"-".repeat(10)}]`,
+  ]]);
+  assert.deepEqual(frame(80, "192.0.2.1"), frame(120));
+  assert.deepEqual(frame(80), [whole, ["22/tcp", "15s", "15s", "[###--]"]]);
+  assert.deepEqual(frame(78), [whole, ["22/tcp", "15s", "15s"]]);
+  assert.deepEqual(frame(61), [["CLIENT", "ADDRESS", "PORTS", "LEFT"], ["22/tcp", "15s"]]);
+  assert.deepEqual(frame(60).at(1), ["22/tcp", "15s"]);
+  assert.deepEqual(frame(60, "192.0.2.1").at(1)?.at(-1)?.length, 17);
+  // The firewall does not have it: that is said in place of the bar.
+  assert.deepEqual(frame(120, undefined, true).at(1), [
+    "22/tcp",
+    "15s",
+    "15s",
+    "refused by the firewall",
+  ]);
+  const narrow = frame(80, "192.0.2.1", true);
+  assert.deepEqual(narrow.at(1)?.at(-1), "refused by the firewall");
 });

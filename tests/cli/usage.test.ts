@@ -82,8 +82,16 @@ const ROWS: Row[] = [
   usage(["\x1b[2J"], `unknown command "\\u001b[2J"`, "see openme --help"),
   // Options.
   usage(["--bogus"], `unknown option "--bogus"`, "see openme --help"),
+  usage(["--verion"], `unknown option "--verion"`, "did you mean --version?"),
+  usage(["--confg", "x", "knock"], `unknown option "--confg"`, "did you mean --config?"),
+  usage(["--version", "x"], `unknown command "x"`, "see openme --help"),
   usage(["--bogus", "knock"], `unknown option "--bogus"`, "see openme knock --help"),
   usage(["knock", "--ipp", "192.0.2.1"], `unknown option "--ipp"`, "did you mean --ip?"),
+  usage(
+    ["knock", "--profile", "home"],
+    `unknown option "--profile"`,
+    "the profile goes without a flag: openme knock PROFILE",
+  ),
   usage(["knock", "--log-levle", "x"], `unknown option "--log-levle"`, "did you mean --log-level?"),
   usage(["knock", "--ip", "-4"], "option --ip needs a value", "see openme knock --help"),
   usage(["knock", "--ipv4=yes"], "option --ipv4 takes no value", "see openme knock --help"),
@@ -129,7 +137,11 @@ const ROWS: Row[] = [
     "openme init --force replaces it, and every client needs a new profile then",
   ),
   // add
-  usage(["add", ...SERVER], "openme add needs the client's NAME", "openme add alice > alice.yaml"),
+  usage(
+    ["add", ...SERVER],
+    "openme add needs the client's NAME",
+    "openme add alice --out alice.yaml",
+  ),
   ...["ü", "a".repeat(65)].map((name) =>
     usage(
       ["add", ...SERVER, "--", name],
@@ -244,6 +256,7 @@ const ROWS: Row[] = [
       usage(
         ["knock", `--ip=${ip}`],
         `--ip: expected an IPv4 or IPv6 address, got ${JSON.stringify(ip)}`,
+        HOLDABLE_HINT,
       )
     ),
   ...["0.0.0.0", "::ffff:0.0.0.0", "127.0.0.1"]

@@ -117,6 +117,83 @@ e2e("knock --wait and --continuous", async (lab, t) => {
   });
 });
 
+e2e("a name server that does not answer, and a network that is not there yet", async (lab, t) => {
+  await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
+  await using served = await site.serve();
+  await (await lab.agent("server")).listen({ tcp: [22] });
+  const config = await site.clientConfig("alice", "box.test");
+  const resolver = `${site.dir}/resolv.conf`;
+  await Deno.writeTextFile(resolver, "nameserver 10.0.0.99\n"); // an address that nobody has
+  const deaf = (...args: string[]) => {
+    const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+    const command = [...OPENME, args[0]!, "--client-config", config, ...args.slice(1)];
+    return lab.output("client", ["sh", "-c", script, resolver, ...command]);
+  };
+  const closed = (port: number, host: string) => ({
+    code: 3,
+    stdout: "",
+    stderr:
+      `openme: error: port ${port}/tcp of ${host} did not open within 300ms (0 knocks; box.test: no answer from the name server)\n` +
+      "openme: hint: is this machine online, and are its name servers right?\n",
+  });
+
+  // The system's resolver gives up after ten seconds, with another exit code.
+  await t.step("--timeout holds for names as well", async () => {
+    const timeout = ["--timeout", "300ms"];
+    assert.deepEqual(await deaf("knock", "--wait", "22/tcp", ...timeout), closed(22, "box.test"));
+    assert.deepEqual(await deaf("connect", "box.test", "22", ...timeout), closed(22, "box.test"));
+    assert.deepEqual(await deaf("connect", "10.0.0.1", "22", ...timeout), closed(22, "10.0.0.1"));
+    assert.deepEqual(await deaf("status", ...timeout), {
+      code: 1,
+      stdout: "",
+      stderr: "openme: error: cannot resolve box.test within 300ms\n" +
+        "openme: hint: is this machine online, and are its name servers right?\n",
+    });
+  });
+
+  await t.step("of two names the error means the one that is wrong", async () => {
+    const alice = await site.clientConfig("alice", IPV4.server);
+    await Deno.writeTextFile(resolver, "nameserver 127.0.0.1\n"); // refuses: the answer is there at once
+    const { code, stderr } = await deaf(
+      "connect",
+      "nosuch.invalid",
+      "22",
+      "--client-config",
+      alice,
+    );
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /^openme: error: cannot resolve nosuch\.invalid: .*\nopenme: hint: check the HOST that was given, and this machine's DNS\n$/,
+    );
+  });
+
+  await t.step("--continuous that starts without a network knocks when there is one", async () => {
+    await lab.run("client", ["ip", "link", "set", "eth0", "down"]);
+    const ran = `${site.dir}/ran`;
+    const alice = await site.clientConfig("alice", IPV4.server);
+    const line = `    post_knock: ${JSON.stringify(`echo ran >> ${ran}`)}\n`;
+    await Deno.writeTextFile(alice, line, { append: true });
+    const command = [
+      ...OPENME,
+      ...["knock", "--continuous", "--interval", "1s", "--client-config", alice],
+    ];
+    const program = lab.start("client", command);
+    await program.stderr.waitFor(/^openme: error: cannot knock at .*; trying again$/, 15_000);
+    const stopped = lab.start("client", command);
+    await stopped.stderr.waitFor(/; trying again$/, 15_000);
+    assert.equal((await stopped.kill("SIGTERM")).code, 0);
+    await lab.run("client", ["ip", "link", "set", "eth0", "up"]);
+    await lab.run("client", ["ip", "route", "replace", "default", "dev", "eth0"]);
+    await served.waitForLine(/event=granted client=alice/, 15_000);
+    await waitFor("post_knock", () => Deno.stat(ran).then(() => true, () => false));
+    await served.waitForLine(/event=renewed client=alice/, 15_000);
+    assert.equal((await program.kill("SIGTERM")).code, 0);
+    assert.deepEqual(program.stderr.all.filter((each) => each.includes("trying again")).length, 1);
+    assert.equal(await Deno.readTextFile(ran), "ran\n");
+  });
+});
+
 e2e("openme connect", async (lab, t) => {
   await using site = await Site.create(lab, { clients: { alice: ["22-24/tcp"] } });
   await using _served = await site.serve();
@@ -214,4 +291,4 @@ e2e("openme connect carries a large transfer, byte for byte, and ends with it", 
   const { code, stdout, stderr } = await lab.output("client", [...shell, IPV4.server, "22"]);
   assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
   await lab.run("client", ["cmp", sent, received]);
-}, { silentServer: false }); // so much traffic is more than the capture takes
+});

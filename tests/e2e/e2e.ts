@@ -31,7 +31,7 @@ const required = Deno.env.get("OPENME_E2E") === "require";
 
 /** What a test expects to have been on the wire. */
 export interface Expectations {
-  /** Whether knocks were sent and none was answered. @default {true} */
+  /** Whether knocks were sent and none was answered; `false` only for tests without a server. @default {true} */
   readonly silentServer?: boolean;
 }
 

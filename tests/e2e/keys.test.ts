@@ -79,6 +79,7 @@ e2e("keys while the server runs", async (lab, t) => {
       5000,
       from,
     );
+    await served.waitForLine(/event=reloaded /, 5000, from); // comes after the warning
   });
 
   await t.step(

@@ -314,6 +314,15 @@ e2e("an administrator", async (lab, t) => {
     });
   }
 
+  await t.step("takes a changed on_stop without a restart", async () => {
+    await using site = await Site.create(lab, CLIENTS);
+    await using served = await site.serve();
+    await site.configure({ server: ["on_stop: closed"] });
+    await served.waitForLine(/event=reloaded/);
+    await served.stop();
+    assert.equal(await isOpen(), false);
+  });
+
   await t.step(
     "removes with uninstall what a crash left, but not under a running serve",
     async () => {

@@ -54,6 +54,8 @@ e2e("the README's session", async (lab) => {
       if (line.endsWith("openme serve")) {
         await using served = lab.start(side, command(side, line));
         await served.stderr.waitFor(/event=listening/, 15_000);
+        const { mode } = await Deno.stat(`${dir}/server/laptop.yaml`);
+        assert.equal(mode! & 0o777, 0o600, "a private key that everyone can read");
         await Deno.copyFile(`${dir}/server/laptop.yaml`, `${dir}/client/.openme/config.yaml`);
         await Deno.chmod(`${dir}/client/.openme/config.yaml`, 0o600);
         const rest = lines.slice(lines.findIndex((each) => each.line === line) + 1);

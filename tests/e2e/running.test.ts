@@ -58,15 +58,33 @@ e2e("close ends grants at once", async (lab, t) => {
     );
   });
 
-  await t.step("nobody's grants: told, not an error", async () => {
-    assert.deepEqual(await close(lab, site, "nobody"), {
-      code: 0,
-      stdout: "",
-      stderr: "openme: there was no such grant\n",
-    });
-    const { stdout } = await close(lab, site, "nobody", "--json");
-    assert.deepEqual(JSON.parse(stdout), { closed: [], cut: null });
-  });
+  await t.step(
+    "a client without a grant: told, not an error; a client that is none is one",
+    async () => {
+      for (const whom of ["alice", "192.0.2.99"]) {
+        assert.deepEqual(await close(lab, site, whom), {
+          code: 0,
+          stdout: "",
+          stderr: "openme: there was no such grant\n",
+        });
+      }
+      const { stdout } = await close(lab, site, "alice", "--json");
+      assert.deepEqual(JSON.parse(stdout), { closed: [], cut: null });
+      for (
+        const [args, hint] of [
+          [["alcie"], "did you mean alice?"],
+          [["nobody", "--kill", "--json"], "openme list shows them all"],
+          [["alcie", "--config", "/nowhere", "--state-dir", site.stateDir], "did you mean alice?"],
+        ] as const
+      ) {
+        assert.deepEqual(await close(lab, site, ...args), {
+          code: 1,
+          stdout: "",
+          stderr: `openme: error: there is no client "${args[0]}"\nopenme: hint: ${hint}\n`,
+        });
+      }
+    },
+  );
 
   await t.step("an established connection goes on, unless --kill cuts it", async () => {
     await knockBoth();
@@ -132,6 +150,75 @@ e2e("close ends grants at once", async (lab, t) => {
         "openme: hint: start it: openme serve; or name its folder: --state-dir DIR\n",
     });
   });
+});
+
+e2e("revoke --kill cuts what the client holds, and nothing else", async (lab, t) => {
+  const clients = { alice: ["22/tcp"], bob: ["22/tcp"], carol: ["22/tcp"] };
+  await using site = await Site.create(lab, {
+    clients,
+    ports: { ssh: ["22/tcp"] },
+    knockTimeout: "30s",
+  });
+  await using served = await site.serve();
+  const [server, client, other] = await Promise.all([
+    lab.agent("server"),
+    lab.agent("client"),
+    lab.agent("other"),
+  ]);
+  await server.listen({ tcp: [22] });
+  await site.knock("alice", ["--wait", "22/tcp"]);
+  await site.knock("bob", ["--wait", "22/tcp"], "other");
+  const [alices, bobs] = [await client.hold(IPV4.server, 22), await other.hold(IPV4.server, 22)];
+  const revoke = (...args: string[]) => openme(lab, "server", ["revoke", "--kill", ...args]);
+
+  await t.step("not before the server has taken the revocation", async () => {
+    const elsewhere = `${site.dir}/elsewhere.yaml`;
+    await Deno.writeTextFile(elsewhere, await Deno.readTextFile(site.config), { mode: 0o600 });
+    const { code, stdout, stderr } = await revoke("alice", "--json", "--config", elsewhere);
+    assert.equal(code, 1);
+    assert.equal(JSON.parse(stdout).cut, null);
+    assert.match(
+      stderr,
+      /^openme: error: the key is revoked, but no connection was cut: openme serve still knows the client alice\nopenme: hint: .*; then: openme close alice --kill\n/m,
+    );
+    assert.equal(await alices.echoes(), true);
+  });
+
+  await t.step("at once, in force when the command returns", async () => {
+    const { code, stdout, stderr } = await revoke("alice", "--config", site.config);
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: "cut 1 connection\n" }, stderr);
+    assert.equal(await client.connect(IPV4.server, 22), "timeout");
+    assert.equal(await alices.echoes(500).catch(() => false), false);
+    assert.equal(await bobs.echoes(), true);
+    assert.equal(await other.connect(IPV4.server, 22), "open");
+    assert.equal((await site.tryKnock("alice", [])).code, 0);
+    assert.equal(await client.connect(IPV4.server, 22), "timeout");
+  });
+
+  await t.step("also long after the grant has ended", async () => {
+    assert.equal((await close(lab, site, "bob")).code, 0);
+    assert.equal(await bobs.echoes(), true);
+    const { code, stdout } = await revoke("bob", "--config", site.config, "--json");
+    assert.equal(code, 0);
+    const { revoked, cut } = JSON.parse(stdout);
+    assert.deepEqual([revoked.name, cut.connections, cut.left], ["bob", 1, 0]);
+    assert.equal(await bobs.echoes(500).catch(() => false), false);
+    // He is in no configuration any more, but the history knows him.
+    const again = await close(lab, site, "bob", "--kill");
+    assert.deepEqual([again.code, again.stdout], [0, "cut 0 connections\n"], again.stderr);
+  });
+
+  await t.step(
+    "without a server the key is revoked, and it says that nothing was cut",
+    async () => {
+      await served.stop();
+      const { code, stderr } = await revoke("carol", "--config", site.config);
+      assert.equal(code, 1);
+      assert.match(stderr, /^openme: revoked carol /);
+      assert.match(stderr, /no connection was cut: cannot reach openme serve: it is not running\n/);
+      assert.ok(!(await Deno.readTextFile(site.config)).includes("carol"));
+    },
+  );
 });
 
 async function askRaw(path: string, text: string): Promise<string> {

@@ -1,0 +1,30 @@
+/** Where commands that only look find the state of `serve`. */
+
+import { join } from "node:path";
+import type { ServerConfig } from "../config/server_config.ts";
+import { OpenmeError } from "../errors.ts";
+import { quote } from "../quote.ts";
+import { DATABASE_NAME } from "../state/store.ts";
+import { type Arguments, textFlag } from "./context.ts";
+
+/**
+ * The folder: that of `--state-dir`, which must hold a state, else the configuration's, where `serve` may not have run
+ * yet. Throws `OpenmeError`, code `STATE`.
+ */
+export function stateDirOf(args: Arguments, { stateDir }: ServerConfig): string {
+  const given = textFlag(args, "state-dir");
+  if (given === undefined) return stateDir;
+  try {
+    Deno.statSync(join(given, DATABASE_NAME));
+  } catch (cause) {
+    // What else is wrong with it, whoever reads it says.
+    if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) {
+      return given;
+    }
+    throw new OpenmeError("STATE", `there is no state of openme in ${quote(given, 1000)}`, {
+      hint: `without --state-dir it is the configuration's: ${stateDir}`,
+      cause,
+    });
+  }
+  return given;
+}

@@ -1,0 +1,42 @@
+/** Imports point one way: the core knows no edge, and touches neither the system nor a clock of its own. */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+
+const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
+
+/** The core, beside all of `config/`: values, the packet, the gate, grants. */
+const CORE = [
+  ...["address", "clock", "duration", "errors", "ports", "quote"],
+  ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "refusals"],
+  ...["fair_queue", "token_bucket", "known_keys", "knock_queue"],
+].map((name) => `${name}.ts`);
+
+async function coreFiles(): Promise<string[]> {
+  const config = await Array.fromAsync(Deno.readDir(`${LIB}config`));
+  return [...CORE, ...config.map(({ name }) => `config/${name}`)];
+}
+
+/** The files of `lib/` that a file imports, types included; JSDoc's examples are not its own. */
+function importsOf(file: string, text: string): string[] {
+  const code = text.replaceAll(/^ ?\*.*$/gm, "");
+  return [...code.matchAll(/(?:from|import\()\s*"(\.[^"]+)"/g)].map(([, path]) =>
+    new URL(path!, `file:///${file}`).pathname.slice(1)
+  );
+}
+
+Deno.test("the core imports nothing but the core", async () => {
+  const core = await coreFiles();
+  for (const file of core) {
+    const imports = importsOf(file, await Deno.readTextFile(LIB + file));
+    assert.deepEqual(imports.filter((each) => !core.includes(each)), [], file);
+  }
+});
+
+Deno.test("the core touches no system, no clock and no randomness", async () => {
+  const touching = /\b(Deno\.|console\.|performance\.|Date\.now|setTimeout|Math\.random|getRandom)/;
+  for (const file of await coreFiles()) {
+    const code = (await Deno.readTextFile(LIB + file)).replaceAll(/\/\*[^]*?\*\/|\/\/[^\n]*/g, "");
+    assert.equal(touching.exec(code)?.[0], undefined, file);
+  }
+});

@@ -163,7 +163,7 @@ Deno.test("openme history --client and --since pick, --json has a fixed shape", 
   }
   // Known, but not of late.
   assert.deepEqual(
-    await history(folder, ["--client", "bob", "--since", "1h"]),
+    await history(folder, ["--client", "bob", "--since", "1ms"]),
     good(["openme: nothing has happened"]),
   );
   assert.deepEqual(

@@ -281,6 +281,8 @@ e2e("a grant for a network, with nft", async (lab, t) => {
       const { address, grants } = JSON.parse(told);
       assert.deepEqual([address, grants.length, grants[0].client], [first.address, 1, "alice"]);
       assert.equal(await connects(lab, second, KNOCK_PORT), false);
+      const doctor = await openme(lab, "server", ["doctor", "--config", site.config]);
+      assert.match(doctor.stdout, /^ok {4}rules .*nft: all in place/m);
       const { code, stdout, stderr } = await openme(lab, "server", [
         ...["close", whom, "--config", site.config],
       ]);

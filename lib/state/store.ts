@@ -24,12 +24,14 @@ import {
   type StoredState,
 } from "./database.ts";
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
-import { grantToRow } from "./schema.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
+import { clearSealed, Seal, SealedRows } from "./sealed_rows.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
+import { readWitness, Witness } from "./witness.ts";
 
 /** The database, in the state directory. */
 export const DATABASE_NAME = "state.db";
-/** There while the database is the whole truth: taken away when a write fails, so that the next start knows. */
+/** The witness: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
 
 /**
@@ -43,9 +45,6 @@ const UNSOUND = "unsound";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
-
-/** Every table, its primary key first: what is written in full when the disk comes back. */
-const TABLES_FROM_MEMORY = ["nonces", "marks", "grants"];
 
 /** An authenticated knock whose nonce is to be remembered, with the grant that it opened, if any. */
 export interface KnockRecord {
@@ -76,10 +75,18 @@ export interface StoredGrants {
   readonly sameBoot: boolean;
 }
 
+/** What to write in one transaction. */
+type Change = (run: Statements, rows: SealedRows) => void;
+
 /** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
 export class StateStore {
   #database: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  #rows: SealedRows | undefined;
+  #seal = new Seal();
+  #witness: Witness | undefined;
+  /** Whether the firewall had kept the grants that were stored at the start. */
+  #grantsStand = false;
   /** Which file is open: another may come to stand under its name. */
   #file: string | undefined;
   readonly #dir: string;
@@ -116,11 +123,13 @@ export class StateStore {
     const store = new StateStore(dir, replay, clock, log);
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
-    const [existed, wasIntact] = [exists(path), exists(join(dir, INTACT_NAME))];
+    const existed = exists(path);
+    const testimony = readWitness(join(dir, INTACT_NAME));
+    const sealed = existed && testimony?.sequence !== undefined;
     const mark = readMark(store.#markPath);
     let stored: StoredState;
     try {
-      stored = store.#load(path);
+      stored = store.#load(path, { sealed });
     } catch (cause) {
       if (cause instanceof OpenmeError) throw cause;
       store.#close();
@@ -132,20 +141,25 @@ export class StateStore {
           .toISOString(),
       });
       replay.raiseFloor(startNs + replayWindowNs);
-      stored = store.#load(path);
+      stored = store.#load(path, { sealed: false });
     }
-    const sameBoot = stored.bootId !== undefined && stored.bootId === clock.bootId;
-    if (existed !== wasIntact || mark === UNSOUND || (mark === RUNNING && !existed)) {
-      const why = existed
-        ? "the disk could not be written before the last stop"
-        : "the database is gone";
-      log.warn("state_incomplete", { why });
+    const isNew = stored.bootId === undefined;
+    const sameBoot = !isNew && stored.bootId === clock.bootId;
+    const powerCut = !isNew && !stored.cleanStop && !sameBoot;
+    const incomplete = whyIncomplete({ existed, wasIntact: testimony !== undefined, mark }) ??
+      // A power cut may take the end of the log, and what it takes has its own floor.
+      (!isNew && !powerCut && (testimony?.sequence ?? 0) > stored.seal.sequence
+        ? "the newest of it is gone"
+        : undefined);
+    if (incomplete !== undefined) {
+      log.warn("state_incomplete", { why: incomplete });
       replay.raiseFloor(startNs + replayWindowNs);
-    } else if (stored.bootId !== undefined && !stored.cleanStop && !sameBoot) {
+    } else if (powerCut) {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
       replay.raiseFloor(startNs);
     }
-    store.#begin({ grantsStand: sameBoot && (stored.grantsStand || !stored.cleanStop) });
+    store.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
+    store.#begin();
     return { store, stored: { grants: stored.grants, sameBoot } };
   }
 
@@ -154,10 +168,10 @@ export class StateStore {
    * history and last seen, follows a moment later, for all knocks of that moment in one go.
    */
   recordKnock(record: KnockRecord): void {
-    this.#write((run) => {
-      run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
-      this.#writeMark(run, record.key);
-      if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
+    this.#write((_, rows) => {
+      rows.insertNonce(record.key, record.randomNonce, record.timestampNs);
+      this.#writeMark(rows, record.key);
+      if (record.opened) rows.putGrant(record.opened.grant);
     });
     this.#tellSoon((run) => this.#writeStory(run, record));
   }
@@ -213,36 +227,31 @@ export class StateStore {
   /** Writes down that knocks of this client at or before its mark are seen. */
   recordMark(key: string): void {
     if (this.#replay.markOf(key) === this.#storedMarks.get(key)) return;
-    this.#write((run) => this.#writeMark(run, key));
+    this.#write((_, rows) => this.#writeMark(rows, key));
   }
 
   /** Writes down a grant that has changed without a knock. */
   recordGrant(grant: Grant): void {
-    this.#write((run) => run.upsertGrant.run(...grantToRow(grant)));
+    this.#write((_, rows) => rows.putGrant(grant));
   }
 
   /** Writes down that these are all the grants there are. */
   replaceGrants(grants: readonly Grant[]): void {
-    this.#write((run) => {
-      this.#database?.exec("DELETE FROM grants");
-      for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
-    });
+    this.#write((_, rows) => rows.replaceGrants(grants));
   }
 
   /** Takes ended or withdrawn grants out. */
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;
-    this.#write((run) => {
-      for (const grant of grants) run.deleteGrant.run(grant.client, formatNetwork(grant.address));
-    });
+    this.#write((_, rows) => grants.forEach((grant) => rows.deleteGrant(grant)));
   }
 
   /** Once a minute or so: forgets old nonces and history; where the disk refused, tries to write everything anew. */
   tend({ grants, replayWindowNs }: { grants: Iterable<Grant>; replayWindowNs: bigint }): void {
     const moved = this.#replay.prune({ nowNs: this.#clock.now().wallNs, replayWindowNs });
     if (!this.isSound()) return this.#rewrite([...grants]);
-    this.#write((run) => {
-      for (const key of moved) this.#writeMark(run, key);
+    this.#write((run, rows) => {
+      for (const key of moved) this.#writeMark(rows, key);
       run.pruneHistory.run();
       run.pruneRefusals.run();
       run.pruneOutcomes.run();
@@ -267,9 +276,9 @@ export class StateStore {
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
     this.#tell();
-    this.#write((run) => {
-      run.upsertMeta.run("clean_stop", "1");
-      if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
+    this.#write((_, rows) => {
+      rows.putMeta("clean_stop", "1");
+      if (grantsStand !== undefined) rows.putMeta("grants_stand", grantsStand ? "1" : "0");
     });
     try {
       this.#database?.exec("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
@@ -281,8 +290,9 @@ export class StateStore {
   }
 
   /** Reads the database into memory, all of it or nothing. */
-  #load(path: string): StoredState {
-    const stored = readDatabase(this.#connect(path));
+  #load(path: string, { sealed }: { sealed: boolean }): StoredState {
+    const stored = readDatabase(this.#connect(path), { sealed });
+    this.#seal = stored.seal;
     for (const { key, timestampNs } of stored.marks) {
       this.#replay.restoreMark(key, timestampNs);
       this.#storedMarks.set(key, timestampNs);
@@ -301,31 +311,29 @@ export class StateStore {
   }
 
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
-  #begin({ grantsStand }: { grantsStand: boolean }): void {
-    const failure = this.#attempt((run) => {
-      run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
-      run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
-      run.upsertMeta.run("clean_stop", "0");
-      this.#writeFloor(run);
-    });
+  #begin(): void {
+    const failure = this.#attempt((_, rows) => this.#writeMeta(rows));
     if (failure) throw stateError(join(this.#dir, DATABASE_NAME), failure);
     this.#markIntact();
   }
 
-  #writeFloor(run: Statements): void {
+  #writeMeta(rows: SealedRows): void {
+    rows.putMeta("version", String(SCHEMA_VERSION));
+    rows.putMeta("boot_id", this.#clock.bootId ?? "");
+    rows.putMeta("clean_stop", "0");
+    rows.putMeta("grants_stand", this.#grantsStand ? "1" : "0");
     const { floorNs } = this.#replay;
-    if (floorNs !== undefined) run.upsertMeta.run("floor_ns", String(floorNs));
+    if (floorNs !== undefined) rows.putMeta("floor_ns", String(floorNs));
   }
 
-  #writeMark(run: Statements, key: string): void {
+  #writeMark(rows: SealedRows, key: string): void {
     const markNs = this.#replay.markOf(key);
     if (markNs === undefined || markNs === this.#storedMarks.get(key)) return;
-    run.upsertMark.run(key, markNs);
-    run.deleteNonces.run(key, markNs);
+    rows.putMark(key, markNs);
     this.#storedMarks.set(key, markNs);
   }
 
-  #write(change: (run: Statements) => void): void {
+  #write(change: Change): void {
     if (!this.#database) return;
     const failure = this.#attempt(change);
     if (!failure) return;
@@ -357,7 +365,8 @@ export class StateStore {
 
   /** From here on the database is the whole truth. */
   #markIntact(): void {
-    Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+    this.#witness = new Witness(join(this.#dir, INTACT_NAME));
+    this.#witness.tell(this.#seal.sequence);
     try {
       Deno.writeTextFileSync(this.#markPath, RUNNING, { mode: 0o600 });
     } catch {
@@ -365,15 +374,18 @@ export class StateStore {
     }
   }
 
-  /** One transaction; gives back why it failed. */
-  #attempt(change: (run: Statements) => void): unknown {
+  /** One transaction; gives back why it failed. Once it has returned, a kill takes nothing of it back. */
+  #attempt(change: Change): unknown {
     const database = this.#database;
     if (!database) return new Error("the database is closed");
     try {
       const run = this.#statements ??= prepareStatements(database);
+      const rows = this.#rows ??= new SealedRows(run, this.#seal);
       run.begin.run();
-      change(run);
+      change(run, rows);
+      const sequence = rows.seal();
       run.commit.run();
+      if (sequence !== undefined) this.#witness?.tell(sequence);
       return undefined;
     } catch (cause) {
       try {
@@ -399,16 +411,15 @@ export class StateStore {
         moveAside(path, this.#clock.now().wallNs);
         this.#connect(path);
       }
-      const failure = this.#attempt((run) => {
-        for (const table of TABLES_FROM_MEMORY) this.#database?.exec(`DELETE FROM ${table}`);
+      this.#seal = new Seal(this.#seal.sequence);
+      const failure = this.#attempt((_, rows) => {
+        if (this.#database) clearSealed(this.#database);
         for (const [key, nonce, timestampNs] of this.#replay.entries()) {
-          run.insertNonce.run(key, hexToBytes(nonce), timestampNs);
+          rows.insertNonce(key, hexToBytes(nonce), timestampNs);
         }
-        for (const [key, markNs] of this.#replay.marks()) run.upsertMark.run(key, markNs);
-        for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
-        run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
-        run.upsertMeta.run("clean_stop", "0");
-        this.#writeFloor(run);
+        for (const [key, markNs] of this.#replay.marks()) rows.putMark(key, markNs);
+        for (const grant of grants) rows.putGrant(grant);
+        this.#writeMeta(rows);
       });
       if (failure) throw failure;
       this.#markIntact();
@@ -424,8 +435,11 @@ export class StateStore {
     } catch {
       // Closed already.
     }
+    this.#witness?.close();
+    this.#witness = undefined;
     this.#database = undefined;
     this.#statements = undefined;
+    this.#rows = undefined;
     if (this.#storedMarks.size > 0) this.#storedMarks.clear();
   }
 }
@@ -434,6 +448,16 @@ export class StateStore {
 function syncFolder(path: string): void {
   using folder = Deno.openSync(path, { read: true });
   folder.syncSync();
+}
+
+/** Why what is on disk is not all that was known, as far as the marks say. */
+function whyIncomplete(
+  { existed, wasIntact, mark }: { existed: boolean; wasIntact: boolean; mark: string | undefined },
+): string | undefined {
+  if (existed !== wasIntact || mark === UNSOUND || (mark === RUNNING && !existed)) {
+    return existed ? "the disk could not be written before the last stop" : "the database is gone";
+  }
+  return undefined;
 }
 
 /** Names the file that a path leads to, `undefined` where there is none. */

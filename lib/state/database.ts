@@ -64,6 +64,19 @@ export function connectDatabase(path: string): DatabaseSync {
   }
 }
 
+/** Opens a database of this version only to read it, where nothing can be written; `undefined` where that cannot be. */
+export function connectToRead(path: string): DatabaseSync | undefined {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    requireSchema(database, path);
+    return database;
+  } catch {
+    database?.close();
+    return undefined;
+  }
+}
+
 /**
  * Reads all of it; throws as {@linkcode connectDatabase} does where any of it is wrong. `sealed`: whether its rows must
  * be those that its digest says.

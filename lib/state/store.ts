@@ -8,7 +8,6 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
-import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -18,12 +17,15 @@ import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
 import {
   connectDatabase,
+  connectToRead,
   isDamage,
   moveAside,
   readDatabase,
   type StoredState,
 } from "./database.ts";
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
+import { diskFault } from "./disk_fault.ts";
+import { type Mark, readMark, removeMark, writeMark } from "./mark.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
 import { clearSealed, Seal, SealedRows } from "./sealed_rows.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
@@ -33,15 +35,6 @@ import { readWitness, Witness } from "./witness.ts";
 export const DATABASE_NAME = "state.db";
 /** The witness: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
-
-/**
- * Where a second mark goes while the server runs: in memory that outlives the process, and no more than the boot, after
- * which knocks of before are refused anyway. It says what `intact` cannot: on a disk that has become read-only, and when
- * somebody has deleted the whole folder.
- */
-const VOLATILE_DIR = "/run";
-const RUNNING = "running";
-const UNSOUND = "unsound";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
@@ -68,6 +61,17 @@ export interface RefusalRecord {
   readonly aheadMs: number | undefined;
 }
 
+/** What a state is opened with. */
+export interface Opening {
+  /** The state directory; it exists, and is this server's alone. */
+  readonly dir: string;
+  /** Is filled. */
+  readonly replay: ReplayMemory;
+  readonly replayWindowNs: bigint;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
 /** What was on disk when the process came up. */
 export interface StoredGrants {
   readonly grants: readonly Grant[];
@@ -87,13 +91,14 @@ export class StateStore {
   #witness: Witness | undefined;
   /** Whether the firewall had kept the grants that were stored at the start. */
   #grantsStand = false;
+  /** Whether memory holds all that the database held at the start. */
+  #isRestored = false;
   /** Which file is open: another may come to stand under its name. */
   #file: string | undefined;
   readonly #dir: string;
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #markPath: string;
   readonly #storedMarks = new Map<string, bigint>();
   /** What tells the story and is not written yet, in its order. */
   readonly #untold: ((run: Statements) => void)[] = [];
@@ -101,7 +106,6 @@ export class StateStore {
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
-    this.#markPath = markPathOf(dir);
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
@@ -110,38 +114,41 @@ export class StateStore {
   /**
    * Opens or makes the database in `dir`, which must exist, and fills `replay` from it. A database that cannot be read
    * is moved aside, never deleted; then, and after a power cut, `replay` gets the floor that stands in for what is lost.
+   * Where the disk itself refuses, the server starts from memory, with that floor.
    */
-  static open(
-    { dir, replay, replayWindowNs, clock, log }: {
-      dir: string;
-      replay: ReplayMemory;
-      replayWindowNs: bigint;
-      clock: Clock;
-      log: Log;
-    },
-  ): { store: StateStore; stored: StoredGrants } {
+  static open(opening: Opening): { store: StateStore; stored: StoredGrants } {
+    const { dir, replay, clock, log } = opening;
     const store = new StateStore(dir, replay, clock, log);
+    try {
+      return { store, stored: store.#start(opening) };
+    } catch (cause) {
+      const path = join(dir, DATABASE_NAME);
+      const error = cause instanceof OpenmeError ? cause : stateError(path, cause);
+      if (diskFault(dir) === undefined) throw error;
+      return { store, stored: store.#startFromMemory(opening, cause) };
+    }
+  }
+
+  #start({ dir, replay, replayWindowNs, clock, log }: Opening): StoredGrants {
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
     const existed = exists(path);
     const testimony = readWitness(join(dir, INTACT_NAME));
     const sealed = existed && testimony?.sequence !== undefined;
-    const mark = readMark(store.#markPath);
+    const mark = readMark(dir);
     let stored: StoredState;
     try {
-      stored = store.#load(path, { sealed });
+      stored = this.#load(path, { sealed });
     } catch (cause) {
-      if (cause instanceof OpenmeError) throw cause;
-      store.#close();
-      if (!isDamage(cause)) throw stateError(path, cause);
+      if (!isDamage(cause)) throw cause;
+      this.#close();
       log.warn("state_unreadable", {
         moved_to: moveAside(path, startNs),
         error: messageOf(cause),
-        refusing_knocks_until: new Date(Number((startNs + replayWindowNs) / 1_000_000n))
-          .toISOString(),
+        refusing_knocks_until: timeText(startNs + replayWindowNs),
       });
       replay.raiseFloor(startNs + replayWindowNs);
-      stored = store.#load(path, { sealed: false });
+      stored = this.#load(path, { sealed: false });
     }
     const isNew = stored.bootId === undefined;
     const sameBoot = !isNew && stored.bootId === clock.bootId;
@@ -158,9 +165,34 @@ export class StateStore {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
       replay.raiseFloor(startNs);
     }
-    store.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
-    store.#begin();
-    return { store, stored: { grants: stored.grants, sameBoot } };
+    this.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
+    this.#begin();
+    return { grants: stored.grants, sameBoot };
+  }
+
+  /** What can still be read counts; whatever else there was, the floor stands in for it. */
+  #startFromMemory({ dir, replay, replayWindowNs, clock, log }: Opening, why: unknown) {
+    this.#close();
+    const floorNs = clock.now().wallNs + replayWindowNs;
+    replay.raiseFloor(floorNs);
+    log.warn("state_not_written", {
+      ...errorFields(why),
+      doing: "starting from memory, trying again every second",
+      refusing_knocks_until: timeText(floorNs),
+    });
+    let stored: StoredState | undefined;
+    const database = connectToRead(join(dir, DATABASE_NAME));
+    try {
+      if (database) this.#restore(stored = readDatabase(database, { sealed: true }));
+    } catch {
+      // Nothing of it, then.
+    } finally {
+      database?.close();
+    }
+    this.#markIncomplete();
+    const sameBoot = stored?.bootId !== undefined && stored.bootId === clock.bootId;
+    this.#grantsStand = sameBoot && (stored?.grantsStand || !stored?.cleanStop);
+    return { grants: stored?.grants ?? [], sameBoot };
   }
 
   /**
@@ -285,7 +317,7 @@ export class StateStore {
     } catch {
       // The write-ahead log itself holds everything.
     }
-    if (this.isSound()) removeMark(this.#markPath);
+    if (this.isSound()) removeMark(this.#dir);
     this.#close();
   }
 
@@ -293,15 +325,20 @@ export class StateStore {
   #load(path: string, { sealed }: { sealed: boolean }): StoredState {
     const stored = readDatabase(this.#connect(path), { sealed });
     this.#seal = stored.seal;
+    this.#restore(stored);
+    for (const { key, timestampNs } of stored.marks) this.#storedMarks.set(key, timestampNs);
+    return stored;
+  }
+
+  #restore(stored: StoredState): void {
     for (const { key, timestampNs } of stored.marks) {
       this.#replay.restoreMark(key, timestampNs);
-      this.#storedMarks.set(key, timestampNs);
     }
     for (const { key, nonce, timestampNs } of stored.nonces) {
       this.#replay.restore(key, nonce, timestampNs);
     }
     if (stored.floorNs !== undefined) this.#replay.raiseFloor(stored.floorNs);
-    return stored;
+    this.#isRestored = true;
   }
 
   #connect(path: string): DatabaseSync {
@@ -313,7 +350,7 @@ export class StateStore {
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
   #begin(): void {
     const failure = this.#attempt((_, rows) => this.#writeMeta(rows));
-    if (failure) throw stateError(join(this.#dir, DATABASE_NAME), failure);
+    if (failure) throw failure;
     this.#markIntact();
   }
 
@@ -342,19 +379,22 @@ export class StateStore {
       doing: "going on from memory, trying again every second",
     });
     this.#close();
+    this.#markIncomplete();
+  }
+
+  /** From here on the database is not the whole truth. */
+  #markIncomplete(): void {
     try {
       Deno.removeSync(join(this.#dir, INTACT_NAME));
       // A power cut brings back a file whose folder was not written.
       syncFolder(this.#dir);
+      return;
     } catch {
       // Gone with its folder, or on a disk that has become read-only.
-      if (exists(this.#dir)) this.#markUnsound();
+      if (!exists(this.#dir)) return;
     }
-  }
-
-  #markUnsound(): void {
     try {
-      Deno.writeTextFileSync(this.#markPath, UNSOUND, { mode: 0o600 });
+      writeMark(this.#dir, "unsound");
     } catch (cause) {
       this.#log.error("state_not_marked", {
         ...errorFields(cause),
@@ -368,7 +408,7 @@ export class StateStore {
     this.#witness = new Witness(join(this.#dir, INTACT_NAME));
     this.#witness.tell(this.#seal.sequence);
     try {
-      Deno.writeTextFileSync(this.#markPath, RUNNING, { mode: 0o600 });
+      writeMark(this.#dir, "running");
     } catch {
       // No such folder on this system, or not for this user: `intact` alone has to do.
     }
@@ -404,7 +444,9 @@ export class StateStore {
       Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
       const path = join(this.#dir, DATABASE_NAME);
       try {
-        this.#connect(path);
+        // A start from memory may not have read what is there.
+        if (this.#isRestored) this.#connect(path);
+        else this.#load(path, { sealed: exists(path) });
       } catch (cause) {
         this.#close();
         if (!isDamage(cause)) throw cause;
@@ -452,9 +494,9 @@ function syncFolder(path: string): void {
 
 /** Why what is on disk is not all that was known, as far as the marks say. */
 function whyIncomplete(
-  { existed, wasIntact, mark }: { existed: boolean; wasIntact: boolean; mark: string | undefined },
+  { existed, wasIntact, mark }: { existed: boolean; wasIntact: boolean; mark: Mark | undefined },
 ): string | undefined {
-  if (existed !== wasIntact || mark === UNSOUND || (mark === RUNNING && !existed)) {
+  if (existed !== wasIntact || mark === "unsound" || (mark === "running" && !existed)) {
     return existed ? "the disk could not be written before the last stop" : "the database is gone";
   }
   return undefined;
@@ -470,27 +512,6 @@ function identify(path: string): string | undefined {
   }
 }
 
-function readMark(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function removeMark(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch {
-    // It could not be written either.
-  }
-}
-
-/** The second mark of a state directory: see {@linkcode VOLATILE_DIR}. */
-export function markPathOf(dir: string): string {
-  return join(VOLATILE_DIR, `openme-${fingerprint(new TextEncoder().encode(dir))}.state`);
-}
-
 function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);
@@ -498,6 +519,10 @@ function exists(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+function timeText(ns: bigint): string {
+  return new Date(Number(ns / 1_000_000n)).toISOString();
 }
 
 function stateError(path: string, cause: unknown): OpenmeError {

@@ -15,62 +15,6 @@ async function mount(...args: string[]): Promise<void> {
   assert.ok(success, new TextDecoder().decode(stderr));
 }
 
-e2e("a server whose disk fails", async (lab, t) => {
-  const client = await lab.agent("client");
-  const send = (datagram: Uint8Array) => client.send(datagram, IPV4.server, KNOCK_PORT);
-  let next = 0;
-
-  for (const fault of ["full", "deleted"] as const) {
-    await t.step(
-      `${fault}: goes on, and a knock of then is no good after SIGKILL and a new start`,
-      async () => {
-        await using site = await Site.create(lab, {
-          clients: { alice: ["22/tcp"] },
-          knockTimeout: "1s",
-        });
-        await Deno.mkdir(site.stateDir, { mode: 0o700 });
-        await mount("-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", site.stateDir);
-        try {
-          let served = await site.serve();
-          const accept = async () => {
-            const target = `192.0.2.${++next}`;
-            const knock = await taggedKnock(site, "alice", target);
-            const seen = served.lines.length;
-            await send(knock);
-            await served.waitForLine(new RegExp(`event=granted .*address=${target} `), 8000, seen);
-            return knock;
-          };
-          await accept();
-          if (fault === "full") {
-            await Deno.writeFile(`${site.stateDir}/ballast`, new Uint8Array(2 ** 20)).catch(
-              () => {},
-            );
-          } else {
-            for (const entry of Deno.readDirSync(site.stateDir)) {
-              await Deno.remove(`${site.stateDir}/${entry.name}`);
-            }
-          }
-          const during = [];
-          for (let i = 0; i < 5; i++) during.push(await accept());
-          // What was deleted is written anew within a second; what cannot be written is said.
-          if (fault === "full") await served.waitForLine(/event=state_not_written/, 5000);
-          await served.kill("SIGKILL");
-          if (fault === "full") await Deno.remove(`${site.stateDir}/ballast`);
-          served = await site.serve(["--log-level", "debug"]);
-          for (const knock of during) {
-            const seen = served.lines.length;
-            await send(knock);
-            await served.waitForLine(/event=dropped reason=replay .*client=alice/, 5000, seen);
-          }
-          await served.stop();
-        } finally {
-          await new Deno.Command("umount", { args: ["-l", site.stateDir] }).output();
-        }
-      },
-    );
-  }
-});
-
 e2e("a server in trouble", async (lab, t) => {
   const client = await lab.agent("client");
   const names = ["alice", "bob", "carol"];

@@ -23,7 +23,8 @@ import {
   SERVER_PUBLIC_KEY,
   WINDOW_NS,
 } from "../support.ts";
-import { good, type Random } from "./hostile.ts";
+import { good } from "./hostile.ts";
+import type { Random } from "./random.ts";
 
 /** One thing to throw bytes at. `run` throws only where something is wrong with openme. */
 export interface FuzzSubject {

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/address.ts";
-import { encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
+import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
 import { volatilePath } from "../../lib/state/mark.ts";
 import { sealKnock } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "./e2e.ts";
@@ -120,6 +120,14 @@ export class Site implements AsyncDisposable {
   /** Runs `openme knock` for a client, whatever comes of it. */
   tryKnock(name: string, args: readonly string[] = [], side: Side = "client"): Promise<Output> {
     return knock(this.#lab, side, `${this.dir}/${name}.yaml`, args);
+  }
+
+  /** What sealing for this server takes, in a client's hands: for tests that seal by themselves. */
+  keysOf(name: string): { serverPublicKey: Bytes; clientSeed: Bytes } {
+    return {
+      serverPublicKey: this.#server.publicKey,
+      clientSeed: this.#keysOf(name).privateKey,
+    };
   }
 
   /** The bytes of a fresh knock by a client. */

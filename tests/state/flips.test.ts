@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { Random } from "../attack/hostile.ts";
+import { Random } from "../attack/random.ts";
 import { Folder } from "../cli/folder.ts";
 import { DAY_NS, NOW_NS, WINDOW_NS } from "../support.ts";
 import { copyOfState, grantOf, knockRecord, nonce, open, StillClock, take } from "./support.ts";

@@ -25,6 +25,7 @@ import { StateStore } from "../lib/state/store.ts";
 import { processClock } from "../lib/system_clock.ts";
 import { startToSent } from "./bench_knock.ts";
 import { datagramToRule } from "./bench_latency.ts";
+import { besideAMillion } from "./bench_replay.ts";
 import { print } from "./run.ts";
 
 const ROUNDS = 15;
@@ -74,6 +75,7 @@ print(
       time("valid knock with tag and hint, of 1")).toFixed(2)
   } (at most 1.3)`,
 );
+const flat = await besideAMillion();
 print("");
 const prompt = await datagramToRule();
 if (!quick) print("bench: a knock takes more than 2.5 times an empty program");
@@ -81,7 +83,7 @@ if (ratio > 1.5) {
   print("bench: the pipeline costs more than 1.5 times its primitives");
 }
 if (!prompt) print("bench: a rule takes longer than 3 ms");
-if (ratio > 1.5 || !quick || !prompt) Deno.exit(1);
+if (ratio > 1.5 || !quick || !prompt || !flat) Deno.exit(1);
 
 function time(name: string): number {
   const us = times.get(name);

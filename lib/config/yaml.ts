@@ -26,7 +26,7 @@ export function parseYamlDocument(text: string): Document.Parsed {
   const [problem] = [...document.errors, ...document.warnings];
   if (problem) {
     const { line, col } = lines.linePos(problem.pos[0]);
-    throw new ConfigError(`line ${line}, column ${col}`, escapeUnprintable(problem.message));
+    throw new ConfigError(`line ${line}, column ${col}`, describe(problem));
   }
   return document;
 }
@@ -44,8 +44,11 @@ function parseOrRefuse(
 }
 
 function describe(cause: unknown): string {
-  if (cause instanceof RangeError) return "it is nested too deep";
-  return escapeUnprintable(cause instanceof Error ? cause.message : String(cause));
+  const message = cause instanceof Error ? cause.message : String(cause);
+  // The library tells of the one as an error of its own, and of the other as programmers talk to each other.
+  if (cause instanceof RangeError || /call stack/.test(message)) return "it is nested too deep";
+  if (/multiple documents/.test(message)) return "expected one document, got another one here";
+  return escapeUnprintable(message);
 }
 
 /** The document as values: `Map`, array, string, number, boolean, `null`. */

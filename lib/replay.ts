@@ -7,7 +7,7 @@
  * Nothing is ever forgotten to make room while it could be replayed: a client that fills its quota is refused.
  */
 
-import { bytesToHex } from "./crypto.ts";
+import { SeenNonces } from "./seen_nonces.ts";
 
 /** How many nonces one client may have in memory: a knock every 2 s for the widest window there is (1 h, both ways). */
 export const NONCES_PER_CLIENT = 4096;
@@ -24,15 +24,9 @@ const FIRST_KNOCK_NS = 1_577_836_800_000_000_000n;
 /** `fresh`: not seen before, remembered now. `replay`: seen. `limit`: not seen, but there is no room to remember it. */
 export type Remembered = "fresh" | "replay" | "limit";
 
-interface Seen {
-  readonly nonce: string;
-  readonly timestampNs: bigint;
-}
-
-/** What is known of one client: its nonces, the oldest timestamp first, and its mark. */
+/** What is known of one client. */
 interface ClientMemory {
-  readonly seen: Seen[];
-  readonly nonces: Set<string>;
+  readonly seen: SeenNonces;
   markNs: bigint | undefined;
 }
 
@@ -59,18 +53,17 @@ export class ReplayMemory {
     if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return "replay";
     const client = this.#clientOf(key);
     if (client.markNs !== undefined && timestampNs <= client.markNs) return "replay";
-    const nonce = bytesToHex(randomNonce);
-    if (client.nonces.has(nonce)) return "replay";
-    if (client.seen.length >= this.#quota) {
-      const oldest = client.seen[0]!;
-      if (nowNs - oldest.timestampNs <= replayWindowNs) {
+    if (client.seen.has(randomNonce)) return "replay";
+    if (client.seen.size >= this.#quota) {
+      const oldestNs = client.seen.oldestNs!;
+      if (nowNs - oldestNs <= replayWindowNs) {
         // Not remembered, so it must not be good later either: the mark says so without taking room.
         raiseMark(client, timestampNs);
         return "limit";
       }
-      forgetThrough(client, oldest.timestampNs);
+      forgetThrough(client, oldestNs);
     }
-    remember(client, { nonce, timestampNs });
+    client.seen.add(randomNonce, timestampNs);
     return "fresh";
   }
 
@@ -81,7 +74,7 @@ export class ReplayMemory {
     const client = this.#clients.get(key);
     if (!client) return false;
     if (client.markNs !== undefined && timestampNs <= client.markNs) return true;
-    return client.nonces.has(bytesToHex(randomNonce));
+    return client.seen.has(randomNonce);
   }
 
   /** Forgets what has been useless for a day. Returns the keys of the clients whose mark has moved. */
@@ -89,9 +82,9 @@ export class ReplayMemory {
     const moved: string[] = [];
     const forgetNs = nowNs - replayWindowNs - KEEP_AFTER_WINDOW_NS;
     for (const [key, client] of this.#clients) {
-      const last = client.seen.findLast((seen) => seen.timestampNs < forgetNs);
-      if (!last) continue;
-      forgetThrough(client, last.timestampNs);
+      const lastNs = client.seen.newestBefore(forgetNs); // nothing to look at where the oldest is newer
+      if (lastNs === undefined) continue;
+      forgetThrough(client, lastNs);
       moved.push(key);
     }
     return moved;
@@ -115,14 +108,13 @@ export class ReplayMemory {
   /** Puts back a nonce as it was stored. The quota does not count here: what is stored must not be forgotten. */
   restore(key: string, randomNonce: Uint8Array, timestampNs: bigint): void {
     const client = this.#clientOf(key);
-    const nonce = bytesToHex(randomNonce);
-    if (!client.nonces.has(nonce)) remember(client, { nonce, timestampNs });
+    if (!client.seen.has(randomNonce)) client.seen.add(randomNonce, timestampNs);
   }
 
   /** Everything remembered, for writing it down again: `[key, nonce in hex, timestamp]`. */
   *entries(): Generator<[key: string, nonce: string, timestampNs: bigint]> {
     for (const [key, { seen }] of this.#clients) {
-      for (const { nonce, timestampNs } of seen) yield [key, nonce, timestampNs];
+      for (const [nonce, timestampNs] of seen.entries()) yield [key, nonce, timestampNs];
     }
   }
 
@@ -139,25 +131,15 @@ export class ReplayMemory {
   #clientOf(key: string): ClientMemory {
     let client = this.#clients.get(key);
     if (!client) {
-      this.#clients.set(key, client = { seen: [], nonces: new Set(), markNs: undefined });
+      this.#clients.set(key, client = { seen: new SeenNonces(), markNs: undefined });
     }
     return client;
   }
 }
 
-function remember(client: ClientMemory, entry: Seen): void {
-  client.nonces.add(entry.nonce);
-  // Knocks come nearly in the order of their timestamps, so the place is nearly always the end.
-  let place = client.seen.length;
-  while (place > 0 && client.seen[place - 1]!.timestampNs > entry.timestampNs) place--;
-  client.seen.splice(place, 0, entry);
-}
-
 /** Forgets every nonce dated at or before the given time, and leaves the mark. */
 function forgetThrough(client: ClientMemory, timestampNs: bigint): void {
-  let count = client.seen.findIndex((seen) => seen.timestampNs > timestampNs);
-  if (count < 0) count = client.seen.length;
-  for (const { nonce } of client.seen.splice(0, count)) client.nonces.delete(nonce);
+  client.seen.forgetThrough(timestampNs);
   raiseMark(client, timestampNs);
 }
 

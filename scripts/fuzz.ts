@@ -7,7 +7,7 @@
 
 import { Session } from "node:inspector";
 import { type FuzzSubject, fuzzSubjects } from "../tests/attack/fuzz_subjects.ts";
-import { Random } from "../tests/attack/hostile.ts";
+import { Random } from "../tests/attack/random.ts";
 import { print } from "./run.ts";
 
 const SECONDS = Number(Deno.args[0] ?? 60);

@@ -9,7 +9,16 @@ const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 const CORE = [
   ...["address", "clock", "duration", "errors", "ports", "quote"],
   ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "refusals"],
-  ...["network", "openings", "fair_queue", "token_bucket", "known_keys", "knock_queue", "searches"],
+  ...[
+    "network",
+    "openings",
+    "seen_nonces",
+    "fair_queue",
+    "token_bucket",
+    "known_keys",
+    "knock_queue",
+    "searches",
+  ],
 ].map((name) => `${name}.ts`);
 /** The table of backends: their names and what the configuration must know of them. It loads none by itself. */
 const TABLE = "firewall/backends.ts";

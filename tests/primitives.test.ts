@@ -161,26 +161,38 @@ Deno.test("aeadOpen() refuses any flipped bit, a wrong key, a wrong nonce and a 
   }
 });
 
-Deno.test("HKDF-SHA256: RFC 5869 appendix A.1 and A.3, in noble and in node:crypto", () => {
+Deno.test("HKDF-SHA256: RFC 5869 appendix A.1 to A.3, in noble and in node:crypto", () => {
+  const counting = (from: number) =>
+    bytesToHex(Uint8Array.from({ length: 80 }, (_, i) => from + i));
   const rows = [
     {
+      secret: "0b".repeat(22),
       salt: "000102030405060708090a0b0c",
       info: "f0f1f2f3f4f5f6f7f8f9",
       expected: "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b8" +
         "87185865",
     },
     {
+      secret: counting(0),
+      salt: counting(0x60),
+      info: counting(0xb0),
+      expected: "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7" +
+        "827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87",
+    },
+    {
+      secret: "0b".repeat(22),
       salt: "",
       info: "",
       expected: "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4" +
         "b61a96c8",
     },
   ];
-  const secret = filled(0x0b, 22);
   for (const row of rows) {
-    const [salt, info] = [hexToBytes(row.salt), hexToBytes(row.info)];
-    assert.equal(bytesToHex(hkdf(sha256, secret, salt, info, 42)), row.expected);
-    const byNode = new Uint8Array(hkdfSync("sha256", secret, salt, info, 42));
+    const [secret, salt, info] = [row.secret, row.salt, row.info].map(hexToBytes);
+    assert.ok(secret && salt && info);
+    const size = row.expected.length / 2;
+    assert.equal(bytesToHex(hkdf(sha256, secret, salt, info, size)), row.expected);
+    const byNode = new Uint8Array(hkdfSync("sha256", secret, salt, info, size));
     assert.equal(bytesToHex(byNode), row.expected);
   }
 });

@@ -35,7 +35,7 @@ export function parseYamlDocument(text: string): Document.Parsed {
         "take one of the two out",
       );
     }
-    throw new ConfigError(place, escapeUnprintable(problem.message));
+    throw new ConfigError(place, describe(problem));
   }
   return document;
 }
@@ -53,8 +53,11 @@ function parseOrRefuse(
 }
 
 function describe(cause: unknown): string {
-  if (cause instanceof RangeError) return "it is nested too deep";
-  return escapeUnprintable(cause instanceof Error ? cause.message : String(cause));
+  const message = cause instanceof Error ? cause.message : String(cause);
+  // The library tells of the one as an error of its own, and of the other as programmers talk to each other.
+  if (cause instanceof RangeError || /call stack/.test(message)) return "it is nested too deep";
+  if (/multiple documents/.test(message)) return "expected one document, got another one here";
+  return escapeUnprintable(message);
 }
 
 /** Where the key that is written at `offset` is in the document, such as `clients.alice`. */

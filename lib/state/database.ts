@@ -18,9 +18,12 @@ import {
   textOf,
   UPGRADES,
 } from "./schema.ts";
+import { readSeal, type Seal } from "./sealed_rows.ts";
 
 /** Every SQLite database begins with a header of this size; what is shorter has been cut off. */
 const HEADER_SIZE = 100;
+/** The place in the header of the format's version for who writes: 1, or 2 with a write-ahead log. */
+const WRITE_VERSION = 18;
 
 /** Everything of a database that a start needs. */
 export interface StoredState {
@@ -33,6 +36,8 @@ export interface StoredState {
   readonly cleanStop: boolean;
   /** Whether the firewall has kept the grants after that stop. */
   readonly grantsStand: boolean;
+  /** What of it is under the digest. */
+  readonly seal: Seal;
 }
 
 /**
@@ -41,7 +46,7 @@ export interface StoredState {
  */
 export function connectDatabase(path: string): DatabaseSync {
   const size = sizeOf(path);
-  if (size !== undefined && size < HEADER_SIZE) throw new DamagedStateError("it is cut off");
+  if (size !== undefined) requireHeader(path, size);
   const database = new DatabaseSync(path);
   try {
     database.exec(
@@ -59,8 +64,27 @@ export function connectDatabase(path: string): DatabaseSync {
   }
 }
 
-/** Reads all of it; throws as {@linkcode connectDatabase} does where any of it is wrong. */
-export function readDatabase(database: DatabaseSync): StoredState {
+/** Opens a database of this version only to read it, where nothing can be written; `undefined` where that cannot be. */
+export function connectToRead(path: string): DatabaseSync | undefined {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    requireSchema(database, path);
+    return database;
+  } catch {
+    database?.close();
+    return undefined;
+  }
+}
+
+/**
+ * Reads all of it; throws as {@linkcode connectDatabase} does where any of it is wrong. `sealed`: whether its rows must
+ * be those that its digest says.
+ */
+export function readDatabase(
+  database: DatabaseSync,
+  { sealed }: { sealed: boolean },
+): StoredState {
   const integrity = database.prepare("PRAGMA quick_check(1)").get() as Row | undefined;
   if (integrity?.["quick_check"] !== "ok") {
     throw new DamagedStateError(String(integrity?.["quick_check"]));
@@ -70,30 +94,36 @@ export function readDatabase(database: DatabaseSync): StoredState {
     statement.setReadBigInts(true);
     return statement.all() as Row[];
   };
+  const tables = {
+    nonces: rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns"),
+    marks: rows("SELECT key, timestamp_ns FROM marks"),
+    grants: rows("SELECT * FROM grants"),
+    meta: rows("SELECT name, value FROM meta"),
+  };
+  const seal = readSeal(tables, { expected: sealed });
   const meta = new Map(
-    rows("SELECT name, value FROM meta").map((row) => [textOf(row, "name"), textOf(row, "value")]),
+    tables.meta.map((row) => [textOf(row, "name"), textOf(row, "value")]),
   );
   const floor = meta.get("floor_ns");
   if (floor !== undefined && !/^-?\d{1,20}$/.test(floor)) {
     throw new DamagedStateError("the floor is not a number");
   }
   return {
-    nonces: rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns").map((
-      row,
-    ) => ({
+    nonces: tables.nonces.map((row) => ({
       key: textOf(row, "key"),
       nonce: bytesOf(row, "nonce"),
       timestampNs: bigintOf(row, "timestamp_ns"),
     })),
-    marks: rows("SELECT key, timestamp_ns FROM marks").map((row) => ({
+    marks: tables.marks.map((row) => ({
       key: textOf(row, "key"),
       timestampNs: bigintOf(row, "timestamp_ns"),
     })),
-    grants: rows("SELECT * FROM grants").map(grantFromRow),
+    grants: tables.grants.map(grantFromRow),
     floorNs: floor === undefined ? undefined : BigInt(floor),
     bootId: meta.get("boot_id"),
     cleanStop: meta.get("clean_stop") === "1",
     grantsStand: meta.get("grants_stand") === "1",
+    seal,
   };
 }
 
@@ -115,6 +145,19 @@ export function moveAside(path: string, atNs: bigint): string {
   return aside;
 }
 
+/** SQLite takes a file that it must not write to, by this byte, for somebody's wish. Nobody wishes that here. */
+function requireHeader(path: string, size: number): void {
+  if (size < HEADER_SIZE) throw new DamagedStateError("it is cut off");
+  const header = new Uint8Array(HEADER_SIZE);
+  try {
+    using file = Deno.openSync(path);
+    file.readSync(header);
+  } catch {
+    return; // SQLite says it better
+  }
+  if (header[WRITE_VERSION]! > 2) throw new DamagedStateError("its header forbids to write to it");
+}
+
 /** Brings the tables of an earlier version up to this one's; whether they are right is looked at afterwards. */
 function upgrade(database: DatabaseSync): void {
   const missing = UPGRADES.get(versionOf(database));
@@ -132,10 +175,20 @@ function versionOf(database: DatabaseSync): number {
   return Number((database.prepare("PRAGMA user_version").get() as Row)["user_version"]);
 }
 
+/** The version of the tables of whoever last wrote here: what the file's header says of a newer one must not be an error. */
+function versionOfWriter(database: DatabaseSync): number {
+  try {
+    const row = database.prepare("SELECT value FROM meta WHERE name = 'version'").get() as Row;
+    return Number(row["value"]);
+  } catch {
+    return Infinity; // it has not said so, or not there
+  }
+}
+
 /** Throws unless the tables are, to the letter, those that openme makes. */
 function requireSchema(database: DatabaseSync, path: string): void {
   const version = versionOf(database);
-  if (version > SCHEMA_VERSION) {
+  if (version > SCHEMA_VERSION && versionOfWriter(database) > SCHEMA_VERSION) {
     throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
       hint: "run that version, or move the file away",
     });

@@ -2,8 +2,9 @@
 
 import { messageOf, OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
+import { diskFault } from "./disk_fault.ts";
 
-const OWN_FILES = /^(state\.db.*|lock.*|intact|control\.sock|unconfirmed|opened\.json.*)$/;
+const OWN_FILES = /^(state\.db.*|lock.*|intact|\.probe|control\.sock|unconfirmed|opened\.json.*)$/;
 
 /** Nobody else reads what is in there: folder 0700, files 0600. Throws `OpenmeError`, code `STATE`. */
 export function makeStateDir(path: string): void {
@@ -41,7 +42,12 @@ function requireOwn(path: string): void {
         "see that nobody has put anything there, then chmod 0700 it; or choose another with --state-dir",
     });
   }
-  if ((mode & 0o077) !== 0 && isOpenmesAlone(path)) Deno.chmodSync(path, 0o700);
+  if ((mode & 0o077) === 0 || !isOpenmesAlone(path)) return;
+  try {
+    Deno.chmodSync(path, 0o700);
+  } catch (cause) {
+    if (diskFault(path) === undefined) throw cause; // a read-only disk keeps nobody out
+  }
 }
 
 /** Whether nothing else is in there: others may have to read /var/lib, if that was meant. The files are 0600 anyway. */

@@ -7,32 +7,73 @@ import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
+import { diskFault } from "./disk_fault.ts";
+import { volatilePath } from "./mark.ts";
 
-/** Takes the lock or throws; `release` gives it back before the process ends. */
+/**
+ * Takes the lock or throws; `release` gives it back before the process ends. On a disk that cannot be written, where
+ * nobody can lock anything, it is one outside, if there is any.
+ */
 export function takeLock(stateDir: string): { release: () => void } {
   const path = join(stateDir, "lock");
-  let lock: DatabaseSync | undefined;
+  let held: { release: () => void } | undefined;
+  let failure: unknown;
   try {
-    lock = new DatabaseSync(path);
-    lock.exec("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE");
-    return { release: () => lock?.close() };
+    held = lockFile(path);
   } catch (cause) {
-    lock?.close();
-    if (/locked|busy/i.test(messageOf(cause))) {
-      throw new OpenmeError(
-        "STATE",
-        `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
-        {
-          hint: "stop that one first; it keeps running, and its guard stays in place",
-          cause,
-        },
-      );
-    }
-    throw new OpenmeError("STATE", `cannot lock ${quote(path, 1000)}: ${messageOf(cause)}`, {
+    if (isBusy(cause)) throw runningError(stateDir, cause);
+    failure = cause;
+  }
+  // On a read-only disk SQLite opens the file all the same, and then locks nothing. Not the file itself is tried: to
+  // close it anywhere in this process would end the lock (fcntl).
+  const fault = diskFault(stateDir, { size: held ? 0 : undefined });
+  if (held && fault === undefined) return held;
+  if (fault === undefined) {
+    throw new OpenmeError("STATE", `cannot lock ${quote(path, 1000)}: ${messageOf(failure)}`, {
       hint: "the file holds nothing: remove it if it is damaged",
-      cause,
+      cause: failure,
     });
   }
+  try {
+    const outside = lockFile(volatilePath(stateDir, "lock"));
+    return {
+      release: () => {
+        outside.release();
+        held?.release();
+      },
+    };
+  } catch (cause) {
+    held?.release();
+    if (isBusy(cause)) throw runningError(stateDir, cause);
+    // The knock port, which only one can have, has to do.
+    return held ?? { release: () => {} };
+  }
+}
+
+function lockFile(path: string): { release: () => void } {
+  const lock = new DatabaseSync(path);
+  try {
+    lock.exec("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE");
+    return { release: () => lock.close() };
+  } catch (cause) {
+    lock.close();
+    throw cause;
+  }
+}
+
+function isBusy(cause: unknown): boolean {
+  return /locked|busy/i.test(messageOf(cause));
+}
+
+function runningError(stateDir: string, cause: unknown): OpenmeError {
+  return new OpenmeError(
+    "STATE",
+    `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
+    {
+      hint: "stop that one first; it keeps running, and its guard stays in place",
+      cause,
+    },
+  );
 }
 
 /** Whether a `serve` runs with this state directory. A directory that is not there is nobody's. */

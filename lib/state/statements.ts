@@ -16,6 +16,7 @@ export function prepareStatements(database: DatabaseSync): Record<
   | "deleteNonces"
   | "upsertGrant"
   | "deleteGrant"
+  | "deleteGrants"
   | "upsertLastSeen"
   | "insertHistory"
   | "insertRefusal"
@@ -36,12 +37,17 @@ export function prepareStatements(database: DatabaseSync): Record<
       "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
     ),
     upsertMark: database.prepare("INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)"),
-    deleteNonces: database.prepare("DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?"),
+    deleteNonces: readingBigints(
+      database.prepare(
+        "DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ? RETURNING nonce, timestamp_ns",
+      ),
+    ),
     upsertGrant: database.prepare(
       "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),
     deleteGrant: database.prepare("DELETE FROM grants WHERE client = ? AND address = ?"),
+    deleteGrants: database.prepare("DELETE FROM grants"),
     upsertLastSeen: database.prepare(
       "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
     ),
@@ -70,4 +76,9 @@ export function prepareStatements(database: DatabaseSync): Record<
     ),
     upsertMeta: database.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"),
   };
+}
+
+function readingBigints(statement: StatementSync): StatementSync {
+  statement.setReadBigInts(true);
+  return statement;
 }

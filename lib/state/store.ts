@@ -4,11 +4,10 @@
  * more than the process died.
  */
 
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
-import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
@@ -18,34 +17,27 @@ import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
 import {
   connectDatabase,
+  connectToRead,
   isDamage,
   moveAside,
   readDatabase,
   type StoredState,
 } from "./database.ts";
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
-import { grantToRow } from "./schema.ts";
+import { diskFault } from "./disk_fault.ts";
+import { type Mark, readMark, removeMark, writeMark } from "./mark.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
+import { clearSealed, Seal, SealedRows } from "./sealed_rows.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
+import { readWitness, Witness } from "./witness.ts";
 
 /** The database, in the state directory. */
 export const DATABASE_NAME = "state.db";
-/** There while the database is the whole truth: taken away when a write fails, so that the next start knows. */
+/** The witness: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
-
-/**
- * Where a second mark goes while the server runs: in memory that outlives the process, and no more than the boot, after
- * which knocks of before are refused anyway. It says what `intact` cannot: on a disk that has become read-only, and when
- * somebody has deleted the whole folder.
- */
-const VOLATILE_DIR = "/run";
-const RUNNING = "running";
-const UNSOUND = "unsound";
 
 /** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
 const TELL_AFTER_MS = 50;
-
-/** Every table, its primary key first: what is written in full when the disk comes back. */
-const TABLES_FROM_MEMORY = ["nonces", "marks", "grants"];
 
 /** An authenticated knock whose nonce is to be remembered, with the grant that it opened, if any. */
 export interface KnockRecord {
@@ -69,6 +61,17 @@ export interface RefusalRecord {
   readonly aheadMs: number | undefined;
 }
 
+/** What a state is opened with. */
+export interface Opening {
+  /** The state directory; it exists, and is this server's alone. */
+  readonly dir: string;
+  /** Is filled. */
+  readonly replay: ReplayMemory;
+  readonly replayWindowNs: bigint;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
 /** What was on disk when the process came up. */
 export interface StoredGrants {
   readonly grants: readonly Grant[];
@@ -76,17 +79,26 @@ export interface StoredGrants {
   readonly sameBoot: boolean;
 }
 
+/** What to write in one transaction. */
+type Change = (run: Statements, rows: SealedRows) => void;
+
 /** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
 export class StateStore {
   #database: DatabaseSync | undefined;
   #statements: Statements | undefined;
+  #rows: SealedRows | undefined;
+  #seal = new Seal();
+  #witness: Witness | undefined;
+  /** Whether the firewall had kept the grants that were stored at the start. */
+  #grantsStand = false;
+  /** Whether memory holds all that the database held at the start. */
+  #isRestored = false;
   /** Which file is open: another may come to stand under its name. */
   #file: string | undefined;
   readonly #dir: string;
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #markPath: string;
   readonly #storedMarks = new Map<string, bigint>();
   /** What tells the story and is not written yet, in its order. */
   readonly #untold: ((run: Statements) => void)[] = [];
@@ -94,7 +106,6 @@ export class StateStore {
 
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
-    this.#markPath = markPathOf(dir);
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
@@ -103,50 +114,85 @@ export class StateStore {
   /**
    * Opens or makes the database in `dir`, which must exist, and fills `replay` from it. A database that cannot be read
    * is moved aside, never deleted; then, and after a power cut, `replay` gets the floor that stands in for what is lost.
+   * Where the disk itself refuses, the server starts from memory, with that floor.
    */
-  static open(
-    { dir, replay, replayWindowNs, clock, log }: {
-      dir: string;
-      replay: ReplayMemory;
-      replayWindowNs: bigint;
-      clock: Clock;
-      log: Log;
-    },
-  ): { store: StateStore; stored: StoredGrants } {
+  static open(opening: Opening): { store: StateStore; stored: StoredGrants } {
+    const { dir, replay, clock, log } = opening;
     const store = new StateStore(dir, replay, clock, log);
+    try {
+      return { store, stored: store.#start(opening) };
+    } catch (cause) {
+      const path = join(dir, DATABASE_NAME);
+      const error = cause instanceof OpenmeError ? cause : stateError(path, cause);
+      if (diskFault(dir) === undefined) throw error;
+      return { store, stored: store.#startFromMemory(opening, cause) };
+    }
+  }
+
+  #start({ dir, replay, replayWindowNs, clock, log }: Opening): StoredGrants {
     const startNs = clock.now().wallNs;
     const path = join(dir, DATABASE_NAME);
-    const [existed, wasIntact] = [exists(path), exists(join(dir, INTACT_NAME))];
-    const mark = readMark(store.#markPath);
+    const existed = exists(path);
+    const testimony = readWitness(join(dir, INTACT_NAME));
+    const sealed = existed && testimony?.sequence !== undefined;
+    const mark = readMark(dir);
     let stored: StoredState;
     try {
-      stored = store.#load(path);
+      stored = this.#load(path, { sealed });
     } catch (cause) {
-      if (cause instanceof OpenmeError) throw cause;
-      store.#close();
-      if (!isDamage(cause)) throw stateError(path, cause);
+      if (!isDamage(cause)) throw cause;
+      this.#close();
       log.warn("state_unreadable", {
         moved_to: moveAside(path, startNs),
         error: messageOf(cause),
-        refusing_knocks_until: new Date(Number((startNs + replayWindowNs) / 1_000_000n))
-          .toISOString(),
+        refusing_knocks_until: timeText(startNs + replayWindowNs),
       });
       replay.raiseFloor(startNs + replayWindowNs);
-      stored = store.#load(path);
+      stored = this.#load(path, { sealed: false });
     }
-    const sameBoot = stored.bootId !== undefined && stored.bootId === clock.bootId;
-    if (existed !== wasIntact || mark === UNSOUND || (mark === RUNNING && !existed)) {
-      const why = existed
-        ? "the disk could not be written before the last stop"
-        : "the database is gone";
-      log.warn("state_incomplete", { why });
+    const isNew = stored.bootId === undefined;
+    const sameBoot = !isNew && stored.bootId === clock.bootId;
+    const powerCut = !isNew && !stored.cleanStop && !sameBoot;
+    const incomplete = whyIncomplete({ existed, wasIntact: testimony !== undefined, mark }) ??
+      // A power cut may take the end of the log, and what it takes has its own floor.
+      (!isNew && !powerCut && (testimony?.sequence ?? 0) > stored.seal.sequence
+        ? "the newest of it is gone"
+        : undefined);
+    if (incomplete !== undefined) {
+      log.warn("state_incomplete", { why: incomplete });
       replay.raiseFloor(startNs + replayWindowNs);
-    } else if (stored.bootId !== undefined && !stored.cleanStop && !sameBoot) {
+    } else if (powerCut) {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
       replay.raiseFloor(startNs);
     }
-    store.#begin({ grantsStand: sameBoot && (stored.grantsStand || !stored.cleanStop) });
-    return { store, stored: { grants: stored.grants, sameBoot } };
+    this.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
+    this.#begin();
+    return { grants: stored.grants, sameBoot };
+  }
+
+  /** What can still be read counts; whatever else there was, the floor stands in for it. */
+  #startFromMemory({ dir, replay, replayWindowNs, clock, log }: Opening, why: unknown) {
+    this.#close();
+    const floorNs = clock.now().wallNs + replayWindowNs;
+    replay.raiseFloor(floorNs);
+    log.warn("state_not_written", {
+      ...errorFields(why),
+      doing: "starting from memory, trying again every second",
+      refusing_knocks_until: timeText(floorNs),
+    });
+    let stored: StoredState | undefined;
+    const database = connectToRead(join(dir, DATABASE_NAME));
+    try {
+      if (database) this.#restore(stored = readDatabase(database, { sealed: true }));
+    } catch {
+      // Nothing of it, then.
+    } finally {
+      database?.close();
+    }
+    this.#markIncomplete();
+    const sameBoot = stored?.bootId !== undefined && stored.bootId === clock.bootId;
+    this.#grantsStand = sameBoot && (stored?.grantsStand || !stored?.cleanStop);
+    return { grants: stored?.grants ?? [], sameBoot };
   }
 
   /**
@@ -154,10 +200,10 @@ export class StateStore {
    * history and last seen, follows a moment later, for all knocks of that moment in one go.
    */
   recordKnock(record: KnockRecord): void {
-    this.#write((run) => {
-      run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
-      this.#writeMark(run, record.key);
-      if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
+    this.#write((_, rows) => {
+      rows.insertNonce(record.key, record.randomNonce, record.timestampNs);
+      this.#writeMark(rows, record.key);
+      if (record.opened) rows.putGrant(record.opened.grant);
     });
     this.#tellSoon((run) => this.#writeStory(run, record));
   }
@@ -214,36 +260,31 @@ export class StateStore {
   /** Writes down that knocks of this client at or before its mark are seen. */
   recordMark(key: string): void {
     if (this.#replay.markOf(key) === this.#storedMarks.get(key)) return;
-    this.#write((run) => this.#writeMark(run, key));
+    this.#write((_, rows) => this.#writeMark(rows, key));
   }
 
   /** Writes down a grant that has changed without a knock. */
   recordGrant(grant: Grant): void {
-    this.#write((run) => run.upsertGrant.run(...grantToRow(grant)));
+    this.#write((_, rows) => rows.putGrant(grant));
   }
 
   /** Writes down that these are all the grants there are. */
   replaceGrants(grants: readonly Grant[]): void {
-    this.#write((run) => {
-      this.#database?.exec("DELETE FROM grants");
-      for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
-    });
+    this.#write((_, rows) => rows.replaceGrants(grants));
   }
 
   /** Takes ended or withdrawn grants out. */
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;
-    this.#write((run) => {
-      for (const grant of grants) run.deleteGrant.run(grant.client, formatNetwork(grant.address));
-    });
+    this.#write((_, rows) => grants.forEach((grant) => rows.deleteGrant(grant)));
   }
 
   /** Once a minute or so: forgets old nonces and history; where the disk refused, tries to write everything anew. */
   tend({ grants, replayWindowNs }: { grants: Iterable<Grant>; replayWindowNs: bigint }): void {
     const moved = this.#replay.prune({ nowNs: this.#clock.now().wallNs, replayWindowNs });
     if (!this.isSound()) return this.#rewrite([...grants]);
-    this.#write((run) => {
-      for (const key of moved) this.#writeMark(run, key);
+    this.#write((run, rows) => {
+      for (const key of moved) this.#writeMark(rows, key);
       run.pruneHistory.run();
       run.pruneRefusals.run();
       run.pruneOutcomes.run();
@@ -268,31 +309,37 @@ export class StateStore {
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
     this.tellHistory();
-    this.#write((run) => {
-      run.upsertMeta.run("clean_stop", "1");
-      if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
+    this.#write((_, rows) => {
+      rows.putMeta("clean_stop", "1");
+      if (grantsStand !== undefined) rows.putMeta("grants_stand", grantsStand ? "1" : "0");
     });
     try {
       this.#database?.exec("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
     } catch {
       // The write-ahead log itself holds everything.
     }
-    if (this.isSound()) removeMark(this.#markPath);
+    if (this.isSound()) removeMark(this.#dir);
     this.#close();
   }
 
   /** Reads the database into memory, all of it or nothing. */
-  #load(path: string): StoredState {
-    const stored = readDatabase(this.#connect(path));
+  #load(path: string, { sealed }: { sealed: boolean }): StoredState {
+    const stored = readDatabase(this.#connect(path), { sealed });
+    this.#seal = stored.seal;
+    this.#restore(stored);
+    for (const { key, timestampNs } of stored.marks) this.#storedMarks.set(key, timestampNs);
+    return stored;
+  }
+
+  #restore(stored: StoredState): void {
     for (const { key, timestampNs } of stored.marks) {
       this.#replay.restoreMark(key, timestampNs);
-      this.#storedMarks.set(key, timestampNs);
     }
     for (const { key, nonce, timestampNs } of stored.nonces) {
       this.#replay.restore(key, nonce, timestampNs);
     }
     if (stored.floorNs !== undefined) this.#replay.raiseFloor(stored.floorNs);
-    return stored;
+    this.#isRestored = true;
   }
 
   #connect(path: string): DatabaseSync {
@@ -302,31 +349,29 @@ export class StateStore {
   }
 
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
-  #begin({ grantsStand }: { grantsStand: boolean }): void {
-    const failure = this.#attempt((run) => {
-      run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
-      run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
-      run.upsertMeta.run("clean_stop", "0");
-      this.#writeFloor(run);
-    });
-    if (failure) throw stateError(join(this.#dir, DATABASE_NAME), failure);
+  #begin(): void {
+    const failure = this.#attempt((_, rows) => this.#writeMeta(rows));
+    if (failure) throw failure;
     this.#markIntact();
   }
 
-  #writeFloor(run: Statements): void {
+  #writeMeta(rows: SealedRows): void {
+    rows.putMeta("version", String(SCHEMA_VERSION));
+    rows.putMeta("boot_id", this.#clock.bootId ?? "");
+    rows.putMeta("clean_stop", "0");
+    rows.putMeta("grants_stand", this.#grantsStand ? "1" : "0");
     const { floorNs } = this.#replay;
-    if (floorNs !== undefined) run.upsertMeta.run("floor_ns", String(floorNs));
+    if (floorNs !== undefined) rows.putMeta("floor_ns", String(floorNs));
   }
 
-  #writeMark(run: Statements, key: string): void {
+  #writeMark(rows: SealedRows, key: string): void {
     const markNs = this.#replay.markOf(key);
     if (markNs === undefined || markNs === this.#storedMarks.get(key)) return;
-    run.upsertMark.run(key, markNs);
-    run.deleteNonces.run(key, markNs);
+    rows.putMark(key, markNs);
     this.#storedMarks.set(key, markNs);
   }
 
-  #write(change: (run: Statements) => void): void {
+  #write(change: Change): void {
     if (!this.#database) return;
     const failure = this.#attempt(change);
     if (!failure) return;
@@ -335,19 +380,22 @@ export class StateStore {
       doing: "going on from memory, trying again every second",
     });
     this.#close();
+    this.#markIncomplete();
+  }
+
+  /** From here on the database is not the whole truth. */
+  #markIncomplete(): void {
     try {
       Deno.removeSync(join(this.#dir, INTACT_NAME));
       // A power cut brings back a file whose folder was not written.
       syncFolder(this.#dir);
+      return;
     } catch {
       // Gone with its folder, or on a disk that has become read-only.
-      if (exists(this.#dir)) this.#markUnsound();
+      if (!exists(this.#dir)) return;
     }
-  }
-
-  #markUnsound(): void {
     try {
-      Deno.writeTextFileSync(this.#markPath, UNSOUND, { mode: 0o600 });
+      writeMark(this.#dir, "unsound");
     } catch (cause) {
       this.#log.error("state_not_marked", {
         ...errorFields(cause),
@@ -358,23 +406,27 @@ export class StateStore {
 
   /** From here on the database is the whole truth. */
   #markIntact(): void {
-    Deno.writeTextFileSync(join(this.#dir, INTACT_NAME), "", { mode: 0o600 });
+    this.#witness = new Witness(join(this.#dir, INTACT_NAME));
+    this.#witness.tell(this.#seal.sequence);
     try {
-      Deno.writeTextFileSync(this.#markPath, RUNNING, { mode: 0o600 });
+      writeMark(this.#dir, "running");
     } catch {
       // No such folder on this system, or not for this user: `intact` alone has to do.
     }
   }
 
-  /** One transaction; gives back why it failed. */
-  #attempt(change: (run: Statements) => void): unknown {
+  /** One transaction; gives back why it failed. Once it has returned, a kill takes nothing of it back. */
+  #attempt(change: Change): unknown {
     const database = this.#database;
     if (!database) return new Error("the database is closed");
     try {
       const run = this.#statements ??= prepareStatements(database);
+      const rows = this.#rows ??= new SealedRows(run, this.#seal);
       run.begin.run();
-      change(run);
+      change(run, rows);
+      const sequence = rows.seal();
       run.commit.run();
+      if (sequence !== undefined) this.#witness?.tell(sequence);
       return undefined;
     } catch (cause) {
       try {
@@ -393,23 +445,24 @@ export class StateStore {
       Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
       const path = join(this.#dir, DATABASE_NAME);
       try {
-        this.#connect(path);
+        // A start from memory may not have read what is there.
+        if (this.#isRestored) this.#connect(path);
+        else this.#load(path, { sealed: exists(path) });
       } catch (cause) {
         this.#close();
         if (!isDamage(cause)) throw cause;
         moveAside(path, this.#clock.now().wallNs);
         this.#connect(path);
       }
-      const failure = this.#attempt((run) => {
-        for (const table of TABLES_FROM_MEMORY) this.#database?.exec(`DELETE FROM ${table}`);
+      this.#seal = new Seal(this.#seal.sequence);
+      const failure = this.#attempt((_, rows) => {
+        if (this.#database) clearSealed(this.#database);
         for (const [key, nonce, timestampNs] of this.#replay.entries()) {
-          run.insertNonce.run(key, hexToBytes(nonce), timestampNs);
+          rows.insertNonce(key, hexToBytes(nonce), timestampNs);
         }
-        for (const [key, markNs] of this.#replay.marks()) run.upsertMark.run(key, markNs);
-        for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
-        run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
-        run.upsertMeta.run("clean_stop", "0");
-        this.#writeFloor(run);
+        for (const [key, markNs] of this.#replay.marks()) rows.putMark(key, markNs);
+        for (const grant of grants) rows.putGrant(grant);
+        this.#writeMeta(rows);
       });
       if (failure) throw failure;
       this.#markIntact();
@@ -425,8 +478,11 @@ export class StateStore {
     } catch {
       // Closed already.
     }
+    this.#witness?.close();
+    this.#witness = undefined;
     this.#database = undefined;
     this.#statements = undefined;
+    this.#rows = undefined;
     if (this.#storedMarks.size > 0) this.#storedMarks.clear();
   }
 }
@@ -435,6 +491,16 @@ export class StateStore {
 function syncFolder(path: string): void {
   using folder = Deno.openSync(path, { read: true });
   folder.syncSync();
+}
+
+/** Why what is on disk is not all that was known, as far as the marks say. */
+function whyIncomplete(
+  { existed, wasIntact, mark }: { existed: boolean; wasIntact: boolean; mark: Mark | undefined },
+): string | undefined {
+  if (existed !== wasIntact || mark === "unsound" || (mark === "running" && !existed)) {
+    return existed ? "the disk could not be written before the last stop" : "the database is gone";
+  }
+  return undefined;
 }
 
 /** Names the file that a path leads to, `undefined` where there is none. */
@@ -447,37 +513,6 @@ function identify(path: string): string | undefined {
   }
 }
 
-function readMark(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function removeMark(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch {
-    // It could not be written either.
-  }
-}
-
-/** The second mark of a state directory, however that is written: see {@linkcode VOLATILE_DIR}. */
-export function markPathOf(dir: string): string {
-  const name = new TextEncoder().encode(realPathOf(dir));
-  return join(VOLATILE_DIR, `openme-${fingerprint(name)}.state`);
-}
-
-/** Without links, relative parts and slashes at the end; a folder that is gone keeps its name. */
-function realPathOf(dir: string): string {
-  try {
-    return Deno.realPathSync(dir);
-  } catch {
-    return resolve(dir);
-  }
-}
-
 function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);
@@ -485,6 +520,10 @@ function exists(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+function timeText(ns: bigint): string {
+  return new Date(Number(ns / 1_000_000n)).toISOString();
 }
 
 function stateError(path: string, cause: unknown): OpenmeError {

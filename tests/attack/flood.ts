@@ -1,17 +1,20 @@
 /**
  * A flood, and good knocks beside it: `deno run -A flood.ts '{…}'` in the sender's namespace prints how much it sent.
- * It writes whole IPv4 packets by way of libc's sendmmsg, so that their sources can be anybody's. Only ever to be
+ * It writes whole IP packets by way of libc's sendmmsg, so that their sources can be anybody's. Only ever to be
  * pointed at an address in a namespace that the caller made.
  */
 
 /** What to send. Times in seconds, rates in datagrams a second. */
 export interface Flood {
+  /** IPv4 or IPv6. */
   readonly target: string;
   readonly port: number;
   /** Junk; 0 for none. */
   readonly rate: number;
-  /** How many sources it claims to come from, from 10.64.0.0 on; 1 is one address. */
+  /** How many sources it claims to come from, from 10.64.0.0 on, or fd00:64::; 1 is one address. */
   readonly sources: number;
+  /** Whether each of these is in an IPv6 network (/64) of its own, or all are in one. */
+  readonly networks?: "one" | "each its own";
   readonly seconds: number;
   /** Good knocks, in hex: spread over the time, the first after a tenth of it. From `goodSource`. */
   readonly good: readonly string[];
@@ -28,26 +31,83 @@ export interface Flooded {
 
 const BATCH = 32;
 const KNOCK_SIZE = 165;
-const PACKET_SIZE = 20 + 8 + KNOCK_SIZE;
+const UDP_SIZE = 8 + KNOCK_SIZE;
 /** Different bodies; each goes out again and again from every source. */
 const BODIES = 4096;
 
-const AF_INET = 2;
 const SOCK_RAW = 3;
+/** As the protocol of a raw socket: the packets bring their own header, in either family. */
 const IPPROTO_RAW = 255;
+const UDP = 17;
+
+/** What differs between the families. */
+interface Family {
+  readonly number: number;
+  readonly headerSize: number;
+  /** Where in struct sockaddr the address is, and its size. */
+  readonly socketAddress: readonly [offset: number, size: number];
+  readonly parse: (text: string) => Uint8Array;
+  readonly header: (source: Uint8Array, target: Uint8Array) => Uint8Array;
+  readonly nth: (i: number, networks: "one" | "each its own") => Uint8Array;
+}
+
+const V4: Family = {
+  number: 2,
+  headerSize: 20,
+  socketAddress: [4, 16],
+  parse: (text) => Uint8Array.from(text.split("."), Number),
+  // The kernel fills in the header's checksum.
+  header: (source, target) =>
+    Uint8Array.of(0x45, 0, 0, 20 + UDP_SIZE, 0, 0, 0, 0, 64, UDP, 0, 0, ...source, ...target),
+  nth: (i) => Uint8Array.of(10, 64 + (i >> 16), (i >> 8) & 255, i & 255),
+};
+
+const V6: Family = {
+  number: 10,
+  headerSize: 40,
+  socketAddress: [8, 28],
+  parse: parseIPv6,
+  header: (source, target) =>
+    Uint8Array.of(0x60, 0, 0, 0, 0, UDP_SIZE, UDP, 64, ...source, ...target),
+  nth: (i, networks) => {
+    const address = parseIPv6("fd00:64::1");
+    const place = networks === "one" ? 12 : 4; // inside of the last 64 bits, or before them
+    new DataView(address.buffer).setUint32(place, i + 1);
+    return address;
+  },
+};
+
+function parseIPv6(text: string): Uint8Array<ArrayBuffer> {
+  const [head = "", tail] = text.split("::");
+  const groups = (part: string) =>
+    part.split(":").filter(Boolean).map((each) => parseInt(each, 16));
+  const [first, last] = [groups(head), groups(tail ?? "")];
+  const address = new Uint8Array(16);
+  const view = new DataView(address.buffer);
+  for (const [i, group] of first.entries()) view.setUint16(2 * i, group);
+  for (const [i, group] of last.entries()) view.setUint16(2 * (8 - last.length + i), group);
+  return address;
+}
+
+function familyOf(address: string): Family {
+  return address.includes(":") ? V6 : V4;
+}
 
 function sender(target: string) {
+  const family = familyOf(target);
+  const packetSize = family.headerSize + UDP_SIZE;
   const libc = Deno.dlopen("libc.so.6", {
     socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
     connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
     sendmmsg: { parameters: ["i32", "buffer", "u32", "i32"], result: "i32" },
     usleep: { parameters: ["u32"], result: "i32" },
   }).symbols;
-  const socket = libc.socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
-  const address = new Uint8Array(16);
-  new DataView(address.buffer).setUint16(0, AF_INET, true);
-  address.set(target.split(".").map(Number), 4);
-  if (socket < 0 || libc.connect(socket, address, 16) < 0) throw new Error("no raw socket");
+  const socket = libc.socket(family.number, SOCK_RAW, IPPROTO_RAW);
+  const [offset, size] = family.socketAddress;
+  const address = new Uint8Array(size);
+  new DataView(address.buffer).setUint16(0, family.number, true);
+  address.set(family.parse(target), offset);
+  if (socket < 0 || libc.connect(socket, address, size) < 0) throw new Error("no raw socket");
   const headers = new BigUint64Array(BATCH * 8); // struct mmsghdr: 64 bytes
   const vectors = new BigUint64Array(BATCH * 2); // struct iovec: 16 bytes
   const addressOf = (buffer: ArrayBufferView) =>
@@ -55,13 +115,13 @@ function sender(target: string) {
   for (let i = 0; i < BATCH; i++) {
     headers[i * 8 + 2] = BigInt(addressOf(vectors)) + BigInt(i * 16);
     headers[i * 8 + 3] = 1n;
-    vectors[i * 2 + 1] = BigInt(PACKET_SIZE);
+    vectors[i * 2 + 1] = BigInt(packetSize);
   }
   return {
     send: (packets: Uint8Array, indexes: readonly number[]) => {
       const base = BigInt(addressOf(packets));
       for (const [i, index] of indexes.entries()) {
-        vectors[i * 2] = base + BigInt(index * PACKET_SIZE);
+        vectors[i * 2] = base + BigInt(index * packetSize);
       }
       return Math.max(0, libc.sendmmsg(socket, headers, indexes.length, 0));
     },
@@ -69,43 +129,68 @@ function sender(target: string) {
   };
 }
 
-/** An IPv4 packet with a UDP datagram; the kernel fills in the header's checksum, UDP may go without. */
-function writePacket(
-  into: Uint8Array,
+/** An IP packet with a UDP datagram. */
+function packetOf(
+  family: Family,
   { source, target, port, body }: {
-    source: readonly number[];
-    target: string;
+    source: Uint8Array;
+    target: Uint8Array;
     port: number;
     body: Uint8Array;
   },
-): void {
-  const view = new DataView(into.buffer, into.byteOffset);
-  into.set([0x45, 0, 0, PACKET_SIZE, 0, 0, 0, 0, 64, 17, 0, 0, ...source], 0);
-  into.set(target.split(".").map(Number), 16);
-  view.setUint16(20, 40_000);
-  view.setUint16(22, port);
-  view.setUint16(24, 8 + KNOCK_SIZE);
-  into.set(body, 28);
+): Uint8Array {
+  const { headerSize } = family;
+  const packet = new Uint8Array(headerSize + UDP_SIZE);
+  const udp = new DataView(packet.buffer, headerSize);
+  packet.set(family.header(source, target));
+  udp.setUint16(0, 40_000);
+  udp.setUint16(2, port);
+  udp.setUint16(4, UDP_SIZE);
+  packet.set(body, headerSize + 8);
+  // Over IPv4 it may be left out; over IPv6 not (RFC 8200 section 8.1).
+  if (family === V6) udp.setUint16(6, udpChecksum(packet));
+  return packet;
+}
+
+/** Over the addresses, the length, the protocol and all of the datagram; 0 is written as its complement. */
+function udpChecksum(packet: Uint8Array): number {
+  let sum = UDP_SIZE + UDP;
+  for (let i = 8; i < packet.length; i += 2) sum += (packet[i]! << 8) | (packet[i + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return (~sum & 0xffff) || 0xffff;
 }
 
 function run(
-  { target, port, rate, sources, seconds, good, goodSource, prefix = "01" }: Flood,
+  {
+    target,
+    port,
+    rate,
+    sources,
+    networks = "one",
+    seconds,
+    good,
+    goodSource,
+    prefix = "01",
+  }: Flood,
 ): Flooded {
   const { send, pause } = sender(target);
+  const family = familyOf(target);
   const count = Math.max(sources, BODIES);
-  const junk = new Uint8Array(count * PACKET_SIZE);
+  const size = family.headerSize + UDP_SIZE;
+  const to = family.parse(target);
+  const junk = new Uint8Array(count * size);
   const head = bytesOf(prefix);
   for (let i = 0; i < count; i++) {
     const body = crypto.getRandomValues(new Uint8Array(KNOCK_SIZE));
     body.set(head);
-    const host = i % sources;
-    const source = [10, 64 + (host >> 16), (host >> 8) & 255, host & 255];
-    writePacket(junk.subarray(i * PACKET_SIZE), { source, target, port, body });
+    const source = family.nth(i % sources, networks);
+    junk.set(packetOf(family, { source, target: to, port, body }), i * size);
   }
-  const knocks = new Uint8Array(Math.max(1, good.length) * PACKET_SIZE);
+  const knocks = new Uint8Array(Math.max(1, good.length) * size);
   for (const [i, hex] of good.entries()) {
-    const source = goodSource.split(".").map(Number);
-    writePacket(knocks.subarray(i * PACKET_SIZE), { source, target, port, body: bytesOf(hex) });
+    const source = family.parse(goodSource);
+    const packet = packetOf(family, { source, target: to, port, body: bytesOf(hex) });
+    knocks.set(packet, i * size);
   }
   const start = performance.now();
   let [sent, skipped, sentGood, next] = [0, 0, 0, 0];

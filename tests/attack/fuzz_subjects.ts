@@ -23,7 +23,8 @@ import {
   SERVER_PUBLIC_KEY,
   WINDOW_NS,
 } from "../support.ts";
-import { good, type Random } from "./hostile.ts";
+import { good } from "./hostile.ts";
+import type { Random } from "./random.ts";
 
 /** One thing to throw bytes at. `run` throws only where something is wrong with openme. */
 export interface FuzzSubject {
@@ -167,14 +168,21 @@ async function stateSubject(): Promise<FuzzSubject> {
     now: () => ({ wallNs: 1_790_000_000_000_000_000n, steadyMs: 1000 }),
     bootId: "boot",
   };
-  const open = () =>
-    StateStore.open({ dir, replay: new ReplayMemory(), replayWindowNs: WINDOW_NS, clock, log });
+  const open = () => {
+    const replay = new ReplayMemory();
+    return { replay, ...StateStore.open({ dir, replay, replayWindowNs: WINDOW_NS, clock, log }) };
+  };
   const { store } = open();
-  for (let i = 0; i < 20; i++) {
+  const taken = Array.from({ length: 20 }, (_, i) => ({
+    key: ALICE.key,
+    nonce: hexToBytes(i.toString(16).padStart(32, "0")),
+    timestampNs: 1_790_000_000_000_000_000n + BigInt(i),
+  }));
+  for (const { key, nonce, timestampNs } of taken) {
     store.recordKnock({
-      key: ALICE.key,
-      randomNonce: hexToBytes(i.toString(16).padStart(32, "0")),
-      timestampNs: 1_790_000_000_000_000_000n + BigInt(i),
+      key,
+      randomNonce: nonce,
+      timestampNs,
       client: "alice",
       atMs: 1_790_000_000_000,
       source: "192.0.2.1",
@@ -183,6 +191,7 @@ async function stateSubject(): Promise<FuzzSubject> {
   }
   store.close();
   const whole = await Deno.readFile(path);
+  const witness = await Deno.readFile(join(dir, "intact"));
   // Inputs are changes to the file: three bytes of place, one of value. Whole files would be mostly padding.
   return {
     name: "state file",
@@ -200,8 +209,15 @@ async function stateSubject(): Promise<FuzzSubject> {
       }
       for (const entry of Deno.readDirSync(dir)) Deno.removeSync(join(dir, entry.name));
       Deno.writeFileSync(path, file);
-      Deno.writeTextFileSync(join(dir, "intact"), "");
-      await onlyOpenmeErrors(() => open().store.close());
+      Deno.writeFileSync(join(dir, "intact"), witness);
+      await onlyOpenmeErrors(() => {
+        const { store, replay } = open();
+        store.close();
+        // Whatever was damaged: what was taken is not fresh again.
+        for (const { key, nonce, timestampNs } of taken) {
+          assert.ok(replay.has(key, nonce, timestampNs), "a nonce was forgotten in silence");
+        }
+      });
     },
   };
 }

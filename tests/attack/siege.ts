@@ -43,7 +43,7 @@ export async function goodKnocks(
 export async function flood(
   lab: Lab,
   { dir }: { readonly dir: string },
-  flood: Omit<Flood, "target" | "port" | "goodSource"> & { port?: number },
+  flood: Omit<Flood, "target" | "port" | "goodSource"> & Partial<Flood>,
 ): Promise<Flooded> {
   const path = `${dir}/flood.json`;
   const whole: Flood = {

@@ -42,9 +42,11 @@ const SILENT: Log = {
 export class SimulatedServer implements Disposable {
   readonly clients: readonly KeyPair[];
   readonly grants = new Grants();
+  readonly replay = new ReplayMemory();
   readonly pipeline: Pipeline;
   #nowMs = 0;
   readonly #dir = Deno.makeTempDirSync({ prefix: "openme-attack-" });
+  readonly database = `${this.#dir}/state.db`;
   readonly #store: StateStore;
   readonly #intake: Intake;
   /** What the event loop does next, and when. */
@@ -52,7 +54,7 @@ export class SimulatedServer implements Disposable {
 
   private constructor(clients: readonly KeyPair[]) {
     this.clients = clients;
-    const replay = new ReplayMemory();
+    const { replay } = this;
     const clock = {
       now: () => ({
         steadyMs: this.#nowMs,

@@ -1,4 +1,7 @@
-/** A clock that was an hour ahead and came back reopens nothing, and shuts nobody out. */
+/**
+ * A clock that is stepped under a running server, an hour forth or back and then home again: grants end in their time,
+ * a reload takes nobody's away, and nothing is open that was used before.
+ */
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -6,23 +9,30 @@ import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { Served } from "./openme.ts";
 import { Site } from "./site.ts";
-import { opens } from "./timing.ts";
+import { closesOnTime, opens } from "./timing.ts";
 import { waitFor } from "./wait.ts";
 
 const HOUR_MS = 3_600_000;
+const SHIM = fileURLToPath(new URL("./clock_shim.ts", import.meta.url));
+const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
-/** A server whose clock can be moved. */
-async function serveWithClock(lab: Lab, config: string, offsetMs: number) {
-  const script = fileURLToPath(new URL("./clock_server.ts", import.meta.url));
-  const command = [Deno.execPath(), "run", "--quiet", "--unstable-net", "-A", script, config];
-  const program = lab.start("server", [...command, String(offsetMs)]);
+/** `openme serve`, from its source also where a binary is under test: nothing can be put under that one. */
+async function serveWithClock(lab: Lab, site: Site, offsetMs: number) {
+  const path = `${site.dir}/clock`;
+  // Renamed into place: the server reads it at any moment.
+  const setClock = async (ms: number) => {
+    await Deno.writeTextFile(`${path}.new`, String(ms));
+    await Deno.rename(`${path}.new`, path);
+  };
+  await setClock(offsetMs);
+  const command = [Deno.execPath(), "run", "--preload", SHIM, "-A", MAIN, "serve"];
+  const program = lab.start(
+    "server",
+    [...command, "--config", site.config, "--log-level", "debug"],
+    { env: { OPENME_TEST_CLOCK: path } },
+  );
   const served = new Served(program);
   await served.waitForLine(/listening/, 15_000);
-  const setClock = async (ms: number) => {
-    const seen = program.stdout.all.length;
-    await program.writeLine(String(ms));
-    await program.stdout.waitFor(new RegExp(`^clock ${ms}$`), 5000, seen);
-  };
   return { served, setClock };
 }
 
@@ -34,61 +44,121 @@ e2e("a clock", async (lab, t) => {
   ]);
   await server.listen({ tcp: [22] });
 
-  for (const restarts of [false, true]) {
-    const title = restarts ? ", the server restarted in between" : "";
-    await t.step(`that was an hour ahead and came back reopens nothing${title}`, async () => {
-      await using site = await Site.create(lab, {
-        clients: { alice: ["22/tcp"] },
-        knockTimeout: "2s",
-      });
-      const sealAt = (offsetMs: number, target?: string) => {
-        const timestampNs = BigInt(Date.now() + offsetMs) * 1_000_000n;
-        return site.seal("alice", target === undefined ? { timestampNs } : { timestampNs, target });
-      };
-      let { served, setClock } = await serveWithClock(lab, site.config, 0);
-      await using _last = { [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
-      const accepts = async (knock: Uint8Array, address: string) => {
-        const seen = served.lines.length;
-        await client.send(knock, IPV4.server, KNOCK_PORT);
-        await served.waitForLine(
-          new RegExp(`granted client=alice address=${address} `),
-          5000,
-          seen,
-        );
-      };
-      const refuses = async (knock: Uint8Array, reason: string) => {
-        for (const side of [client, other]) {
+  for (const stepMs of [HOUR_MS, -HOUR_MS]) {
+    const way = stepMs > 0 ? "forth and back" : "back and forth";
+    for (const restarts of [false, true]) {
+      const title = restarts ? ", the server restarted in between" : "";
+      await t.step(`that goes an hour ${way} reopens nothing${title}`, async () => {
+        await using site = await Site.create(lab, {
+          clients: { alice: ["22/tcp"] },
+          knockTimeout: "2s",
+        });
+        const sealAt = (offsetMs: number, target?: string) => {
+          const timestampNs = BigInt(Date.now() + offsetMs) * 1_000_000n;
+          return site.seal("alice", { timestampNs, ...(target === undefined ? {} : { target }) });
+        };
+        let { served, setClock } = await serveWithClock(lab, site, 0);
+        await using _last = { [Symbol.asyncDispose]: () => served[Symbol.asyncDispose]() };
+        const accepts = async (knock: Uint8Array, address: string) => {
           const seen = served.lines.length;
-          await side.send(knock, IPV4.server, KNOCK_PORT);
-          assert.match(
-            await served.waitForLine(/reason=|granted|renewed/, 5000, seen),
-            new RegExp(`reason=${reason} `),
+          await client.send(knock, IPV4.server, KNOCK_PORT);
+          await served.waitForLine(
+            new RegExp(`granted client=alice address=${address} `),
+            5000,
+            seen,
           );
-        }
-        const open = await Promise.all(
-          [client, other].map((side) => side.reaches(IPV4.server, 22)),
-        );
-        assert.deepEqual(open, [false, false]);
-      };
-      const moveClock = async (ms: number) => {
-        if (!restarts) return await setClock(ms);
-        await served.stop();
-        ({ served, setClock } = await serveWithClock(lab, site.config, ms));
-      };
+        };
+        const refuses = async (knock: Uint8Array, reason: string) => {
+          for (const side of [client, other]) {
+            const seen = served.lines.length;
+            await side.send(knock, IPV4.server, KNOCK_PORT);
+            assert.match(
+              await served.waitForLine(/event=dropped .*client=alice|granted|renewed/, 5000, seen),
+              new RegExp(`reason=${reason} `),
+            );
+          }
+          const open = await Promise.all(
+            [client, other].map((side) => side.reaches(IPV4.server, 22)),
+          );
+          assert.deepEqual(open, [false, false]);
+        };
+        const moveClock = async (ms: number) => {
+          if (!restarts) return await setClock(ms);
+          await served.stop();
+          ({ served, setClock } = await serveWithClock(lab, site, ms));
+        };
 
-      const old = await sealAt(0);
-      await accepts(old, IPV4.client);
-      await opens(client, IPV4.server, 22);
-      await waitFor("the port to close", async () => !await client.reaches(IPV4.server, 22));
-      await moveClock(HOUR_MS);
-      await refuses(old, "stale");
-      const ahead = await sealAt(HOUR_MS, "10.0.0.77");
-      await accepts(ahead, "10.0.0.77");
-      await moveClock(0);
-      await refuses(old, "replay");
-      await refuses(ahead, "stale");
-      await accepts(await sealAt(0, "10.0.0.78"), "10.0.0.78");
-      await served.stop();
-    });
+        const old = await sealAt(0);
+        await accepts(old, IPV4.client);
+        await opens(client, IPV4.server, 22);
+        await waitFor("the port to close", async () => !await client.reaches(IPV4.server, 22));
+        await moveClock(stepMs);
+        await refuses(old, "stale");
+        const away = await sealAt(stepMs, "10.0.0.77");
+        await accepts(away, "10.0.0.77");
+        await moveClock(0);
+        await refuses(old, "replay");
+        await refuses(away, "stale");
+        await accepts(await sealAt(0, "10.0.0.78"), "10.0.0.78");
+        await served.stop();
+      });
+    }
+
+    for (const reloads of [false, true]) {
+      const title = reloads ? ", with a reload after each step" : "";
+      await t.step(
+        `that goes an hour ${way} under a grant leaves it its time${title}`,
+        async () => {
+          await using site = await Site.create(lab, {
+            clients: { alice: ["22/tcp"] },
+            knockTimeout: "4s",
+          });
+          const { served, setClock } = await serveWithClock(lab, site, 0);
+          await using _served = served;
+          const isOpen = () => client.reaches(IPV4.server, 22);
+          const fromMs = performance.now() + 4000;
+          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await opens(client, IPV4.server, 22);
+          const toMs = performance.now() + 4000;
+          for (const [i, offsetMs] of [stepMs, 0].entries()) {
+            const seen = served.lines.length;
+            await setClock(offsetMs);
+            if (reloads) {
+              // Another client comes in; alice stays as she is.
+              await site.configure({ clients: { alice: ["22/tcp"], [`bob${i}`]: ["22/tcp"] } });
+              await served.waitForLine(/event=reloaded .*grants=1/, 5000, seen);
+            }
+            assert.ok(await isOpen(), `closed by the step to ${offsetMs} ms`);
+          }
+          await closesOnTime(isOpen, { fromMs, toMs });
+          assert.ok(!served.lines.some((line) => line.includes("event=withdrawn")));
+          await served.waitForLine(/event=expired client=alice/);
+          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await opens(client, IPV4.server, 22);
+          await served.stop();
+        },
+      );
+    }
+
+    await t.step(
+      `a grant of a clock that is off by an hour (${way}) ends in its time`,
+      async () => {
+        await using site = await Site.create(lab, {
+          clients: { alice: ["22/tcp"] },
+          knockTimeout: "3s",
+        });
+        const { served, setClock } = await serveWithClock(lab, site, stepMs);
+        await using _served = served;
+        const timestampNs = BigInt(Date.now() + stepMs) * 1_000_000n;
+        const fromMs = performance.now() + 3000;
+        await client.send(await site.seal("alice", { timestampNs }), IPV4.server, KNOCK_PORT);
+        await opens(client, IPV4.server, 22);
+        const toMs = performance.now() + 3000;
+        await setClock(0);
+        await closesOnTime(() => client.reaches(IPV4.server, 22), { fromMs, toMs });
+        await served.waitForLine(/event=expired client=alice/);
+        await served.stop();
+      },
+    );
   }
 });

@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/address.ts";
-import { encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
-import { markPathOf } from "../../lib/state/store.ts";
+import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
+import { volatilePath } from "../../lib/state/mark.ts";
 import { sealKnock } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, type Output, type Side } from "./lab.ts";
@@ -122,6 +122,14 @@ export class Site implements AsyncDisposable {
     return knock(this.#lab, side, `${this.dir}/${name}.yaml`, args);
   }
 
+  /** What sealing for this server takes, in a client's hands: for tests that seal by themselves. */
+  keysOf(name: string): { serverPublicKey: Bytes; clientSeed: Bytes } {
+    return {
+      serverPublicKey: this.#server.publicKey,
+      clientSeed: this.#keysOf(name).privateKey,
+    };
+  }
+
   /** The bytes of a fresh knock by a client. */
   seal(name: string, contents: KnockContents = {}): Promise<Uint8Array> {
     return this.#seal(this.#keysOf(name), contents);
@@ -144,7 +152,7 @@ export class Site implements AsyncDisposable {
     await Promise.all(this.#served.map((served) => served[Symbol.asyncDispose]()));
     await this.#lab.nft("flush ruleset");
     await Deno.remove(this.dir, { recursive: true });
-    await Deno.remove(markPathOf(this.stateDir)).catch(() => {}); // left where a server was killed
+    await Deno.remove(volatilePath(this.stateDir, "state")).catch(() => {}); // left where a server was killed
   }
 
   #keysOf(name: string): KeyPair {

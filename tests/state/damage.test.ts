@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { OpenmeError } from "../../lib/errors.ts";
 import { Folder } from "../cli/folder.ts";
 import { NOW_NS, WINDOW_NS } from "../support.ts";
 import {
@@ -20,8 +19,8 @@ import {
 const START_NS = NOW_NS + 1_000_000_000n;
 const KNOCKS = 150;
 
-/** The file of a database with some hundred rows, after a clean stop. */
-async function goodDatabase(): Promise<Uint8Array> {
+/** The file of a database with some hundred rows, after a clean stop, and the witness beside it. */
+async function goodDatabase(): Promise<{ GOOD: Uint8Array; WITNESS: Uint8Array }> {
   await using folder = await Folder.create();
   {
     using opened = open(folder.path);
@@ -33,10 +32,13 @@ async function goodDatabase(): Promise<Uint8Array> {
     opened.replay.restoreMark("mark", NOW_NS);
     opened.store.recordMark("mark");
   }
-  return await Deno.readFile(folder.file("state.db"));
+  return {
+    GOOD: await Deno.readFile(folder.file("state.db")),
+    WITNESS: await Deno.readFile(folder.file("intact")),
+  };
 }
 
-const GOOD = await goodDatabase();
+const { GOOD, WITNESS } = await goodDatabase();
 const PAGE_SIZE = new DataView(GOOD.buffer).getUint16(16);
 const PAGES = GOOD.length / PAGE_SIZE;
 
@@ -44,7 +46,7 @@ const PAGES = GOOD.length / PAGE_SIZE;
 async function folderWith(bytes: Uint8Array): Promise<Folder> {
   const folder = await Folder.create();
   await folder.write("state.db", bytes);
-  await folder.write("intact", "");
+  await folder.write("intact", WITNESS);
   return folder;
 }
 
@@ -204,20 +206,12 @@ Deno.test("two databases that are moved aside in one moment are both kept", asyn
 });
 
 /**
- * What may come of a database in which one byte has turned over: all of it is there, or none of it and a floor instead;
- * or openme does not start, and the operator has the last word. Never a part of it.
+ * What may come of a database in which one byte has turned over: all of it is there, or none of it and a floor instead.
+ * Never a part of it.
  */
-async function outcomeWith(bytes: Uint8Array): Promise<"whole" | "moved aside" | "refused"> {
+async function outcomeWith(bytes: Uint8Array): Promise<"whole" | "moved aside"> {
   await using folder = await folderWith(bytes);
-  let opened: Opened;
-  try {
-    opened = openAtStart(folder);
-  } catch (error) {
-    assert.ok(error instanceof OpenmeError && error.code === "STATE", String(error));
-    assert.ok(isSame(await Deno.readFile(folder.file("state.db")), bytes), "it has been changed");
-    return "refused";
-  }
-  using _closing = opened;
+  using opened = openAtStart(folder);
   if (opened.events.length === 0) {
     const nonces = new Set([...opened.replay.entries()].map(([, each]) => each));
     for (let n = 0; n < KNOCKS; n++) assert.ok(nonces.has(hexOf(nonce(n))), `nonce ${n} is lost`);
@@ -246,7 +240,6 @@ Deno.test("a flipped byte in a page's header, or a cut at the end, loses nothing
   const seen = new Set<string>();
   for (const size of [PAGE_SIZE / 2, PAGE_SIZE - 1, 1]) {
     const outcome = await outcomeWith(GOOD.slice(0, GOOD.length - size));
-    assert.notEqual(outcome, "refused", `${size} bytes less`);
     seen.add(outcome);
   }
   for (let page = 0; page < PAGES; page += 2) {
@@ -254,7 +247,6 @@ Deno.test("a flipped byte in a page's header, or a cut at the end, loses nothing
     const start = page * PAGE_SIZE + (page === 0 ? 100 : 0);
     for (let at = start; at < start + 12; at++) {
       const outcome = await outcomeWith(flipped(at, at % 3 === 0 ? 0xff : 0x01));
-      assert.notEqual(outcome, "refused", `byte ${at}`);
       seen.add(outcome);
     }
   }
@@ -262,12 +254,7 @@ Deno.test("a flipped byte in a page's header, or a cut at the end, loses nothing
 });
 
 Deno.test("a flipped byte in the file's header loses nothing in silence", async () => {
-  const refused: number[] = [];
   for (let at = 0; at < 100; at++) {
-    for (const mask of [0x02, 0xff]) {
-      if (await outcomeWith(flipped(at, mask)) === "refused") refused.push(at);
-    }
+    for (const mask of [0x02, 0xff]) await outcomeWith(flipped(at, mask));
   }
-  // The one byte that says "not to be written to", and the version of the tables: somebody else's decision.
-  assert.deepEqual([...new Set(refused)], [18, 60, 61, 62, 63]);
 });

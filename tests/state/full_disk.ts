@@ -36,7 +36,10 @@ try {
   const after = { ...contentOf(again.replay), events: again.events };
   // deno-lint-ignore no-console
   console.log(
-    JSON.stringify({ told: opened.told(), before, after, sound: { full, afterwards } }),
+    JSON.stringify(
+      { told: opened.told(), before, after, sound: { full, afterwards } },
+      (_, v) => typeof v === "bigint" ? `${v}` : v,
+    ),
   );
 } finally {
   await Deno.remove(elsewhere, { recursive: true });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { relative } from "node:path";
 import { connectDatabase } from "../../lib/state/database.ts";
-import { markPathOf } from "../../lib/state/store.ts";
+import { volatilePath } from "../../lib/state/mark.ts";
 import { Folder } from "../cli/folder.ts";
 import { NOW_NS, WINDOW_NS } from "../support.ts";
 import { eventOf, knockRecord, open, StillClock, take } from "./support.ts";
@@ -48,9 +48,9 @@ Deno.test("a state directory has one mark, however its path is written", async (
   await Deno.symlink("state", folder.file("link"));
   const fromHere = relative(Deno.cwd(), dir);
   for (const same of [`${dir}/`, `${other}/../state`, folder.file("link"), fromHere]) {
-    assert.equal(markPathOf(same), markPathOf(dir), same);
+    assert.equal(volatilePath(same, "state"), volatilePath(dir, "state"), same);
   }
-  assert.notEqual(markPathOf(other), markPathOf(dir));
+  assert.notEqual(volatilePath(other, "state"), volatilePath(dir, "state"));
 });
 
 Deno.test("a commit survives the death of the process, and does not wait for the disk", async () => {

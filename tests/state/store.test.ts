@@ -278,7 +278,8 @@ Deno.test("the database of a newer openme is left alone", async () => {
   open(folder.path)[Symbol.dispose]();
   const database = new DatabaseSync(folder.file("state.db"));
   database.exec(
-    `PRAGMA user_version = ${SCHEMA_VERSION + 1}; PRAGMA wal_checkpoint(TRUNCATE)`,
+    `UPDATE meta SET value = '${SCHEMA_VERSION + 1}' WHERE name = 'version';
+    PRAGMA user_version = ${SCHEMA_VERSION + 1}; PRAGMA wal_checkpoint(TRUNCATE)`,
   );
   database.close();
   const bytes = await Deno.readFile(folder.file("state.db"));

@@ -175,6 +175,11 @@ export class Pipeline {
     }
   }
 
+  /** Whether a key, in hex, is some client's now. */
+  isRegistered(key: string): boolean {
+    return this.#permissions.has(key);
+  }
+
   /** Ends these grants now; connections that are established go on. Resolves once the firewall has closed them. */
   async withdraw(unwanted: (grant: Grant) => boolean, why: string): Promise<Grant[]> {
     const { grants, store, guard, log } = this.#parts;

@@ -176,6 +176,11 @@ export class Pipeline {
     }
   }
 
+  /** Whether a key, in hex, is some client's now. */
+  isRegistered(key: string): boolean {
+    return this.#permissions.has(key);
+  }
+
   /**
    * Ends these grants now; connections that are established go on. Resolves once the firewall has closed them, and what
    * was withdrawn before; who was let in is then in the history on disk.

@@ -28,6 +28,7 @@ import type { KnockSocket } from "./udp.ts";
 /** How often ended grants are cleared away; the kernel has closed them by then. */
 const TICK_MS = 1000;
 const TEND_MS = 60_000;
+const FORGET_GONE_MS = 3_600_000;
 /** How often the kernel is asked what it has dropped: a program run each time. */
 const KERNEL_DROPS_MS = 10_000;
 
@@ -140,6 +141,12 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       renewLines();
     }, TICK_MS),
     setInterval(tend, TEND_MS),
+    setInterval(() =>
+      store.forgetGone({
+        isRegistered: (key) => pipeline.isRegistered(key),
+        names: config.clients.map(({ name }) => name),
+        replayWindowNs: replayWindowNs(),
+      }), FORGET_GONE_MS),
     setInterval(() => guard.check(), CHECK_INTERVAL_MS),
     setInterval(() => {
       // Where it cannot be told, the guard's own check is about to say why.

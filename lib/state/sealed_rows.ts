@@ -129,6 +129,12 @@ export class SealedRows {
     }
   }
 
+  deleteMark(key: string): void {
+    this.#run.deleteMark.run(key);
+    this.#seal.take("marks", [key]);
+    this.#changed = true;
+  }
+
   putGrant(grant: Grant): void {
     const row = grantToRow(grant);
     this.#run.upsertGrant.run(...row);

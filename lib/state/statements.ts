@@ -13,11 +13,14 @@ export type Statements = ReturnType<typeof prepareStatements>;
 export function prepareStatements(database: DatabaseSync): Record<
   | "insertNonce"
   | "upsertMark"
+  | "deleteMark"
   | "deleteNonces"
   | "upsertGrant"
   | "deleteGrant"
   | "deleteGrants"
   | "upsertLastSeen"
+  | "listLastSeen"
+  | "deleteLastSeen"
   | "insertHistory"
   | "insertRefusal"
   | "insertOutcome"
@@ -37,6 +40,7 @@ export function prepareStatements(database: DatabaseSync): Record<
       "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
     ),
     upsertMark: database.prepare("INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)"),
+    deleteMark: database.prepare("DELETE FROM marks WHERE key = ?"),
     deleteNonces: readingBigints(
       database.prepare(
         "DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ? RETURNING nonce, timestamp_ns",
@@ -51,6 +55,8 @@ export function prepareStatements(database: DatabaseSync): Record<
     upsertLastSeen: database.prepare(
       "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
     ),
+    listLastSeen: database.prepare("SELECT client FROM last_seen"),
+    deleteLastSeen: database.prepare("DELETE FROM last_seen WHERE client = ?"),
     insertHistory: database.prepare(
       "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
     ),

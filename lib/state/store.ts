@@ -26,7 +26,7 @@ import {
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
 import { type Mark, readMark, removeMark, writeMark } from "./mark.ts";
-import { SCHEMA_VERSION } from "./schema.ts";
+import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
 import { clearSealed, Seal, SealedRows } from "./sealed_rows.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
 import { readWitness, Witness } from "./witness.ts";
@@ -294,6 +294,31 @@ export class StateStore {
     } catch {
       // The next one will do; what cannot be written at all shows at the next write.
     }
+  }
+
+  /** Once an hour or so: forgets what is kept of clients that are registered no more, when that is safe. */
+  forgetGone(
+    { isRegistered, names, replayWindowNs }: {
+      /** By its key. */
+      isRegistered: (key: string) => boolean;
+      names: Iterable<string>;
+      replayWindowNs: bigint;
+    },
+  ): void {
+    if (!this.isSound()) return;
+    const { wallNs: nowNs, steadyMs } = this.#clock.now();
+    const keys = this.#replay.forgetGone({ isRegistered, nowNs, steadyMs, replayWindowNs });
+    const known = new Set(names);
+    this.#write((run, rows) => {
+      for (const key of keys) {
+        rows.deleteMark(key);
+        this.#storedMarks.delete(key);
+      }
+      for (const row of run.listLastSeen.all() as Row[]) {
+        const client = textOf(row, "client");
+        if (!known.has(client)) run.deleteLastSeen.run(client);
+      }
+    });
   }
 
   /** Whether the database is open and still the file that its name leads to. */

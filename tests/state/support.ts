@@ -11,6 +11,7 @@ import { network, NOW_NS, WINDOW_NS } from "../support.ts";
 /** A clock that stands still until it is moved. */
 export class StillClock implements Clock {
   wallNs: bigint;
+  steadyMs = 1_000_000;
   readonly bootId: string | undefined;
 
   constructor(wallNs = NOW_NS, boot: { id: string | undefined } = { id: "boot-1" }) {
@@ -19,7 +20,7 @@ export class StillClock implements Clock {
   }
 
   now() {
-    return { wallNs: this.wallNs, steadyMs: 1_000_000 };
+    return { wallNs: this.wallNs, steadyMs: this.steadyMs };
   }
 }
 

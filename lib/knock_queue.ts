@@ -35,7 +35,7 @@ const TAGGED_CAPACITY = 4096;
 /** A company behind one address that knocks at nine. */
 const TAGGED_PER_SOURCE = 1024;
 const REPEATED_CAPACITY = 2048;
-const REPEATED_PER_KEY = 32;
+const REPEATED_PER_KEY = 1024;
 /** Junk that came in while the server did something else, or while it is being judged: 750 ms of that. */
 const OTHER_CAPACITY = 8192;
 /** Whoever can make tags, a client that was removed say, must leave a tenth of the time to those who cannot. */

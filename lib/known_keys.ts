@@ -10,9 +10,14 @@ import { TokenBucket } from "./token_bucket.ts";
 /** Fingerprints of known keys: a million, 4 MB. Two of one place are rare, and the older is then forgotten. */
 const PLACES = 1 << 20;
 
-/** Judgements under one known key: as many at once as can run ahead of a genuine knock, then a few a second. */
-const COPIES = { perSecond: 20, capacity: 32 };
-/** Under one whose knock was judged to its end: nothing under it is let in any more. */
+/**
+ * What one known key may cost, in copies whose seal is bad: 16 µs each, a sixth of a processor. As many at once as can
+ * run ahead of a genuine knock in 100 ms.
+ */
+const COPIES = { perSecond: 10_000, capacity: 1024 };
+/** What a signature that has to be checked costs beside that. */
+const SIGNATURE_COPIES = 3;
+/** Copies under one whose knock was judged to its end: nothing under it is let in any more. */
 const SPENT_COPIES = { perSecond: 1, capacity: 4 };
 /** Keys whose copies are counted at a time; the longest unused gives way. */
 const COUNTED = 4096;
@@ -42,6 +47,11 @@ export class KnownKeys {
     this.#copies.set(name, copies ??= new TokenBucket(COPIES));
     this.#prune();
     return copies.take(1, nowMs) > 0;
+  }
+
+  /** So many signatures were checked under this key, and none was good: its next copies wait for that. */
+  charge(key: Uint8Array, signatures: number): void {
+    this.#copies.get(nameOf(key))?.charge(signatures * SIGNATURE_COPIES);
   }
 
   /** The knock under this key was judged to its end: its signature was good. */

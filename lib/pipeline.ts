@@ -100,6 +100,7 @@ export class Pipeline {
     if (!tagged) this.#parts.keys.note(key);
     const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
     const verdict = continueJudging(step, this.#nowNs(), rules, keysToTry);
+    if (!verdict?.client) this.#parts.keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
     if (verdict) return this.#act(verdict, source, key);
     const own = datagram.slice();
     const search = { datagram: own, source, knock: withBytesOf(own, step) };
@@ -121,9 +122,11 @@ export class Pipeline {
     const search = this.#searches.next(({ knock }) => isStale(knock, nowNs, this.#rules));
     if (!search) return false;
     const verdict = continueJudging(search.knock, nowNs, this.#rules, allowed);
+    const key = ephemeralKeyOf(search.datagram);
+    if (!verdict?.client) this.#parts.keys.charge(key, allowed);
     if (!verdict) return true;
     this.#searches.remove(search);
-    this.#act(verdict, search.source, ephemeralKeyOf(search.datagram));
+    this.#act(verdict, search.source, key);
     return this.#searches.size > 0;
   }
 

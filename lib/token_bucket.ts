@@ -13,12 +13,17 @@ export class TokenBucket {
     this.#tokens = capacity;
   }
 
+  /** Takes so many, whether they are there or not: what is owed comes in before there are any again. */
+  charge(tokens: number): void {
+    this.#tokens -= tokens;
+  }
+
   /** Takes up to `wanted` whole tokens; gives how many there were. */
   take(wanted: number, nowMs: number): number {
     const passedMs = Math.max(0, nowMs - (this.#atMs ?? nowMs));
     this.#atMs = nowMs;
     this.#tokens = Math.min(this.#capacity, this.#tokens + passedMs * this.#perMs);
-    const taken = Math.min(wanted, Math.floor(this.#tokens));
+    const taken = Math.max(0, Math.min(wanted, Math.floor(this.#tokens)));
     this.#tokens -= taken;
     return taken;
   }

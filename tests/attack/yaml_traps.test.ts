@@ -61,9 +61,6 @@ const HARMLESS: { why: string; text: string; means?: Partial<typeof MEANT> }[] =
     why: "an alias",
     text: where("[ssh]", "*s", where(`["22/tcp"]`, `&s ["22/tcp"]`)),
   },
-  { why: "a port in hex", text: where("54154", "0xd38a") },
-  { why: "a port in octal", text: where("54154", "0o151612") },
-  { why: "a port with an exponent", text: where("54154", "5.4154e4") },
   { why: "a folded block", text: where("45s", ">-\n    45s") },
   { why: "a block that keeps no line end", text: where("45s", "|-\n    45s") },
   { why: "the end of the document", text: `${GOOD}...\n` },
@@ -115,17 +112,17 @@ const REFUSED: { why: string; text: string; error: string }[] = [
   {
     why: "a key twice",
     text: where("  udp_port: 54154\n", "  udp_port: 54154\n  udp_port: 22\n"),
-    error: "line 5, column 3: Map keys must be unique",
+    error: "server.udp_port: expected once, got again in line 5, column 3",
   },
   {
     why: "a client twice",
     text: `${GOOD}  alice:\n    ed25519_pubkey: ${ALICE_KEY}\n    allowed_ports: ["1-65535/tcp"]\n`,
-    error: "line 13, column 3: Map keys must be unique",
+    error: "clients.alice: expected once, got again in line 13, column 3",
   },
   {
     why: "a section twice",
     text: `${GOOD}server: {}\n`,
-    error: "line 13, column 1: Map keys must be unique",
+    error: "server: expected once, got again in line 13, column 1",
   },
   {
     why: "a tab for indentation",
@@ -137,7 +134,14 @@ const REFUSED: { why: string; text: string; error: string }[] = [
     text: GOOD.replaceAll("\n", "\r"),
     error: "line 1, column 8: Nested mappings are not allowed in compact mappings",
   },
-  { why: "a huge number", text: where("54154", "9".repeat(32)), error: `${PORT} 1e+32` },
+  { why: "a port in hex", text: where("54154", "0xd38a"), error: `${PORT} "0xd38a"` },
+  { why: "a port in octal", text: where("54154", "0o151612"), error: `${PORT} "0o151612"` },
+  { why: "a port with an exponent", text: where("54154", "5.4154e4"), error: `${PORT} "5.4154e4"` },
+  {
+    why: "a huge number",
+    text: where("54154", "9".repeat(24)),
+    error: `${PORT} "${"9".repeat(24)}"`,
+  },
   {
     why: "a number beyond all numbers",
     text: where("54154", "1e400"),
@@ -146,7 +150,7 @@ const REFUSED: { why: string; text: string; error: string }[] = [
   { why: "infinity", text: where("54154", ".inf"), error: `${PORT} Infinity` },
   { why: "no number", text: where("54154", ".nan"), error: `${PORT} NaN` },
   { why: "a negative port", text: where("54154", "-1"), error: `${PORT} -1` },
-  { why: "the octal of YAML 1.1", text: where("54154", "0151612"), error: `${PORT} 151612` },
+  { why: "the octal of YAML 1.1", text: where("54154", "0151612"), error: `${PORT} "0151612"` },
   {
     why: "the underscores of YAML 1.1",
     text: where("54154", "54_154"),
@@ -246,13 +250,13 @@ Deno.test("a profile with a trap in it means what it says, or is refused for tha
     [PROFILE, 54154],
     [`\ufeff${PROFILE}`, 54154],
     [PROFILE.replaceAll("\n", "\r\n"), 54154],
-    [where("54154", "0xd38a", PROFILE), 54154],
+    [where("54154", "0xd38a", PROFILE), /expected a port from 1 to 65535, got "0xd38a"/],
     [where("    server_udp", "\tserver_udp", PROFILE), /Tabs are not allowed|indent/],
     [
       where("  home:", "  home: &h", PROFILE) + "  away:\n    <<: *h\n",
       /profiles\.away\."<<": unknown key/,
     ],
-    [`${PROFILE}    server_udp_port: 22\n`, /Map keys must be unique/],
+    [`${PROFILE}    server_udp_port: 22\n`, /server_udp_port: expected once, got again/],
     [`${PROFILE}---\nprofiles: {}\n`, /expected one document/],
     [where("54154", "1e400", PROFILE), /expected a port from 1 to 65535, got Infinity/],
   ];

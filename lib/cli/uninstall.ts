@@ -2,6 +2,7 @@
 
 import { messageOf, OpenmeError } from "../errors.ts";
 import { type BackendName, BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
 import type { RunProgram } from "../run_program.ts";
@@ -20,6 +21,7 @@ const NO_PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: false,
   interface: undefined,
+  mark: DEFAULT_MARK,
   prefixes: [],
   lifetimeMs: 0,
 };

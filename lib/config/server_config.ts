@@ -49,6 +49,8 @@ export interface ServerConfig {
   readonly firewall: FirewallName;
   /** What the backend `command` runs; there exactly where `firewall` says so. */
   readonly command: CommandLines | undefined;
+  /** The bit of the packet mark for let-in traffic. */
+  readonly mark: number;
   readonly knockTimeoutMs: number;
   readonly replayWindowMs: number;
   /** X25519, 32 bytes each. */
@@ -107,6 +109,7 @@ const SERVER_KEYS = [
   "health_port",
   "firewall",
   "command",
+  "mark",
   "closed_as",
   "on_stop",
   "knock_timeout",

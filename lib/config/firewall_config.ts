@@ -2,12 +2,8 @@
  * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
  */
 
-import { closingFlaw, type FirewallName, FIREWALLS } from "../firewall/backends.ts";
+import { type ClosedAs, closingFlaw, type FirewallName, FIREWALLS } from "./firewall_names.ts";
 import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
-
-/** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
-export const CLOSED_AS = ["drop", "reject"] as const;
-export type ClosedAs = typeof CLOSED_AS[number];
 
 /** A program and its arguments for each of the two things that the backend `command` does. */
 export interface CommandLines {

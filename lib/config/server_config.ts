@@ -12,17 +12,11 @@ import {
   type VerifySignature,
 } from "../crypto.ts";
 import { fingerprint, publicKeyOf, signatureVerifier } from "../crypto_sync.ts";
-import type { FirewallName } from "../firewall/backends.ts";
 import { type PrefixLengths, SINGLE } from "../network.ts";
 import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
 import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
-import {
-  CLOSED_AS,
-  type ClosedAs,
-  type CommandLines,
-  readFirewall,
-  requireClosing,
-} from "./firewall_config.ts";
+import { CLOSED_AS, type ClosedAs, type FirewallName } from "./firewall_names.ts";
+import { type CommandLines, readFirewall, requireClosing } from "./firewall_config.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,

@@ -17,7 +17,7 @@
  * closed by the next `install`.
  */
 
-import type { ClosedAs } from "../config/firewall_config.ts";
+import type { ClosedAs } from "../config/firewall_names.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { Network } from "../network.ts";

@@ -5,7 +5,8 @@
 
 import { type Address, formatAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
-import type { ClientEntry, ServerConfig } from "./config/server_config.ts";
+import type { ClientEntry } from "./config/client_entries.ts";
+import type { ServerConfig } from "./config/server_config.ts";
 import type { VerifySignature } from "./crypto.ts";
 import { keyAgreement } from "./crypto_sync.ts";
 import { formatDuration } from "./duration.ts";

@@ -232,7 +232,7 @@ function tagsOf({ publicKey, previousPrivateKey }: ServerConfig): KnockTags[] {
 /** What of a configuration concerns the firewall. */
 export function guardPlanOf(config: ServerConfig): GuardPlan {
   const { udpPort: knockPort, guardedPorts, forwardedPorts, dropPorts, closedAs } = config;
-  const { openKnockPort, interface: interfaceName } = config;
+  const { openKnockPort, mark, interface: interfaceName } = config;
   return {
     knockPort,
     guardedPorts,
@@ -241,6 +241,7 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     closedAs,
     openKnockPort,
     interface: interfaceName,
+    mark,
     prefixes: prefixesOf(config),
     lifetimeMs: config.knockTimeoutMs,
   };

@@ -33,6 +33,17 @@ Deno.test("the configuration takes the two programs of firewall: command", () =>
   assert.equal(config(["command: {open: [a], close: [b]}"]).command, undefined);
 });
 
+Deno.test("the mark is one bit, in hex or as a whole number", () => {
+  const rows = [
+    ["0x40000000", 0x4000_0000],
+    ['"0x40000000"', 0x4000_0000],
+    ["0x80000000", 0x8000_0000],
+    ["1", 1],
+    ["2147483648", 0x8000_0000],
+  ] as const;
+  for (const [text, mark] of rows) assert.equal(config([`mark: ${text}`]).mark, mark, text);
+});
+
 Deno.test("a group says whether forwarded traffic is guarded", () => {
   const { groups, forwardedPorts, guardedPorts } = config(
     [],
@@ -69,6 +80,12 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     server: ["closed_as: hidden"],
     error: 'server.closed_as: expected "drop" or "reject", got "hidden"',
   },
+  ...["0", "3", "-1", "0.5", "0x", "0x100000000", "4294967296", "0x3", "true", "[1]", "1e3"].map((
+    value,
+  ) => ({
+    server: [`mark: ${value}`],
+    error: 'server.mark: expected one bit of 32, such as "0x20000000", got',
+  })),
   {
     server: ["firewall: iptables-nft", "drop_ports: true", "closed_as: reject"],
     error: 'server.closed_as: expected "drop", got "reject"',

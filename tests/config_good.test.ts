@@ -23,6 +23,7 @@ server:
   udp_port: 7777
   health_port: 7778
   firewall: nft
+  mark: 0x20000000
   knock_timeout: 1m0s
   replay_window: 90s
   private_key: "${SERVER_KEY}"
@@ -88,6 +89,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     healthPort: 7778,
     firewall: "nft",
     command: undefined,
+    mark: 0x2000_0000,
     closedAs: "drop",
     onStop: "open",
     forwardedPorts: [],
@@ -156,6 +158,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     healthPort: 54154,
     firewall: "nft",
     command: undefined,
+    mark: 0x4000_0000,
     closedAs: "drop",
     onStop: "open",
     forwardedPorts: [],
@@ -194,7 +197,7 @@ Deno.test("a key without a value is as good as absent", () => {
   const expected = JSON.stringify(parseServerConfig(serverFile(), "x"));
   const keys = ["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
     .concat(["public_key", "open_knock_port", "drop_ports", "interface", "default_profile"])
-    .concat(["state_dir", "notify"]);
+    .concat(["state_dir", "notify", "mark"]);
   for (const key of keys) {
     for (const value of ["", "~", "null", '""']) {
       const config = parseServerConfig(serverFile(`  ${key}: ${value}`), "x");

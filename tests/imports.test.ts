@@ -7,7 +7,7 @@ const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 
 /** The core, beside all of `config/`: values, the packet, the gate, grants. */
 const CORE = [
-  ...["address", "clock", "duration", "errors", "ports", "quote"],
+  ...["address", "clock", "duration", "errors", "network", "openings", "ports", "quote"],
   ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "refusals"],
   ...[
     "network",

@@ -1,6 +1,7 @@
 /** The pf backend against a stand-in: what it says to pfctl, to the letter, and what it refuses. */
 
 import assert from "node:assert/strict";
+import { DEFAULT_MARK } from "../lib/config/firewall_config.ts";
 import type { ClientOpenings, GuardPlan } from "../lib/firewall/backend.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";
 import type { PortRange } from "../lib/ports.ts";
@@ -21,6 +22,7 @@ const PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: true,
   interface: undefined,
+  mark: DEFAULT_MARK,
   prefixes: [],
   lifetimeMs: 30_000,
 };

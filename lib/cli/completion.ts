@@ -1,7 +1,7 @@
 /** `openme completion`: a script that lets bash, zsh or fish complete command lines; all of it is in the script. */
 
 import { OpenmeError } from "../errors.ts";
-import { FIREWALLS } from "../firewall/backends.ts";
+import { FIREWALLS } from "../config/firewall_names.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
 import { COMMANDS } from "./commands.ts";

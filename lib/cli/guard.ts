@@ -1,7 +1,8 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
 import { OpenmeError } from "../errors.ts";
-import { BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { isBackendName } from "../config/firewall_names.ts";
+import { BACKENDS } from "../firewall/backends.ts";
 import { formatPortRange } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf } from "./context.ts";

@@ -10,7 +10,7 @@ import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { BACKENDS, FIREWALLS, isBackendName } from "../firewall/backends.ts";
+import { closesPorts, type FirewallName, FIREWALLS } from "../config/firewall_names.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,
@@ -120,7 +120,7 @@ function renderConfig(
   { host, udpPort, firewall, interfaceName, privateKey, publicKey }: {
     host: string;
     udpPort: number;
-    firewall: string;
+    firewall: FirewallName;
     interfaceName: string | undefined;
     privateKey: string;
     publicKey: string;
@@ -137,7 +137,7 @@ ${renderFirewall(firewall)}
   knock_timeout: 30s # how long a knock opens
   replay_window: 60s # how far a client's clock may be off
   drop_ports: ${
-    !isBackendName(firewall) || BACKENDS[firewall].closesAs.length > 0
+    closesPorts(firewall)
   } # true: openme closes the ports below; false: your own firewall does
   # closed_as: drop # what strangers see of a closed port: nothing (drop) or a refusal (reject)
   # on_stop: open # what a stop leaves: all as without openme (open), or the ports closed (closed)

@@ -1,6 +1,7 @@
 /** `openme list`: who is registered. */
 
-import type { ClientEntry, ServerConfig } from "../config/server_config.ts";
+import type { ClientEntry } from "../config/client_entries.ts";
+import type { ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";

@@ -2,7 +2,8 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
-import { BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { closesPorts, isBackendName } from "../config/firewall_names.ts";
+import { BACKENDS } from "../firewall/backends.ts";
 import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import {
@@ -79,10 +80,8 @@ async function fatesOf(
     ...intersectPortRanges(guarded, told?.ports ?? []),
   ]);
   const closedByHost = subtractPortRanges(guarded, openByHost);
-  const { closesAs, leaves } = isBackendName(backend.name)
-    ? BACKENDS[backend.name]
-    : { closesAs: [], leaves: "nothing" };
-  const canClose = closesAs.length > 0 && leaves !== "nothing";
+  const { name } = backend;
+  const canClose = isBackendName(name) && closesPorts(name) && BACKENDS[name].leaves !== "nothing";
   const closes = config.dropPorts && canClose;
   const alreadyClosed = closes && await isGuarding(backend);
   return [

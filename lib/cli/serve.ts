@@ -198,7 +198,7 @@ async function reloadFrom(
   try {
     const config = await load();
     requireClosable(backend.name, config);
-    const fixed = (["udpPort", "stateDir", "firewall", "command"] as const).filter((key) =>
+    const fixed = (["udpPort", "stateDir", "firewall", "command", "mark"] as const).filter((key) =>
       JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );
     if (fixed.length > 0) {
@@ -213,6 +213,7 @@ async function reloadFrom(
       stateDir: running.stateDir,
       firewall: running.firewall,
       command: running.command,
+      mark: running.mark,
     });
   } catch (error) {
     log.error("config_rejected", {
@@ -227,4 +228,5 @@ const SPELLED = {
   stateDir: "state_dir",
   firewall: "firewall",
   command: "command",
+  mark: "mark",
 } as const;

@@ -1,7 +1,9 @@
 /** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { type BackendName, BACKENDS, isBackendName } from "../firewall/backends.ts";
+import { BACKENDS } from "../firewall/backends.ts";
+import { type BackendName, isBackendName } from "../config/firewall_names.ts";
+import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
 import type { RunProgram } from "../run_program.ts";
@@ -20,6 +22,7 @@ const NO_PLAN: GuardPlan = {
   closedAs: "drop",
   openKnockPort: false,
   interface: undefined,
+  mark: DEFAULT_MARK,
   prefixes: [],
   lifetimeMs: 0,
 };

@@ -2,12 +2,8 @@
  * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
  */
 
-import { closingFlaw, type FirewallName, FIREWALLS } from "../firewall/backends.ts";
+import { type ClosedAs, closingFlaw, type FirewallName, FIREWALLS } from "./firewall_names.ts";
 import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
-
-/** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
-export const CLOSED_AS = ["drop", "reject"] as const;
-export type ClosedAs = typeof CLOSED_AS[number];
 
 /** A program and its arguments for each of the two things that the backend `command` does. */
 export interface CommandLines {
@@ -27,16 +23,36 @@ export const PLACEHOLDERS = [
   "timeout_s",
 ] as const;
 
+/** The bit of the packet mark for what openme lets in, unless the configuration names another. */
+export const DEFAULT_MARK = 0x4000_0000;
+
 /** Reads `firewall` and what belongs to it. */
 export function readFirewall(
   server: Section,
-): { firewall: FirewallName; command: CommandLines | undefined } {
+): { firewall: FirewallName; command: CommandLines | undefined; mark: number } {
   const firewall = server.optional("firewall", (key) => server.choice(key, FIREWALLS)) ?? "nft";
   const command = server.optional("command", (key) => readCommand(server, key));
   if (firewall === "command" && !command) {
     throw mismatch(server.path("command"), "a map with open and close", undefined);
   }
-  return { firewall, command: firewall === "command" ? command : undefined };
+  return {
+    firewall,
+    command: firewall === "command" ? command : undefined,
+    mark: server.optional("mark", (key) => readMark(server, key)) ?? DEFAULT_MARK,
+  };
+}
+
+/** One bit of 32, as a whole number or in hex. */
+function readMark(server: Section, key: string): number {
+  const value = server.raw(key);
+  const isHex = typeof value === "string" && /^0x[0-9a-f]{1,8}$/i.test(value);
+  const mark = isHex ? Number(value) : value;
+  const isBit = typeof mark === "number" && Number.isInteger(mark) && mark >= 1 &&
+    mark <= 0x8000_0000 && (mark & (mark - 1)) === 0;
+  if (!isBit) {
+    throw mismatch(server.path(key), `one bit of 32, such as "0x20000000"`, value);
+  }
+  return mark;
 }
 
 /** Refuses what the named backend cannot do; of `auto` only the host knows. */

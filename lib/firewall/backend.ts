@@ -17,7 +17,7 @@
  * closed by the next `install`.
  */
 
-import type { ClosedAs } from "../config/firewall_config.ts";
+import type { ClosedAs } from "../config/firewall_names.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { Network } from "../network.ts";
@@ -38,6 +38,8 @@ export interface GuardPlan {
   readonly openKnockPort: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
+  /** The one bit of the packet mark that let-in traffic carries where the host's own chains need a hole. */
+  readonly mark: number;
   /** How wide grants may be beside single addresses. Without duplicates. */
   readonly prefixes: readonly Prefix[];
   /** For how long a knock opens, ms. */

@@ -3,15 +3,10 @@
  */
 
 import { messageOf, OpenmeError } from "../errors.ts";
+import { type BackendName, closingFlaw, type FirewallName } from "../config/firewall_names.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
-import {
-  type BackendName,
-  type BackendParts,
-  BACKENDS,
-  closingFlaw,
-  type FirewallName,
-} from "./backends.ts";
+import { type BackendParts, BACKENDS } from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
 
 const DEADLINE_MS = 5000;

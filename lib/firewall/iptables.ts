@@ -14,7 +14,6 @@ import type { Family } from "./families.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import {
   HOST_TABLES,
-  lacksHole,
   parseHostTable,
   parsePublished,
   renderByTable,
@@ -33,6 +32,7 @@ import {
 } from "./iptables_rules.ts";
 import { findLeftOvers } from "./left_overs.ts";
 import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
+import { requireFreeMark } from "./mark_users.ts";
 import { needsForward } from "./nft_host.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
@@ -95,12 +95,13 @@ class IptablesBackend implements Backend {
         this.#run,
       );
       await this.#requireWayIn(host);
+      if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
     }
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
     const { texts, connections, fresh } = await this.#render(host);
-    const holes = { wanted: host.hole, forward: host.forward };
+    const holes = this.#wantedIn(host);
     await this.#putLegacyHoles(host, holes);
     await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
     await this.#nft.put(host.nftChains, holes);
@@ -146,13 +147,15 @@ class IptablesBackend implements Backend {
     if (![...host.own.values()].every(({ isFirst }) => isFirst)) return false;
     if (host.hole) {
       if (
-        chainsOf(host).some((chain) => this.#isOnTheWay(chain, host.forward) && lacksHole(chain))
+        chainsOf(host).some((chain) =>
+          this.#isOnTheWay(chain, host.forward) && this.#lacksHole(chain)
+        )
       ) {
         return false;
       }
-      if (this.#nft.lacks(host.nftChains, host.forward)) return false;
+      if (this.#nft.lacks(host.nftChains, host.forward, this.#plan.mark)) return false;
     }
-    const holes = { wanted: host.hole, forward: host.forward };
+    const holes = this.#wantedIn(host);
     if (this.#legacy?.render(host.legacyChains, holes).length) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
@@ -171,7 +174,9 @@ class IptablesBackend implements Backend {
       this.#isOnTheWay(chain, host.forward)
     );
     const lacks = (chain: HostChain) =>
-      host.nftChains.includes(chain) ? this.#nft.lacks([chain], host.forward) : lacksHole(chain);
+      host.nftChains.includes(chain)
+        ? this.#nft.lacks([chain], host.forward, this.#plan.mark)
+        : this.#lacksHole(chain);
     return {
       wrong: found.flatMap(({ family, wrong }) => wrong.map((each) => `IPv${family}: ${each}`)),
       unguarded: mergePortRanges(found.flatMap(({ unguarded }) => unguarded)),
@@ -231,10 +236,11 @@ class IptablesBackend implements Backend {
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     const host = await this.#lookAtHost();
     await this.#requireWayIn(host);
+    if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);
-    const want = { wanted: host.hole, forward: host.forward };
+    const want = this.#wantedIn(host);
     const holes = this.#nft.render(host.nftChains, want);
     return [...texts].map(([family, text]) => this.#program.show(family, text)).join("") +
       (holes ? `nft -f - <<'END'\n${holes}END\n` : "") +
@@ -246,6 +252,14 @@ class IptablesBackend implements Backend {
     return ([4, 6] as const).filter((family) =>
       changes.some(({ address }) => address.base.family === family)
     ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
+  }
+
+  #lacksHole(chain: HostChain): boolean {
+    return renderHoleLines([chain], this.#plan.mark).length > 0;
+  }
+
+  #wantedIn({ hole, forward }: Host): WantedHoles {
+    return { wanted: hole, forward, mark: this.#plan.mark };
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
@@ -284,7 +298,9 @@ class IptablesBackend implements Backend {
         chains,
         (each) =>
           each.flatMap((chain) =>
-            (wanted.has(chain) ? renderHoleLines : renderHoleRemovalLines)([chain])
+            wanted.has(chain)
+              ? renderHoleLines([chain], this.#plan.mark)
+              : renderHoleRemovalLines([chain])
           ),
       );
       texts.set(

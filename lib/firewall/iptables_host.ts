@@ -5,9 +5,9 @@
 
 import type { PortRange } from "../ports.ts";
 import { type HostChain, type HostRule, mayDrop } from "./host_chains.ts";
+import { HOLE_COMMENT, iptablesHoleRule, isHoleFor } from "./hole_mark.ts";
 import { readRule } from "./iptables_host_rules.ts";
-import { HOLE_RULE, inTable } from "./iptables_rules.ts";
-import { HOLE_COMMENT } from "./nft_rules.ts";
+import { inTable } from "./iptables_rules.ts";
 
 const HOOKS: Readonly<Record<string, HostChain["hook"]>> = {
   PREROUTING: "prerouting",
@@ -93,23 +93,25 @@ export function parsePublished(listing: string): PortRange[] | undefined {
   return published;
 }
 
-/** Whether a chain that may drop does not begin with the hole. */
-export function lacksHole(chain: HostChain): boolean {
-  return mayDrop(chain) && !chain.rules[0]?.isHole;
-}
-
-/** The lines of one `iptables-restore` that put the hole first in each of these chains, and take misplaced ones out. */
-export function renderHoleLines(chains: readonly HostChain[]): string[] {
-  return chains.filter(lacksHole).flatMap((chain) => [
-    ...renderHoleRemovalLines([chain]),
-    `-I ${chain.name} 1 ${HOLE_RULE}`,
-  ]);
+/**
+ * The lines of one `iptables-restore` that put the hole for the bit `mark` first in each of these chains that may drop.
+ * Misplaced ones go, and those for another bit, wherever they are.
+ */
+export function renderHoleLines(chains: readonly HostChain[], mark: number): string[] {
+  return chains.flatMap((chain) => {
+    const isLeft = chain.rules.some((rule) => rule.isHole && !isHoleFor(mark, rule));
+    const wanted = mayDrop(chain) && (isLeft || !chain.rules[0]?.isHole);
+    if (!wanted && !isLeft) return [];
+    const hole = wanted ? [`-I ${chain.name} 1 ${iptablesHoleRule(mark)}`] : [];
+    return [...renderHoleRemovalLines([chain]), ...hole];
+  });
 }
 
 /** The lines that take every hole out of these chains. */
 export function renderHoleRemovalLines(chains: readonly HostChain[]): string[] {
   return chains.flatMap(({ name, rules }) =>
-    rules.filter(({ isHole }) => isHole).map(() => `-D ${name} ${HOLE_RULE}`)
+    // As it stands there, whichever bit it is for.
+    rules.filter(({ isHole }) => isHole).map(({ text }) => text!.replace(/^-A \S+/, `-D ${name}`))
   );
 }
 

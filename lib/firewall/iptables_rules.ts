@@ -10,7 +10,7 @@ import { parsePortSpec, type PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
 import type { Family } from "./families.ts";
-import { HOLE_COMMENT, HOLE_MARK } from "./nft_rules.ts";
+import { formatMark } from "./hole_mark.ts";
 import type { ProcessName } from "./process_name.ts";
 
 /** The chain at the top of mangle PREROUTING; all other chains of openme's begin with its name. */
@@ -23,10 +23,6 @@ const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
 const OWNER_PREFIX = `${CHAIN}_O_`;
 
 const JUMP = `-A PREROUTING -j ${CHAIN}`;
-
-const MARK = `0x${HOLE_MARK.toString(16)}/0x${HOLE_MARK.toString(16)}`;
-/** The one static rule at the top of a host's chain: what openme has marked may pass. */
-export const HOLE_RULE = `-m mark --mark ${MARK} -m comment --comment "${HOLE_COMMENT}" -j ACCEPT`;
 
 /**
  * Right-sized packets of one source (a /64 in IPv6) beyond what `nft_rules.ts` allows. A full table of sources would
@@ -121,12 +117,13 @@ export function renderChains(
   const types = family === 4
     ? ["LOCAL", "BROADCAST", "MULTICAST", "ANYCAST"]
     : ["LOCAL", "MULTICAST", "ANYCAST"];
+  const mark = formatMark(plan.mark);
   const header = family === 4 ? 20 : 40;
   const size = header + 8 + PACKET_SIZE;
   const lines = [
     ...[...own, ...named].map((chain) => `:${chain} - [0:0]`),
     // No packet comes in with the mark: only openme sets it.
-    ...(hole ? [`-A ${CHAIN} -j MARK --set-xmark 0x0/0x${HOLE_MARK.toString(16)}`] : []),
+    ...(hole ? [`-A ${CHAIN} -j MARK --set-xmark 0x0/${mark}`] : []),
     ...(plan.interface === undefined ? [] : [`-A ${CHAIN} ! -i ${plan.interface} -j RETURN`]),
     `-A ${CHAIN} -i lo -j RETURN`,
     ...types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type} -g ${LOCAL}`),
@@ -148,7 +145,7 @@ export function renderChains(
     ),
     `-A ${GUARD} -g ${GRANTS}`,
     ...renderGrantRules(family, plan, openings),
-    ...(hole ? [`-A ${ALLOW} -j MARK --set-xmark ${MARK}`] : []),
+    ...(hole ? [`-A ${ALLOW} -j MARK --set-xmark ${mark}/${mark}`] : []),
     ...(present.isFirst && present.jumps === 1
       ? []
       : [...renderJumpRemoval(present), `-I PREROUTING 1 -j ${CHAIN}`]),

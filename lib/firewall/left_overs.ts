@@ -7,14 +7,10 @@ import type { RunProgram } from "../run_program.ts";
 import { HOST_TABLES, type HostTable, parseHostTable } from "./iptables_host.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
 import { legacyTables } from "./legacy_holes.ts";
+import { HOLE_COMMENT } from "./hole_mark.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { parseEntries } from "./nft_listing.ts";
-import {
-  HOLE_COMMENT,
-  parseOwner,
-  renderRemoval as renderTableRemoval,
-  TABLE,
-} from "./nft_rules.ts";
+import { parseOwner, renderRemoval as renderTableRemoval, TABLE } from "./nft_rules.ts";
 import { requireNoLivingOwner } from "./process_name.ts";
 
 /** The firewalls of Linux that a guard may stand in. */

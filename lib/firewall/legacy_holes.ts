@@ -35,6 +35,8 @@ export interface LegacyView {
 export interface WantedHoles {
   readonly wanted: boolean;
   readonly forward: boolean;
+  /** The bit that they are for. */
+  readonly mark: number;
 }
 
 /** The host's chains of iptables-legacy, seen from beside. */
@@ -72,7 +74,7 @@ export class LegacyHoles {
         (each) =>
           each.flatMap((chain) =>
             want.wanted && isOnTheWay(chain, want)
-              ? renderHoleLines([chain])
+              ? renderHoleLines([chain], want.mark)
               : renderHoleRemovalLines([chain])
           ),
       );
@@ -90,7 +92,7 @@ export class LegacyHoles {
   }
 
   async takeOut(): Promise<void> {
-    await this.put((await this.look()).chains, { wanted: false, forward: false });
+    await this.put((await this.look()).chains, { wanted: false, forward: false, mark: 0 });
   }
 
   async #call(program: string, args: readonly string[], stdin?: string): Promise<string> {

@@ -19,7 +19,7 @@ import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
-import { LegacyHoles, showRuns } from "./legacy_holes.ts";
+import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
 import { HeldOpenings } from "./nft_held.ts";
 import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
@@ -43,6 +43,7 @@ import {
 } from "./nft_rules.ts";
 import { listRuleset } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
+import { requireFreeMark } from "./mark_users.ts";
 import type { NftSession } from "./nft_session.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { barringChains, requireWayIn } from "./way_in.ts";
@@ -105,7 +106,10 @@ class NftBackend implements Backend {
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
     const { text, connections, fresh, hole, host } = await this.#render(openings, notes);
-    if (!this.#installed) await this.#requireWayIn(host);
+    if (!this.#installed) {
+      await this.#requireWayIn(host);
+      if (hole) await requireFreeMark(this.#plan.mark, this.#run);
+    }
     await this.#putLegacyHoles(host);
     await this.#transact(text);
     await clearLeftOvers?.();
@@ -125,7 +129,7 @@ class NftBackend implements Backend {
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const holes = host.hole
-      ? renderHoles(host.onTheWay) + renderHoleRemoval(host.beside)
+      ? renderHoles(host.onTheWay, this.#plan.mark) + renderHoleRemoval(host.beside)
       : renderHoleRemoval(host.chains);
     const owner = await nameProcess(Deno.pid, this.#run);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
@@ -193,9 +197,12 @@ class NftBackend implements Backend {
       throw error;
     }
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const { hole, onTheWay, legacy, forward } = await this.#lookAtHost();
-    if (hole !== installed.holes || (hole && renderHoles(onTheWay) !== "")) return false;
-    if (this.#legacy.render(legacy, { wanted: hole, forward }).length > 0) return false;
+    const host = await this.#lookAtHost();
+    const { hole, onTheWay, legacy } = host;
+    if (hole !== installed.holes || (hole && renderHoles(onTheWay, this.#plan.mark) !== "")) {
+      return false;
+    }
+    if (this.#legacy.render(legacy, this.#wantedIn(host)).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
     this.#held.forgetEnded(performance.now());
@@ -208,7 +215,7 @@ class NftBackend implements Backend {
     const owned = onTheWay.filter((chain) => chain.owned);
     const barred = hole
       ? [
-        ...onTheWay.filter((chain) => !chain.owned && renderHoles([chain]) !== ""),
+        ...onTheWay.filter((chain) => !chain.owned && renderHoles([chain], this.#plan.mark) !== ""),
         ...barringChains(this.#plan, {
           chains: owned,
           published,
@@ -286,8 +293,8 @@ class NftBackend implements Backend {
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     const { text, host } = await this.#render(openings);
     await this.#requireWayIn(host);
-    const { legacy, hole: wanted, forward } = host;
-    return showRuns(this.#legacy.render(legacy, { wanted, forward })) +
+    if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
+    return showRuns(this.#legacy.render(host.legacy, this.#wantedIn(host))) +
       `nft -f - <<'END'\n${text}END\n`;
   }
 
@@ -344,10 +351,15 @@ class NftBackend implements Backend {
     await this.#requireThrough(closed, published);
   }
 
+  #wantedIn({ hole, forward }: Host): WantedHoles {
+    return { wanted: hole, forward, mark: this.#plan.mark };
+  }
+
   /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
-  async #putLegacyHoles({ legacy, hole, forward, published }: Host): Promise<void> {
+  async #putLegacyHoles(host: Host): Promise<void> {
+    const { legacy, forward, published } = host;
     try {
-      await this.#legacy.put(legacy, { wanted: hole, forward });
+      await this.#legacy.put(legacy, this.#wantedIn(host));
     } catch (cause) {
       const closed = legacy.filter(({ hook }) => hook === "input" || forward);
       await this.#requireThrough(closed, published);

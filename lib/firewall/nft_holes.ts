@@ -7,6 +7,7 @@ import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { HostChain } from "./host_chains.ts";
+import type { WantedHoles } from "./legacy_holes.ts";
 import { listRuleset, type NftListing, requireEntries } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
 import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
@@ -56,7 +57,7 @@ export class NftHoles {
   /** Puts the holes where they are wanted and takes all others out. */
   async put(
     chains: readonly HostChain[],
-    want: { wanted: boolean; forward: boolean },
+    want: WantedHoles,
   ): Promise<void> {
     const text = this.render(chains, want);
     if (text) await this.#nft(["-f", "-"], text);
@@ -64,22 +65,23 @@ export class NftHoles {
 
   render(
     chains: readonly HostChain[],
-    { wanted, forward }: { wanted: boolean; forward: boolean },
+    { wanted, forward, mark }: WantedHoles,
   ): string {
     if (!wanted) return renderHoleRemoval(chains);
     const onTheWay = chains.filter((chain) => isOnTheWay(chain, forward));
     const beside = chains.filter((chain) => !onTheWay.includes(chain));
-    return renderHoles(onTheWay) + renderHoleRemoval(beside);
+    return renderHoles(onTheWay, mark) + renderHoleRemoval(beside);
   }
 
   /** Whether a hole that is wanted is not there. */
-  lacks(chains: readonly HostChain[], forward: boolean): boolean {
-    return renderHoles(chains.filter((chain) => isOnTheWay(chain, forward))) !== "";
+  lacks(chains: readonly HostChain[], forward: boolean, mark: number): boolean {
+    return renderHoles(chains.filter((chain) => isOnTheWay(chain, forward)), mark) !== "";
   }
 
   async takeOut(): Promise<void> {
     const { chains } = await this.look();
-    await this.put(chains, { wanted: false, forward: false });
+    const text = renderHoleRemoval(chains);
+    if (text) await this.#nft(["-f", "-"], text);
   }
 
   listChain({ family, table }: HostChain, place: string): Promise<string> {

@@ -8,8 +8,8 @@ import { intersectPortRanges, type PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
 import type { GuardPlan } from "./backend.ts";
+import { HOLE_COMMENT, isHoleFor, nftHoleRule } from "./hole_mark.ts";
 import { requireEntries } from "./nft_listing.ts";
-import { HOLE_COMMENT, HOLE_RULE } from "./nft_rules.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;
 
@@ -152,21 +152,22 @@ function boundsOf(value: unknown): [number, number] {
   return [Number(range[0]), Number(range[1])];
 }
 
-/** The lines that put a hole at the top of every chain that may drop and has none. */
-export function renderHoles(chains: readonly HostChain[]): string {
-  return chains.filter((chain) => !chain.owned && lacksHole(chain))
-    .map((chain) =>
-      `${renderHoleRemoval([chain])}insert rule ${
-        nameOf(chain)
-      } ${HOLE_RULE} comment "${HOLE_COMMENT}"\n`
-    ).join(
-      "",
-    );
+/**
+ * The lines that put a hole for the bit `mark` at the top of every chain that may drop and has none. One for another bit
+ * goes, wherever it is.
+ */
+export function renderHoles(chains: readonly HostChain[], mark: number): string {
+  return chains.filter((chain) => !chain.owned).map((chain) => {
+    const isLeft = chain.rules.some((rule) => rule.isHole && !isHoleFor(mark, rule));
+    const wanted = mayDrop(chain) && (isLeft || lacksHole(chain));
+    if (!wanted) return isLeft ? renderHoleRemoval([chain]) : "";
+    const hole = `${nftHoleRule(mark)} comment "${HOLE_COMMENT}"`;
+    return `${renderHoleRemoval([chain])}insert rule ${nameOf(chain)} ${hole}\n`;
+  }).join("");
 }
 
 /** Whether a rule that may drop stands above the hole, or there is none. */
 function lacksHole(chain: HostChain): boolean {
-  if (!mayDrop(chain)) return false;
   const first = chain.rules.findIndex(({ isHole }) => isHole);
   return first < 0 ||
     mayDrop({ ...chain, dropsByPolicy: false, rules: chain.rules.slice(0, first) });

@@ -11,6 +11,7 @@ import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
+import { formatMark, formatUnmark } from "./hole_mark.ts";
 import {
   type NetworkNotes,
   prefixesIn,
@@ -26,15 +27,6 @@ export const TABLE = "inet openme";
 
 /** Where the guard sits in prerouting. */
 export const GUARD_PRIORITY = -110;
-
-/** The mark of let-in traffic where the host's own chains need a hole. Cleared on every packet before it is set. */
-export const HOLE_MARK = 0x4000_0000;
-const MARK = `0x${HOLE_MARK.toString(16)}`;
-const UNMARK = `0x${(~HOLE_MARK >>> 0).toString(16)}`;
-
-/** The one static rule at the top of a host's chain: what openme has marked may pass. */
-export const HOLE_RULE = `meta mark & ${MARK} == ${MARK} accept`;
-export const HOLE_COMMENT = "openme: what was knocked for";
 
 /** UDP header (8 bytes) and knock. */
 const KNOCK_LENGTH = 8 + PACKET_SIZE;
@@ -67,12 +59,14 @@ export function renderTable(
     owner?: ProcessName | undefined;
   },
 ): string {
-  const letIn = hole ? `meta mark set meta mark | ${MARK} accept` : "accept";
+  const letIn = hole ? `meta mark set meta mark | ${formatMark(plan.mark)} accept` : "accept";
   const knockIn = hole && !plan.openKnockPort ? "accept" : letIn;
   const scope = [
     ...(plan.interface === undefined ? [] : [`iifname != "${plan.interface}" accept`]),
     `iif "lo" accept`,
   ];
+  // No packet comes in with the mark: only openme sets it.
+  const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
   // `local` alone would leave guarded UDP ports answering on the broadcast address and on multicast groups.
   const local = "{ local, broadcast, multicast, anycast }";
   const prefixes = prefixesIn(plan.prefixes, openings);
@@ -120,7 +114,7 @@ ${
   }
   chain prerouting {
     type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;
-    ${[...(hole ? [`meta mark set meta mark & ${UNMARK}`] : []), ...scope].join("\n    ")}
+    ${[...unmark, ...scope].join("\n    ")}
     fib daddr type != ${local} meta l4proto . th dport @forwarded goto guard
     fib daddr type != ${local} accept
     udp dport ${plan.knockPort} ${knockIn}

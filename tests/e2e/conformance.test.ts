@@ -4,10 +4,11 @@
  */
 
 import assert from "node:assert/strict";
+import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { parseAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Backend, ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
-import type { BackendName } from "../../lib/firewall/backends.ts";
+import type { BackendName } from "../../lib/config/firewall_names.ts";
 import { BACKENDS } from "../../lib/firewall/backends.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { NftSession } from "../../lib/firewall/nft_session.ts";
@@ -214,6 +215,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
+    mark: DEFAULT_MARK,
     prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],
     lifetimeMs: 60_000,
   };

@@ -1,7 +1,8 @@
 /** The iptables backend's text, to the letter, and what it reads of a host. */
 
 import assert from "node:assert/strict";
-import { mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { type HostChain, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
 import { findBlock } from "../../lib/firewall/host_walk.ts";
 import {
   parseFilterChains,
@@ -132,14 +133,18 @@ Deno.test("a hole is first in its chain, and goes without a trace", () => {
     ["INPUT", true],
     ["FORWARD", false],
   ]);
-  assert.deepEqual(renderHoleLines(chains), [`-D INPUT ${HOLE}`, `-I INPUT 1 ${HOLE}`]);
+  const holes = (each: readonly HostChain[]) => renderHoleLines(each, DEFAULT_MARK);
+  assert.deepEqual(renderHoleLines(chains, DEFAULT_MARK), [
+    `-D INPUT ${HOLE}`,
+    `-I INPUT 1 ${HOLE}`,
+  ]);
   assert.deepEqual(renderHoleRemovalLines(chains), [`-D INPUT ${HOLE}`]);
   const right = parseFilterChains("ip", `-P INPUT DROP\n-A INPUT ${HOLE}\n-A INPUT -j x\n`);
-  assert.deepEqual(renderHoleLines(right), []);
-  assert.equal(renderByTable(right, renderHoleLines), "");
+  assert.deepEqual(renderHoleLines(right, DEFAULT_MARK), []);
+  assert.equal(renderByTable(right, holes), "");
   const mangle = parseHostTable("ip", "mangle", "-P INPUT DROP\n");
   assert.equal(
-    renderByTable([...chains, ...mangle], renderHoleLines),
+    renderByTable([...chains, ...mangle], holes),
     `*mangle\n-I INPUT 1 ${HOLE}\nCOMMIT\n*filter\n-D INPUT ${HOLE}\n-I INPUT 1 ${HOLE}\nCOMMIT\n`,
   );
 });

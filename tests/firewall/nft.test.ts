@@ -6,7 +6,7 @@ import type { Address } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { ClientOpenings, Prefix } from "../../lib/firewall/backend.ts";
 import { createNftBackend } from "../../lib/firewall/nft.ts";
-import { HOLE_COMMENT } from "../../lib/firewall/nft_rules.ts";
+import { HOLE_COMMENT } from "../../lib/firewall/hole_mark.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatNetwork, grantedNetwork, type PrefixLengths, SINGLE } from "../../lib/network.ts";
 import { mergePortRanges, type PortRange } from "../../lib/ports.ts";

@@ -1,6 +1,7 @@
 /** What openme reads from a host's own rules: where it needs a hole, where it has one, and what is open all the same. */
 
 import assert from "node:assert/strict";
+import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import { type HostChain, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
 import {
@@ -8,7 +9,7 @@ import {
   renderHoleRemoval,
   renderHoles,
 } from "../../lib/firewall/nft_host.ts";
-import { HOLE_COMMENT } from "../../lib/firewall/nft_rules.ts";
+import { HOLE_COMMENT } from "../../lib/firewall/hole_mark.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { type Host, HOSTS } from "./hosts.ts";
 import { type Namespace, namespaceTest } from "./namespace.ts";
@@ -34,7 +35,7 @@ function readListing(json: string) {
   return {
     chains: Object.fromEntries(chains.map((chain) => [nameOf(chain), mayDrop(chain)])),
     open: portsOpenToEveryone(GUARDED, chains)?.ports.map(formatPortRange) ?? [],
-    holes: renderHoles(chains),
+    holes: renderHoles(chains, DEFAULT_MARK),
     removal: renderHoleRemoval(chains),
   };
 }
@@ -90,7 +91,7 @@ namespaceTest(
       assert.deepEqual(readListing(listing), expectedOf(host), host.name);
 
       const before = await namespace.nft(["--stateless", "list", "ruleset"]);
-      const holes = renderHoles(parseHostChains(listing));
+      const holes = renderHoles(parseHostChains(listing), DEFAULT_MARK);
       if (holes) await namespace.nft(["-f", "-"], holes);
       const withHoles = parseHostChains(await list(namespace));
       for (const chain of withHoles) {
@@ -101,7 +102,7 @@ namespaceTest(
         );
       }
       // Once there, no second one; and it changes nothing of what is said about the host.
-      assert.equal(renderHoles(withHoles), "", host.name);
+      assert.equal(renderHoles(withHoles, DEFAULT_MARK), "", host.name);
       assert.deepEqual(
         withHoles.map((chain) => [nameOf(chain), mayDrop(chain)]),
         Object.entries(host.chains),
@@ -177,7 +178,7 @@ Deno.test("a name that could be more than a name is never written into a rule", 
     };
     for (
       const render of [
-        () => renderHoles([{ ...chain, rules: [] }]),
+        () => renderHoles([{ ...chain, rules: [] }], DEFAULT_MARK),
         () => renderHoleRemoval([chain]),
       ]
     ) {

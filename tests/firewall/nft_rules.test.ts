@@ -186,6 +186,7 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
       closedAs: fc.constantFrom("drop" as const, "reject" as const),
       openKnockPort: fc.boolean(),
       knockPort: fc.integer({ min: 1, max: 65535 }),
+      mark: fc.nat(31).map((bit) => (1 << bit) >>> 0),
       lifetimeMs: fc.constant(30_000),
       prefixes: fc.uniqueArray(
         fc.constantFrom<Prefix>(

@@ -6,6 +6,7 @@ import type { Address } from "../../lib/address.ts";
 import type { ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
 import type { Opening } from "../../lib/openings.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/ports.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { address, anyAddress, must, network } from "../support.ts";
 
 /** The ranges that texts such as `22/tcp` mean. */
@@ -23,6 +24,7 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
     closedAs: "drop",
     openKnockPort: true,
     interface: undefined,
+    mark: DEFAULT_MARK,
     prefixes: [],
     lifetimeMs: 30_000,
     ...plan,

@@ -1,0 +1,160 @@
+/**
+ * The clients of the server's configuration: whose keys are good until when, and what a knock of theirs opens. One to one
+ * with `clients` in docs/configuration.md.
+ */
+
+import {
+  type Bytes,
+  bytesToHex,
+  hexToBytes,
+  KEY_SIZE,
+  signingKeyFlaw,
+  type VerifySignature,
+} from "../crypto.ts";
+import { fingerprint, signatureVerifier } from "../crypto_sync.ts";
+import { type PrefixLengths, SINGLE } from "../network.ts";
+import { mergePortRanges, type PortRange } from "../ports.ts";
+import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
+import { PORT_EXPECTED, readPortSpec } from "./port_groups.ts";
+import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
+
+/** One registered client. */
+export interface ClientEntry {
+  readonly name: string;
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Bytes;
+  /** The public key in hex: what this client is called where its name may change. */
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** The key before this one, as long as it is good. */
+  readonly previous: PreviousKey | undefined;
+  /** What a knock opens, the health port included unless it is disabled. Disjoint. */
+  readonly ports: readonly PortRange[];
+  /** Wall clock, ms since 1970; from then on the key is no good. */
+  readonly expiresAtMs: number | undefined;
+  /** How wide its grants are; single addresses unless the file says otherwise. */
+  readonly prefix: PrefixLengths;
+}
+
+/** A client's key that was replaced, and when it ends. */
+export interface PreviousKey {
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ms since 1970. */
+  readonly untilMs: number;
+}
+
+const CLIENT_KEYS = [
+  "ed25519_pubkey",
+  "allowed_ports",
+  "expires",
+  "disable_health_port",
+  "previous_pubkey",
+  "previous_until",
+  "prefix",
+];
+
+/** Prefix lengths that a client may have: wider is not one carrier's pool of addresses, but half the world. */
+export const PREFIX_BOUNDS = {
+  v4: { least: 16, most: SINGLE.v4 },
+  v6: { least: 48, most: SINGLE.v6 },
+} as const;
+
+/** Reads the section `clients`; `groups` are the port groups by name. */
+export function readClients(
+  value: unknown,
+  groups: ReadonlyMap<string, readonly PortRange[]>,
+  healthRange: PortRange,
+): ClientEntry[] {
+  const nameByKey = new Map<string, string>();
+  return namedEntries(value, "clients").map(([name, entry, path]) => {
+    const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
+    const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
+    for (const [at, key] of Object.entries(keys)) {
+      if (key === undefined) continue;
+      const other = nameByKey.get(key);
+      if (other !== undefined) {
+        throw new ConfigError(
+          `${path}.${at}`,
+          `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
+          "a knock could not tell the two apart: give each client its own key",
+        );
+      }
+      nameByKey.set(key, name);
+    }
+    return client;
+  });
+}
+
+function readClient(
+  name: string,
+  client: Section,
+  groups: ReadonlyMap<string, readonly PortRange[]>,
+  healthRange: PortRange,
+): ClientEntry {
+  const publicKey = client.key("ed25519_pubkey", "the client's Ed25519 public key", [KEY_SIZE]);
+  const ports = listOf(client.raw("allowed_ports"), client.path("allowed_ports")).flatMap(
+    ([item, at]) => {
+      const ranges = typeof item === "string" && groups.get(item) || readPortSpec(item);
+      if (!ranges) throw mismatch(at, `${PORT_EXPECTED} or a group name`, item);
+      return ranges;
+    },
+  );
+  const healthDisabled = client.optional("disable_health_port", (key) => client.flag(key)) ?? false;
+  return {
+    name,
+    publicKey,
+    key: bytesToHex(publicKey),
+    verify: readVerifier(publicKey, client.path("ed25519_pubkey")),
+    previous: client.optional("previous_pubkey", (key) => readPreviousKey(client, key)),
+    ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
+    expiresAtMs: client.optional("expires", (key) => readTime(client, key)),
+    prefix: client.optional("prefix", (key) => readPrefix(client, key)) ?? SINGLE,
+  };
+}
+
+function readPreviousKey(client: Section, key: string): PreviousKey {
+  const publicKey = client.key(key, "the client's Ed25519 public key before this one", [KEY_SIZE]);
+  return {
+    key: bytesToHex(publicKey),
+    verify: readVerifier(publicKey, client.path(key)),
+    untilMs: readTime(client, "previous_until"), // a key without an end would be good for ever
+  };
+}
+
+/** `{v4: 24, v6: 64}`, either of them left out for single addresses. */
+function readPrefix(client: Section, key: string): PrefixLengths {
+  const lengths = new Section(client.raw(key), client.path(key), Object.keys(PREFIX_BOUNDS));
+  const read = (family: keyof typeof PREFIX_BOUNDS) => {
+    const { least, most } = PREFIX_BOUNDS[family];
+    return lengths.optional(
+      family,
+      (each) => lengths.integer(each, "a length in bits", least, most),
+    ) ??
+      SINGLE[family];
+  };
+  return { v4: read("v4"), v6: read("v6") };
+}
+
+function readTime(client: Section, key: string): number {
+  const atMs = parseExpiry(client.raw(key));
+  if (atMs === undefined) throw mismatch(client.path(key), EXPIRY_EXPECTED, client.raw(key));
+  return atMs;
+}
+
+function readVerifier(publicKey: Bytes, path: string): VerifySignature {
+  const flaw = signingKeyFlaw(publicKey);
+  const expected = "expected the client's Ed25519 public key";
+  if (flaw === "small order") {
+    throw new ConfigError(
+      path,
+      `${expected}, got a point of small order, under which anyone can sign`,
+    );
+  }
+  if (flaw) throw new ConfigError(path, `${expected}, got an encoding that is not canonical`);
+  try {
+    return signatureVerifier(publicKey);
+  } catch {
+    throw new ConfigError(path, `${expected}, got bytes that are not a point of the curve`);
+  }
+}

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Address, addressFromBytes16, parseAddress } from "../lib/address.ts";
 import type { Moment } from "../lib/clock.ts";
-import { type Bytes, bytesToHex, hexToBytes, keyPairOf } from "../lib/crypto.ts";
+import { type Bytes, bytesToHex, hexToBytes, type KeyPair, keyPairOf } from "../lib/crypto.ts";
 import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
 import {
   type DropReason,
@@ -98,14 +98,21 @@ export const MALLORY = sender("mallory", 0x66);
 
 const EPHEMERAL = await keyPairOf("X25519", filled(0xe5));
 
-/** A knock by the given sender, for the server above: now and for its own source, unless told otherwise. */
-export function knockBy({ seed }: Sender, knock: Partial<Knock> = {}): Promise<Bytes> {
+/**
+ * A knock by the given sender, for the server above: now and for its own source, unless told otherwise. Its bytes are
+ * determined; a running server wants another ephemeral key for each.
+ */
+export function knockBy(
+  { seed }: Sender,
+  knock: Partial<Knock> = {},
+  ephemeral: KeyPair = EPHEMERAL,
+): Promise<Bytes> {
   return sealKnock(
     { timestampNs: NOW_NS, randomNonce: filled(0x70, 16), target: undefined, ...knock },
     {
       serverPublicKey: SERVER_PUBLIC_KEY,
       clientSeed: seed,
-      ephemeral: EPHEMERAL,
+      ephemeral,
       aeadNonce: filled(0xae, 12),
     },
   );

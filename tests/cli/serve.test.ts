@@ -1,6 +1,7 @@
 /** `openme serve` without a firewall to speak of: an `nft` that only writes down what it is asked. */
 
 import assert from "node:assert/strict";
+import { keyPairOf } from "../../lib/crypto.ts";
 import { Program } from "../e2e/program.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { address, ALICE, knockBy } from "../support.ts";
@@ -103,12 +104,13 @@ ${nft}
 const TARGET = address("198.51.100.20");
 
 /** A knock by alice of this moment, for an address that she could have. */
-function knockNow(target = TARGET): Promise<Uint8Array> {
-  return knockBy(ALICE, {
+async function knockNow(target = TARGET): Promise<Uint8Array> {
+  const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
+  return await knockBy(ALICE, {
     timestampNs: BigInt(Date.now()) * 1_000_000n,
-    randomNonce: crypto.getRandomValues(new Uint8Array(16)),
+    randomNonce: random(16),
     target,
-  });
+  }, await keyPairOf("X25519", random(32)));
 }
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {

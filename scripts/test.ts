@@ -8,6 +8,8 @@ import { inNamespaces, run } from "./run.ts";
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
 const ALONE = "tests/attack";
+/** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
+const JOBS = 2 * navigator.hardwareConcurrency;
 const targets = Deno.args.length > 0 ? Deno.args : ["tests", "lib"];
 const flags = ["test", "-A", "--doc", "--quiet"];
 // Everything is fetched and checked before: inside a namespace there is no network.
@@ -20,6 +22,6 @@ let failed = 0;
 for (const round of rounds) {
   const command = [deno, ...round.flat()];
   const [program, ...args] = await inNamespaces(command) ?? command;
-  failed ||= await run(program!, args);
+  failed ||= await run(program!, args, { DENO_JOBS: String(JOBS) });
 }
 Deno.exit(failed);

@@ -1,8 +1,8 @@
 /** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { BACKENDS } from "../firewall/backends.ts";
-import { type BackendName, isBackendName } from "../config/firewall_names.ts";
+import { type BackendName, BACKENDS } from "../firewall/backends.ts";
+import { isBackendName } from "../config/firewall_names.ts";
 import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
@@ -59,7 +59,7 @@ Example:
     for (const name of Object.keys(BACKENDS).filter(isBackendName)) {
       if (!await isPresent(name, { config, run: context.run })) continue;
       try {
-        const backend = await BACKENDS[name]({
+        const backend = await BACKENDS[name].make({
           plan: config && name === config.firewall ? guardPlanOf(config) : NO_PLAN,
           run: context.run,
           log,

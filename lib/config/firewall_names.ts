@@ -1,40 +1,23 @@
-/**
- * What `server.firewall` may say, and what is known of each without touching it. What is behind the names is for
- * `lib/firewall/backends.ts`.
- */
+/** What `server.firewall` may say, and whether what is asked of the named backend is in its power. */
+
+import { type BackendName, BACKENDS } from "../firewall/backends.ts";
 
 /** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
 export const CLOSED_AS = ["drop", "reject"] as const;
 export type ClosedAs = typeof CLOSED_AS[number];
 
-/** Every backend, in the order in which people are told of them, and how it can close guarded ports, if at all. */
-const CLOSES_AS = {
-  "nft": CLOSED_AS,
-  // REJECT belongs to the filter table: too late for a guard that covers published ports.
-  "iptables": ["drop"],
-  "iptables-nft": ["drop"],
-  "iptables-legacy": ["drop"],
-  "pf": CLOSED_AS,
-  // These leave the closing to the host's own firewall.
-  "firewalld": [],
-  "command": [],
-  "none": CLOSED_AS,
-} as const satisfies Readonly<Record<string, readonly ClosedAs[]>>;
-
-export type BackendName = keyof typeof CLOSES_AS;
-
 /** What `server.firewall` may say; `auto` looks for one that works on this host. */
 export type FirewallName = BackendName | "auto";
-export const FIREWALLS = ["auto", ...Object.keys(CLOSES_AS)] as readonly FirewallName[];
+export const FIREWALLS = ["auto", ...Object.keys(BACKENDS)] as readonly FirewallName[];
 
 /** Whether a name is a backend's. */
 export function isBackendName(name: string): name is BackendName {
-  return Object.hasOwn(CLOSES_AS, name);
+  return Object.hasOwn(BACKENDS, name);
 }
 
 /** Whether a backend closes guarded ports itself; `auto` may. */
 export function closesPorts(name: FirewallName): boolean {
-  return name === "auto" || CLOSES_AS[name].length > 0;
+  return name === "auto" || BACKENDS[name].closesAs.length > 0;
 }
 
 /** Why a backend cannot close the ports as it is asked to; `undefined` where it can, and where only `auto` will tell. */
@@ -43,7 +26,7 @@ export function closingFlaw(
   { dropPorts, closedAs }: { dropPorts: boolean; closedAs: ClosedAs },
 ): { key: "drop_ports" | "closed_as"; problem: string; hint: string } | undefined {
   if (!dropPorts || !isBackendName(name)) return undefined;
-  const ways: readonly ClosedAs[] = CLOSES_AS[name];
+  const ways = BACKENDS[name].closesAs;
   if (ways.includes(closedAs)) return undefined;
   if (ways.length === 0) {
     return {

@@ -1,10 +1,11 @@
 /**
- * The table of backends: an entry for each, loaded only when it is used. To add one is a file, an entry here, one in
- * `config/firewall_names.ts` and one in the conformance test (docs/firewalls.md). Nothing happens on import.
+ * The table of backends: all that is known of each without making it, and how it is made. To add one is a file, an entry
+ * here and a line in the conformance test (docs/firewalls.md). The configuration reads the names and facts: so nothing
+ * but types is imported, and a backend is loaded when it is made.
  */
 
 import type { CommandLines } from "../config/firewall_config.ts";
-import type { BackendName } from "../config/firewall_names.ts";
+import type { ClosedAs } from "../config/firewall_names.ts";
 import type { Log } from "../log.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
@@ -22,50 +23,62 @@ export interface BackendParts {
   readonly nftSession?: NftSession | undefined;
 }
 
-/** Makes a backend; changes nothing yet. Throws where its program is missing, as far as it looks that early. */
-export type MakeBackend = (parts: BackendParts) => Promise<Backend>;
-
-/** What is known of a backend without making it. */
-export interface BackendFacts {
+/** What is known of a backend. */
+export interface BackendEntry {
+  /** How it can close guarded ports; not at all where it leaves that to the host's own firewall. */
+  readonly closesAs: readonly ClosedAs[];
   /**
    * Where there may be something of openme's, for `uninstall`: where this program works, or where the configuration
    * has the backend's own section. A backend that leaves nothing touches nothing.
    */
   readonly leaves: readonly [program: string, ...args: string[]] | "where configured" | "nothing";
+  /** Makes it; changes nothing yet. Throws where its program is missing, as far as it looks that early. */
+  readonly make: (parts: BackendParts) => Promise<Backend>;
 }
 
-const inIptables = (name: string): MakeBackend => async (parts) =>
-  (await import("./iptables.ts")).makeIptables(name, parts);
-
-export const BACKENDS: Readonly<Record<BackendName, MakeBackend & BackendFacts>> = {
-  "nft": backend(
-    async ({ plan, run, nftSession }) =>
+/** Every backend by the name that `server.firewall` gives it, in the order in which people are told of them. */
+const TABLE = {
+  "nft": {
+    closesAs: ["drop", "reject"],
+    leaves: ["nft", "--version"],
+    make: async ({ plan, run, nftSession }) =>
       (await import("./nft.ts")).createNftBackend(plan, run, nftSession),
-    { leaves: ["nft", "--version"] },
-  ),
-  "iptables": backend(inIptables("iptables"), { leaves: ["iptables", "--version"] }),
-  "iptables-nft": backend(inIptables("iptables-nft"), { leaves: ["iptables-nft", "--version"] }),
-  "iptables-legacy": backend(inIptables("iptables-legacy"), {
-    leaves: ["iptables-legacy", "--version"],
-  }),
-  "pf": backend(
-    async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
-    { leaves: ["pfctl", "-s", "info"] },
-  ),
-  "firewalld": backend(
-    async ({ plan, run }) => (await import("./firewalld.ts")).createFirewalldBackend(plan, run),
-    { leaves: ["firewall-cmd", "--state"] },
-  ),
-  "command": backend(
-    async (parts) => (await import("./command.ts")).makeCommand(parts),
-    { leaves: "where configured" },
-  ),
-  "none": backend(
-    async () => (await import("./none.ts")).createNoneBackend(),
-    { leaves: "nothing" },
-  ),
-};
+  },
+  "iptables": iptables("iptables"),
+  "iptables-nft": iptables("iptables-nft"),
+  "iptables-legacy": iptables("iptables-legacy"),
+  "pf": {
+    closesAs: ["drop", "reject"],
+    leaves: ["pfctl", "-s", "info"],
+    make: async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
+  },
+  "firewalld": {
+    closesAs: [],
+    leaves: ["firewall-cmd", "--state"],
+    make: async ({ plan, run }) =>
+      (await import("./firewalld.ts")).createFirewalldBackend(plan, run),
+  },
+  "command": {
+    closesAs: [],
+    leaves: "where configured",
+    make: async (parts) => (await import("./command.ts")).makeCommand(parts),
+  },
+  "none": {
+    closesAs: ["drop", "reject"],
+    leaves: "nothing",
+    make: async () => (await import("./none.ts")).createNoneBackend(),
+  },
+} satisfies Readonly<Record<string, BackendEntry>>;
 
-function backend(make: MakeBackend, facts: BackendFacts): MakeBackend & BackendFacts {
-  return Object.assign(make, facts);
+export type BackendName = keyof typeof TABLE;
+
+export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = TABLE;
+
+function iptables(program: string): BackendEntry {
+  return {
+    // REJECT belongs to the filter table: too late for a guard that covers published ports.
+    closesAs: ["drop"],
+    leaves: [program, "--version"],
+    make: async (parts) => (await import("./iptables.ts")).makeIptables(program, parts),
+  };
 }

@@ -3,10 +3,10 @@
  */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { type BackendName, closingFlaw, type FirewallName } from "../config/firewall_names.ts";
+import { closingFlaw, type FirewallName } from "../config/firewall_names.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
-import { type BackendParts, BACKENDS } from "./backends.ts";
+import { type BackendName, type BackendParts, BACKENDS } from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
 
 const DEADLINE_MS = 5000;
@@ -16,11 +16,11 @@ export async function chooseBackend(
   firewall: FirewallName,
   parts: BackendParts,
 ): Promise<Backend> {
-  if (firewall !== "auto") return await BACKENDS[firewall](parts);
+  if (firewall !== "auto") return await BACKENDS[firewall].make(parts);
   const { name, why } = await probe(parts.run);
   parts.log.info("firewall_chosen", { backend: name, why });
   requireClosable(name, parts.plan);
-  return await BACKENDS[name](parts);
+  return await BACKENDS[name].make(parts);
 }
 
 /** Throws `FIREWALL` where a backend that `auto` chose cannot close the ports as the configuration says. */

@@ -8,8 +8,7 @@ import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { parseAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Backend, ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
-import type { BackendName } from "../../lib/config/firewall_names.ts";
-import { BACKENDS } from "../../lib/firewall/backends.ts";
+import { type BackendName, BACKENDS } from "../../lib/firewall/backends.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { NftSession } from "../../lib/firewall/nft_session.ts";
 import { signalNft } from "../attack/siege.ts";
@@ -226,7 +225,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     return session;
   };
   const make = (run = runner.run): Promise<Backend> =>
-    BACKENDS[name]({
+    BACKENDS[name].make({
       plan,
       run,
       log,

@@ -36,7 +36,7 @@ async function withHost(body: (host: Host) => Promise<void>): Promise<void> {
     await body({
       dir,
       lines,
-      make: (run) => BACKENDS.command({ plan, run, log, stateDir: dir, command }),
+      make: (run) => BACKENDS.command.make({ plan, run, log, stateDir: dir, command }),
     });
   } finally {
     await Deno.remove(dir, { recursive: true });

@@ -5,9 +5,7 @@
 
 import { type Address, formatAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
-import type { ClientEntry } from "./config/client_entries.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import type { VerifySignature } from "./crypto.ts";
 import { keyAgreement } from "./crypto_sync.ts";
 import { formatDuration } from "./duration.ts";
 import type { Guard } from "./firewall/guard.ts";
@@ -15,7 +13,6 @@ import {
   beginJudging,
   continueJudging,
   type DropVerdict,
-  type GateClient,
   type GateRules,
   type GrantVerdict,
   isStale,
@@ -30,6 +27,7 @@ import type { KnownKeys } from "./known_keys.ts";
 import type { Log } from "./log.ts";
 import { formatNetwork, type Network, type PrefixLengths } from "./network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
+import { gateClientsOf, permissionsOf } from "./permissions.ts";
 import { formatPortRange } from "./ports.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
 import type { ReplayMemory } from "./replay.ts";
@@ -355,51 +353,6 @@ function withMemory(rules: GateRules): GateRules {
     agree: rememberingAgreement(agree, SECRETS_REMEMBERED),
     previousAgree: previousAgree && rememberingAgreement(previousAgree, SECRETS_REMEMBERED),
   };
-}
-
-/** A key of a client, and until when it is good. */
-interface LiveKey {
-  readonly key: string;
-  readonly verify: VerifySignature;
-  /** ms since 1970. */
-  readonly expiresAtMs: number | undefined;
-}
-
-/** The client's key, and the one before it while that is good as well. */
-function keysOf({ key, verify, expiresAtMs, previous }: ClientEntry): LiveKey[] {
-  const keys: LiveKey[] = [{ key, verify, expiresAtMs }];
-  if (previous) {
-    const { untilMs } = previous;
-    keys.push({ ...previous, expiresAtMs: Math.min(untilMs, expiresAtMs ?? untilMs) });
-  }
-  return keys;
-}
-
-/** What each key may open, by the key in hex. */
-function permissionsOf(config: ServerConfig): Map<string, Permission> {
-  return new Map(
-    config.clients.flatMap((client) =>
-      keysOf(client).map(({ key, expiresAtMs }) => [key, {
-        client: client.name,
-        key,
-        ports: client.ports,
-        lifetimeMs: config.knockTimeoutMs,
-        expiresAtMs,
-        prefix: client.prefix,
-      }])
-    ),
-  );
-}
-
-function gateClientsOf(config: ServerConfig): GateClient[] {
-  return config.clients.flatMap((client) =>
-    keysOf(client).map(({ key, verify, expiresAtMs }) => ({
-      name: client.name,
-      key,
-      verify,
-      expiresNs: expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n,
-    }))
-  );
 }
 
 /** Whether a grant may go on as it is. Rounding of the time left does not make it another. */

@@ -5,61 +5,27 @@
  */
 
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
 import type { Clock } from "../clock.ts";
 import { hexToBytes } from "../crypto.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import { formatNetwork } from "../network.ts";
-import { formatPortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
-import {
-  connectDatabase,
-  connectToRead,
-  isDamage,
-  moveAside,
-  readDatabase,
-  type StoredState,
-} from "./database.ts";
-import { type Outcome, outcomeToRow } from "./outcomes.ts";
+import { connectToRead, isDamage, moveAside, readDatabase, type StoredState } from "./database.ts";
+import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
 import { type Mark, readMark, removeMark, writeMark } from "./mark.ts";
 import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
-import { clearSealed, Seal, SealedRows } from "./sealed_rows.ts";
-import { prepareStatements, type Statements } from "./statements.ts";
-import { readWitness, Witness } from "./witness.ts";
+import type { SealedRows } from "./sealed_rows.ts";
+import { type KnockRecord, type RefusalRecord, Story } from "./story.ts";
+import { readWitness } from "./witness.ts";
+import { type Change, exists, StateWriter } from "./writer.ts";
 
 /** The database, in the state directory. */
 export const DATABASE_NAME = "state.db";
 /** The witness: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
-
-/** How soon after a knock its history is on disk: at once for a person, in batches for a flood. */
-const TELL_AFTER_MS = 50;
-
-/** An authenticated knock whose nonce is to be remembered, with the grant that it opened, if any. */
-export interface KnockRecord {
-  readonly key: string;
-  readonly randomNonce: Uint8Array;
-  readonly timestampNs: bigint;
-  readonly client: string;
-  readonly atMs: number;
-  /** Where the datagram came from, as text. */
-  readonly source: string;
-  readonly opened: { readonly grant: Grant; readonly renewed: boolean } | undefined;
-}
-
-/** A registered client's knock that was refused, as the history tells it. */
-export interface RefusalRecord {
-  readonly atMs: number;
-  readonly client: string;
-  readonly source: string;
-  readonly reason: string;
-  /** How far the client's clock is ahead, where that was the reason. */
-  readonly aheadMs: number | undefined;
-}
 
 /** What a state is opened with. */
 export interface Opening {
@@ -79,33 +45,22 @@ export interface StoredGrants {
   readonly sameBoot: boolean;
 }
 
-/** What to write in one transaction. */
-type Change = (run: Statements, rows: SealedRows) => void;
-
 /** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
 export class StateStore {
-  #database: DatabaseSync | undefined;
-  #statements: Statements | undefined;
-  #rows: SealedRows | undefined;
-  #seal = new Seal();
-  #witness: Witness | undefined;
   /** Whether the firewall had kept the grants that were stored at the start. */
   #grantsStand = false;
   /** Whether memory holds all that the database held at the start. */
   #isRestored = false;
-  /** Which file is open: another may come to stand under its name. */
-  #file: string | undefined;
   readonly #dir: string;
+  readonly #writer: StateWriter;
+  readonly #story = new Story((write) => this.#write(write));
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #storedMarks = new Map<string, bigint>();
-  /** What tells the story and is not written yet, in its order. */
-  readonly #untold: ((run: Statements) => void)[] = [];
-  #tellTimer: ReturnType<typeof setTimeout> | undefined;
-
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
+    this.#writer = new StateWriter(join(dir, DATABASE_NAME), join(dir, INTACT_NAME));
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
@@ -131,14 +86,14 @@ export class StateStore {
 
   #start({ dir, replay, replayWindowNs, clock, log }: Opening): StoredGrants {
     const startNs = clock.now().wallNs;
-    const path = join(dir, DATABASE_NAME);
+    const { path } = this.#writer;
     const existed = exists(path);
     const testimony = readWitness(join(dir, INTACT_NAME));
     const sealed = existed && testimony?.sequence !== undefined;
     const mark = readMark(dir);
     let stored: StoredState;
     try {
-      stored = this.#load(path, { sealed });
+      stored = this.#load({ sealed });
     } catch (cause) {
       if (!isDamage(cause)) throw cause;
       this.#close();
@@ -148,7 +103,7 @@ export class StateStore {
         refusing_knocks_until: timeText(startNs + replayWindowNs),
       });
       replay.raiseFloor(startNs + replayWindowNs);
-      stored = this.#load(path, { sealed: false });
+      stored = this.#load({ sealed: false });
     }
     const isNew = stored.bootId === undefined;
     const sameBoot = !isNew && stored.bootId === clock.bootId;
@@ -205,19 +160,17 @@ export class StateStore {
       this.#writeMark(rows, record.key);
       if (record.opened) rows.putGrant(record.opened.grant);
     });
-    this.#tellSoon((run) => this.#writeStory(run, record));
+    this.#story.knock(record);
   }
 
   /** Adds a refusal to the history, a moment later. */
-  recordRefusal({ atMs, client, source, reason, aheadMs }: RefusalRecord): void {
-    this.#tellSoon((run) =>
-      run.insertRefusal.run(Math.trunc(atMs), client, source, reason, aheadMs ?? null)
-    );
+  recordRefusal(record: RefusalRecord): void {
+    this.#story.refusal(record);
   }
 
   /** Adds to the history what became of a grant, a moment later. */
   recordOutcome(outcome: Outcome): void {
-    this.#tellSoon((run) => run.insertOutcome.run(...outcomeToRow(outcome)));
+    this.#story.outcome(outcome);
   }
 
   /** The firewall has every grant that is stored, whatever became of it under an earlier process. */
@@ -225,36 +178,9 @@ export class StateStore {
     this.#write((run) => run.settleFailures.run(Math.trunc(atMs)));
   }
 
-  #tellSoon(write: (run: Statements) => void): void {
-    this.#untold.push(write);
-    this.#tellTimer ??= setTimeout(() => this.tellHistory(), TELL_AFTER_MS);
-  }
-
   /** Puts the history on disk that is not there yet. */
   tellHistory(): void {
-    clearTimeout(this.#tellTimer);
-    this.#tellTimer = undefined;
-    const writes = this.#untold.splice(0);
-    if (writes.length === 0) return;
-    this.#write((run) => {
-      for (const write of writes) write(run);
-    });
-  }
-
-  #writeStory(run: Statements, record: KnockRecord): void {
-    run.upsertLastSeen.run(record.client, Math.trunc(record.atMs));
-    if (record.opened) {
-      const { grant, renewed } = record.opened;
-      run.insertHistory.run(
-        Math.trunc(record.atMs),
-        renewed ? "renewed" : "granted",
-        grant.client,
-        record.source,
-        formatNetwork(grant.address),
-        grant.ports.map(formatPortRange).join(" "),
-        grant.expiresAtMs,
-      );
-    }
+    this.#story.tell();
   }
 
   /** Writes down that knocks of this client at or before its mark are seen. */
@@ -289,11 +215,7 @@ export class StateStore {
       run.pruneRefusals.run();
       run.pruneOutcomes.run();
     });
-    try {
-      this.#database?.exec("PRAGMA wal_checkpoint(PASSIVE)");
-    } catch {
-      // The next one will do; what cannot be written at all shows at the next write.
-    }
+    this.#writer.checkpoint();
   }
 
   /** Once an hour or so: forgets what is kept of clients that are registered no more, when that is safe. */
@@ -321,11 +243,9 @@ export class StateStore {
     });
   }
 
-  /** Whether the database is open and still the file that its name leads to. */
+  /** Whether what is written is on disk, and the truth. */
   isSound(): boolean {
-    return this.#database !== undefined &&
-      identify(join(this.#dir, DATABASE_NAME)) === this.#file &&
-      exists(join(this.#dir, INTACT_NAME));
+    return this.#writer.isSound();
   }
 
   /**
@@ -338,19 +258,15 @@ export class StateStore {
       rows.putMeta("clean_stop", "1");
       if (grantsStand !== undefined) rows.putMeta("grants_stand", grantsStand ? "1" : "0");
     });
-    try {
-      this.#database?.exec("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
-    } catch {
-      // The write-ahead log itself holds everything.
-    }
+    this.#writer.checkpointAll();
     if (this.isSound()) removeMark(this.#dir);
     this.#close();
   }
 
   /** Reads the database into memory, all of it or nothing. */
-  #load(path: string, { sealed }: { sealed: boolean }): StoredState {
-    const stored = readDatabase(this.#connect(path), { sealed });
-    this.#seal = stored.seal;
+  #load({ sealed }: { sealed: boolean }): StoredState {
+    const stored = readDatabase(this.#writer.connect(), { sealed });
+    this.#writer.seal = stored.seal;
     this.#restore(stored);
     for (const { key, timestampNs } of stored.marks) this.#storedMarks.set(key, timestampNs);
     return stored;
@@ -367,15 +283,9 @@ export class StateStore {
     this.#isRestored = true;
   }
 
-  #connect(path: string): DatabaseSync {
-    this.#database = connectDatabase(path);
-    this.#file = identify(path);
-    return this.#database;
-  }
-
   /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
   #begin(): void {
-    const failure = this.#attempt((_, rows) => this.#writeMeta(rows));
+    const failure = this.#writer.attempt((_, rows) => this.#writeMeta(rows));
     if (failure) throw failure;
     this.#markIntact();
   }
@@ -397,8 +307,8 @@ export class StateStore {
   }
 
   #write(change: Change): void {
-    if (!this.#database) return;
-    const failure = this.#attempt(change);
+    if (!this.#writer.isOpen) return;
+    const failure = this.#writer.attempt(change);
     if (!failure) return;
     this.#log.error("state_not_written", {
       ...errorFields(failure),
@@ -431,35 +341,11 @@ export class StateStore {
 
   /** From here on the database is the whole truth. */
   #markIntact(): void {
-    this.#witness = new Witness(join(this.#dir, INTACT_NAME));
-    this.#witness.tell(this.#seal.sequence);
+    this.#writer.tellWitness();
     try {
       writeMark(this.#dir, "running");
     } catch {
       // No such folder on this system, or not for this user: `intact` alone has to do.
-    }
-  }
-
-  /** One transaction; gives back why it failed. Once it has returned, a kill takes nothing of it back. */
-  #attempt(change: Change): unknown {
-    const database = this.#database;
-    if (!database) return new Error("the database is closed");
-    try {
-      const run = this.#statements ??= prepareStatements(database);
-      const rows = this.#rows ??= new SealedRows(run, this.#seal);
-      run.begin.run();
-      change(run, rows);
-      const sequence = rows.seal();
-      run.commit.run();
-      if (sequence !== undefined) this.#witness?.tell(sequence);
-      return undefined;
-    } catch (cause) {
-      try {
-        database.exec("ROLLBACK");
-      } catch {
-        // There was nothing to roll back.
-      }
-      return cause ?? new Error("unknown failure");
     }
   }
 
@@ -468,20 +354,18 @@ export class StateStore {
     this.#close();
     try {
       Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
-      const path = join(this.#dir, DATABASE_NAME);
+      const { path } = this.#writer;
       try {
         // A start from memory may not have read what is there.
-        if (this.#isRestored) this.#connect(path);
-        else this.#load(path, { sealed: exists(path) });
+        if (this.#isRestored) this.#writer.connect();
+        else this.#load({ sealed: exists(path) });
       } catch (cause) {
         this.#close();
         if (!isDamage(cause)) throw cause;
         moveAside(path, this.#clock.now().wallNs);
-        this.#connect(path);
+        this.#writer.connect();
       }
-      this.#seal = new Seal(this.#seal.sequence);
-      const failure = this.#attempt((_, rows) => {
-        if (this.#database) clearSealed(this.#database);
+      const failure = this.#writer.attemptAnew((_, rows) => {
         for (const [key, nonce, timestampNs] of this.#replay.entries()) {
           rows.insertNonce(key, hexToBytes(nonce), timestampNs);
         }
@@ -498,16 +382,7 @@ export class StateStore {
   }
 
   #close(): void {
-    try {
-      this.#database?.close();
-    } catch {
-      // Closed already.
-    }
-    this.#witness?.close();
-    this.#witness = undefined;
-    this.#database = undefined;
-    this.#statements = undefined;
-    this.#rows = undefined;
+    this.#writer.close();
     if (this.#storedMarks.size > 0) this.#storedMarks.clear();
   }
 }
@@ -526,25 +401,6 @@ function whyIncomplete(
     return existed ? "the disk could not be written before the last stop" : "the database is gone";
   }
   return undefined;
-}
-
-/** Names the file that a path leads to, `undefined` where there is none. */
-function identify(path: string): string | undefined {
-  try {
-    const { dev, ino } = Deno.statSync(path);
-    return `${dev} ${ino}`;
-  } catch {
-    return undefined;
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function timeText(ns: bigint): string {

@@ -5,7 +5,8 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Grant } from "../../lib/grants.ts";
 import type { Log, LogFields } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
-import { type KnockRecord, StateStore, type StoredGrants } from "../../lib/state/store.ts";
+import { StateStore, type StoredGrants } from "../../lib/state/store.ts";
+import type { KnockRecord } from "../../lib/state/story.ts";
 import { network, NOW_NS, WINDOW_NS } from "../support.ts";
 
 /** A clock that stands still until it is moved. */

@@ -32,6 +32,11 @@ export interface HostRule {
   readonly text?: string;
 }
 
+/** Whether traffic to guarded ports passes a chain of the filters: forwarded traffic where openme guards that as well. */
+export function isOnTheWay({ hook }: HostChain, { forward }: { forward: boolean }): boolean {
+  return hook === "input" || (hook === "forward" && forward);
+}
+
 /** Whether a chain may drop anything: by its policy, or by a rule, its own or one that it jumps to. */
 export function mayDrop({ dropsByPolicy, rules, subchains }: HostChain): boolean {
   return dropsByPolicy || mayDropByRule(rules, subchains ?? new Map(), new Set());

@@ -1,6 +1,6 @@
 /**
- * The iptables backend, for iptables-nft and iptables-legacy: runs what `iptables_rules.ts` and `iptables_host.ts`
- * render, one `iptables-restore` a family. The kernel ends every opening by its date.
+ * The iptables backend, for iptables-nft and iptables-legacy: runs what `iptables_rules.ts` and
+ * `iptables_surroundings.ts` render, one `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
 import { formatNetwork } from "../network.ts";
@@ -11,50 +11,22 @@ import type { BackendParts } from "./backends.ts";
 import { allEnded } from "./all_ended.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import type { Family } from "./families.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
-import {
-  HOST_TABLES,
-  parseHostTable,
-  parsePublished,
-  renderByTable,
-  renderHoleLines,
-  renderHoleRemovalLines,
-} from "./iptables_host.ts";
 import { examineMangle } from "./iptables_examine.ts";
 import { IptablesProgram } from "./iptables_program.ts";
 import {
   type DatedOpening,
   type OwnChains,
-  parseOwnChains,
   renderChains,
   renderGrants,
   renderRemoval,
 } from "./iptables_rules.ts";
+import { type IptablesHost, IptablesSurroundings } from "./iptables_surroundings.ts";
 import { findLeftOvers } from "./left_overs.ts";
-import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
-import { requireFreeMark } from "./mark_users.ts";
-import { needsForward } from "./nft_host.ts";
-import { NftHoles } from "./nft_holes.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
-import { requireWayIn } from "./way_in.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {
   return new IptablesBackend(await IptablesProgram.find(program, parts), parts);
-}
-
-/** What the host looks like now. */
-interface Host {
-  readonly own: ReadonlyMap<Family, OwnChains>;
-  readonly chains: ReadonlyMap<Family, readonly HostChain[]>;
-  readonly nftChains: readonly HostChain[];
-  readonly legacyChains: readonly HostChain[];
-  /** Ports that the host sends elsewhere; `undefined` where its rules do not say. */
-  readonly published: readonly PortRange[] | undefined;
-  readonly forward: boolean;
-  readonly hole: boolean;
-  /** The families whose mangle table is not there yet. */
-  readonly madeTable: readonly Family[];
 }
 
 class IptablesBackend implements Backend {
@@ -63,9 +35,7 @@ class IptablesBackend implements Backend {
   readonly #program: IptablesProgram;
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #nft: NftHoles;
-  /** For iptables-nft, which does not see them; iptables-legacy has holes of its own there. */
-  readonly #legacy: LegacyHoles | undefined;
+  readonly #surroundings: IptablesSurroundings;
   /** Every opening in force by its address: a change writes all of them anew. */
   readonly #openings = new Map<string, readonly DatedOpening[]>();
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
@@ -81,12 +51,11 @@ class IptablesBackend implements Backend {
     this.#program = program;
     this.#plan = plan;
     this.#run = run;
-    this.#nft = new NftHoles(run, { besideIptables: !program.isLegacy });
-    this.#legacy = program.isLegacy ? undefined : new LegacyHoles(run);
+    this.#surroundings = new IptablesSurroundings(program, run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    const host = await this.#lookAtHost();
+    const host = await this.#surroundings.look(this.#plan);
     let clearLeftOvers: (() => Promise<void>) | undefined;
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
@@ -94,22 +63,20 @@ class IptablesBackend implements Backend {
         this.#program.isLegacy ? "iptables-legacy" : "iptables-nft",
         this.#run,
       );
-      await this.#requireWayIn(host);
-      if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
+      await this.#surroundings.requireWayIn(this.#plan, host);
     }
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
     const { texts, connections, fresh } = await this.#render(host);
-    const holes = this.#wantedIn(host);
-    await this.#putLegacyHoles(host, holes);
+    await this.#surroundings.putLegacyHoles(this.#plan, host);
     await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
-    await this.#nft.put(host.nftChains, holes);
+    await this.#surroundings.putNftHoles(this.#plan, host);
     await clearLeftOvers?.();
     for (const family of texts.keys()) this.#written.set(family, version);
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
+    this.#installed = { fixed: fixedOf(await this.#surroundings.listOwn()), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -141,78 +108,44 @@ class IptablesBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    const host = await this.#lookAtHost();
+    const host = await this.#surroundings.look(this.#plan);
     if (fixedOf(host.own) !== installed.fixed || host.hole !== installed.hole) return false;
     // Behind a rule that accepts, openme's chain guards nothing.
     if (![...host.own.values()].every(({ isFirst }) => isFirst)) return false;
-    if (host.hole) {
-      if (
-        chainsOf(host).some((chain) =>
-          this.#isOnTheWay(chain, host.forward) && this.#lacksHole(chain)
-        )
-      ) {
-        return false;
-      }
-      if (this.#nft.lacks(host.nftChains, host.forward, this.#plan.mark)) return false;
-    }
-    const holes = this.#wantedIn(host);
-    if (this.#legacy?.render(host.legacyChains, holes).length) return false;
+    if (this.#surroundings.lacksHoles(this.#plan, host)) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
     return true;
   }
 
   async examine(): Promise<Examination> {
-    const host = await this.#lookAtHost();
+    const host = await this.#surroundings.look(this.#plan);
     const found = await Promise.all(
       [...host.own.keys()].map(async (family) => ({
         family,
         ...examineMangle(this.#plan, await this.#program.list(family, "mangle")),
       })),
     );
-    const onTheWay = [...chainsOf(host), ...host.nftChains].filter((chain) =>
-      this.#isOnTheWay(chain, host.forward)
-    );
-    const lacks = (chain: HostChain) =>
-      host.nftChains.includes(chain)
-        ? this.#nft.lacks([chain], host.forward, this.#plan.mark)
-        : this.#lacksHole(chain);
     return {
       wrong: found.flatMap(({ family, wrong }) => wrong.map((each) => `IPv${family}: ${each}`)),
       unguarded: mergePortRanges(found.flatMap(({ unguarded }) => unguarded)),
-      barred: host.hole
-        ? onTheWay.filter(lacks).map(({ family, table, name }) => `${family} ${table} ${name}`)
-        : [],
-      hostMayDrop: onTheWay.some(mayDrop),
+      barred: this.#surroundings.barring(this.#plan, host).map(({ family, table, name }) =>
+        `${family} ${table} ${name}`
+      ),
+      hostMayDrop: this.#surroundings.mayDrop(host),
     };
   }
 
   async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
-    const listed = [...(await this.#listOwn()).values()];
+    const listed = [...(await this.#surroundings.listOwn()).values()];
     if (listed.every(({ chains }) => chains.length === 0)) return undefined;
     // A rule stays after its date, and matches nothing then.
     return listed.flatMap(({ grants }) => grants).filter(({ endsAtMs }) => endsAtMs > nowMs);
   }
 
   async remove(): Promise<void> {
-    const families = await this.#program.families();
-    const made: Family[] = [];
-    for (const family of families) {
-      const mangle = await this.#program.list(family, "mangle");
-      const own = parseOwnChains(mangle);
-      const text = renderRemoval(own) +
-        renderByTable(await this.#hostChains(family, mangle), renderHoleRemovalLines);
-      if (text) await this.#program.restore(family, text);
-      if (own.madeTable) made.push(family);
-    }
-    await this.#nft.takeOut();
-    await this.#legacy?.takeOut();
-    if (!this.#program.isLegacy) {
-      for (const family of made) {
-        await this.#nft.deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle");
-      }
-    }
+    await this.#surroundings.takeOut(renderRemoval);
     this.#openings.clear();
     this.#installed = undefined;
   }
@@ -224,27 +157,20 @@ class IptablesBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const host = await this.#lookAtHost();
-    const all = [...chainsOf(host), ...host.nftChains, ...host.legacyChains];
-    return portsOpenToEveryone(
-      this.#plan.guardedPorts,
-      all.filter(({ hook }) => hook === "input"),
-      [...host.own.keys()],
+    return this.#surroundings.openToEveryone(
+      this.#plan,
+      await this.#surroundings.look(this.#plan),
     );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    const host = await this.#lookAtHost();
-    await this.#requireWayIn(host);
-    if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
+    const host = await this.#surroundings.look(this.#plan);
+    await this.#surroundings.requireWayIn(this.#plan, host);
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);
-    const want = this.#wantedIn(host);
-    const holes = this.#nft.render(host.nftChains, want);
     return [...texts].map(([family, text]) => this.#program.show(family, text)).join("") +
-      (holes ? `nft -f - <<'END'\n${holes}END\n` : "") +
-      showRuns(this.#legacy?.render(host.legacyChains, want) ?? []);
+      this.#surroundings.showOtherHoles(this.#plan, host);
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
@@ -252,14 +178,6 @@ class IptablesBackend implements Backend {
     return ([4, 6] as const).filter((family) =>
       changes.some(({ address }) => address.base.family === family)
     ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
-  }
-
-  #lacksHole(chain: HostChain): boolean {
-    return renderHoleLines([chain], this.#plan.mark).length > 0;
-  }
-
-  #wantedIn({ hole, forward }: Host): WantedHoles {
-    return { wanted: hole, forward, mark: this.#plan.mark };
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
@@ -283,26 +201,13 @@ class IptablesBackend implements Backend {
     return renderGrants(family, this.#plan, [...this.#openings.values()].flat());
   }
 
-  async #render(host: Host) {
+  async #render(host: IptablesHost) {
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const owner = await nameProcess(Deno.pid, this.#run);
     const texts = new Map<Family, string>();
     for (const [family, present] of host.own) {
-      const chains = host.chains.get(family) ?? [];
-      const wanted = new Set(
-        chains.filter((chain) => host.hole && this.#isOnTheWay(chain, host.forward)),
-      );
-      const holes = renderByTable(
-        chains,
-        (each) =>
-          each.flatMap((chain) =>
-            wanted.has(chain)
-              ? renderHoleLines([chain], this.#plan.mark)
-              : renderHoleRemovalLines([chain])
-          ),
-      );
       texts.set(
         family,
         renderChains(family, this.#plan, {
@@ -312,103 +217,11 @@ class IptablesBackend implements Backend {
           owner,
           present,
           madeTable: present.madeTable || host.madeTable.includes(family),
-        }) + holes,
+        }) + this.#surroundings.renderHoles(this.#plan, host, family),
       );
     }
     return { texts, connections, fresh };
   }
-
-  async #lookAtHost(): Promise<Host> {
-    const families = await this.#program.families();
-    const own = new Map<Family, OwnChains>();
-    const chains = new Map<Family, readonly HostChain[]>();
-    const published: (readonly PortRange[] | undefined)[] = [];
-    for (const family of families) {
-      const mangle = await this.#program.list(family, "mangle");
-      own.set(family, parseOwnChains(mangle));
-      chains.set(family, await this.#hostChains(family, mangle));
-      published.push(parsePublished(await this.#program.list(family, "nat")));
-    }
-    const nft = await this.#nft.look();
-    const legacy = await this.#legacy?.look() ?? { chains: [], published: [] };
-    published.push(nft.published, legacy.published);
-    const known = published.every((each) => each !== undefined)
-      ? published.flatMap((each) => each ?? [])
-      : undefined;
-    const forward = needsForward(this.#plan, known);
-    const all = [...chainsOf({ chains }), ...nft.chains, ...legacy.chains];
-    const onTheWay = all.filter((chain) => this.#isOnTheWay(chain, forward));
-    return {
-      own,
-      chains,
-      nftChains: nft.chains,
-      legacyChains: legacy.chains,
-      published: known,
-      forward,
-      hole: !this.#plan.dropPorts || onTheWay.some(mayDrop),
-      madeTable: nft.isThere && !this.#program.isLegacy
-        ? families.filter((family) => !nft.mangle.includes(family === 4 ? "ip" : "ip6"))
-        : [],
-    };
-  }
-
-  #isOnTheWay({ hook }: HostChain, forward: boolean): boolean {
-    return hook === "input" || (hook === "forward" && forward);
-  }
-
-  /** Throws where a chain would drop what openme lets in, and no hole can help. */
-  async #requireWayIn(host: Host): Promise<void> {
-    const chains = [...chainsOf(host), ...host.nftChains].filter((chain) =>
-      this.#isOnTheWay(chain, host.forward) ? chain.owned : chain.hook === "prerouting"
-    );
-    await this.#requireThrough(chains, host.published);
-  }
-
-  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
-  async #putLegacyHoles({ legacyChains, published }: Host, want: WantedHoles): Promise<void> {
-    try {
-      await this.#legacy?.put(legacyChains, want);
-    } catch (cause) {
-      const chains = legacyChains.filter((chain) => this.#isOnTheWay(chain, want.forward));
-      await this.#requireThrough(chains, published);
-      throw cause;
-    }
-  }
-
-  async #requireThrough(
-    chains: readonly HostChain[],
-    published: readonly PortRange[] | undefined,
-  ): Promise<void> {
-    await requireWayIn(
-      this.#plan,
-      { chains, published, untracksKnocks: false },
-      (chain, place) => this.#nft.listChain(chain, place),
-    );
-  }
-
-  async #listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
-    const families = await this.#program.families();
-    return new Map(
-      await Promise.all(
-        families.map(async (family) =>
-          [family, parseOwnChains(await this.#program.list(family, "mangle"))] as const
-        ),
-      ),
-    );
-  }
-
-  /** Every chain of the host's that a packet on its way in may pass. */
-  async #hostChains(family: Family, mangle: string): Promise<HostChain[]> {
-    const chains = await Promise.all(HOST_TABLES.map(async (table) => {
-      const listing = table === "mangle" ? mangle : await this.#program.list(family, table);
-      return parseHostTable(family === 4 ? "ip" : "ip6", table, listing);
-    }));
-    return chains.flat();
-  }
-}
-
-function chainsOf({ chains }: Pick<Host, "chains">): HostChain[] {
-  return [...chains.values()].flat();
 }
 
 /** Everything of openme's but the grants, to compare. */

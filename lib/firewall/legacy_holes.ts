@@ -6,7 +6,7 @@
 import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { ProgramRun, RunProgram } from "../run_program.ts";
-import type { HostChain } from "./host_chains.ts";
+import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import {
   parseFilterChains,
   parsePublished,
@@ -84,10 +84,22 @@ export class LegacyHoles {
     });
   }
 
-  /** Throws where the program does not take them. */
-  async put(chains: readonly HostChain[], want: WantedHoles): Promise<void> {
-    for (const each of this.render(chains, want)) {
-      await this.#call(each.program, each.args, each.stdin);
+  /**
+   * Throws where the program does not take them; `requireThrough` is asked before with the chains on the way, to throw
+   * something better where one of them is what keeps everyone out.
+   */
+  async put(
+    chains: readonly HostChain[],
+    want: WantedHoles,
+    requireThrough?: (chains: readonly HostChain[]) => Promise<void>,
+  ): Promise<void> {
+    try {
+      for (const each of this.render(chains, want)) {
+        await this.#call(each.program, each.args, each.stdin);
+      }
+    } catch (cause) {
+      await requireThrough?.(chains.filter((chain) => isOnTheWay(chain, want)));
+      throw cause;
     }
   }
 
@@ -118,10 +130,6 @@ export class LegacyHoles {
 export async function legacyTables(run: RunProgram, path: string): Promise<string[]> {
   const names = await run({ program: "cat", args: [path], timeoutMs: DEADLINE_MS }).catch(() => "");
   return names.split("\n").filter(Boolean);
-}
-
-function isOnTheWay({ hook }: HostChain, { forward }: WantedHoles): boolean {
-  return hook === "input" || (hook === "forward" && forward);
 }
 
 function passMissing(error: unknown): string {

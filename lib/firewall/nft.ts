@@ -1,5 +1,5 @@
 /**
- * The nftables backend: runs what `nft_rules.ts` and `nft_host.ts` render, one `nft` a transaction.
+ * The nftables backend: runs what `nft_rules.ts` and `nft_surroundings.ts` render, one `nft` a transaction.
  */
 
 import type { Address } from "../address.ts";
@@ -17,12 +17,10 @@ import type {
 } from "./backend.ts";
 import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { mayDrop } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
-import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
 import { HeldOpenings } from "./nft_held.ts";
-import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 import { notedIn, notesToKeep } from "./nft_notes.ts";
 import {
   describeMissing,
@@ -32,7 +30,6 @@ import {
   prefixOf,
 } from "./nft_prefixes.ts";
 import {
-  GUARD_PRIORITY,
   parseGranted,
   parseKnockCounters,
   parseOwner,
@@ -41,12 +38,9 @@ import {
   renderTable,
   TABLE,
 } from "./nft_rules.ts";
-import { listRuleset } from "./nft_listing.ts";
-import { publishedPorts } from "./nft_published.ts";
-import { requireFreeMark } from "./mark_users.ts";
 import type { NftSession } from "./nft_session.ts";
+import { NftSurroundings } from "./nft_surroundings.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
-import { barringChains, requireWayIn } from "./way_in.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
@@ -66,26 +60,13 @@ export function createNftBackend(
   return new NftBackend(plan, run, session);
 }
 
-/** The host's chains as openme meets them. */
-interface Host {
-  readonly chains: readonly HostChain[];
-  /** Those that granted traffic passes after it was marked. */
-  readonly onTheWay: readonly HostChain[];
-  readonly beside: readonly HostChain[];
-  /** Those of iptables-legacy, which take their holes through it. */
-  readonly legacy: readonly HostChain[];
-  readonly published: readonly PortRange[] | undefined;
-  readonly forward: boolean;
-  readonly hole: boolean;
-}
-
 class NftBackend implements Backend {
   readonly name = "nft";
   readonly endsByKernel = true;
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
-  readonly #legacy: LegacyHoles;
+  readonly #surroundings: NftSurroundings;
   readonly #held = new HeldOpenings();
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
@@ -97,7 +78,7 @@ class NftBackend implements Backend {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
-    this.#legacy = new LegacyHoles(run);
+    this.#surroundings = new NftSurroundings((args) => this.#nft(args), run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -105,12 +86,9 @@ class NftBackend implements Backend {
     const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
-    const { text, connections, fresh, hole, host } = await this.#render(openings, notes);
-    if (!this.#installed) {
-      await this.#requireWayIn(host);
-      if (hole) await requireFreeMark(this.#plan.mark, this.#run);
-    }
-    await this.#putLegacyHoles(host);
+    const { text, connections, fresh, host } = await this.#render(openings, notes);
+    if (!this.#installed) await this.#surroundings.requireWayIn(this.#plan, host);
+    await this.#surroundings.putLegacyHoles(this.#plan, host);
     await this.#transact(text);
     await clearLeftOvers?.();
     this.#held.clear();
@@ -118,22 +96,20 @@ class NftBackend implements Backend {
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     const prefixes = prefixesIn(this.#plan.prefixes, openings);
-    this.#installed = { table: await this.#listTable(), holes: hole, prefixes };
+    this.#installed = { table: await this.#listTable(), holes: host.hole, prefixes };
     this.#session?.prepare();
   }
 
   /** The whole transaction that puts everything in place on this host as it is now. */
   async #render(openings: readonly ClientOpenings[], notes: readonly NetworkNotes[] = []) {
-    const host = await this.#lookAtHost();
+    const host = await this.#surroundings.look(this.#plan);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
-    const holes = host.hole
-      ? renderHoles(host.onTheWay, this.#plan.mark) + renderHoleRemoval(host.beside)
-      : renderHoleRemoval(host.chains);
+    const holes = this.#surroundings.renderHoles(this.#plan, host);
     const owner = await nameProcess(Deno.pid, this.#run);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
-    return { text: table + holes, connections, fresh, hole: host.hole, host };
+    return { text: table + holes, connections, fresh, host };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -197,12 +173,10 @@ class NftBackend implements Backend {
       throw error;
     }
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const host = await this.#lookAtHost();
-    const { hole, onTheWay, legacy } = host;
-    if (hole !== installed.holes || (hole && renderHoles(onTheWay, this.#plan.mark) !== "")) {
+    const host = await this.#surroundings.look(this.#plan);
+    if (host.hole !== installed.holes || this.#surroundings.lacksHoles(this.#plan, host)) {
       return false;
     }
-    if (this.#legacy.render(legacy, this.#wantedIn(host)).length > 0) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
     this.#held.forgetEnded(performance.now());
@@ -210,23 +184,12 @@ class NftBackend implements Backend {
   }
 
   async examine(): Promise<Examination> {
-    const { onTheWay, hole, published } = await this.#lookAtHost();
-    // No hole can be put into an owned chain: only what it surely drops counts.
-    const owned = onTheWay.filter((chain) => chain.owned);
-    const barred = hole
-      ? [
-        ...onTheWay.filter((chain) => !chain.owned && renderHoles([chain], this.#plan.mark) !== ""),
-        ...barringChains(this.#plan, {
-          chains: owned,
-          published,
-          untracksKnocks: this.#plan.openKnockPort,
-        }),
-      ]
-      : [];
+    const host = await this.#surroundings.look(this.#plan);
+    const barring = this.#surroundings.barring(this.#plan, host);
     return {
       ...await this.#examineTable(),
-      barred: barred.map(({ family, table, name }) => `${family} ${table} ${name}`),
-      hostMayDrop: onTheWay.some(mayDrop),
+      barred: barring.map(({ family, table, name }) => `${family} ${table} ${name}`),
+      hostMayDrop: host.onTheWay.some(mayDrop),
     };
   }
 
@@ -250,10 +213,7 @@ class NftBackend implements Backend {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
-    const { json } = await listRuleset((args) => this.#nft(args));
-    const holes = renderHoleRemoval(parseHostChains(json));
-    if (holes) await this.#transact(holes);
-    await this.#legacy.takeOut();
+    await this.#surroundings.takeOut((text) => this.#transact(text));
     this.#held.clear();
     this.#installed = undefined;
   }
@@ -283,18 +243,16 @@ class NftBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    const { chains, legacy } = await this.#lookAtHost();
-    return portsOpenToEveryone(
-      this.#plan.guardedPorts,
-      [...chains, ...legacy].filter(({ hook }) => hook === "input"),
+    return this.#surroundings.openToEveryone(
+      this.#plan,
+      await this.#surroundings.look(this.#plan),
     );
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     const { text, host } = await this.#render(openings);
-    await this.#requireWayIn(host);
-    if (host.hole) await requireFreeMark(this.#plan.mark, this.#run);
-    return showRuns(this.#legacy.render(host.legacy, this.#wantedIn(host))) +
+    await this.#surroundings.requireWayIn(this.#plan, host);
+    return this.#surroundings.showLegacyHoles(this.#plan, host) +
       `nft -f - <<'END'\n${text}END\n`;
   }
 
@@ -316,66 +274,6 @@ class NftBackend implements Backend {
       throw error;
     }
     await requireNoLivingOwner(parseOwner(listing), this.#run);
-  }
-
-  /** Which of the host's chains granted traffic passes, and whether it needs holes there. */
-  async #lookAtHost(): Promise<Host> {
-    const { json, owned } = await listRuleset((args) => this.#nft(args));
-    const chains = parseHostChains(json, owned);
-    const old = await this.#legacy.look();
-    const own = await publishedPorts(json, (args) => this.#nft(args));
-    const published = own && old.published && [...own, ...old.published];
-    const forward = needsForward(this.#plan, published);
-    const isOnTheWay = ({ hook, priority }: HostChain) =>
-      hook === "input" || (hook === "forward" && forward) ||
-      // Only behind openme's own chain does a packet carry the mark.
-      (hook === "prerouting" && priority > GUARD_PRIORITY);
-    const onTheWay = chains.filter(isOnTheWay);
-    return {
-      chains,
-      onTheWay,
-      beside: chains.filter((chain) => !isOnTheWay(chain)),
-      legacy: old.chains,
-      published,
-      forward,
-      hole: !this.#plan.dropPorts ||
-        [...onTheWay, ...old.chains.filter(isOnTheWay)].some(mayDrop),
-    };
-  }
-
-  /** Throws where a chain would drop what openme lets in, and no hole can help. */
-  async #requireWayIn({ chains, onTheWay, published }: Host): Promise<void> {
-    const closed = chains.filter((chain) =>
-      onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
-    );
-    await this.#requireThrough(closed, published);
-  }
-
-  #wantedIn({ hole, forward }: Host): WantedHoles {
-    return { wanted: hole, forward, mark: this.#plan.mark };
-  }
-
-  /** Where iptables-legacy does not take the hole, its chain is what keeps everyone out. */
-  async #putLegacyHoles(host: Host): Promise<void> {
-    const { legacy, forward, published } = host;
-    try {
-      await this.#legacy.put(legacy, this.#wantedIn(host));
-    } catch (cause) {
-      const closed = legacy.filter(({ hook }) => hook === "input" || forward);
-      await this.#requireThrough(closed, published);
-      throw cause;
-    }
-  }
-
-  async #requireThrough(
-    chains: readonly HostChain[],
-    published: readonly PortRange[] | undefined,
-  ): Promise<void> {
-    await requireWayIn(
-      this.#plan,
-      { chains, published, untracksKnocks: this.#plan.openKnockPort },
-      ({ family, table }, place) => this.#nft(["--handle", "list", "chain", family, table, place]),
-    );
   }
 
   /** A small transaction: through the session where that takes it. */

@@ -6,7 +6,7 @@
 import { OpenmeError } from "../errors.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { HostChain } from "./host_chains.ts";
+import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import type { WantedHoles } from "./legacy_holes.ts";
 import { listRuleset, type NftListing, requireEntries } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
@@ -68,14 +68,14 @@ export class NftHoles {
     { wanted, forward, mark }: WantedHoles,
   ): string {
     if (!wanted) return renderHoleRemoval(chains);
-    const onTheWay = chains.filter((chain) => isOnTheWay(chain, forward));
+    const onTheWay = chains.filter((chain) => isOnTheWay(chain, { forward }));
     const beside = chains.filter((chain) => !onTheWay.includes(chain));
     return renderHoles(onTheWay, mark) + renderHoleRemoval(beside);
   }
 
   /** Whether a hole that is wanted is not there. */
   lacks(chains: readonly HostChain[], forward: boolean, mark: number): boolean {
-    return renderHoles(chains.filter((chain) => isOnTheWay(chain, forward)), mark) !== "";
+    return renderHoles(chains.filter((chain) => isOnTheWay(chain, { forward })), mark) !== "";
   }
 
   async takeOut(): Promise<void> {
@@ -118,10 +118,6 @@ export class NftHoles {
       ...(stdin === undefined ? {} : { stdin }),
     });
   }
-}
-
-function isOnTheWay({ hook }: HostChain, forward: boolean): boolean {
-  return hook === "input" || (hook === "forward" && forward);
 }
 
 /** An nft that is not there, or that this kernel or the way it was built gives nothing to list. */

@@ -24,6 +24,7 @@ import type { BackendParts } from "./backends.ts";
 import { Journal } from "./command_journal.ts";
 import { type Entry, fillIn, showLine } from "./command_line.ts";
 import { hostFirewall } from "./host_view.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 const DEADLINE_MS = 10_000;
 /** How often a close that fails is tried, a check apart, before openme gives up and says so. */
@@ -248,17 +249,12 @@ class CommandBackend implements Backend {
     if (this.#runs >= MOST_RUNS) await new Promise<void>((go) => this.#waiting.push(go));
     else this.#runs++;
     try {
-      await this.#run({
+      await runFirewall(this.#run, {
         program: program!,
         args,
         timeoutMs: DEADLINE_MS,
         missingHint: "see server.command in the configuration",
-      });
-    } catch (cause) {
-      if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, {
-        cause,
-        hint: cause.hint ?? "see whether that command works by itself, as the same user",
+        failingHint: "see whether that command works by itself, as the same user",
       });
     } finally {
       const next = this.#waiting.shift();

@@ -26,6 +26,7 @@ import {
   renderKnockRule,
   renderRule,
 } from "./firewalld_rules.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 const PROGRAM = "firewall-cmd";
 const DEADLINE_MS = 5000;
@@ -300,18 +301,14 @@ class FirewalldBackend implements Backend {
     ).join("");
   }
 
-  async #cmd(args: string[]): Promise<string> {
-    try {
-      return await this.#run({
-        program: PROGRAM,
-        args,
-        timeoutMs: DEADLINE_MS,
-        missingHint: MISSING_HINT,
-      });
-    } catch (cause) {
-      if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
-    }
+  #cmd(args: string[]): Promise<string> {
+    return runFirewall(this.#run, {
+      program: PROGRAM,
+      args,
+      timeoutMs: DEADLINE_MS,
+      missingHint: MISSING_HINT,
+      failingHint: FAILING_HINT,
+    });
   }
 }
 

@@ -2,10 +2,10 @@
  * Runs the iptables programs of one kind: lists tables, restores them, in each family that the kernel has.
  */
 
-import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type Family, hostFamilies, readProc } from "./families.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 /** Seconds to wait for the lock that all iptables programs share. */
@@ -90,20 +90,14 @@ export class IptablesProgram {
   }
 }
 
-async function call(
+function call(
   run: RunProgram,
-  { program, args, stdin }: { program: string; args: string[]; stdin?: string },
+  what: { program: string; args: string[]; stdin?: string },
 ): Promise<string> {
-  try {
-    return await run({
-      program,
-      args,
-      ...(stdin === undefined ? {} : { stdin }),
-      timeoutMs: DEADLINE_MS,
-      missingHint: MISSING_HINT,
-    });
-  } catch (cause) {
-    if (!(cause instanceof OpenmeError)) throw cause;
-    throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
-  }
+  return runFirewall(run, {
+    ...what,
+    timeoutMs: DEADLINE_MS,
+    missingHint: MISSING_HINT,
+    failingHint: FAILING_HINT,
+  });
 }

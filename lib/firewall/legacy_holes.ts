@@ -14,6 +14,7 @@ import {
   renderHoleLines,
   renderHoleRemovalLines,
 } from "./iptables_host.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 const LOCK_WAIT = ["-w", "4"];
@@ -107,22 +108,14 @@ export class LegacyHoles {
     await this.put((await this.look()).chains, { wanted: false, forward: false, mark: 0 });
   }
 
-  async #call(program: string, args: readonly string[], stdin?: string): Promise<string> {
-    try {
-      return await this.#run({
-        program,
-        args,
-        timeoutMs: DEADLINE_MS,
-        ...(stdin === undefined ? {} : { stdin }),
-      });
-    } catch (cause) {
-      if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, {
-        cause,
-        hint: cause.hint ??
-          "see whether it works here by itself, as the same user: iptables-legacy -S",
-      });
-    }
+  #call(program: string, args: readonly string[], stdin?: string): Promise<string> {
+    return runFirewall(this.#run, {
+      program,
+      args,
+      stdin,
+      timeoutMs: DEADLINE_MS,
+      failingHint: "see whether it works here by itself, as the same user: iptables-legacy -S",
+    });
   }
 }
 

@@ -41,6 +41,7 @@ import {
 import type { NftSession } from "./nft_session.ts";
 import { NftSurroundings } from "./nft_surroundings.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
@@ -298,19 +299,15 @@ class NftBackend implements Backend {
     return rules + sets.join("");
   }
 
-  async #nft(args: string[], stdin?: string): Promise<string> {
-    try {
-      return await this.#run({
-        program: "nft",
-        args,
-        timeoutMs: DEADLINE_MS,
-        missingHint: MISSING_HINT,
-        ...(stdin === undefined ? {} : { stdin }),
-      });
-    } catch (cause) {
-      if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
-    }
+  #nft(args: string[], stdin?: string): Promise<string> {
+    return runFirewall(this.#run, {
+      program: "nft",
+      args,
+      stdin,
+      timeoutMs: DEADLINE_MS,
+      missingHint: MISSING_HINT,
+      failingHint: FAILING_HINT,
+    });
   }
 }
 

@@ -16,6 +16,7 @@ import {
   tableOf,
   type Tables,
 } from "./pf_rules.ts";
+import { runFirewall } from "./run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 const FAILING_HINT = "see whether pfctl works here by itself, as the same user: pfctl -s info";
@@ -251,19 +252,15 @@ class PfBackend implements Backend {
     return listing.split("\n").map((line) => line.trim()).filter((name) => portsOfTable(name));
   }
 
-  async #pfctl(args: string[], stdin?: string): Promise<string> {
-    try {
-      return await this.#run({
-        program: "pfctl",
-        args,
-        timeoutMs: DEADLINE_MS,
-        missingHint: MISSING_HINT,
-        ...(stdin === undefined ? {} : { stdin }),
-      });
-    } catch (cause) {
-      if (!(cause instanceof OpenmeError)) throw cause;
-      throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? FAILING_HINT });
-    }
+  #pfctl(args: string[], stdin?: string): Promise<string> {
+    return runFirewall(this.#run, {
+      program: "pfctl",
+      args,
+      stdin,
+      timeoutMs: DEADLINE_MS,
+      missingHint: MISSING_HINT,
+      failingHint: FAILING_HINT,
+    });
   }
 }
 

@@ -63,7 +63,10 @@ Deno.test("command: what a killed open may have opened is closed until that work
     assert.match(await Deno.readTextFile(`${dir}/opened.json`), /192\.0\.2\.7/);
     await backend.isIntact();
     await waitFor("the second close", () => world.size === 0);
-    assert.equal((await Deno.readTextFile(`${dir}/opened.json`)).trim(), "[]");
+    await waitFor(
+      "the journal to be empty",
+      () => Deno.readTextFileSync(`${dir}/opened.json`).trim() === "[]",
+    );
     await backend.remove();
   }));
 

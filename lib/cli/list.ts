@@ -5,6 +5,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
+import { SINGLE } from "../network.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, configPath } from "./context.ts";
@@ -16,11 +17,12 @@ import { formatTime } from "./time_flag.ts";
 export const list: Command = {
   summary: "show the registered clients",
   help:
-    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted.
+    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted; and how wide
+their grants are, where some are wider than one address.
 
 Usage: openme list [--json] [--state-dir DIR]
 
-  --json            {"clients": [{"name", "fingerprint", "public_key", "ports", "expires", "last_seen", "previous_key"}]}
+  --json            {"clients": [{"name", "fingerprint", "public_key", "ports", "prefix", "expires", "last_seen", "previous_key"}]}
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -65,6 +67,7 @@ function describe(
     fingerprint: fingerprint(client.publicKey),
     public_key: encodeBase64(client.publicKey),
     ports: shownPorts(client.ports, config),
+    prefix: client.prefix,
     expires: client.expiresAtMs === undefined ? null : formatTime(client.expiresAtMs),
     last_seen: seenMs === undefined ? null : new Date(seenMs).toISOString(),
     previous_key: previous
@@ -78,10 +81,11 @@ function renderClients(
   lastSeenMs: ReadonlyMap<string, number>,
   nowMs: number,
 ): string {
+  const someAreWide = config.clients.some(isWide);
   return renderTable(
-    ["NAME", "KEY", "PORTS", "EXPIRES", "LAST SEEN"],
+    ["NAME", "KEY", "PORTS", ...(someAreWide ? ["PREFIX"] : []), "EXPIRES", "LAST SEEN"],
     config.clients.map((client) => {
-      const { expiresAtMs, previous } = client;
+      const { expiresAtMs, previous, prefix } = client;
       const seenMs = lastSeenMs.get(client.name);
       const two = previous && previous.untilMs > nowMs
         ? ` (and ${fingerprint(hexToBytes(previous.key))} until ${formatTime(previous.untilMs)})`
@@ -91,9 +95,14 @@ function renderClients(
         client.name,
         fingerprint(client.publicKey) + two,
         shownPorts(client.ports, config).join(" ") || "none",
+        ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
         expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),
       ];
     }),
   );
+}
+
+function isWide({ prefix }: ClientEntry): boolean {
+  return prefix.v4 < SINGLE.v4 || prefix.v6 < SINGLE.v6;
 }

@@ -228,10 +228,23 @@ Deno.test("openme list shows every client with its key, ports and end", async ()
     fingerprint: alice,
     public_key: ALICE_PUBLIC,
     ports: ["22/tcp"],
+    prefix: { v4: 32, v6: 128 },
     expires: null,
     last_seen: null,
     previous_key: null,
   });
+  await run(folder, ["add", "roamer", "--prefix", "v4=24"]);
+  const roamer = fingerprint(must((await load(folder)).clients[2]).publicKey);
+  assert.equal(
+    (await run(folder, ["list"])).stdout,
+    [
+      "NAME    KEY               PORTS          PREFIX        EXPIRES               LAST SEEN",
+      `alice   ${alice}  22/tcp                       never                 never`,
+      `bob     ${bob}  22/tcp 80/tcp                2099-12-31T00:00:00Z  never`,
+      `roamer  ${roamer}  22/tcp         v4=24,v6=128  never                 never`,
+      "",
+    ].join("\n"),
+  );
   await folder.write("server.yaml", serverYaml({ rest: "" }));
   assert.deepEqual(
     await run(folder, ["list"]),

@@ -101,7 +101,8 @@ export class IptablesSurroundings {
 
   /** Throws where a chain would drop what openme lets in and no hole can help, or where the mark is another's. */
   async requireWayIn(plan: GuardPlan, host: IptablesHost): Promise<void> {
-    const chains = [...chainsOf(host), ...host.nftChains].filter((chain) =>
+    const all = [...chainsOf(host), ...host.nftChains, ...host.legacyChains];
+    const chains = all.filter((chain) =>
       isOnTheWay(chain, host) ? chain.owned : chain.hook === "prerouting"
     );
     await this.#requireThrough(plan, chains, host);

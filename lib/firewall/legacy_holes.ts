@@ -8,7 +8,8 @@ import type { PortRange } from "../ports.ts";
 import type { ProgramRun, RunProgram } from "../run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import {
-  parseFilterChains,
+  HOST_TABLES,
+  parseHostTable,
   parsePublished,
   renderByTable,
   renderHoleLines,
@@ -26,7 +27,7 @@ const FAMILIES = [
 
 /** What iptables-legacy shows of the host. */
 export interface LegacyView {
-  /** INPUT and FORWARD of its filter tables. */
+  /** Those that a packet on its way in may pass. */
   readonly chains: readonly HostChain[];
   /** `undefined` where rules do not say which ports they send elsewhere. */
   readonly published: readonly PortRange[] | undefined;
@@ -58,8 +59,10 @@ export class LegacyHoles {
         tables.includes(table)
           ? await this.#call(program, [...LOCK_WAIT, "-t", table, "-S"]).catch(passMissing)
           : "";
-      const found = parseFilterChains(family, await list("filter"));
-      chains.push(...found.map((chain) => ({ ...chain, program: "iptables-legacy" })));
+      for (const table of HOST_TABLES) {
+        const found = parseHostTable(family, table, await list(table));
+        chains.push(...found.map((chain) => ({ ...chain, program: "iptables-legacy" })));
+      }
       const ports = parsePublished(await list("nat"));
       published = published && ports && [...published, ...ports];
     }

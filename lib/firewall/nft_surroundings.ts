@@ -70,9 +70,9 @@ export class NftSurroundings {
   /** Throws where a chain would drop what openme lets in and no hole can help, or where the mark is another's. */
   async requireWayIn(
     plan: GuardPlan,
-    { chains, onTheWay, published, hole }: NftHost,
+    { chains, onTheWay, legacy, published, hole }: NftHost,
   ): Promise<void> {
-    const closed = chains.filter((chain) =>
+    const closed = [...chains, ...legacy].filter((chain) =>
       onTheWay.includes(chain) ? chain.owned : chain.hook === "prerouting"
     );
     await this.#requireThrough(plan, closed, published);

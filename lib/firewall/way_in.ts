@@ -92,7 +92,7 @@ async function refusal(
       ports.map(formatPortRange).join(" ")
     }${over}: its ${what}`,
     {
-      hint: chain.program !== undefined
+      hint: chain.program !== undefined && chain.hook !== "prerouting"
         ? `openme cannot put its rule there: set firewall: ${chain.program}, or accept these ports there`
         : chain.owned
         ? "its table belongs to a program (flags owner) and takes no rule from others: let knocks and clients in " +

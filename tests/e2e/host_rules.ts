@@ -25,9 +25,13 @@ COMMIT
 
 /** `nft flush ruleset` does not reach what iptables-legacy loaded. */
 export async function flushLegacy(lab: Lab): Promise<void> {
-  for (const program of ["iptables-legacy-restore", "ip6tables-legacy-restore"]) {
-    const tables = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*mangle\nCOMMIT\n";
-    await lab.run("server", [program], tables);
+  for (const family of ["ip", "ip6"]) {
+    const tables = await lab.run("server", ["cat", `/proc/net/${family}_tables_names`]);
+    for (const table of tables.split("\n").filter(Boolean)) {
+      const accept = table === "filter" ? ":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n" : "";
+      const text = `*${table}\n${accept}COMMIT\n`;
+      await lab.run("server", [`${family}tables-legacy-restore`], text);
+    }
   }
 }
 
@@ -43,7 +47,7 @@ export async function rulesOf(lab: Lab): Promise<string> {
   const texts = await Promise.all(lists.map((command) => lab.run("server", command)));
   // The old kind cannot take its own empty tables out again, and prints the time.
   return texts.join("\n").replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "")
-    .replaceAll(/\*(mangle|filter)\n(:\w+ ACCEPT \n)+COMMIT\n/g, "");
+    .replaceAll(/\*(raw|mangle|filter|security)\n(:\w+ ACCEPT \n)+COMMIT\n/g, "");
 }
 
 /** Makes a site's server run another firewall. */

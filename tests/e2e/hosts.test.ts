@@ -144,6 +144,28 @@ e2e("a host with rules of its own", async (lab, t) => {
     );
   }
 
+  for (const firewall of ["nft", "iptables-nft"]) {
+    await t.step(
+      `rules in PREROUTING of iptables-legacy that drop are an error (${firewall})`,
+      async () => {
+        for (const table of ["raw", "mangle"]) {
+          await using site = await createSite(lab, firewall, { clients: { alice: ["22/tcp"] } });
+          const rule = ["-A", "PREROUTING", "-p", "tcp", "--dport", "22", "-j", "DROP"];
+          await lab.run("server", ["iptables-legacy", "-t", table, ...rule]);
+          const before = await rulesOf(lab);
+          await using served = site.startServe();
+          const status = await within(served.status, 15_000, undefined);
+          assert.equal(status?.code, 1, served.lines.join("\n"));
+          const error = await served.waitForLine(/^openme: error: /);
+          assert.ok(error.includes(`chain ip ${table} PREROUTING drops what openme`), error);
+          await served.waitForLine(/hint: no hole helps in PREROUTING/);
+          assert.equal(await rulesOf(lab), before);
+          await flushLegacy(lab);
+        }
+      },
+    );
+  }
+
   const legacyHosts = [
     { title: "rules of iptables-legacy", prepare: prepareUfw("legacy"), over: IPV4 },
     {
@@ -154,6 +176,14 @@ e2e("a host with rules of its own", async (lab, t) => {
       },
       over: IPV6,
     },
+    ...["mangle", "security"].map((table) => ({
+      title: `a rule in ${table} INPUT of iptables-legacy`,
+      prepare: async (lab: Lab) => {
+        const rule = ["-A", "INPUT", "-p", "tcp", "--dport", "22", "-j", "DROP"];
+        await lab.run("server", ["iptables-legacy", "-t", table, ...rule]);
+      },
+      over: IPV4,
+    })),
   ];
   for (const { title, prepare, over } of legacyHosts) {
     for (const firewall of ["auto", "nft"]) {

@@ -6,7 +6,8 @@
 
 import { type Address, formatAddress, parseAddress, sameAddress } from "./address.ts";
 import { type Clock, wallMsOf } from "./clock.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import { hexToBytes } from "./crypto.ts";
+import { fingerprint } from "./crypto_sync.ts";
 import type { Grant } from "./grants.ts";
 import { healthPage } from "./health_page.ts";
 import { type HealthReport, reportOn, reportToJson } from "./health_report.ts";
@@ -64,6 +65,8 @@ class Health {
   readonly #connections = new Map<Deno.Conn, Address>();
   #listeners: Deno.TcpListener[] = [];
   #port: number | undefined;
+  /** When the latest knock of a grant was let in, on the steady clock; a renewed grant is another one. */
+  readonly #knockedSteadyMs = new WeakMap<Grant, number>();
   /** The port that could not be had, so that it is told once. */
   #refused: number | undefined;
 
@@ -89,6 +92,7 @@ class Health {
 
   /** There is one more grant, or a renewed one: nothing to look for while it listens already. */
   opened(grant: Grant): void {
+    this.#knockedSteadyMs.set(grant, this.#parts.clock.now().steadyMs);
     if (this.#port === undefined && this.#concerns(grant)) this.tend();
   }
 
@@ -167,12 +171,13 @@ class Health {
       const { clock, running, log } = this.#parts;
       const now = clock.now();
       const moment = { wallMs: wallMsOf(now), steadyMs: now.steadyMs };
-      const report = reportOn(
-        address,
-        withoutHealthPort(grants, running.config()),
-        moment,
-        running.isRefused,
-      );
+      const { healthPort } = running.config();
+      const report = reportOn(address, grants, moment, (grant) => ({
+        fingerprint: fingerprint(hexToBytes(grant.key)),
+        ports: withoutHealthPort(grant, healthPort),
+        isRefused: running.isRefused(grant),
+        knockedSteadyMs: this.#knockedSteadyMs.get(grant),
+      }));
       const bytes = new TextEncoder().encode(
         respond(head, report, running.config().knockTimeoutMs),
       );
@@ -209,9 +214,9 @@ function listenOn(hostname: string, port: number): Deno.TcpListener {
 }
 
 /** The health port comes with every grant: nobody asked for it. */
-function withoutHealthPort(grants: readonly Grant[], { healthPort }: ServerConfig): Grant[] {
+function withoutHealthPort({ ports }: Grant, healthPort: number): PortRange[] {
   const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  return grants.map((grant) => ({ ...grant, ports: subtractPortRanges(grant.ports, [health]) }));
+  return subtractPortRanges(ports, [health]);
 }
 
 /** The head of a request, without its last line break; `undefined` where there is none within the bounds. */

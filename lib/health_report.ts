@@ -6,16 +6,20 @@
 import { type Address, formatAddress, parseAddress } from "./address.ts";
 import { NAME_PATTERN } from "./config/reader.ts";
 import type { Grant } from "./grants.ts";
-import { formatPortRange, parsePortSpec } from "./ports.ts";
+import { formatPortRange, parsePortSpec, type PortRange } from "./ports.ts";
 
 /** A grant, as its holder may know it. */
 export interface ReportedGrant {
   readonly client: string;
+  /** Of the client's key; a server of before does not say. */
+  readonly fingerprint?: string;
   /** Such as `22/tcp`. */
   readonly ports: readonly string[];
   readonly openedAtMs: number;
   readonly expiresAtMs: number;
   readonly leftMs: number;
+  /** How long ago its latest knock was let in; not known of what an earlier process let in. */
+  readonly knockedMs?: number;
   /** The server's firewall has refused it so far. */
   readonly failed?: true;
 }
@@ -28,24 +32,43 @@ export interface HealthReport {
   readonly grants: readonly ReportedGrant[];
 }
 
-/** The report for an address; `wallMs` and `steadyMs` are the server's clocks, `refused` what its firewall refused. */
+/** What is to be told of a grant. */
+export interface GrantStory {
+  /** Of its client's key. */
+  readonly fingerprint: string;
+  /** What its holder asked for. */
+  readonly ports: readonly PortRange[];
+  /** Its firewall has refused it so far. */
+  readonly isRefused: boolean;
+  /** Steady clock: when its latest knock was let in. */
+  readonly knockedSteadyMs: number | undefined;
+}
+
+/** The report for an address; `wallMs` and `steadyMs` are the server's clocks. */
 export function reportOn(
   address: Address,
   grants: readonly Grant[],
   { wallMs, steadyMs }: { wallMs: number; steadyMs: number },
-  refused: (grant: Grant) => boolean = () => false,
+  storyOf: (grant: Grant) => GrantStory,
 ): HealthReport {
   return {
     address: formatAddress(address),
     nowMs: wallMs,
-    grants: grants.map((grant) => ({
-      client: grant.client,
-      ports: grant.ports.map(formatPortRange),
-      openedAtMs: grant.openedAtMs,
-      expiresAtMs: grant.expiresAtMs,
-      leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
-      ...(refused(grant) ? { failed: true } : {}),
-    })),
+    grants: grants.map((grant) => {
+      const { fingerprint, ports, isRefused, knockedSteadyMs } = storyOf(grant);
+      return {
+        client: grant.client,
+        fingerprint,
+        ports: ports.map(formatPortRange),
+        openedAtMs: grant.openedAtMs,
+        expiresAtMs: grant.expiresAtMs,
+        leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
+        ...(knockedSteadyMs === undefined
+          ? {}
+          : { knockedMs: Math.max(0, Math.round(steadyMs - knockedSteadyMs)) }),
+        ...(isRefused ? { failed: true } : {}),
+      };
+    }),
   };
 }
 
@@ -54,12 +77,16 @@ export function reportToJson({ address, nowMs, grants }: HealthReport) {
   return {
     address,
     now: isoTime(nowMs),
-    grants: grants.map(({ client, ports, openedAtMs, expiresAtMs, leftMs, failed }) => ({
+    grants: grants.map((
+      { client, fingerprint, ports, openedAtMs, expiresAtMs, leftMs, knockedMs, failed },
+    ) => ({
       client,
+      ...(fingerprint === undefined ? {} : { fingerprint }),
       ports,
       opened_at: isoTime(openedAtMs),
       expires_at: isoTime(expiresAtMs),
       seconds_left: leftMs / 1000,
+      ...(knockedMs === undefined ? {} : { seconds_since_knock: knockedMs / 1000 }),
       ...(failed ? { failed } : {}),
     })),
   };
@@ -81,15 +108,31 @@ export function reportFromJson(text: string): HealthReport | undefined {
 }
 
 function grantFromJson(value: Record<string, unknown>): ReportedGrant | undefined {
-  const { client, ports, opened_at: opened, expires_at: expires, seconds_left: left, failed } =
-    value;
+  const { client, fingerprint, ports, opened_at: opened, expires_at: expires, failed } = value;
+  const { seconds_left: left, seconds_since_knock: since } = value;
   const [openedAtMs, expiresAtMs] = [Date.parse(String(opened)), Date.parse(String(expires))];
   const leftMs = Math.round(Number(left) * 1000);
+  const knockedMs = since === undefined ? undefined : Math.round(Number(since) * 1000);
   const good = typeof client === "string" && NAME_PATTERN.test(client) && Array.isArray(ports) &&
     ports.every((port) => typeof port === "string" && parsePortSpec(port)) &&
-    [openedAtMs, expiresAtMs].every(Number.isFinite) && Number.isSafeInteger(leftMs) && leftMs >= 0;
+    [openedAtMs, expiresAtMs].every(Number.isFinite) && isSpan(leftMs) &&
+    (fingerprint === undefined || /^[0-9a-f]{16}$/.test(String(fingerprint))) &&
+    (knockedMs === undefined || isSpan(knockedMs));
   if (!good) return undefined;
-  return { client, ports, openedAtMs, expiresAtMs, leftMs, ...(failed === true ? { failed } : {}) };
+  return {
+    client,
+    ...(fingerprint === undefined ? {} : { fingerprint: String(fingerprint) }),
+    ports,
+    openedAtMs,
+    expiresAtMs,
+    leftMs,
+    ...(knockedMs === undefined ? {} : { knockedMs }),
+    ...(failed === true ? { failed } : {}),
+  };
+}
+
+function isSpan(ms: number): boolean {
+  return Number.isSafeInteger(ms) && ms >= 0;
 }
 
 function isoTime(atMs: number): string {

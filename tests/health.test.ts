@@ -5,7 +5,13 @@ import { parseAddress } from "../lib/address.ts";
 import { networkOf } from "../lib/network.ts";
 import { respond } from "../lib/health.ts";
 import { parseAnswer } from "../lib/health_client.ts";
-import { type HealthReport, reportFromJson, reportOn, reportToJson } from "../lib/health_report.ts";
+import {
+  type HealthReport,
+  type ReportedGrant,
+  reportFromJson,
+  reportOn,
+  reportToJson,
+} from "../lib/health_report.ts";
 import { runToEnd } from "./e2e/lab.ts";
 import { must } from "./support.ts";
 
@@ -15,10 +21,12 @@ const REPORT: HealthReport = {
   nowMs: NOW_MS,
   grants: [{
     client: "laptop",
+    fingerprint: "0123456789abcdef",
     ports: ["22/tcp", "8080-8090/tcp"],
     openedAtMs: NOW_MS - 5700,
     expiresAtMs: NOW_MS + 24_300,
     leftMs: 24_300,
+    knockedMs: 1200,
   }],
 };
 
@@ -40,10 +48,12 @@ Deno.test("respond() gives JSON, with the date and the length of it", () => {
     now: "2026-11-23T08:00:00.000Z",
     grants: [{
       client: "laptop",
+      fingerprint: "0123456789abcdef",
       ports: ["22/tcp", "8080-8090/tcp"],
       opened_at: "2026-11-23T07:59:54.300Z",
       expires_at: "2026-11-23T08:00:24.300Z",
       seconds_left: 24.3,
+      seconds_since_knock: 1.2,
     }],
   });
 });
@@ -98,6 +108,8 @@ Deno.test("parseAnswer() takes nothing else, however hostile", () => {
     http(good.replace("203.0.113.7", "<b>")),
     http(good.replace("24.3", "-1")),
     http(good.replace("24.3", '"soon"')),
+    http(good.replace("1.2", "-1")),
+    http(good.replace("0123456789abcdef", "\\u001b[2J")),
     http(good.replace(/"opened_at":"[^"]*"/, '"opened_at":"x"')),
     http(good.replace('[{"client"', '[null,{"client"')),
   ];
@@ -106,6 +118,9 @@ Deno.test("parseAnswer() takes nothing else, however hostile", () => {
 
 Deno.test("reportFromJson() and reportToJson() are each other's inverse", () => {
   assert.deepEqual(reportFromJson(JSON.stringify(reportToJson(REPORT))), REPORT);
+  const [{ fingerprint: _, knockedMs: __, ...grant }] = REPORT.grants as [ReportedGrant];
+  const ofBefore = { ...REPORT, grants: [{ ...grant, failed: true as const }] };
+  assert.deepEqual(reportFromJson(JSON.stringify(reportToJson(ofBefore))), ofBefore);
 });
 
 Deno.test("reportOn() measures what is left on the steady clock", () => {
@@ -119,10 +134,17 @@ Deno.test("reportOn() measures what is left on the steady clock", () => {
     expiresAtMs: 31_000,
     endsSteadyMs: 500,
   };
-  const report = reportOn(address, [grant], { wallMs: 2000, steadyMs: 200 });
+  const storyOf = () => ({
+    fingerprint: "0123456789abcdef",
+    ports: grant.ports,
+    isRefused: false,
+    knockedSteadyMs: 150,
+  });
+  const report = reportOn(address, [grant], { wallMs: 2000, steadyMs: 200 }, storyOf);
   assert.equal(report.address, "2001:db8::7");
-  assert.deepEqual(report.grants.map(({ leftMs }) => leftMs), [300]);
-  assert.equal(reportOn(address, [grant], { wallMs: 0, steadyMs: 900 }).grants[0]?.leftMs, 0);
+  assert.deepEqual(report.grants.map(({ leftMs, knockedMs }) => [leftMs, knockedMs]), [[300, 50]]);
+  const late = reportOn(address, [grant], { wallMs: 0, steadyMs: 900 }, storyOf);
+  assert.deepEqual(late.grants.map(({ leftMs, knockedMs }) => [leftMs, knockedMs]), [[0, 750]]);
 });
 
 const hasChromium = await runToEnd("chromium", ["--version"]).then(

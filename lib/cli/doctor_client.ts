@@ -5,8 +5,7 @@ import { addressesOf } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../errors.ts";
-import { askHealth } from "../health_client.ts";
-import { knockUntilOpen } from "../knock_until_open.ts";
+import { type Asked, knockAndAsk } from "../knock_and_ask.ts";
 import type { Arguments, Context } from "./context.ts";
 import { describeReport } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
@@ -68,35 +67,14 @@ export async function examineRoute(
 async function examineKnock(profile: Profile): Promise<Finding[]> {
   const port = profile.healthPort;
   try {
-    const waited = await knockUntilOpen(profile, {
-      host: undefined,
+    const asked = await knockAndAsk(profile, {
       port,
       target: undefined,
       family: undefined,
       timeoutMs: KNOCK_MS,
     });
-    if (waited.kind === "closed") {
-      if (waited.unresolved !== undefined) {
-        return [fail(
-          "knock",
-          `${waited.unresolved}: no answer from the name server`,
-          "is this machine online, and are its name servers right?",
-        )];
-      }
-      const tried = waited.tried.map(({ address, outcome }) =>
-        `${formatAddress(address)}: ${outcome}`
-      );
-      return [fail(
-        "knock",
-        `${waited.knocks} sent, but the health port ${port}/tcp did not open (${tried.join(", ")})`,
-        `on the server, look at "openme doctor" and at the log of openme serve (--log-level debug names the reason ` +
-          `of every drop: stale is a clock, signature a key); a network on the way may drop UDP ${profile.serverUdpPort}; ` +
-          "a client with disable_health_port never gets an answer here",
-      )];
-    }
-    const sentMs = Date.now();
-    const answer = await askHealth(waited.connection, KNOCK_MS);
-    const receivedMs = Date.now();
+    if (asked.kind === "closed") return [whyClosed(profile, asked.waited)];
+    const { answer, isTaken } = asked;
     if (!answer) {
       return [warn(
         "knock",
@@ -104,13 +82,40 @@ async function examineKnock(profile: Profile): Promise<Finding[]> {
         "is health_port in the profile that of the server?",
       )];
     }
+    const told = describeReport(profile.name, answer.report).trim().replaceAll("\n", "; ");
     return [
-      ok("knock", describeReport(profile.name, answer.report).trim().replaceAll("\n", "; ")),
-      examineClock(answer.dateMs, { sentMs, receivedMs }),
+      isTaken ? ok("knock", told) : fail(
+        "knock",
+        `not taken; what is open was opened by another: ${told}`,
+        "is the key still registered, server_pubkey still the server's, and the clock right? the server's log at " +
+          "--log-level debug names the reason",
+      ),
+      examineClock(answer.dateMs, asked.asked),
     ];
   } catch (error) {
     return [fail("knock", messageOf(error), hintOf(error, "is this machine online?"))];
   }
+}
+
+function whyClosed(
+  { healthPort, serverUdpPort }: Profile,
+  { unresolved, tried, knocks }: Extract<Asked, { kind: "closed" }>["waited"],
+): Finding {
+  if (unresolved !== undefined) {
+    return fail(
+      "knock",
+      `${unresolved}: no answer from the name server`,
+      "is this machine online, and are its name servers right?",
+    );
+  }
+  const outcomes = tried.map(({ address, outcome }) => `${formatAddress(address)}: ${outcome}`);
+  return fail(
+    "knock",
+    `${knocks} sent, but the health port ${healthPort}/tcp did not open (${outcomes.join(", ")})`,
+    `on the server, look at "openme doctor" and at the log of openme serve (--log-level debug names the reason ` +
+      `of every drop: stale is a clock, signature a key); a network on the way may drop UDP ${serverUdpPort}; ` +
+      "a client with disable_health_port never gets an answer here",
+  );
 }
 
 /** This machine's clock against the server's `Date`. */

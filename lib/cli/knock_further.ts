@@ -7,8 +7,8 @@ import type { Attempt } from "../dial.ts";
 import { pause } from "../dial.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
-import { askHealth } from "../health_client.ts";
 import { type HealthReport, reportToJson } from "../health_report.ts";
+import { knockAndAsk } from "../knock_and_ask.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import { parsePortSpec } from "../ports.ts";
 import { escapeUnprintable } from "../quote.ts";
@@ -45,8 +45,6 @@ export interface Knocker {
 
 const DEFAULT_TIMEOUT_MS = 15_000;
 const DEFAULT_INTERVAL_MS = 25_000;
-/** How long a health port that has accepted may take to answer. */
-export const ANSWER_MS = 5000;
 
 /** Reads the flags; throws `OpenmeError`, code `USAGE`. */
 export function readPlan(args: Arguments): Plan {
@@ -173,36 +171,43 @@ async function waitFor(
   return { sent: waited.sent, address: waited.address };
 }
 
-/** Knocks until the health port answers; tells why, where it does not. */
+/** Knocks until the health port says that this knock was taken; tells why, where it does not. */
 export async function check(
   { profile, target, family }: Knocker,
   { timeoutMs, healthPort = profile.healthPort }: Pick<Plan, "timeoutMs" | "healthPort">,
   context: Context,
 ): Promise<{ readonly sent: readonly Sent[]; readonly report: HealthReport | undefined }> {
-  const waited = await knockUntilOpen(profile, {
-    host: undefined,
-    port: healthPort,
-    target,
-    family,
-    timeoutMs,
-  });
+  const asked = await knockAndAsk(profile, { port: healthPort, target, family, timeoutMs });
   const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
-  if (waited.kind === "closed") {
-    tellClosed(context, name, timeoutMs, waited);
-    return { sent: waited.sent, report: undefined };
+  if (asked.kind === "closed") {
+    tellClosed(context, name, timeoutMs, asked.waited);
+    return { sent: asked.waited.sent, report: undefined };
   }
-  const answer = await askHealth(waited.connection, ANSWER_MS);
+  const { sent, answer, isTaken } = asked;
+  const fails = (why: string, hint: string) => {
+    tell(context, `openme: error: ${why}`);
+    tell(context, `openme: hint: ${hint}`);
+    return { sent, report: undefined };
+  };
   if (!answer || answer.report.grants.length === 0) {
-    tell(context, `openme: error: ${name} accepts connections, but does not say who is let in`);
-    tell(context, "openme: hint: is another program listening there? see --health-port");
-    return { sent: waited.sent, report: undefined };
+    return fails(
+      `${name} accepts connections, but does not say who is let in`,
+      "is another program listening there? see --health-port",
+    );
   }
   if (answer.report.grants.every(({ failed }) => failed)) {
-    tell(context, `openme: error: the firewall of ${profile.serverHost} refused what was opened`);
-    tell(context, "openme: hint: on the server, openme doctor says more");
-    return { sent: waited.sent, report: undefined };
+    return fails(
+      `the firewall of ${profile.serverHost} refused what was opened`,
+      "on the server, openme doctor says more",
+    );
   }
-  return { sent: waited.sent, report: answer.report };
+  if (!isTaken) {
+    return fails(
+      `${profile.serverHost} did not take this knock; what is open for ${answer.report.address} was opened by another`,
+      "openme doctor looks for the reason: clock, key, address, ports",
+    );
+  }
+  return { sent, report: answer.report };
 }
 
 /** Why nothing opened: what was tried, and where to look. */

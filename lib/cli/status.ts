@@ -6,11 +6,12 @@ import { formatDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
 import { askHealth } from "../health_client.ts";
 import { type HealthReport, reportToJson } from "../health_report.ts";
+import { ANSWER_MS } from "../knock_and_ask.ts";
 import { inTime } from "../knock_until_open.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { type Command, durationFlag, portFlag, renderJson } from "./context.ts";
 import { readFamily } from "./knock.ts";
-import { ANSWER_MS, check, describeReport } from "./knock_further.ts";
+import { check, describeReport } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;

@@ -1,6 +1,7 @@
 /** What acts on, or follows from, a running server: `close`, the control socket, the health port, notifications. */
 
 import assert from "node:assert/strict";
+import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab, runToEnd } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
@@ -350,6 +351,43 @@ e2e("the health port", async (lab, t) => {
       assert.match(stdout, /<h1>You are let in<\/h1>/);
       assert.match(stdout, /role="timer">\d+s</, "the script has run");
     },
+  });
+
+  await t.step("what another knock opened is no answer to one that was not taken", async () => {
+    await site.knock("alice", ["--check"]);
+    const stranger = `${site.dir}/stranger.yaml`;
+    const text = await Deno.readTextFile(`${site.dir}/alice.yaml`);
+    const { privateKey, publicKey } = await keyPairOf(
+      "Ed25519",
+      crypto.getRandomValues(new Uint8Array(32)),
+    );
+    await Deno.writeTextFile(
+      stranger,
+      text.replace(
+        /private_key: .*\n {4}public_key: .*/,
+        `private_key: ${encodeBase64(concatBytes(privateKey, publicKey))}\n` +
+          `    public_key: ${encodeBase64(publicKey)}`,
+      ),
+      { mode: 0o600 },
+    );
+    for (const [command, ...more] of [["knock", "--check"], ["status", "--knock"]]) {
+      const args = [command!, ...more, "--client-config", stranger];
+      assert.deepEqual(await openme(lab, "client", args), {
+        code: 3,
+        stdout: "",
+        stderr:
+          `openme: error: ${IPV4.server} did not take this knock; what is open for ${IPV4.client} was opened by another\n` +
+          "openme: hint: openme doctor looks for the reason: clock, key, address, ports\n",
+      });
+    }
+    const { code, stdout } = await openme(lab, "client", ["doctor", "--client-config", stranger]);
+    assert.equal(code, 1, stdout);
+    assert.match(
+      stdout,
+      /fail {2}knock +not taken; what is open was opened by another: .*alice is/,
+    );
+    // With a profile whose key is good the same address is let in for certain.
+    await site.knock("alice", ["--check"]);
   });
 });
 

@@ -26,6 +26,8 @@ const COUNTED = 4096;
 export class KnownKeys {
   readonly #places = new Uint32Array(PLACES);
   readonly #copies = new Map<string, TokenBucket>();
+  /** Those of spent keys. */
+  readonly #spent = new WeakSet<TokenBucket>();
 
   /** Whether this key was noted before. */
   has(key: Uint8Array): boolean {
@@ -54,10 +56,16 @@ export class KnownKeys {
     this.#copies.get(nameOf(key))?.charge(signatures * SIGNATURE_COPIES);
   }
 
-  /** The knock under this key was judged to its end: its signature was good. */
+  /** The knock under this key was judged to its end: its signature was good. Its replays come here too. */
   spend(key: Uint8Array): void {
     this.note(key);
-    this.#copies.set(nameOf(key), new TokenBucket(SPENT_COPIES));
+    const name = nameOf(key);
+    const before = this.#copies.get(name);
+    // A replay must not pay for the next one.
+    if (before && this.#spent.has(before)) return;
+    const copies = new TokenBucket(SPENT_COPIES);
+    this.#spent.add(copies);
+    this.#copies.set(name, copies);
     this.#prune();
   }
 

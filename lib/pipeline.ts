@@ -100,7 +100,7 @@ export class Pipeline {
     const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
     const verdict = continueJudging(step, this.#nowNs(), rules, keysToTry);
     if (!verdict?.client) this.#parts.keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
-    if (verdict) return this.#act(verdict, source, key);
+    if (verdict) return this.#act(verdict, source, { key, tagged });
     const own = datagram.slice();
     const search = { datagram: own, source, knock: withBytesOf(own, step) };
     if (!this.#searches.add(search)) this.drop("overload", source);
@@ -125,7 +125,7 @@ export class Pipeline {
     if (!verdict?.client) this.#parts.keys.charge(key, allowed);
     if (!verdict) return true;
     this.#searches.remove(search);
-    this.#act(verdict, search.source, key);
+    this.#act(verdict, search.source, { key, tagged: false });
     return this.#searches.size > 0;
   }
 
@@ -236,8 +236,16 @@ export class Pipeline {
     return this.#parts.clock.now().wallNs;
   }
 
-  #act(verdict: Verdict, source: Address, ephemeralKey: Uint8Array): void {
-    if (verdict.client) this.#parts.keys.spend(ephemeralKey);
+  #act(
+    verdict: Verdict,
+    source: Address,
+    { key, tagged }: { readonly key: Uint8Array; readonly tagged: boolean },
+  ): void {
+    if (verdict.client) {
+      // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
+      if (tagged) this.#parts.keys.spend(key);
+      else this.#parts.keys.charge(key, FREE_CANDIDATES);
+    }
     if (verdict.kind === "grant") this.#open(verdict, source);
     else this.#drop(verdict, source);
   }

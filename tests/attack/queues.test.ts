@@ -12,6 +12,7 @@ import {
   KEY_SIZE,
   type KeyPair,
   keyPairOf,
+  sign,
 } from "../../lib/crypto.ts";
 import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { hintedNonce, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
@@ -171,3 +172,21 @@ for (const attack of ATTACKS) {
     );
   });
 }
+
+Deno.test("a registered client's own signature on the body of a watched knock does not keep that knock out", async () => {
+  using server = await SimulatedServer.create(3);
+  const [victim, insider] = [must(server.clients[0]), must(server.clients[1])];
+  const knock = await knockAt(20, victim, { tagged: false });
+  const body = knock.slice(0, OFFSET_SIGNATURE);
+  const signed = concatBytes(body, await sign(insider.privateKey, body));
+  const copies = Array.from(
+    { length: 50 },
+    () => ({ atMs: 10, datagram: signed, source: MALLORY }),
+  );
+  server.run([
+    { atMs: 0, datagram: signed, source: MALLORY },
+    ...copies,
+    { atMs: 10.01, datagram: knock, source: home(0) }, // in the same breath
+  ]);
+  assert.equal(server.grants.at(home(0)).length, 1);
+});

@@ -25,6 +25,8 @@ export const CHECK_INTERVAL_MS = 4000;
 const PATIENCE_MS = 300;
 /** Runs at a time, all but one of which hang. */
 const MOST_RUNS = 8;
+/** Whose knocks at one address are told what becomes of them; while a firewall fails for long, the oldest are not. */
+const MOST_KNOCKS = 1024;
 
 /** Who asked for a change, and wants to know what became of it. */
 export interface Watcher {
@@ -244,7 +246,7 @@ export class Guard {
         doing: "installing all rules anew",
         ...errorFields(error),
       });
-      for (const [text, waiting] of notDone(taken, error)) this.#enqueue(text, waiting);
+      for (const [text, waiting] of notDone(taken, error)) this.#enqueueAgain(text, waiting);
       this.#broken = true;
       this.#repairDue = true;
     } finally {
@@ -277,7 +279,7 @@ export class Guard {
       // Their grants stand: the next check or the next knock tries again with all of them.
       for (const [text, waiting] of notDone(taken, error)) {
         for (const { failed } of waiting.watchers) failed?.();
-        this.#enqueue(text, waiting);
+        this.#enqueueAgain(text, waiting);
       }
     } finally {
       this.#duringRepair = undefined;
@@ -292,9 +294,14 @@ export class Guard {
   }
 
   #enqueue(text: string, { address, watchers }: Waiting): void {
-    const entry = this.#waiting.get(text);
-    if (entry) entry.watchers.push(...watchers);
-    else this.#waiting.set(text, { address, watchers: [...watchers] });
+    const before = this.#waiting.get(text)?.watchers ?? [];
+    this.#waiting.set(text, { address, watchers: bounded([...before, ...watchers]) });
+  }
+
+  /** What failed is older than what has come meanwhile. */
+  #enqueueAgain(text: string, { address, watchers }: Waiting): void {
+    const meanwhile = this.#waiting.get(text)?.watchers ?? [];
+    this.#waiting.set(text, { address, watchers: bounded([...watchers, ...meanwhile]) });
   }
 
   #allOpenings(): ClientOpenings[] {
@@ -304,6 +311,12 @@ export class Guard {
   #withClients(openings: AddressOpenings): ClientOpenings {
     return { ...openings, clients: this.#grants.clientsAt(openings.address) };
   }
+}
+
+/** Without the oldest knocks, where there are too many; whoever waits for a closing has no `failed`, and stays. */
+function bounded(watchers: Watcher[]): Watcher[] {
+  let excess = watchers.length - MOST_KNOCKS;
+  return excess <= 0 ? watchers : watchers.filter(({ failed }) => !failed || excess-- <= 0);
 }
 
 function tellDone(taken: ReadonlyMap<string, Waiting>): void {

@@ -505,6 +505,30 @@ Deno.test("whoever waits for a change is told each time that the firewall refuse
   await finish();
 });
 
+Deno.test("knocks at an address whose firewall fails for long do not pile up, and a closing is told of", async () => {
+  const { backend, guard, grant, finish } = await started();
+  const [told, last] = [new Set<number>(), 200_000];
+  let closed = false;
+  grant(A, "a");
+  guard.changed(networkOf(A, 32), { done: () => closed = true });
+  for (let i = 0; i < last / 2; i++) {
+    guard.changed(networkOf(A, 32), { done: () => told.add(i), failed: () => {} });
+  }
+  (await backend.call(0, "apply")).succeed();
+  (await backend.call(1, "apply")).fail("no");
+  const install = await backend.call(2, "install");
+  for (let i = last / 2; i <= last; i++) {
+    guard.changed(networkOf(A, 32), { done: () => told.add(i), failed: () => {} });
+  }
+  install.fail("no"); // spread into one call, so many would overflow the stack
+  await guard.check();
+  (await backend.call(3, "install")).succeed();
+  await waitFor("the end", () => told.has(last), { everyMs: 1 });
+  assert.ok(closed);
+  assert.ok(told.size <= 1024, `${told.size} were kept`);
+  await finish();
+});
+
 Deno.test("a call that fails for one address is no failure for the others", async () => {
   const { backend, done, failed, grant, finish } = await started();
   grant(A, "a");

@@ -131,9 +131,12 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
   const tend = () => store.tend({ grants: grants.list(), replayWindowNs: replayWindowNs() });
   const timers = [
     setInterval(() => {
-      const ended = grants.takeExpired(clock.now());
-      for (const { client, address } of ended) {
+      const now = clock.now();
+      const ended = grants.takeExpired(now);
+      for (const { client, address, expiresAtMs } of ended) {
         log.info("expired", { client, address: formatNetwork(address) });
+        // The wall clock was set back, and a firewall that ends grants by their date (iptables) does not know.
+        if (expiresAtMs > wallMsOf(now) + TICK_MS) guard.changed(address);
       }
       store.forgetGrants(ended);
       if (!store.isSound()) tend();

@@ -140,25 +140,29 @@ e2e("a clock", async (lab, t) => {
       );
     }
 
-    await t.step(
-      `a grant of a clock that is off by an hour (${way}) ends in its time`,
-      async () => {
-        await using site = await Site.create(lab, {
-          clients: { alice: ["22/tcp"] },
-          knockTimeout: "3s",
-        });
-        const { served, setClock } = await serveWithClock(lab, site, stepMs);
-        await using _served = served;
-        const timestampNs = BigInt(Date.now() + stepMs) * 1_000_000n;
-        const fromMs = performance.now() + 3000;
-        await client.send(await site.seal("alice", { timestampNs }), IPV4.server, KNOCK_PORT);
-        await opens(client, IPV4.server, 22);
-        const toMs = performance.now() + 3000;
-        await setClock(0);
-        await closesOnTime(() => client.reaches(IPV4.server, 22), { fromMs, toMs });
-        await served.waitForLine(/event=expired client=alice/);
-        await served.stop();
-      },
-    );
+    // By a date of the kernel's clock, which no shim is under: what was granted ahead of it has to be taken out.
+    for (const firewall of stepMs > 0 ? ["nft", "iptables-nft"] : ["nft"]) {
+      await t.step(
+        `a grant of a clock that is off by an hour (${way}) ends in its time, with ${firewall}`,
+        async () => {
+          await using site = await Site.create(lab, {
+            clients: { alice: ["22/tcp"] },
+            knockTimeout: "3s",
+            firewall,
+          });
+          const { served, setClock } = await serveWithClock(lab, site, stepMs);
+          await using _served = served;
+          const timestampNs = BigInt(Date.now() + stepMs) * 1_000_000n;
+          const fromMs = performance.now() + 3000;
+          await client.send(await site.seal("alice", { timestampNs }), IPV4.server, KNOCK_PORT);
+          await opens(client, IPV4.server, 22);
+          const toMs = performance.now() + 3000;
+          await setClock(0);
+          await closesOnTime(() => client.reaches(IPV4.server, 22), { fromMs, toMs });
+          await served.waitForLine(/event=expired client=alice/);
+          await served.stop();
+        },
+      );
+    }
   }
 });

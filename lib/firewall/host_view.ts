@@ -6,10 +6,10 @@
 import { intersectPortRanges, mergePortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { hostFamilies } from "./families.ts";
-import { portsOpenToEveryone } from "./host_chains.ts";
 import { findBlock } from "./host_walk.ts";
 import { LegacyHoles } from "./legacy_holes.ts";
 import { NftHoles } from "./nft_holes.ts";
+import { portsOpenToEveryone } from "./open_to_everyone.ts";
 
 /** What a stranger meets on this host, openme's guard left out. */
 export interface HostFirewall {

@@ -7,7 +7,7 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./backend.ts";
 import type { Family } from "./families.ts";
-import { type HostChain, isOnTheWay, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { type HostChain, isOnTheWay, mayDrop } from "./host_chains.ts";
 import {
   HOST_TABLES,
   parseHostTable,
@@ -22,6 +22,7 @@ import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { requireFreeMark } from "./mark_users.ts";
 import { needsForward } from "./nft_host.ts";
 import { NftHoles } from "./nft_holes.ts";
+import { portsOpenToEveryone } from "./open_to_everyone.ts";
 import { requireWayIn } from "./way_in.ts";
 
 /** What the host looks like now. */

@@ -6,13 +6,14 @@
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./backend.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "./host_chains.ts";
+import { type HostChain, mayDrop } from "./host_chains.ts";
 import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { requireFreeMark } from "./mark_users.ts";
 import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 import { listRuleset } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
 import { GUARD_PRIORITY } from "./nft_rules.ts";
+import { portsOpenToEveryone } from "./open_to_everyone.ts";
 import { barringChains, requireWayIn } from "./way_in.ts";
 
 /** The host's chains as openme meets them. */

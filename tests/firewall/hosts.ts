@@ -124,7 +124,7 @@ table inet openme {
       "ip saddr 192.0.2.0/24 udp dport 53 accept",
     ),
     chains: { "inet filter input": true },
-    open: ["22/tcp", "443/tcp", "8080-8090/tcp"],
+    open: ["22/tcp", "443/tcp", "8085-8090/tcp"],
   },
   {
     name: "host_accepts_new",

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
+import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
 import { findBlock } from "../../lib/firewall/host_walk.ts";
 import {
   parseFilterChains,
@@ -188,6 +189,22 @@ Deno.test("what iptables rules let strangers reach is told as for nft", () => {
   );
   assert.deepEqual(
     open("-P INPUT DROP\n-A INPUT -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT\n"),
+    [],
+  );
+  assert.deepEqual(
+    open("-P INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n"),
+    ["80/tcp"],
+  );
+  const ufw = `-P INPUT DROP\n-N before\n-N user\n-N limit-accept\n-A INPUT -j before
+-A before -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A before -j user\n`;
+  assert.deepEqual(open(ufw), []);
+  assert.deepEqual(open(`${ufw}-A user -p tcp -m tcp --dport 22 -j ACCEPT\n`), ["22/tcp"]);
+  assert.deepEqual(
+    open(`${ufw}-A user -p tcp -m tcp --dport 22 -j limit-accept\n-A limit-accept -j ACCEPT\n`),
+    ["22/tcp"],
+  );
+  assert.deepEqual(
+    open(`${ufw}-A user -s 10.0.0.0/8 -j limit-accept\n-A limit-accept -j ACCEPT\n`),
     [],
   );
 });

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import { type HostChain, mayDrop, portsOpenToEveryone } from "../../lib/firewall/host_chains.ts";
+import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
+import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
 import {
   parseHostChains as parseAllChains,
   renderHoleRemoval,
@@ -127,7 +128,7 @@ Deno.test("portsOpenToEveryone() says why", async () => {
   assert.equal(portsOpenToEveryone(GUARDED, await chainsOf("host_policy_drop")), undefined);
   assert.equal(
     portsOpenToEveryone(GUARDED, await chainsOf("host_accepts"))?.why,
-    "a rule of this host accepts 22/tcp 443/tcp 8080-8090/tcp from everyone",
+    "a rule of this host accepts 22/tcp 443/tcp 8085-8090/tcp from everyone",
   );
 });
 

@@ -9,7 +9,7 @@ import { guardPlanOf } from "../server.ts";
 import type { RunProgram } from "../run_program.ts";
 import { isLocked } from "../state/lock.ts";
 import type { GuardPlan } from "../firewall/backend.ts";
-import { type Command, configPath, logOf, textFlag } from "./context.ts";
+import { type Command, configPath, type Context, logOf, textFlag } from "./context.ts";
 import { forgetGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
 
@@ -43,12 +43,9 @@ Example:
   options: { "state-dir": { type: "string" } },
   positionals: 0,
   run: async (args, context) => {
-    // Also without a configuration: it may be gone already.
-    const config = await loadServerConfig(configPath(args)).then(
-      ({ config }) => config,
-      () => undefined,
-    );
-    const stateDir = textFlag(args, "state-dir") ?? config?.stateDir ?? DEFAULT_STATE_DIR;
+    const given = textFlag(args, "state-dir");
+    const config = await readConfig(configPath(args), given, context);
+    const stateDir = given ?? config?.stateDir ?? DEFAULT_STATE_DIR;
     if (isLocked(stateDir)) {
       throw new OpenmeError("STATE", "openme serve is running, and would put its rules back", {
         hint: "stop it first: systemctl disable --now openme openme-guard",
@@ -77,6 +74,29 @@ Example:
     return failed ? 1 : 0;
   },
 };
+
+/**
+ * Also without a configuration: it may be gone already. One that is there and wrong hides which `serve` may be running,
+ * and what `firewall: command` opened.
+ */
+async function readConfig(
+  path: string,
+  stateDir: string | undefined,
+  { stderr }: Context,
+): Promise<ServerConfig | undefined> {
+  try {
+    return (await loadServerConfig(path)).config;
+  } catch (error) {
+    if (/there is no such file$/.test(messageOf(error))) return undefined;
+    if (stateDir === undefined) {
+      throw new OpenmeError("CONFIG", messageOf(error), {
+        hint: "set that right, or go on without it: openme uninstall --state-dir DIR",
+      });
+    }
+    stderr(`openme: warning: ${messageOf(error)}: what firewall: command opened stays open`);
+    return undefined;
+  }
+}
 
 /** Whether there may be something of openme's. A program that is not there has left nothing. */
 async function isPresent(

@@ -339,6 +339,12 @@ e2e("an administrator", async (lab, t) => {
         const refused = await openme(lab, "server", ["uninstall", "--config", site.config]);
         assert.equal(refused.code, 1);
         assert.match(refused.stderr, /openme serve is running/);
+        // A file that is wrong for the moment does not say where that serve keeps its state.
+        const wrong = `${site.dir}/wrong.yaml`;
+        await Deno.writeTextFile(wrong, "x: y\n", { mode: 0o600 });
+        const unread = await openme(lab, "server", ["uninstall", "--config", wrong]);
+        assert.equal(unread.code, 1);
+        assert.match(unread.stderr, /x: unknown key\nopenme: hint: .*--state-dir DIR/);
         await served.kill("SIGKILL");
         assert.notEqual(await lab.ruleset(), before);
         const { code, stderr } = await openme(lab, "server", [

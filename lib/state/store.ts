@@ -27,6 +27,9 @@ export const DATABASE_NAME = "state.db";
 /** The witness: taken away when a write fails, so that the next start knows. */
 const INTACT_NAME = "intact";
 
+/** How long after an attempt to write everything anew there is none, in times of what it took. */
+const REWRITES_SHARE = 100;
+
 /** What a state is opened with. */
 export interface Opening {
   /** The state directory; it exists, and is this server's alone. */
@@ -58,6 +61,9 @@ export class StateStore {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #storedMarks = new Map<string, bigint>();
+  /** Steady clock: not before then is all of it written anew. */
+  #notBeforeMs = -Infinity;
+
   private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
     this.#dir = dir;
     this.#writer = new StateWriter(join(dir, DATABASE_NAME), join(dir, INTACT_NAME));
@@ -132,7 +138,7 @@ export class StateStore {
     replay.raiseFloor(floorNs);
     log.warn("state_not_written", {
       ...errorFields(why),
-      doing: "starting from memory, trying again every second",
+      doing: "starting from memory, trying again until it works",
       refusing_knocks_until: timeText(floorNs),
     });
     let stored: StoredState | undefined;
@@ -160,7 +166,7 @@ export class StateStore {
       this.#writeMark(rows, record.key);
       if (record.opened) rows.putGrant(record.opened.grant);
     });
-    this.#story.knock(record);
+    this.#story.knock(record, this.#clock.now().steadyMs);
   }
 
   /** Adds a refusal to the history, a moment later. */
@@ -312,7 +318,7 @@ export class StateStore {
     if (!failure) return;
     this.#log.error("state_not_written", {
       ...errorFields(failure),
-      doing: "going on from memory, trying again every second",
+      doing: "going on from memory, trying again until it works",
     });
     this.#close();
     this.#markIncomplete();
@@ -351,6 +357,14 @@ export class StateStore {
 
   /** After the disk refused, or somebody took the folder away: writes all that memory holds into a sound database. */
   #rewrite(grants: readonly Grant[]): void {
+    const { steadyMs } = this.#clock.now();
+    if (steadyMs < this.#notBeforeMs) return;
+    this.#tryToRewrite(grants);
+    // It holds the thread that receives: a hundredth of the time at most.
+    this.#notBeforeMs = steadyMs + REWRITES_SHARE * (this.#clock.now().steadyMs - steadyMs);
+  }
+
+  #tryToRewrite(grants: readonly Grant[]): void {
     this.#close();
     try {
       Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });

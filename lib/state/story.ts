@@ -1,11 +1,13 @@
 /**
  * What tells the story beside what decides: the history, refusals, outcomes, and when a client was last seen. It follows
- * a moment after the knock, for all knocks of that moment in one transaction.
+ * a moment after the knock, for all knocks of that moment in one transaction. Of a client that knocks all the time only a
+ * row a second is kept, or it would wash out everybody's.
  */
 
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { formatPortRange } from "../ports.ts";
+import { TokenBucket } from "../token_bucket.ts";
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
 import type { Statements } from "./statements.ts";
 
@@ -34,22 +36,27 @@ export interface RefusalRecord {
   readonly aheadMs: number | undefined;
 }
 
+/** Rows of the history that one client may add: the table holds the newest 100,000 of all. */
+const ROWS = { perSecond: 1, capacity: 300 };
+
 type Write = (run: Statements) => void;
 
 /** The story that is not on disk yet, in its order. */
 export class Story {
   readonly #untold: Write[] = [];
   readonly #inOneTransaction: (write: Write) => void;
+  readonly #rows = new Map<string, TokenBucket>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(inOneTransaction: (write: Write) => void) {
     this.#inOneTransaction = inOneTransaction;
   }
 
-  knock({ client, atMs, source, opened }: KnockRecord): void {
+  knock({ client, atMs, source, opened }: KnockRecord, steadyMs: number): void {
+    const hasRow = opened !== undefined && this.#takeRow(client, steadyMs);
     this.#soon((run) => {
       run.upsertLastSeen.run(client, Math.trunc(atMs));
-      if (!opened) return;
+      if (!hasRow) return;
       const { grant, renewed } = opened;
       run.insertHistory.run(
         Math.trunc(atMs),
@@ -82,6 +89,13 @@ export class Story {
     this.#inOneTransaction((run) => {
       for (const write of writes) write(run);
     });
+  }
+
+  /** Renamed and removed clients stay counted until the next start: names come from the configuration alone. */
+  #takeRow(client: string, steadyMs: number): boolean {
+    let rows = this.#rows.get(client);
+    if (!rows) this.#rows.set(client, rows = new TokenBucket(ROWS));
+    return rows.take(1, steadyMs) > 0;
   }
 
   #soon(write: Write): void {

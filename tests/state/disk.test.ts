@@ -222,3 +222,26 @@ Deno.test("a full disk stops nothing, and loses nothing once there is room", asy
   assert.deepEqual(after, { ...before, events: [] });
   assert.ok(before.entries.length > 100, String(before.entries.length));
 });
+
+Deno.test("writing everything anew is tried seldom where a try takes long", async () => {
+  await using folder = await Folder.create();
+  class SlowClock extends StillClock {
+    override now() {
+      this.steadyMs += 10; // each look at it: a try takes at least that
+      return super.now();
+    }
+  }
+  const dir = folder.file("state");
+  await Deno.mkdir(dir);
+  const clock = new SlowClock();
+  using opened = open(dir, { clock });
+  await Deno.remove(dir, { recursive: true });
+  await Deno.writeTextFile(dir, "a file in its place");
+  tend(opened);
+  await Deno.remove(dir);
+  tend(opened);
+  assert.equal(opened.store.isSound(), false);
+  clock.steadyMs += 60_000;
+  tend(opened);
+  assert.equal(opened.store.isSound(), true);
+});

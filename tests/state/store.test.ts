@@ -486,6 +486,24 @@ Deno.test("the history is bounded: the oldest rows go", async () => {
   assert.deepEqual(row, { n: KEPT, first: 26, last: KEPT + 25 });
 });
 
+Deno.test("a client that knocks all the time does not wash out the history of others", async () => {
+  await using folder = await Folder.create();
+  using opened = open(folder.path);
+  const knock = (n: number, client: string) =>
+    opened.store.recordKnock(
+      knockRecord(n, { client, opened: { grant: grantOf(client), renewed: false } }),
+    );
+  for (let n = 0; n < 2000; n++) knock(n, "noisy");
+  knock(2000, "alice");
+  opened.clock.steadyMs += 10_000;
+  for (let n = 2001; n < 2100; n++) knock(n, "noisy");
+  opened.store.tellHistory();
+  assert.deepEqual(
+    query(folder, "SELECT client, count(*) AS n FROM history GROUP BY client"),
+    [{ client: "alice", n: 1 }, { client: "noisy", n: 310 }],
+  );
+});
+
 Deno.test("nobody but the owner can read the mark that the state is whole", async () => {
   await using folder = await Folder.create();
   using opened = open(folder.path);

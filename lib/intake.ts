@@ -99,14 +99,19 @@ export class Intake {
     });
   }
 
-  /** Whatever waits, for a slice; then what can wait. */
+  /** Whatever waits, for a slice; then what can wait, and what should. */
   #judgeAll(): boolean {
     const { queue, pace, judge, later, steadyMs } = this.#parts;
     const endMs = steadyMs() + pace.sliceMs;
     do {
       const waiting = queue.next();
-      if (!waiting) return later(true);
-      judge(waiting);
+      if (waiting) judge(waiting);
+      else {
+        const more = later(true);
+        const late = queue.takeLate();
+        if (!late) return more;
+        judge(late);
+      }
     } while (steadyMs() < endMs);
     later(false);
     return true;

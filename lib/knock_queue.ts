@@ -15,7 +15,7 @@ import {
   VERSION,
 } from "./packet.ts";
 
-/** A datagram of the right size and version. The bytes are its own unless it is `other`: then they are lent. */
+/** A datagram of the right size and version. The bytes are its own unless it is `other` or `late`: then they are lent. */
 export interface Waiting {
   readonly datagram: Uint8Array;
   readonly source: Address;
@@ -27,9 +27,10 @@ export interface Waiting {
 /**
  * - `tagged`: bears this server's tag, with an ephemeral key that was not seen before;
  * - `repeated`: under an ephemeral key that is known: a copy, or the front of a watched knock with junk behind it;
+ * - `late`: the same, beyond what such may cost: judged when there is nothing else to do;
  * - `other`: neither: knocks of other clients, and junk.
  */
-export type WaitingKind = "tagged" | "repeated" | "other";
+export type WaitingKind = "tagged" | "repeated" | "late" | "other";
 
 const TAGGED_CAPACITY = 4096;
 /** A company behind one address that knocks at nine. */
@@ -38,6 +39,8 @@ const REPEATED_CAPACITY = 2048;
 const REPEATED_PER_KEY = 1024;
 /** Junk that came in while the server did something else, or while it is being judged: 750 ms of that. */
 const OTHER_CAPACITY = 8192;
+/** Copies run ahead of a genuine knock, which must be in it when its turn comes: 130 ms of them. */
+const LATE_CAPACITY = 8192;
 /** Whoever can make tags, a client that was removed say, must leave a tenth of the time to those who cannot. */
 const TAGGED_IN_A_ROW = 4;
 
@@ -65,7 +68,8 @@ export class KnockQueue {
     capacity: REPEATED_CAPACITY,
     perLane: REPEATED_PER_KEY,
   });
-  readonly #others = new Ring(OTHER_CAPACITY);
+  readonly #others = new Ring("other", OTHER_CAPACITY);
+  readonly #late = new Ring("late", LATE_CAPACITY);
   #taggedInARow = 0;
   #repeatedsTurn = false;
 
@@ -84,25 +88,29 @@ export class KnockQueue {
     const tagged = this.#tags.some((tags) => bearsTag(datagram, tags));
     const known = tagged ? this.#keys.note(key) : this.#keys.has(key);
     let given: Address | undefined;
-    if (!known && !tagged) given = this.#others.push(datagram, source);
+    if (!known && !tagged) given = this.#others.push(datagram, source, tagged);
     else if (!known) {
       const waiting: Waiting = { datagram: datagram.slice(), source, kind: "tagged", tagged };
       given = this.#tagged.push(blockOf(source), waiting)?.source;
-    } else if (!this.#keys.allows(key, this.#steadyMs())) given = source;
-    else {
-      const waiting: Waiting = { datagram: datagram.slice(), source, kind: "repeated", tagged };
-      given = this.#repeated.push(nameOf(key), waiting)?.source;
+    } else {
+      const admitted = this.#keys.admits(key, this.#steadyMs());
+      if (admitted === "never") given = source;
+      else if (admitted === "late") given = this.#late.push(datagram, source, tagged);
+      else {
+        const waiting: Waiting = { datagram: datagram.slice(), source, kind: "repeated", tagged };
+        given = this.#repeated.push(nameOf(key), waiting)?.source;
+      }
     }
     if (given) this.#dropped("overload", given);
     return undefined;
   }
 
   get size(): number {
-    return this.#tagged.size + this.#repeated.size + this.#others.size;
+    return this.#tagged.size + this.#repeated.size + this.#others.size + this.#late.size;
   }
 
   /**
-   * The next of all: tagged ones first, but one of the rest after a few of them. The lent bytes of an `other` are good
+   * The next of all that should not wait: tagged ones first, but one of the rest after a few of them. Lent bytes are good
    * until the next call of `offer`.
    */
   next(): Waiting | undefined {
@@ -129,6 +137,11 @@ export class KnockQueue {
     return repeated ?? this.#others.shift() ?? this.#repeated.shift();
   }
 
+  /** The next of those for which there is time when nobody else waits. */
+  takeLate(): Waiting | undefined {
+    return this.#late.shift();
+  }
+
   /** The server's keys have changed: from now on these are its tags. */
   retag(tags: readonly KnockTags[]): void {
     this.#tags = tags;
@@ -139,12 +152,16 @@ export class KnockQueue {
 class Ring {
   readonly #bytes: Uint8Array;
   readonly #sources: (Address | undefined)[];
+  readonly #tagged: Uint8Array;
+  readonly #kind: WaitingKind;
   readonly #capacity: number;
   #first = 0;
   #size = 0;
 
-  constructor(capacity: number) {
+  constructor(kind: WaitingKind, capacity: number) {
+    this.#kind = kind;
     this.#capacity = capacity;
+    this.#tagged = new Uint8Array(capacity);
     this.#bytes = new Uint8Array(capacity * PACKET_SIZE);
     this.#sources = new Array(capacity).fill(undefined);
   }
@@ -154,7 +171,7 @@ class Ring {
   }
 
   /** Gives the source of what gave way. */
-  push(datagram: Uint8Array, source: Address): Address | undefined {
+  push(datagram: Uint8Array, source: Address, tagged: boolean): Address | undefined {
     let given: Address | undefined;
     if (this.#size === this.#capacity) {
       given = this.#sources[this.#first];
@@ -164,6 +181,7 @@ class Ring {
     const place = (this.#first + this.#size) % this.#capacity;
     this.#bytes.set(datagram, place * PACKET_SIZE);
     this.#sources[place] = source;
+    this.#tagged[place] = tagged ? 1 : 0;
     this.#size++;
     return given;
   }
@@ -173,10 +191,11 @@ class Ring {
     if (!source) return undefined;
     const start = this.#first * PACKET_SIZE;
     const datagram = this.#bytes.subarray(start, start + PACKET_SIZE);
+    const tagged = this.#tagged[this.#first] === 1;
     this.#sources[this.#first] = undefined;
     this.#first = (this.#first + 1) % this.#capacity;
     this.#size--;
-    return { datagram, source, kind: "other", tagged: false };
+    return { datagram, source, kind: this.#kind, tagged };
   }
 }
 

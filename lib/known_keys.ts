@@ -11,8 +11,8 @@ import { TokenBucket } from "./token_bucket.ts";
 const PLACES = 1 << 20;
 
 /**
- * What one known key may cost, in copies whose seal is bad: 16 µs each, a sixth of a processor. As many at once as can
- * run ahead of a genuine knock in 100 ms.
+ * What one known key may cost while others wait, in copies whose seal is bad: 16 µs each, a sixth of a processor. As many
+ * at once as can run ahead of a genuine knock in 100 ms.
  */
 const COPIES = { perSecond: 10_000, capacity: 1024 };
 /** What a signature that has to be checked costs beside that. */
@@ -41,14 +41,18 @@ export class KnownKeys {
     return known;
   }
 
-  /** Whether another datagram under this known key is worth judging at this time of the steady clock. */
-  allows(key: Uint8Array, nowMs: number): boolean {
+  /**
+   * Whether another datagram under this known key is worth judging at this time of the steady clock: now, when there is
+   * nothing else to do, or never, since nothing under it is let in any more.
+   */
+  admits(key: Uint8Array, nowMs: number): "now" | "late" | "never" {
     const name = nameOf(key);
     let copies = this.#copies.get(name);
     this.#copies.delete(name);
     this.#copies.set(name, copies ??= new TokenBucket(COPIES));
     this.#prune();
-    return copies.take(1, nowMs) > 0;
+    if (copies.take(1, nowMs) > 0) return "now";
+    return this.#spent.has(copies) ? "never" : "late";
   }
 
   /** So many signatures were checked under this key, and none was good: its next copies wait for that. */

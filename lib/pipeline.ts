@@ -99,7 +99,10 @@ export class Pipeline {
     if (!tagged) this.#parts.keys.note(key);
     const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
     const verdict = continueJudging(step, this.#nowNs(), rules, keysToTry);
-    if (!verdict?.client) this.#parts.keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
+    // What is late has cost others nothing.
+    if (!verdict?.client && kind !== "late") {
+      this.#parts.keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
+    }
     if (verdict) return this.#act(verdict, source, { key, tagged });
     const own = datagram.slice();
     const search = { datagram: own, source, knock: withBytesOf(own, step) };

@@ -7,7 +7,7 @@ import { freshKnock } from "../lib/client.ts";
 import { concatBytes } from "../lib/crypto.ts";
 import { knockTags } from "../lib/crypto_sync.ts";
 import { FairQueue } from "../lib/fair_queue.ts";
-import { KnockQueue, rememberingAgreement } from "../lib/knock_queue.ts";
+import { KnockQueue, rememberingAgreement, type Waiting } from "../lib/knock_queue.ts";
 import { KnownKeys } from "../lib/known_keys.ts";
 import { TokenBucket } from "../lib/token_bucket.ts";
 import {
@@ -99,7 +99,7 @@ Deno.test("one source that holds the server's key cannot keep a tagged knock of 
 /** The first 45 bytes of a knock, which bear its tag, and rubbish behind. */
 const onRubbish = (knock: Uint8Array) => concatBytes(knock.subarray(0, 45), random(120));
 
-Deno.test("a watched front on rubbish costs a sixth of a processor, from however many sources, and less with its seal", async () => {
+Deno.test("a watched front on rubbish costs others a sixth of a processor, from however many sources, and less with its seal", async () => {
   for (const [signatures, most] of [[0, 10_000], [1, 2500]] as const) {
     const { queue: waiting, keys, pass } = queue();
     const watched = await freshKnock(ALICE_PROFILE, undefined);
@@ -133,11 +133,27 @@ Deno.test("a front that runs ahead of its genuine knock does not keep it out", a
   assert.ok(rest.includes(SOURCE));
 });
 
+Deno.test("copies beyond what others bear wait until nobody else does, and the oldest give way", async () => {
+  for (const tagged of [true, false]) {
+    const { queue: waiting, keys, dropped } = queue();
+    const genuine = tagged ? await freshKnock(ALICE_PROFILE, undefined) : await knockBy(ALICE);
+    keys.note(genuine.subarray(1, 33));
+    for (let i = 0; i < 20_000; i++) waiting.offer(onRubbish(genuine), nth(i));
+    waiting.offer(genuine, SOURCE);
+    assert.equal(dropped(), 20_001 - 1024 - 8192);
+    while (waiting.next()?.kind === "repeated");
+    let last: Waiting | undefined;
+    for (let late = waiting.takeLate(); late; late = waiting.takeLate()) last = late;
+    assert.deepEqual(last, { datagram: genuine, source: SOURCE, kind: "late", tagged });
+    assert.equal(waiting.size, 0);
+  }
+});
+
 Deno.test("no number of watched fronts comes back as fresh", () => {
   const { queue: waiting, pass } = queue();
   const fronts = Array.from({ length: 40_000 }, taggedJunk);
   const kindsOf = () => {
-    const kinds = { tagged: 0, repeated: 0, other: 0 };
+    const kinds = { tagged: 0, repeated: 0, late: 0, other: 0 };
     for (const [i, front] of fronts.entries()) {
       waiting.offer(front, nth(i));
       kinds[must(waiting.next()).kind]++;
@@ -167,6 +183,7 @@ Deno.test("under a spent key there is next to nothing left, for replays of its k
       if (replayed) keys.spend(key); // its signature is good, every time
     }
     assert.ok(judged >= 10 && judged <= 15, `${judged} in 10 s`);
+    assert.equal(waiting.takeLate(), undefined);
   }
 });
 

@@ -15,7 +15,7 @@ import {
   sign,
 } from "../../lib/crypto.ts";
 import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto_sync.ts";
-import { hintedNonce, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
+import { hintedNonce, OFFSET_SEALED, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
 import { address, must, SERVER_PUBLIC_KEY, START_MS } from "../support.ts";
 import { type Arrival, SimulatedServer } from "./simulated_server.ts";
 
@@ -170,6 +170,39 @@ for (const attack of ATTACKS) {
       accepted >= atLeast,
       `${accepted} got in, after ${Math.max(...waitedMs).toFixed(0)} ms at most`,
     );
+  });
+}
+
+/** Copies of a watched knock that are ahead of it all the time, from everywhere; each knock goes out in their midst. */
+const COPIES = [
+  { what: "fronts", perSecond: 20_000, tagged: true, keeps: OFFSET_SEALED },
+  { what: "bodies", perSecond: 5000, tagged: true, keeps: OFFSET_SIGNATURE },
+  { what: "bodies", perSecond: 10_000, tagged: true, keeps: OFFSET_SIGNATURE },
+  { what: "bodies", perSecond: 5000, tagged: false, keeps: OFFSET_SIGNATURE },
+];
+
+for (const { what, perSecond, tagged, keeps } of COPIES) {
+  const whose = tagged ? "" : ", of a client without tags";
+  Deno.test(`${what} of watched knocks, ${perSecond} a second ahead of each${whose}: every knock gets in`, async () => {
+    using server = await SimulatedServer.create(3);
+    const arrivals: Arrival[] = [];
+    for (let i = 0; i < 20; i++) {
+      const startMs = i * 600;
+      const sentMs = startMs + 300;
+      const knock = await knockAt(sentMs, must(server.clients[i % 3]), { tagged });
+      for (let j = 0; j < perSecond / 2; j++) {
+        const rubbish = random(knock.length - keeps);
+        rubbish[rubbish.length - 1]! &= 0x0f; // an S below L, where it is a signature
+        arrivals.push({
+          atMs: startMs + j * 1000 / perSecond,
+          datagram: concatBytes(knock.slice(0, keeps), rubbish),
+          source: forged(i * perSecond + j),
+        });
+      }
+      arrivals.push({ atMs: sentMs, datagram: knock, source: home(i) });
+    }
+    server.run(arrivals);
+    assert.equal(server.grants.size, 20);
   });
 }
 

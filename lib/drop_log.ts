@@ -18,7 +18,7 @@ export class DropLog {
   #lines = 0;
   #leftOut = 0;
   #kernelBefore: Readonly<Record<string, number>> = {};
-  #kernelNew: Readonly<Record<string, number>> = {};
+  readonly #kernelNew = new Map<string, number>();
 
   constructor(log: Log) {
     this.#log = log;
@@ -35,28 +35,30 @@ export class DropLog {
     if (this.#log.enabled("debug")) this.#log.debug("dropped", { reason, ...fields() });
   }
 
-  /** What the kernel has dropped so far, by reason; what is new of it is in the next summary. */
-  kernelHas(totals: Readonly<Record<string, number>>): void {
+  /** What the kernel has dropped so far, by reason; what is new of it is in the next summary. Gives whether anything is. */
+  kernelHas(totals: Readonly<Record<string, number>>): boolean {
     const before = this.#kernelBefore;
     this.#kernelBefore = totals;
-    this.#kernelNew = Object.fromEntries(
-      Object.entries(totals).map(([reason, total]) => {
-        const known = before[reason] ?? 0;
-        return [reason, total >= known ? total - known : total]; // a new table counts from nothing
-      }),
-    );
+    let isNew = false;
+    for (const [reason, total] of Object.entries(totals)) {
+      const known = before[reason] ?? 0;
+      const count = total >= known ? total - known : total; // a new table counts from nothing
+      this.#kernelNew.set(reason, (this.#kernelNew.get(reason) ?? 0) + count);
+      isNew ||= count > 0;
+    }
+    return isNew;
   }
 
   /** A second is over. */
   tick(): void {
-    const inKernel = Object.entries(this.#kernelNew).filter(([, count]) => count > 0);
+    const inKernel = [...this.#kernelNew].filter(([, count]) => count > 0);
     if (this.#leftOut > 0 || inKernel.length > 0) {
       this.#log.info("drops", {
         ...Object.fromEntries([...this.#counts].sort(([a], [b]) => a < b ? -1 : 1)),
         ...Object.fromEntries(inKernel.map(([reason, count]) => [`kernel_${reason}`, count])),
       });
     }
-    this.#kernelNew = {};
+    this.#kernelNew.clear();
     this.#counts.clear();
     this.#lines = 0;
     this.#leftOut = 0;

@@ -29,8 +29,8 @@ import type { KnockSocket } from "./udp.ts";
 const TICK_MS = 1000;
 const TEND_MS = 60_000;
 const FORGET_GONE_MS = 3_600_000;
-/** How often the kernel is asked what it has dropped: a program run each time. */
-const KERNEL_DROPS_MS = 10_000;
+/** In how many seconds the kernel is asked what it has dropped, a program run each time: while it drops, and else. */
+const KERNEL_DROPS_S = { dropping: 1, quiet: 10 };
 
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
 export interface ServerParts {
@@ -129,6 +129,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
   }
   store.settleFailures(wallMsOf(clock.now()));
   const tend = () => store.tend({ grants: grants.list(), replayWindowNs: replayWindowNs() });
+  let kernelAskedIn = KERNEL_DROPS_S.quiet;
   const timers = [
     setInterval(() => {
       const now = clock.now();
@@ -152,9 +153,13 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       }), FORGET_GONE_MS),
     setInterval(() => guard.check(), CHECK_INTERVAL_MS),
     setInterval(() => {
+      if (--kernelAskedIn !== 0) return; // below 0, an answer is due
+      const ask = backend.kernelDrops?.().then((totals) => drops.kernelHas(totals));
       // Where it cannot be told, the guard's own check is about to say why.
-      backend.kernelDrops?.().then((totals) => drops.kernelHas(totals), () => {});
-    }, KERNEL_DROPS_MS),
+      ask?.catch(() => false).then((dropping) => {
+        kernelAskedIn = dropping ? KERNEL_DROPS_S.dropping : KERNEL_DROPS_S.quiet;
+      });
+    }, TICK_MS),
   ];
   let leavesClosed = false;
   /** Whether what is granted stands in the firewall when this process has ended. */

@@ -39,6 +39,18 @@ Deno.test("DropLog: 100,000 drops in a second are twenty lines and a summary wit
   assert.equal(lines.length, 22); // it begins anew
 });
 
+Deno.test("DropLog: what the kernel has said twice in a second is told as one", () => {
+  const { lines, log } = recorder("info");
+  const drops = new DropLog(log);
+  assert.deepEqual([5, 7, 7].map((rate) => drops.kernelHas({ rate, size: 0 })), [
+    true,
+    true,
+    false,
+  ]);
+  drops.tick();
+  assert.deepEqual(lines, ["level=info event=drops kernel_rate=7"]);
+});
+
 Deno.test("DropLog: a table that was put back counts from nothing", () => {
   const { lines, log } = recorder("info");
   const drops = new DropLog(log);

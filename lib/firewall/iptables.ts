@@ -16,6 +16,7 @@ import { IptablesProgram } from "./iptables_program.ts";
 import {
   type DatedOpening,
   type OwnChains,
+  parseKnockCounters,
   renderChains,
   renderGrants,
   renderRemoval,
@@ -178,6 +179,18 @@ class IptablesBackend implements Backend {
     return ([4, 6] as const).filter((family) =>
       changes.some(({ address }) => address.base.family === family)
     ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
+  }
+
+  async kernelDrops(): Promise<Record<string, number>> {
+    const total = { size: 0, rate: 0 };
+    for (const family of await this.#program.families()) {
+      const { size, rate } = parseKnockCounters(
+        await this.#program.list(family, "mangle", { counters: true }),
+      );
+      total.size += size;
+      total.rate += rate;
+    }
+    return total;
   }
 
   #remember(changes: readonly ClientOpenings[]): void {

@@ -51,12 +51,16 @@ export class IptablesProgram {
     return families;
   }
 
-  /** What `-S` prints of a table; nothing where it is not there. */
-  async list(family: Family, table: string): Promise<string> {
+  /** What `-S` prints of a table, with `counters` also how often each rule was met; nothing where it is not there. */
+  async list(
+    family: Family,
+    table: string,
+    { counters = false }: { counters?: boolean } = {},
+  ): Promise<string> {
     if (!await this.#has(family, table)) return "";
     return await call(this.#run, {
       program: this.#program(family, ""),
-      args: [...LOCK_WAIT, "-t", table, "-S"],
+      args: [...LOCK_WAIT, "-t", table, ...counters ? ["-v"] : [], "-S"],
     });
   }
 

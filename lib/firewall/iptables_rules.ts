@@ -74,6 +74,17 @@ export function parseOwnChains(listing: string): OwnChains {
   };
 }
 
+/** What openme's own rules have dropped on the knock port, by reason, from `iptables -t mangle -v -S` of one family. */
+export function parseKnockCounters(listing: string): { size: number; rate: number } {
+  const drops = { size: 0, rate: 0 };
+  for (const line of listing.split("\n")) {
+    const packets = /^-A OPENME_LOCAL .* -c (\d+) \d+ -j DROP$/.exec(line.trim())?.[1];
+    if (packets === undefined) continue;
+    drops[line.includes("-m hashlimit ") ? "rate" : "size"] += Number(packets);
+  }
+  return drops;
+}
+
 /** Chains come in no certain order; rules within one do. */
 function byChain(a: string, b: string): number {
   const [x, y] = [a, b].map((line) => line.split(" ", 2).join(" "));

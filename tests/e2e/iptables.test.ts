@@ -258,6 +258,8 @@ for (const kind of KINDS) {
     // Others are not meant.
     await other.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
     await waitFor("the other to get in", () => other.reaches(IPV4.server, 22));
+    await served.waitForLine(/event=drops .*\bkernel_rate=[1-9]/, 15_000);
+    assert.ok(served.lines.some((line) => /event=drops .*\bkernel_size=1\b/.test(line)));
     await served.stop();
   }, { silentServer: false });
 }

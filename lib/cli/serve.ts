@@ -15,7 +15,11 @@ import {
   textFlag,
 } from "./context.ts";
 import { warnOfOwnSession } from "./own_session.ts";
-import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import {
+  INTERFACE_PATTERN,
+  parseServerConfig,
+  type ServerConfig,
+} from "../config/server_config.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
@@ -63,13 +67,14 @@ Example:
     const path = configPath(args);
     const interfaceName = readInterface(args);
     const confirmMs = readConfirm(args);
-    const load = async () => {
-      const { config } = await loadServerConfig(path);
+    const load = async (boundPort?: number): Promise<Loaded> => {
+      const { config: named, text } = await loadServerConfig(path);
+      const config = boundPort === undefined ? named : parseServerConfig(text, path, { boundPort });
       for (const why of unguardable(config)) log.warn("never_guarded", { why });
-      return { ...config, interface: interfaceName ?? config.interface };
+      return { config: { ...config, interface: interfaceName ?? config.interface }, named };
     };
     const known = identifyFile(path);
-    const config = await load();
+    const { config } = await load();
     if (config.command) requirePrograms(config.command);
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
@@ -146,6 +151,12 @@ Example:
   },
 };
 
+/** A configuration as it can be in force: with the knock port that is bound, which the health port goes with; and as named. */
+interface Loaded {
+  readonly config: ServerConfig;
+  readonly named: ServerConfig;
+}
+
 /** Foreign functions are for binding alone. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
 
@@ -187,7 +198,7 @@ function readConfirm(args: Arguments): number | undefined {
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
 async function reloadFrom(
-  load: () => Promise<ServerConfig>,
+  load: (boundPort: number) => Promise<Loaded>,
   { running, backend, reload, log }: {
     running: ServerConfig;
     backend: Backend;
@@ -196,10 +207,10 @@ async function reloadFrom(
   },
 ): Promise<void> {
   try {
-    const config = await load();
+    const { config, named } = await load(running.udpPort);
     requireClosable(backend.name, config);
     const fixed = (["udpPort", "stateDir", "firewall", "command", "mark"] as const).filter((key) =>
-      JSON.stringify(config[key]) !== JSON.stringify(running[key])
+      JSON.stringify(named[key]) !== JSON.stringify(running[key])
     );
     if (fixed.length > 0) {
       log.warn("restart_needed", {
@@ -209,7 +220,6 @@ async function reloadFrom(
     }
     reload({
       ...config,
-      udpPort: running.udpPort,
       stateDir: running.stateDir,
       firewall: running.firewall,
       command: running.command,

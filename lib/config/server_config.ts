@@ -80,15 +80,23 @@ const SERVER_KEYS = [
 /** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
 export const INTERFACE_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}$/;
 
-/** Parses a server configuration. `file` is only for the errors. Throws `OpenmeError` with code `CONFIG`. */
-export function parseServerConfig(text: string, file: string): ServerConfig {
-  return loadingFrom(file, () => readServerConfig(parseYaml(text)));
+/**
+ * Parses a server configuration. `file` is only for the errors. With `boundPort`, that is the knock port whatever the file
+ * says: of a server that runs already, whose health port goes with it. Throws `OpenmeError` with code `CONFIG`.
+ */
+export function parseServerConfig(
+  text: string,
+  file: string,
+  { boundPort }: { boundPort?: number | undefined } = {},
+): ServerConfig {
+  return loadingFrom(file, () => readServerConfig(parseYaml(text), boundPort));
 }
 
-function readServerConfig(root: unknown): ServerConfig {
+function readServerConfig(root: unknown, boundPort: number | undefined): ServerConfig {
   const top = new Section(root, "", ["server", "ports", "clients"]);
   const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
-  const udpPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
+  const namedPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
+  const udpPort = boundPort ?? namedPort;
   const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
   const { groups, forwardedPorts } = readGroups(top.raw("ports"));
   const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };

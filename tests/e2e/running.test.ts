@@ -353,6 +353,22 @@ e2e("the health port", async (lab, t) => {
     },
   });
 
+  await t.step(
+    "a knock port that is changed waits for the restart, its health port too",
+    async () => {
+      const text = await Deno.readTextFile(site.config);
+      const changed = text.replace(`udp_port: ${KNOCK_PORT}`, "udp_port: 54155");
+      assert.notEqual(changed, text);
+      const from = served.lines.length;
+      await Deno.writeTextFile(site.config, changed);
+      const line = await served.waitForLine(/event=restart_needed/, 5000, from);
+      assert.match(line, / changed=server\.udp_port doing="going on with the old value"/);
+      await served.waitForLine(/event=reloaded .*54154\/tcp/, 5000, from);
+      assert.ok(!served.lines.slice(from).some((each) => /no_longer_guarded/.test(each)));
+      await site.knock("alice", ["--check"]);
+    },
+  );
+
   await t.step("what another knock opened is no answer to one that was not taken", async () => {
     await site.knock("alice", ["--check"]);
     const stranger = `${site.dir}/stranger.yaml`;

@@ -5,13 +5,15 @@
 
 import type { Log, LogFields } from "./log.ts";
 
-/** Debug lines a second for single drops. */
-export const DROP_LINES_PER_SECOND = 20;
-/** Other lines a second, below and from the level `warn`. */
-export const EVENT_LINES_PER_SECOND = 65;
-export const ALARM_LINES_PER_SECOND = 10;
+/**
+ * Lines between two ticks, which are a second apart at least: debug lines for single drops; others, below and from the
+ * level `warn`; and a summary of each. A second lies in two such spans at most: no more than 100 lines in any.
+ */
+export const DROP_LINES = 10;
+const EVENT_LINES = 33;
+const ALARM_LINES = 5;
 
-/** Counts drops. Whoever owns it calls {@linkcode DropLog.tick} once a second. */
+/** Counts drops. Whoever owns it calls {@linkcode DropLog.tick} once a second, and not sooner. */
 export class DropLog {
   readonly #log: Log;
   readonly #counts = new Map<string, number>();
@@ -27,7 +29,7 @@ export class DropLog {
   /** One datagram was dropped; `fields` are only made where a line is written. */
   dropped(reason: string, fields: () => LogFields): void {
     this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + 1);
-    if (this.#lines >= DROP_LINES_PER_SECOND) {
+    if (this.#lines >= DROP_LINES) {
       this.#leftOut++;
       return;
     }
@@ -71,7 +73,7 @@ export class DropLog {
  */
 export function limitLog(
   log: Log,
-  { events = EVENT_LINES_PER_SECOND, alarms = ALARM_LINES_PER_SECOND } = {},
+  { events = EVENT_LINES, alarms = ALARM_LINES } = {},
 ): { log: Log; tick: () => void } {
   let [eventsLeft, alarmsLeft, leftOut] = [events, alarms, 0];
   const event = (level: "info" | "debug"): Log["info"] => (name, fields) => {

@@ -1,6 +1,6 @@
 /** How many datagrams a server says that it dropped, by reason, from its log. */
 
-import { DROP_LINES_PER_SECOND } from "../../lib/drop_log.ts";
+import { DROP_LINES } from "../../lib/drop_log.ts";
 
 /**
  * Adds up lines and summaries. A summary, once a second and only where single lines were left out or the kernel has
@@ -19,7 +19,7 @@ export function tallyDrops(lines: readonly string[]): Map<string, number> {
       .map(([, reason, count]) => [reason!, Number(count)] as const)
       .filter(([reason]) => !reason.startsWith("kernel_"));
     const total = counts.reduce((sum, [, count]) => sum + count, 0);
-    const own = Math.min(single.length, total, DROP_LINES_PER_SECOND);
+    const own = Math.min(single.length, total, DROP_LINES);
     for (const reason of single.slice(0, single.length - own)) add(reason, 1);
     for (const [reason, count] of counts) add(reason, count);
     single = [];

@@ -42,6 +42,14 @@ e2e("good knocks beside a flood", async (lab, t) => {
       atLeast: 0.9,
     },
     {
+      why: "1,500 a second that claim to come from where the good ones come from",
+      rate: 1500,
+      sources: 1,
+      goodSource: "10.64.0.0", // the flood's first
+      tagged: true,
+      atLeast: 0.97,
+    },
+    {
       why: "20,000 a second from 10,000 sources",
       rate: 20_000,
       sources: FORGED,
@@ -62,16 +70,22 @@ e2e("good knocks beside a flood", async (lab, t) => {
   });
   await using served = await site.serve(["--log-level", "debug"]);
   let from = 0;
-  for (const { why, rate, sources, tagged, atLeast } of rows) {
+  for (const { why, rate, sources, goodSource = IPV4.client, tagged, atLeast } of rows) {
     await t.step(`${why}: at least ${100 * atLeast} % pass, the log stays short`, async () => {
       const good = await goodKnocks(site, NAMES, { count: GOOD, from, tagged });
       const before = served.lines.length;
-      const { junk, seconds } = await flood(lab, site, { rate, sources, seconds: 3, good });
+      const { junk, seconds } = await flood(lab, site, {
+        rate,
+        sources,
+        goodSource,
+        seconds: 3,
+        good,
+      });
       await waitFor(
         `${100 * atLeast} % of ${GOOD} to be let in`,
         async () => await countLetIn(lab, GOOD, from) >= GOOD * atLeast,
       );
-      assert.ok(junk > rate, `only ${junk} in ${seconds} s`);
+      assert.ok(junk > rate / 2, `only ${junk} in ${seconds} s`);
       const most = mostLinesInASecond(served.lines.slice(before));
       assert.ok(most <= LINES_PER_SECOND, `${most} lines in a second`);
       assert.ok(seconds >= 3, "there is no second in between");
@@ -167,7 +181,7 @@ e2e("a flood over IPv6", async (lab, t) => {
         "nearly all to be let in",
         async () => await countLetIn(lab, GOOD, from) >= GOOD * 0.9,
       );
-      assert.ok(junk > rate, `only ${junk} in ${seconds} s`);
+      assert.ok(junk > rate / 2, `only ${junk} in ${seconds} s`);
       const dropped = ((await kernelDrops(lab))["rate"] ?? 0) - before;
       if (metered) {
         // 2,000 a second and 4,000 at once may pass.

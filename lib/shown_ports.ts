@@ -3,8 +3,15 @@
 import type { ServerConfig } from "./config/server_config.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "./ports.ts";
 
-/** What was asked for; the health port comes with every grant and is left out. */
-export function shownPorts(ports: readonly PortRange[], { healthPort }: ServerConfig): string[] {
-  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  return subtractPortRanges(ports, [health]).map(formatPortRange);
+/**
+ * What was asked for; the health port comes with every grant and is left out, where a configuration says which it is.
+ */
+export function shownPorts(
+  ports: readonly PortRange[],
+  config: Pick<ServerConfig, "healthPort"> | undefined,
+): string[] {
+  const health = config
+    ? [{ protocol: "tcp", first: config.healthPort, last: config.healthPort } as const]
+    : [];
+  return subtractPortRanges(ports, health).map(formatPortRange);
 }

@@ -7,16 +7,9 @@ import { OpenmeError } from "../errors.ts";
 import type { Cut } from "../firewall/cut.ts";
 import { parseNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
-import {
-  type Arguments,
-  type Command,
-  configPath,
-  type Context,
-  renderJson,
-  textFlag,
-} from "./context.ts";
+import { type Arguments, type Command, type Context, renderJson } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";
-import { loadServerConfig } from "./load.ts";
+import { loadWhereabouts } from "./load_state.ts";
 
 export const close: Command = {
   summary: "end grants now",
@@ -46,16 +39,9 @@ Example:
   positionals: 1,
   run: async (args, context) => {
     const request = readRequest(args);
-    const givenDir = textFlag(args, "state-dir");
-    const path = configPath(args);
-    const stateDir = givenDir ?? (await loadServerConfig(path)).config.stateDir;
+    const { config, stateDir } = await loadWhereabouts(args, context);
     const { closed, cut } = await askServer(stateDir, request) as CloseReport;
     if (closed.length === 0 && !cut?.connections && "client" in request) {
-      // With --state-dir there may be no configuration here.
-      const { config } = await loadServerConfig(path).catch((cause) => {
-        if (givenDir === undefined) throw cause;
-        return { config: undefined };
-      });
       requireKnownClient(request.client, { config, stateDir });
     }
     if (args.values["json"]) context.stdout(renderJson({ closed, cut }));

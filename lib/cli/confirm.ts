@@ -3,8 +3,8 @@
 import { OpenmeError } from "../errors.ts";
 import { isLocked } from "../state/lock.ts";
 import { confirmWaiting } from "./confirmation.ts";
-import { type Command, configPath, textFlag } from "./context.ts";
-import { loadServerConfig } from "./load.ts";
+import type { Command } from "./context.ts";
+import { loadWhereabouts } from "./load_state.ts";
 
 export const confirm: Command = {
   summary: "keep what serve --confirm would put back",
@@ -20,8 +20,7 @@ Example:
   options: { "state-dir": { type: "string" } },
   positionals: 0,
   run: async (args, context) => {
-    const { config } = await loadServerConfig(configPath(args));
-    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+    const { stateDir } = await loadWhereabouts(args, context);
     // A file that a dead process left is nobody's wait.
     if (!isLocked(stateDir) || !confirmWaiting(stateDir)) {
       throw new OpenmeError("STATE", "no openme serve waits for a confirmation", {

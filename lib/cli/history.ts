@@ -5,10 +5,10 @@ import { escapeUnprintable } from "../quote.ts";
 import { causeOf, type RefusalReason } from "../refusals.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
-import { type Command, configPath, textFlag } from "./context.ts";
+import { type Command, textFlag } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";
-import { loadServerConfig } from "./load.ts";
-import { stateDirOf } from "./state_dir.ts";
+import { loadWhereabouts } from "./load_state.ts";
+import { requireState } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
 import { formatTime, spanFlag } from "./time_flag.ts";
 
@@ -41,8 +41,8 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const sinceMs = spanFlag(args, "since");
-    const { config } = await loadServerConfig(configPath(args));
-    const stateDir = stateDirOf(args, config);
+    const { config, stateDir } = await loadWhereabouts(args, context);
+    requireState(args, config);
     const client = textFlag(args, "client");
     const entries = readHistory(stateDir, {
       client,

@@ -1,6 +1,9 @@
 /** Whether there is, or was, a client of a name: for commands that look a client up rather than change it. */
 
+import { nearest } from "../config/reader.ts";
 import type { ServerConfig } from "../config/server_config.ts";
+import { OpenmeError } from "../errors.ts";
+import { quote } from "../quote.ts";
 import { readHistory } from "../state/history.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { noSuchClient } from "./edit_server.ts";
@@ -14,5 +17,13 @@ export function requireKnownClient(
   if (registered.includes(name)) return;
   if (readHistory(stateDir, { client: name, sinceMs: undefined, limit: 1 }).length > 0) return;
   const seen = [...readSnapshot(stateDir, Date.now()).lastSeenMs.keys()];
-  if (!seen.includes(name)) throw noSuchClient(name, [...registered, ...seen]);
+  if (seen.includes(name)) return;
+  if (config || nearest(name, seen)) throw noSuchClient(name, [...registered, ...seen]);
+  // Who is registered is not known: only that the name has left no trace.
+  throw new OpenmeError(
+    "CONFIG",
+    `no client ${
+      quote(name)
+    } has been let in, and who is registered cannot be told without a configuration`,
+  );
 }

@@ -6,9 +6,9 @@ import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
-import { type Command, configPath, renderJson } from "./context.ts";
-import { loadServerConfig } from "./load.ts";
-import { stateDirOf } from "./state_dir.ts";
+import { type Command, renderJson } from "./context.ts";
+import { loadWhereabouts } from "./load_state.ts";
+import { requireState } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
 
 /** What stands beside a grant that the firewall does not have. */
@@ -35,8 +35,8 @@ Example:
   },
   positionals: 0,
   run: async (args, context) => {
-    const { config } = await loadServerConfig(configPath(args));
-    const stateDir = stateDirOf(args, config);
+    const { config, stateDir } = await loadWhereabouts(args, context);
+    requireState(args, config);
     const json = args.values["json"] === true;
     if (args.values["watch"]) {
       const { watchSessions } = await import("./sessions_watch.ts");
@@ -57,7 +57,10 @@ Example:
 };
 
 /** What `--json` prints. */
-export function describeSnapshot({ grants, refused, lastSeenMs }: Snapshot, config: ServerConfig) {
+export function describeSnapshot(
+  { grants, refused, lastSeenMs }: Snapshot,
+  config: ServerConfig | undefined,
+) {
   return {
     sessions: grants.map((grant) => ({
       ...describeGrant(grant, config),
@@ -69,7 +72,7 @@ export function describeSnapshot({ grants, refused, lastSeenMs }: Snapshot, conf
   };
 }
 
-function describeGrant(grant: Grant, config: ServerConfig) {
+function describeGrant(grant: Grant, config: ServerConfig | undefined) {
   return {
     client: grant.client,
     address: formatNetwork(grant.address),
@@ -82,7 +85,7 @@ function describeGrant(grant: Grant, config: ServerConfig) {
 /** The table for people; without `openFor`, one column narrower. */
 export function renderSessions(
   { grants, refused }: Pick<Snapshot, "grants" | "refused">,
-  config: ServerConfig,
+  config: ServerConfig | undefined,
   nowMs: number,
   { openFor = true }: { openFor?: boolean } = {},
 ): string {

@@ -22,7 +22,11 @@ const OWN_SCREEN = "\x1b[?25h\x1b[?1049l";
 
 /** Draws until the process is asked to stop. Throws `OpenmeError`, code `USAGE`, where there is nothing to draw on. */
 export async function watchSessions(
-  { config, stateDir, json }: { config: ServerConfig; stateDir: string; json: boolean },
+  { config, stateDir, json }: {
+    config: ServerConfig | undefined;
+    stateDir: string;
+    json: boolean;
+  },
   context: Context,
 ): Promise<void> {
   if (!json && !Deno.stdout.isTerminal()) {
@@ -57,7 +61,7 @@ function screenSize(): { columns: number; rows: number } {
 /** One picture: at most as many lines, and columns, as the terminal has. */
 export function drawFrame(
   snapshot: Pick<Snapshot, "grants" | "refused">,
-  config: ServerConfig,
+  config: ServerConfig | undefined,
   nowMs: number,
   { columns, rows }: { columns: number; rows: number },
 ): string {
@@ -78,7 +82,7 @@ export function drawFrame(
  */
 function linesOf(
   { grants, refused }: Pick<Snapshot, "grants" | "refused">,
-  config: ServerConfig,
+  config: ServerConfig | undefined,
   nowMs: number,
   columns: number,
 ): string[] {
@@ -87,6 +91,7 @@ function linesOf(
   const widthOf = (lines: readonly string[]) => Math.max(...lines.map(({ length }) => length));
   const whole = draw(refused, true);
   if (widthOf(whole) > columns) return draw(refused, false);
+  if (!config) return whole; // how long a full bar is, nobody can tell
   const width = widthOf(draw(new Set(), true)) + 2;
   const barWidth = Math.min(WIDEST_BAR, columns - width);
   if (barWidth < NARROWEST_BAR) return whole;

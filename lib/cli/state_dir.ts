@@ -12,19 +12,27 @@ import { type Arguments, textFlag } from "./context.ts";
  * yet. Throws `OpenmeError`, code `STATE`.
  */
 export function stateDirOf(args: Arguments, { stateDir }: ServerConfig): string {
+  requireState(args, { stateDir });
+  return textFlag(args, "state-dir") ?? stateDir;
+}
+
+/** Throws `OpenmeError`, code `STATE`, where `--state-dir` names a folder that holds no state. */
+export function requireState(
+  args: Arguments,
+  config: Pick<ServerConfig, "stateDir"> | undefined,
+): void {
   const given = textFlag(args, "state-dir");
-  if (given === undefined) return stateDir;
+  if (given === undefined) return;
   try {
     Deno.statSync(join(given, DATABASE_NAME));
   } catch (cause) {
     // What else is wrong with it, whoever reads it says.
     if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) {
-      return given;
+      return;
     }
     throw new OpenmeError("STATE", `there is no state of openme in ${quote(given, 1000)}`, {
-      hint: `without --state-dir it is the configuration's: ${stateDir}`,
+      ...(config && { hint: `without --state-dir it is the configuration's: ${config.stateDir}` }),
       cause,
     });
   }
-  return given;
 }

@@ -8,7 +8,7 @@ import { OpenmeError } from "../lib/errors.ts";
 import type { ProgramRun, RunProgram } from "../lib/run_program.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./cli/fixtures.ts";
 import { Folder } from "./cli/folder.ts";
-import { bareEnvironment, failure, openme } from "./cli/program.ts";
+import { bareEnvironment, failure, openme, unprivileged } from "./cli/program.ts";
 import { address } from "./support.ts";
 
 Deno.test("doctor compares this machine's clock with the server's, whose date has whole seconds", () => {
@@ -101,6 +101,40 @@ Deno.test("doctor tells whose keys have ended, and that there are no clients", a
     "warn the key of alice has expired",
   ]);
   assert.deepEqual(await clientsOf(`${alice}, expires: "2999-01-01"}}`), []);
+});
+
+Deno.test("doctor says that it may not look at a server's configuration, not that there is none", async () => {
+  await using folder = await Folder.create();
+  await Deno.mkdir(folder.file("etc"));
+  await folder.write("etc/config.yaml", serverYaml());
+  await Deno.chmod(folder.file("etc"), 0o000);
+  const config = folder.file("etc/config.yaml");
+  const doctor = async (env: Record<string, string>) => {
+    const result = await openme(["doctor", "--json", "--config", config], {
+      env: await bareEnvironment(env),
+      through: unprivileged(),
+    });
+    return { stderr: result.stderr, findings: JSON.parse(result.stdout).findings };
+  };
+  assert.deepEqual(await doctor({}), {
+    stderr: "",
+    findings: [{
+      level: "fail",
+      what: "config",
+      found: `cannot load "${config}": permission denied`,
+      hint: "run it as the file's owner, or with sudo",
+    }],
+  });
+  // Where it is a client it may be that alone.
+  const profile = profilesYaml({ ci: { host: "host.invalid" } });
+  const { findings } = await doctor({ OPENME_PROFILE: profile });
+  assert.deepEqual([findings[0].what, findings.at(-1)], ["profile", {
+    level: "warn",
+    what: "config",
+    found: `${config}: permission denied: not looked at as a server`,
+    hint: "if it is one: sudo openme doctor --server",
+  }]);
+  await Deno.chmod(folder.file("etc"), 0o700);
 });
 
 Deno.test("doctor finds a profile in OPENME_PROFILE, and needs no HOME on a server", async () => {

@@ -1,6 +1,6 @@
 /** `openme doctor`: looks for what is wrong, on a server and on a client, and says what to do. */
 
-import { type Finding, renderFindings } from "../doctor.ts";
+import { type Finding, renderFindings, warn } from "../doctor.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
 import {
@@ -45,7 +45,7 @@ Example:
   },
   positionals: 1,
   run: async (args, context) => {
-    const { server, client } = await whichOf(args, context);
+    const { server, client, closed } = await whichOf(args, context);
     const findings: Finding[] = [];
     if (server) {
       const { examineServer } = await import("./doctor_server.ts");
@@ -54,6 +54,10 @@ Example:
     if (client) {
       const { examineClient } = await import("./doctor_client.ts");
       findings.push(...await examineClient(args, context));
+    }
+    if (closed) {
+      const found = `${configPath(args)}: permission denied: not looked at as a server`;
+      findings.push(warn("config", found, "if it is one: sudo openme doctor --server"));
     }
     const clean = findings.map((finding) => ({
       ...finding,
@@ -65,6 +69,7 @@ Example:
   },
 };
 
+/** What to look at here; `closed`: beside a profile, a server's configuration that only somebody else may read. */
 async function whichOf(args: Arguments, context: Context) {
   const { server, client } = args.values;
   if (server && client) {
@@ -75,12 +80,12 @@ async function whichOf(args: Arguments, context: Context) {
   if (server && args.positionals.length > 0) {
     throw new OpenmeError("USAGE", "a server has no profile", { hint: "see openme doctor --help" });
   }
-  if (server || client) return { server, client };
-  const found = {
-    server: args.positionals.length === 0 && await isThere(configPath(args)),
-    client: await hasProfiles(args, context),
-  };
-  if (found.server || found.client) return found;
+  if (server || client) return { server, client, closed: false };
+  const there = args.positionals.length === 0 ? await find(configPath(args)) : "missing";
+  const closed = there === "closed";
+  if (await hasProfiles(args, context)) return { server: there === "there", client: true, closed };
+  // Of one that cannot be looked at, the look at the server says what to do.
+  if (there !== "missing") return { server: true, client: false, closed: false };
   throw new OpenmeError("CONFIG", "there is neither a server's configuration nor a profile here", {
     hint: "on a server: openme init --server HOST; on a client: a profile from openme add NAME",
   });
@@ -92,9 +97,15 @@ async function hasProfiles(args: Arguments, context: Context): Promise<boolean> 
     if (context.env(PROFILE_VARIABLE) !== undefined) return true;
     if (homeOf(context) === undefined) return false;
   }
-  return await isThere(clientConfigPath(args, context));
+  return await find(clientConfigPath(args, context)) !== "missing";
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
+/** In a folder that is closed to this user there may be a file. */
+async function find(path: string): Promise<"there" | "closed" | "missing"> {
+  try {
+    await Deno.stat(path);
+    return "there";
+  } catch (error) {
+    return error instanceof Deno.errors.PermissionDenied ? "closed" : "missing";
+  }
 }

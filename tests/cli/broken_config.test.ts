@@ -8,7 +8,7 @@ import { takeLock } from "../../lib/state/lock.ts";
 import { SCHEMA } from "../../lib/state/schema.ts";
 import { serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { failure, good, openme } from "./program.ts";
+import { failure, good, openme, unprivileged } from "./program.ts";
 
 /** A state in which alice was let in once, and a file whose last line is wrong. */
 async function site(): Promise<Folder> {
@@ -103,6 +103,18 @@ Deno.test("a file that is missing, or whose text nobody can have, stays an error
   assert.deepEqual(
     await openme(["confirm", "--config", "."], { cwd: folder.path }),
     failure(1, `cannot load ".": it is a directory`),
+  );
+  await folder.write("closed.yaml", serverYaml(), 0o000);
+  assert.deepEqual(
+    await openme(["confirm", "--config", "closed.yaml"], {
+      cwd: folder.path,
+      through: unprivileged(),
+    }),
+    failure(
+      1,
+      `cannot load "closed.yaml": permission denied`,
+      "run it as the file's owner, or with sudo",
+    ),
   );
 });
 

@@ -7,7 +7,7 @@ import { formatPortRange } from "../../lib/ports.ts";
 import { must } from "../support.ts";
 import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { failure, good, mapSome, openme } from "./program.ts";
+import { failure, good, mapSome, openme, unprivileged } from "./program.ts";
 
 const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve";
 const EXISTS_HINT = "openme init --force replaces it, and every client needs a new profile then";
@@ -117,12 +117,10 @@ Deno.test("openme init tells why it cannot write, and leaves nothing behind", as
 Deno.test("openme init where it may not write says what to do", async () => {
   await using folder = await Folder.create();
   await Deno.mkdir(folder.file("locked"), { mode: 0o555 });
-  // Root is held to the mode as well, once it has no capabilities.
-  const through = Deno.uid() === 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] : [];
   assert.deepEqual(
     await openme(["init", "--server", "h", "--config", "locked/x/config.yaml"], {
       cwd: folder.path,
-      through,
+      through: unprivileged(),
     }),
     failure(
       1,

@@ -24,6 +24,11 @@ export interface Start {
   readonly through?: readonly string[];
 }
 
+/** Through what openme is held to the modes of files, as everybody is: root is, once it has no capabilities. */
+export function unprivileged(): string[] {
+  return Deno.uid() === 0 ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] : [];
+}
+
 /** The arguments for {@linkcode Deno.Command}. */
 export function commandLine(args: readonly string[], { through = [] }: Start = {}): string[] {
   return [...through, ...OPENME, ...args];

@@ -51,6 +51,7 @@ Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-r
   --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
                     or openme confirm is called
   --dry-run         decide and log, but touch no firewall and keep nothing: show what would be run
+                    (beside a running serve: openme plan)
 
 Example:
   sudo openme serve --log-level debug
@@ -79,7 +80,12 @@ Example:
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);
-    const lock = takeLock(stateDir);
+    const isDry = args.values["dry-run"] === true;
+    const lock = takeLock(
+      stateDir,
+      // Whoever tries a file out beside the server that runs need not stop it.
+      isDry ? { hint: `openme plan --config ${path} shows what a changed file would do` } : {},
+    );
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
       await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
@@ -92,7 +98,6 @@ Example:
           command: config.command,
           nftSession: new NftSession(),
         });
-        const isDry = args.values["dry-run"] === true;
         using dry = isDry ? new DryState(stateDir) : undefined;
         const former = confirmMs !== undefined && !isDry && await isGuarding(backend)
           ? readGuard(stateDir)

@@ -10,18 +10,23 @@ import { quote } from "../quote.ts";
 import { diskFault } from "./disk_fault.ts";
 import { volatilePath } from "./mark.ts";
 
+const STOP_HINT = "stop that one first; it keeps running, and its guard stays in place";
+
 /**
- * Takes the lock or throws; `release` gives it back before the process ends. On a disk that cannot be written, where
+ * Takes the lock or throws, with a hint for where another has it; `release` gives it back before the process ends. On a disk that cannot be written, where
  * nobody can lock anything, it is one outside, if there is any.
  */
-export function takeLock(stateDir: string): { release: () => void } {
+export function takeLock(
+  stateDir: string,
+  { hint = STOP_HINT }: { hint?: string } = {},
+): { release: () => void } {
   const path = join(stateDir, "lock");
   let held: { release: () => void } | undefined;
   let failure: unknown;
   try {
     held = lockFile(path);
   } catch (cause) {
-    if (isBusy(cause)) throw runningError(stateDir, cause);
+    if (isBusy(cause)) throw runningError(stateDir, { hint, cause });
     failure = cause;
   }
   // On a read-only disk SQLite opens the file all the same, and then locks nothing. Not the file itself is tried: to
@@ -44,7 +49,7 @@ export function takeLock(stateDir: string): { release: () => void } {
     };
   } catch (cause) {
     held?.release();
-    if (isBusy(cause)) throw runningError(stateDir, cause);
+    if (isBusy(cause)) throw runningError(stateDir, { hint, cause });
     // The knock port, which only one can have, has to do.
     return held ?? { release: () => {} };
   }
@@ -65,14 +70,11 @@ function isBusy(cause: unknown): boolean {
   return /locked|busy/i.test(messageOf(cause));
 }
 
-function runningError(stateDir: string, cause: unknown): OpenmeError {
+function runningError(stateDir: string, options: { hint: string; cause: unknown }): OpenmeError {
   return new OpenmeError(
     "STATE",
     `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
-    {
-      hint: "stop that one first; it keeps running, and its guard stays in place",
-      cause,
-    },
+    options,
   );
 }
 

@@ -197,8 +197,8 @@ Deno.test("a second openme serve fails without harm", async () => {
   await using site = await Site.create();
   await using program = await site.start();
   const before = await site.asked();
-  const [sameState, samePort] = await mapSome(
-    [["--interface", "lo"], ["--state-dir", site.folder.file("other")]],
+  const [sameState, samePort, dry] = await mapSome(
+    [["--interface", "lo"], ["--state-dir", site.folder.file("other")], ["--dry-run"]],
     (args) => site.run(args),
   );
   assert.deepEqual(
@@ -207,6 +207,14 @@ Deno.test("a second openme serve fails without harm", async () => {
       1,
       `another openme serve is running with the state directory "${site.folder.file("state")}"`,
       "stop that one first; it keeps running, and its guard stays in place",
+    ),
+  );
+  assert.deepEqual(
+    dry,
+    failure(
+      1,
+      `another openme serve is running with the state directory "${site.folder.file("state")}"`,
+      "openme plan --config server.yaml shows what a changed file would do",
     ),
   );
   assert.deepEqual(

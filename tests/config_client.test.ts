@@ -244,7 +244,7 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
       names: ["home", "work"],
       name: undefined,
       message: 'profiles: expected a profile called "default", got home, work',
-      hint: "name the one to use: openme knock home",
+      hint: "name the one to use, such as home",
     },
     {
       names: [],
@@ -262,13 +262,13 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
       names: ["a"],
       name: "b",
       message: "profiles: no profile of that name, there is a",
-      hint: "name the one to use: openme knock a",
+      hint: "name the one to use, such as a",
     },
     {
       names: ["home"],
       name: "constructor",
       message: "profiles: no profile of that name, there is home",
-      hint: "name the one to use: openme knock home",
+      hint: "name the one to use, such as home",
     },
     {
       names: [],

@@ -144,7 +144,7 @@ export function pickProfile(
     throw new ConfigError(
       "profiles",
       `expected a profile called "default", got ${names.join(", ") || "none"}`,
-      names.length ? `name the one to use: openme knock ${names[0]}` : GET_A_PROFILE,
+      names.length ? `name the one to use, such as ${names[0]}` : GET_A_PROFILE,
     );
   }
   const picked = profiles.get(name);
@@ -156,7 +156,7 @@ export function pickProfile(
     similar
       ? `did you mean "${similar}"?`
       : names.length
-      ? `name the one to use: openme knock ${names[0]}`
+      ? `name the one to use, such as ${names[0]}`
       : GET_A_PROFILE,
   );
 }

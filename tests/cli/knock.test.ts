@@ -296,7 +296,7 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
       result: failure(
         1,
         in_("two", "profiles: no profile of that name, there is home, work"),
-        "name the one to use: openme knock home",
+        "name the one to use, such as home",
       ),
     },
     {
@@ -304,7 +304,7 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
       result: failure(
         1,
         in_("two", `profiles: expected a profile called "default", got home, work`),
-        "name the one to use: openme knock home",
+        "name the one to use, such as home",
       ),
     },
     {

@@ -18,13 +18,22 @@ function session(): { side: Side; line: string }[] {
   }));
 }
 
+Deno.test("every profile that the README names is one that it has made", () => {
+  const named = [...README.matchAll(/openme (?:knock|connect|status) ([a-z]+)\b/g)];
+  assert.ok(named.length >= 2);
+  for (const { index, 1: name } of named) {
+    const before = README.slice(0, index);
+    assert.match(before, new RegExp(`openme import \\S+ --as ${name}\\b`), name);
+  }
+});
+
 e2e("the README's session", async (lab) => {
   const server = await lab.agent("server");
   await server.listen({ tcp: [22] });
   const dir = await Deno.makeTempDir({ prefix: "openme-e2e-" });
   try {
     // What the session would write into the machine goes into copies: every command has mounts of its own.
-    for (const name of ["bin", "var", "run", "server", "client/.openme"]) {
+    for (const name of ["bin", "var", "run", "server", "client"]) {
       await Deno.mkdir(`${dir}/${name}`, { recursive: true });
     }
     const script = async (name: string, text: string) => {
@@ -49,15 +58,11 @@ e2e("the README's session", async (lab) => {
       `export PATH='${dir}/bin:${bare["PATH"]}' DENO_DIR='${bare["DENO_DIR"]}' && exec ${line}`,
     ];
     const lines = session();
-    assert.equal(lines.length, 5);
+    assert.equal(lines.length, 6);
     for (const { side, line } of lines) {
       if (line.endsWith("openme serve")) {
         await using served = lab.start(side, command(side, line));
         await served.stderr.waitFor(/event=listening/, 15_000);
-        const { mode } = await Deno.stat(`${dir}/server/laptop.yaml`);
-        assert.equal(mode! & 0o777, 0o600, "a private key that everyone can read");
-        await Deno.copyFile(`${dir}/server/laptop.yaml`, `${dir}/client/.openme/config.yaml`);
-        await Deno.chmod(`${dir}/client/.openme/config.yaml`, 0o600);
         const rest = lines.slice(lines.findIndex((each) => each.line === line) + 1);
         const ssh = rest.find((each) => each.line.startsWith("ssh "))!;
         const before = await lab.output(ssh.side, command(ssh.side, ssh.line));
@@ -75,6 +80,11 @@ e2e("the README's session", async (lab) => {
       }
       const { code, stderr } = await lab.output(side, command(side, line));
       assert.equal(code, 0, `${line}: ${stderr}`);
+      if (/ --out laptop\.yaml$/.test(line)) {
+        const { mode } = await Deno.stat(`${dir}/server/laptop.yaml`);
+        assert.equal(mode! & 0o777, 0o600, "a private key that everyone can read");
+        await Deno.rename(`${dir}/server/laptop.yaml`, `${dir}/client/laptop.yaml`);
+      }
     }
     assert.fail("the session does not serve");
   } finally {

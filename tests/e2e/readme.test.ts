@@ -1,6 +1,7 @@
 /** The README's first screen, line by line as it is printed, on a server and a laptop with nothing of openme's. */
 
 import assert from "node:assert/strict";
+import { DEFAULT_UDP_PORT } from "../../lib/config/reader.ts";
 import { bareEnvironment } from "../cli/program.ts";
 import { e2e } from "./e2e.ts";
 import { IPV4, type Side } from "./lab.ts";
@@ -25,6 +26,14 @@ Deno.test("every profile that the README names is one that it has made", () => {
     const before = README.slice(0, index);
     assert.match(before, new RegExp(`openme import \\S+ --as ${name}\\b`), name);
   }
+});
+
+Deno.test("the README's first guard is one that a locked-out administrator gets rid of", () => {
+  const first = session().find(({ line }) => /openme serve\b/.test(line))!;
+  assert.match(first.line, / --confirm \d+s$/);
+  assert.equal(session().at(-1)?.line, "sudo openme confirm");
+  const screen = README.slice(0, README.indexOf("\n## "));
+  assert.ok(screen.includes(`open UDP ${DEFAULT_UDP_PORT} in your provider's firewall`));
 });
 
 e2e("the README's session", async (lab) => {
@@ -58,9 +67,9 @@ e2e("the README's session", async (lab) => {
       `export PATH='${dir}/bin:${bare["PATH"]}' DENO_DIR='${bare["DENO_DIR"]}' && exec ${line}`,
     ];
     const lines = session();
-    assert.equal(lines.length, 6);
+    assert.equal(lines.length, 7);
     for (const { side, line } of lines) {
-      if (line.endsWith("openme serve")) {
+      if (/openme serve\b/.test(line)) {
         await using served = lab.start(side, command(side, line));
         await served.stderr.waitFor(/event=listening/, 15_000);
         const rest = lines.slice(lines.findIndex((each) => each.line === line) + 1);
@@ -74,7 +83,9 @@ e2e("the README's session", async (lab) => {
           );
           assert.equal(code, 0, `${step.line}: ${stderr}`);
           if (step === ssh) assert.equal(stdout, "connected\n");
-          else await served.stderr.waitFor(/event=granted client=laptop/);
+          else if (step.side === "client") {
+            await served.stderr.waitFor(/event=granted client=laptop/);
+          } else await served.stderr.waitFor(/event=confirmed/);
         }
         return;
       }

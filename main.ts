@@ -8,6 +8,7 @@ import {
   type Context,
   GLOBAL_HELP,
   GLOBAL_OPTIONS,
+  OUTPUT_CLOSED,
   parseArguments,
   type PermissionName,
 } from "./lib/cli/context.ts";
@@ -19,8 +20,18 @@ import { VERSION } from "./lib/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
 
+/** Set when whoever read standard output has gone: `head -1` has what it wanted. */
+let outputIsClosed = false;
+
 const context: Context = {
-  stdout: (text) => writeAll(Deno.stdout, text),
+  stdout: (text) => {
+    try {
+      writeAll(Deno.stdout, text);
+    } catch (cause) {
+      outputIsClosed = cause instanceof Deno.errors.BrokenPipe;
+      throw cause; // add takes back what it could not print
+    }
+  },
   stderr: (line) => {
     try {
       writeAll(Deno.stderr, line + "\n");
@@ -115,6 +126,7 @@ function writeAll(sink: { writeSync(bytes: Uint8Array): number }, text: string):
 
 /** `openme: error: …`, and `openme: hint: …` where there is something to do. What was typed is in it, but no key. */
 function report(error: unknown): number {
+  if (outputIsClosed && error instanceof Deno.errors.BrokenPipe) return OUTPUT_CLOSED;
   const shown = (text: string) => escapeUnprintable(hideSecrets(text));
   context.stderr(`openme: error: ${shown(messageOf(error))}`);
   if (!(error instanceof OpenmeError)) return 1;

@@ -6,7 +6,7 @@ import { OpenmeError } from "../errors.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import { quote } from "../quote.ts";
 import { carry } from "../tunnel.ts";
-import { type Arguments, type Command, durationFlag } from "./context.ts";
+import { type Arguments, type Command, durationFlag, OUTPUT_CLOSED } from "./context.ts";
 import { readFamily } from "./knock.ts";
 import { tellClosed } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
@@ -65,7 +65,12 @@ Example:
     if (context.interactive && Deno.stdin.isTerminal()) {
       context.stderr(`openme: connected to ${formatAddress(address)} port ${port}`);
     }
-    await carry(connection, { input: Deno.stdin, output: Deno.stdout });
+    try {
+      await carry(connection, { input: Deno.stdin, output: Deno.stdout });
+    } catch (cause) {
+      if (cause instanceof Deno.errors.BrokenPipe) return OUTPUT_CLOSED; // the connection's is no error
+      throw cause;
+    }
     return 0;
   },
 };

@@ -10,6 +10,12 @@ import { quote } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
 import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
 
+/**
+ * The exit code where standard output was closed before all of it was written: what a shell shows for a program that
+ * SIGPIPE (13) ends, as cat and ls do. Nothing is said, but it is not 0: somebody may have got half a table.
+ */
+export const OUTPUT_CLOSED = 128 + 13;
+
 /** The world of a subcommand. */
 export interface Context {
   /** Data, and nothing but data. */

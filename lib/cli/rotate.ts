@@ -117,12 +117,13 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
     );
     await save();
   });
-  context.stdout(
-    args.values["json"] ? JSON.stringify({ server_pubkey: publicKey }) + "\n" : publicKey + "\n",
-  );
   context.stderr(`openme: the server has a new key in ${path}; the old one stays good as well`);
   context.stderr("openme: next: put the new server_pubkey into every profile");
   context.stderr("openme: then: openme rotate --server --finish");
+  // Last: where nobody takes it, what has been done is told all the same.
+  context.stdout(
+    args.values["json"] ? JSON.stringify({ server_pubkey: publicKey }) + "\n" : publicKey + "\n",
+  );
 }
 
 async function finishServer(args: Arguments, context: Context): Promise<void> {
@@ -137,8 +138,8 @@ async function finishServer(args: Arguments, context: Context): Promise<void> {
     await save();
     return encodeBase64(config.publicKey);
   });
-  if (args.values["json"]) context.stdout(JSON.stringify({ server_pubkey: publicKey }) + "\n");
   context.stderr(`openme: the server's old key has ended in ${path}`);
+  if (args.values["json"]) context.stdout(JSON.stringify({ server_pubkey: publicKey }) + "\n");
 }
 
 function refuseOthers({ values, positionals }: Arguments): void {

@@ -50,6 +50,27 @@ Deno.test("openme COMMAND --help tells the usage and every flag", async () => {
   }
 });
 
+Deno.test("openme whose output nobody reads any more ends quietly, as of SIGPIPE", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  const rows = [["--help"], ["--version"], ["knock", "--help"], ["man"], ["help"], [
+    "list",
+    "--config",
+    "server.yaml",
+  ]];
+  const results = await mapSome(rows, (args) =>
+    openme(args, {
+      cwd: folder.path,
+      through: ["bash", "-c", 'exec 3> >(exec sleep 0); wait $!; exec "$@" >&3', "bash"],
+    }));
+  for (const [i, result] of results.entries()) {
+    assert.deepEqual(result, { code: 141, stdout: "", stderr: "" }, rows[i]!.join(" "));
+  }
+  // Any other fault of it is told.
+  const full = await openme(["--version"], { through: ["sh", "-c", 'exec "$@" >/dev/full', "sh"] });
+  assert.deepEqual([full.code, /No space left/.test(full.stderr)], [1, true]);
+});
+
 /** One wrong use: nothing is done, nothing is on stdout, and the two lines say what was wrong. */
 interface Row {
   readonly args: string[];

@@ -29,32 +29,31 @@ export async function readSecretFile(
     }
     return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (cause) {
-    if (cause instanceof OpenmeError) throw cause;
-    if (cause instanceof Deno.errors.NotFound) {
-      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: there is no such file`, {
-        hint: missingHint,
-        cause,
-      });
-    }
-    if (cause instanceof Deno.errors.NotCapable) {
-      throw new OpenmeError(
-        "CONFIG",
-        `cannot load ${quote(path, 1000)}: openme cannot read in /dev, /proc and /sys`,
-        {
-          hint: "put the file into another folder",
-          cause,
-        },
-      );
-    }
-    if (cause instanceof Deno.errors.PermissionDenied) {
-      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: permission denied`, {
-        hint: "run it as the file's owner, or with sudo",
-        cause,
-      });
-    }
-    const why = cause instanceof TypeError ? "it is not UTF-8 text" : String(cause);
-    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, { cause });
+    throw cause instanceof OpenmeError ? cause : loadError(path, cause, { missingHint });
   }
+}
+
+/** What is said of a file that cannot be read as text. */
+export function loadError(
+  path: string,
+  cause: unknown,
+  { missingHint }: { missingHint: string },
+): OpenmeError {
+  const [why, hint] = cause instanceof Deno.errors.NotFound
+    ? ["there is no such file", missingHint]
+    : cause instanceof Deno.errors.IsADirectory
+    ? ["it is a directory"]
+    : cause instanceof Deno.errors.NotCapable
+    ? ["openme cannot read in /dev, /proc and /sys", "put the file into another folder"]
+    : cause instanceof Deno.errors.PermissionDenied
+    ? ["permission denied", "run it as the file's owner, or with sudo"]
+    : cause instanceof TypeError
+    ? ["it is not UTF-8 text"]
+    : [messageOf(cause)];
+  return new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /**

@@ -88,6 +88,11 @@ export async function parseArguments(
   if (extra !== undefined) {
     throw new OpenmeError("USAGE", `openme ${name}: unexpected argument ${quote(extra)}`, { hint });
   }
+  // An empty text is no path: most often a variable of a script that is not set.
+  for (const name of ["config", "client-config", "state-dir"]) {
+    if (parsed.values[name] !== "") continue;
+    throw flagError(name, "a path", "", "leave it out to use the default");
+  }
   // Also where a command logs nothing: whoever sets them means something by it.
   choiceFlag(parsed, "log-level", LOG_LEVELS);
   choiceFlag(parsed, "log-format", LOG_FORMATS);

@@ -4,8 +4,14 @@ import { putProfiles } from "../config/client_edit.ts";
 import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
 import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
 import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
+import { OpenmeError } from "../errors.ts";
+import {
+  createSecretFile,
+  loadError,
+  readSecretFile,
+  replaceFile,
+  withFileLock,
+} from "../files.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../quote.ts";
 import {
   type Arguments,
@@ -290,16 +296,7 @@ export async function readPlainFile(path: string, missingHint: string): Promise<
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (cause) {
-    const missing = cause instanceof Deno.errors.NotFound;
-    const why = missing
-      ? "there is no such file"
-      : cause instanceof TypeError
-      ? "it is not UTF-8 text"
-      : messageOf(cause);
-    throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, {
-      cause,
-      ...(missing ? { hint: missingHint } : {}),
-    });
+    throw loadError(path, cause, { missingHint });
   }
 }
 

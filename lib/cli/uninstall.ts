@@ -53,6 +53,7 @@ Example:
     }
     const log = logOf(args, context);
     let failed = false;
+    let denied = false;
     for (const name of Object.keys(BACKENDS).filter(isBackendName)) {
       if (!await isPresent(name, { config, run: context.run })) continue;
       try {
@@ -68,8 +69,10 @@ Example:
       } catch (error) {
         failed = true;
         context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
+        denied ||= /permission denied|not permitted/i.test(messageOf(error));
       }
     }
+    if (denied) context.stderr("openme: hint: firewalls are root's to change: try sudo");
     if (!failed) forgetGuard(stateDir);
     return failed ? 1 : 0;
   },
@@ -89,6 +92,8 @@ async function readConfig(
   } catch (error) {
     if (/there is no such file$/.test(messageOf(error))) return undefined;
     if (stateDir === undefined) {
+      // Nothing is wrong with it, and there is nothing to go on without.
+      if ((error as Error).cause instanceof Deno.errors.PermissionDenied) throw error;
       throw new OpenmeError("CONFIG", messageOf(error), {
         hint: "set that right, or go on without it: openme uninstall --state-dir DIR",
       });

@@ -86,7 +86,9 @@ export function isLocked(stateDir: string): boolean {
     if (cause instanceof Deno.errors.NotFound) return false;
     throw new OpenmeError(
       "STATE",
-      `cannot look into ${quote(stateDir, 1000)}: ${messageOf(cause)}`,
+      `cannot look into ${quote(stateDir, 1000)}: ${
+        cause instanceof Deno.errors.PermissionDenied ? "permission denied" : messageOf(cause)
+      }`,
       {
         hint: "it belongs to the user that runs openme serve: try sudo",
         cause,

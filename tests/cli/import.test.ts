@@ -13,7 +13,14 @@ import {
   serverYaml,
 } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import { bareEnvironment, failure, freeUdpPort, openme, type Result } from "./program.ts";
+import {
+  bareEnvironment,
+  failure,
+  freeUdpPort,
+  openme,
+  type Result,
+  unprivileged,
+} from "./program.ts";
 
 const QR = {
   profile: "phone",
@@ -331,4 +338,20 @@ Deno.test("a wrong import is an error with a hint, and changes nothing", async (
     assert.deepEqual(await run(folder, ["import", ...args], input), result, args.join(" ") + input);
   }
   assert.deepEqual(await folder.names(), ["input"]);
+});
+
+Deno.test("openme import of what it may not read, or of a folder, says so in its own words", async () => {
+  await using folder = await Folder.create();
+  await folder.write("closed.yaml", "", 0o000);
+  const importOf = (file: string) =>
+    openme(["import", file], { cwd: folder.path, through: unprivileged() });
+  assert.deepEqual(
+    await importOf("closed.yaml"),
+    failure(
+      1,
+      `cannot load "closed.yaml": permission denied`,
+      "run it as the file's owner, or with sudo",
+    ),
+  );
+  assert.deepEqual(await importOf("."), failure(1, `cannot load ".": it is a directory`));
 });

@@ -118,6 +118,15 @@ const ROWS: Row[] = [
   usage(["knock", "--ipv4=yes"], "option --ipv4 takes no value", "see openme knock --help"),
   usage(["sessions", "--json=1"], "option --json takes no value", "see openme sessions --help"),
   usage(["init", "--server"], "option --server needs a value", "see openme init --help"),
+  ...[["list", "--config="], ["knock", "--client-config="], ["confirm", "--state-dir="]].map((
+    args,
+  ) =>
+    usage(
+      args,
+      `${args[1]!.slice(0, -1)}: expected a path, got ""`,
+      "leave it out to use the default",
+    )
+  ),
   // Arguments that nobody asked for.
   usage(
     ["init", "x", "--server", "h"],

@@ -38,6 +38,14 @@ export function parsePortSpec(text: string): PortSpec | undefined {
   return { protocol: match[3] as Protocol | undefined ?? "both", first, last };
 }
 
+/** What to do about a text that would be a spec with the ends of its range changed over, such as `90-80/tcp`. */
+export function reversedHint(text: string): string | undefined {
+  const turned = text.replace(/^(\d+)-(\d+)/, "$2-$1");
+  return turned !== text && parsePortSpec(turned)
+    ? `the lower port goes first: "${turned}"`
+    : undefined;
+}
+
 /** The canonical text of a spec; a range of one port prints as that port. */
 export function formatPortSpec({ protocol, first, last }: PortSpec): string {
   const ports = first === last ? `${first}` : `${first}-${last}`;

@@ -46,6 +46,7 @@ const ROWS: readonly Row[] = [
     "a backward range",
     serverFile("ports:", "  ssh: [22-21]"),
     `ports.ssh[0]: expected ${PORT_SPEC}, got "22-21"`,
+    'the lower port goes first: "21-22"',
   ),
   file(
     "a group in a group",

@@ -13,6 +13,7 @@ import {
   parsePortSpec,
   type PortRange,
   type PortSpec,
+  reversedHint,
 } from "../lib/ports.ts";
 import { must } from "./support.ts";
 
@@ -30,6 +31,14 @@ Deno.test("parsePortSpec() reads a spec, formatPortSpec() writes it canonically"
   for (const { text, spec, canonical = text } of rows) {
     assert.deepEqual(parsePortSpec(text), spec, text);
     assert.equal(formatPortSpec(spec), canonical);
+  }
+});
+
+Deno.test("reversedHint() knows a range that runs backwards from what is none", () => {
+  assert.equal(reversedHint("90-80/tcp"), 'the lower port goes first: "80-90/tcp"');
+  assert.equal(reversedHint("90-80"), 'the lower port goes first: "80-90"');
+  for (const text of ["80-90/tcp", "22/tpc", "90-80/tpc", "90-0", "65536-80", "22-22", "web"]) {
+    assert.equal(reversedHint(text), undefined, text);
   }
 });
 

@@ -5,7 +5,7 @@ import { isGuardedGroup } from "../config/guarded_group.ts";
 import { lastingPorts, type ServerConfig } from "../config/server_config.ts";
 import { bytesToHex, encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
-import { parsePortSpec, subtractPortRanges } from "../ports.ts";
+import { parsePortSpec, reversedHint, subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireName } from "./edit_server.ts";
@@ -123,7 +123,7 @@ function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
       "ports",
       `ports such as "22/tcp" or group names`,
       item,
-      `groups here: ${names.join(", ") || "none"}`,
+      reversedHint(item) ?? `groups here: ${names.join(", ") || "none"}`,
     );
   });
 }

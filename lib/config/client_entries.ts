@@ -13,7 +13,7 @@ import {
 } from "../crypto.ts";
 import { fingerprint, signatureVerifier } from "../crypto_sync.ts";
 import { type PrefixLengths, SINGLE } from "../network.ts";
-import { mergePortRanges, type PortRange } from "../ports.ts";
+import { mergePortRanges, type PortRange, reversedHint } from "../ports.ts";
 import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
 import { PORT_EXPECTED, readPortSpec } from "./port_groups.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
@@ -96,7 +96,9 @@ function readClient(
   const ports = listOf(client.raw("allowed_ports"), client.path("allowed_ports")).flatMap(
     ([item, at]) => {
       const ranges = typeof item === "string" && groups.get(item) || readPortSpec(item);
-      if (!ranges) throw mismatch(at, `${PORT_EXPECTED} or a group name`, item);
+      if (!ranges) {
+        throw mismatch(at, `${PORT_EXPECTED} or a group name`, item, reversedHint(String(item)));
+      }
       return ranges;
     },
   );

@@ -1,6 +1,12 @@
 /** The port groups of the server's configuration: one to one with `ports` in docs/configuration.md. */
 
-import { expandPortSpec, mergePortRanges, parsePortSpec, type PortRange } from "../ports.ts";
+import {
+  expandPortSpec,
+  mergePortRanges,
+  parsePortSpec,
+  type PortRange,
+  reversedHint,
+} from "../ports.ts";
 import { listOf, mismatch, namedEntries, Section } from "./reader.ts";
 
 export const PORT_EXPECTED = `a port such as "22/tcp"`;
@@ -16,7 +22,7 @@ export function readGroups(
     const specsPath = group ? group.path("ports") : path;
     const ranges = listOf(group ? group.raw("ports") : entry, specsPath).flatMap(([spec, at]) => {
       const range = readPortSpec(spec);
-      if (!range) throw mismatch(at, PORT_EXPECTED, spec);
+      if (!range) throw mismatch(at, PORT_EXPECTED, spec, reversedHint(String(spec)));
       return range;
     });
     if (ranges.length === 0) throw mismatch(specsPath, `a list with ${PORT_EXPECTED}`, undefined);

@@ -189,8 +189,13 @@ export function listOf(value: unknown, path: string): [item: unknown, path: stri
 }
 
 /** The error for a value that is not what was expected. Never for key material. */
-export function mismatch(path: string, expected: string, got: unknown): ConfigError {
-  return new ConfigError(path, `expected ${expected}, got ${describe(got)}`);
+export function mismatch(
+  path: string,
+  expected: string,
+  got: unknown,
+  hint?: string,
+): ConfigError {
+  return new ConfigError(path, `expected ${expected}, got ${describe(got)}`, hint);
 }
 
 function mapOf(value: unknown, path: string): Map<string, unknown> {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
 import { VERSION } from "../../lib/version.ts";
-import { profilesYaml, serverYaml } from "./fixtures.ts";
+import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, mapSome, openme, type Result } from "./program.ts";
 
@@ -196,6 +196,23 @@ const ROWS: Row[] = [
     "groups here: ssh",
   ),
   usage(
+    ["add", "bob", "--ports", "ssh,90-80/tcp", ...SERVER],
+    `${PORTS_EXPECTED}, got "90-80/tcp"`,
+    `the lower port goes first: "80-90/tcp"`,
+  ),
+  ...[["group.yaml", "ports.web[0]", ""], [
+    "client.yaml",
+    "clients.bob.allowed_ports[0]",
+    " or a group name",
+  ]]
+    .map(([file, path, or]) =>
+      failed(
+        ["check", "--config", `backwards_${file}`],
+        `cannot load "backwards_${file}": ${path}: expected a port such as "22/tcp"${or}, got "90-80/tcp"`,
+        `the lower port goes first: "80-90/tcp"`,
+      )
+    ),
+  usage(
     ["add", "bob", "--ports", "ssh,", ...SERVER],
     `${PORTS_EXPECTED}, got ""`,
     "groups here: ssh",
@@ -305,6 +322,12 @@ Deno.test("a wrong use is an error with a hint, and nothing is done", async () =
   await folder.write("client.yaml", profilesYaml({ home: {} }));
   await folder.write("no_groups.yaml", serverYaml({ rest: "" }));
   await folder.write("two_groups.yaml", serverYaml({ rest: "ports: {ssh: [22], web: [80]}" }));
+  for (
+    const [name, rest] of [
+      ["group", "ports: {web: [90-80/tcp]}"],
+      ["client", `clients: {bob: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [90-80/tcp]}}`],
+    ]
+  ) await folder.write(`backwards_${name}.yaml`, serverYaml({ rest: rest! }));
   await folder.write("no_host.yaml", serverYaml().replace(/^ {2}host: .*\n/m, ""));
   const before = await snapshot(folder);
   const results = await mapSome(ROWS, async ({ args }) => ({

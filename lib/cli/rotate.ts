@@ -118,7 +118,12 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
     await save();
   });
   context.stderr(`openme: the server has a new key in ${path}; the old one stays good as well`);
-  context.stderr("openme: next: put the new server_pubkey into every profile");
+  context.stderr(
+    `openme: next: on every client, in ~/.openme/config.yaml, this line for the old one: server_pubkey: "${publicKey}"`,
+  );
+  context.stderr(
+    "openme: or a whole new profile: openme rotate NAME --out NAME.yaml, and there openme import NAME.yaml --as PROFILE --force",
+  );
   context.stderr("openme: then: openme rotate --server --finish");
   // Last: where nobody takes it, what has been done is told all the same.
   context.stdout(

@@ -370,12 +370,20 @@ Deno.test("openme rotate gives a client a new key and keeps the old one for a wh
 Deno.test("openme rotate --server keeps two keys until --finish", async () => {
   await using folder = await site();
   const before = await load(folder);
+  const { stdout: profile } = await run(folder, ["add", "carol"]);
   const begun = await run(folder, ["rotate", "--server"]);
   assert.equal(begun.code, 0, begun.stderr);
   const during = await load(folder);
   assert.equal(begun.stdout, encodeBase64(during.publicKey) + "\n");
   assert.notDeepEqual(during.publicKey, before.publicKey);
   assert.deepEqual(during.previousPrivateKey, before.privateKey);
+  // What it says to do does it.
+  const line = /^openme: next: on every client.*: (server_pubkey: ".*")$/m.exec(begun.stderr)?.[1];
+  const mended = profile.replace(/server_pubkey: .*/, must(line));
+  assert.deepEqual(
+    (await parseClientConfig(mended, "")).get("default")?.serverPublicKey,
+    during.publicKey,
+  );
   const added = await run(folder, ["add", "bob"]);
   assert.ok(added.stdout.includes(begun.stdout.trim()), "new profiles have the new key");
   assert.match((await run(folder, ["list"])).stderr, /two server keys are good at the moment/);

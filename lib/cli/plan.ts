@@ -15,6 +15,7 @@ import {
 } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
+import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 
@@ -24,23 +25,29 @@ export const plan: Command = {
     `Shows what openme serve would run on this host, and which of its ports become closed, are closed already,
 or stay open to everyone in spite of openme. Changes nothing.
 
-Usage: openme plan [--json]
+Usage: openme plan [--interface IF] [--json]
 
-  --json   {"backend", "rules", "ports": {"become_closed", "closed", "open_in_spite", "open_unguarded", "knock"}}
+  --interface IF   guard only what arrives on this interface, as serve would (default: server.interface)
+  --json           {"backend", "interface", "rules",
+                   "ports": {"become_closed", "closed", "open_in_spite", "open_unguarded", "knock"}};
+                   with an interface, become_closed and closed hold on that one
 
 Example:
   sudo openme plan
 `,
-  options: { json: { type: "boolean" } },
+  options: { interface: { type: "string" }, json: { type: "boolean" } },
   positionals: 0,
   run: async (args, context) => {
-    const { config } = await loadServerConfig(configPath(args));
+    const interfaceName = interfaceFlag(args);
+    const { config: read } = await loadServerConfig(configPath(args));
+    const config = withInterface(read, interfaceName);
     const backend = await backendOf(config, { context, log: logOf(args, context) });
     const text = await backend.preview([]);
     const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
     if (args.values["json"]) {
       context.stdout(renderJson({
         backend: backend.name,
+        interface: config.interface ?? null,
         rules: text,
         ports: Object.fromEntries(
           fates.map(({ name, ports }) => [name, ports.map(formatPortRange)]),
@@ -84,23 +91,31 @@ async function fatesOf(
   const canClose = isBackendName(name) && closesPorts(name) && BACKENDS[name].leaves !== "nothing";
   const closes = config.dropPorts && canClose;
   const alreadyClosed = closes && await isGuarding(backend);
+  const only = canClose ? config.interface : undefined;
+  const on = only === undefined ? "" : ` on ${only}`;
   return [
     {
       name: "become_closed",
-      fate: "become closed, until somebody knocks",
+      fate: `become closed${on}, until somebody knocks`,
       ports: closes && !alreadyClosed ? openByHost : [],
     },
     {
       name: "closed",
-      fate: "are closed already, and open to who knocks",
+      fate: `are closed already${alreadyClosed ? on : ""}, and open to who knocks${
+        alreadyClosed ? "" : on
+      }`,
       ports: alreadyClosed ? guarded : closedByHost,
     },
     {
       name: "open_in_spite",
       fate: `stay open to everyone in spite of openme (${
-        canClose ? "set drop_ports: true" : "close them with your own firewall"
+        closes
+          ? `on other interfaces than ${only}: close them there with your own firewall`
+          : canClose
+          ? "set drop_ports: true"
+          : "close them with your own firewall"
       })`,
-      ports: closes ? [] : openByHost,
+      ports: closes && only === undefined ? [] : openByHost,
     },
     {
       name: "open_unguarded",

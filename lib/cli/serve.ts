@@ -3,6 +3,7 @@
 import { Confirmation } from "./confirmation.ts";
 import { DryState } from "./dry_run.ts";
 import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
+import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 import {
@@ -15,11 +16,7 @@ import {
   textFlag,
 } from "./context.ts";
 import { warnOfOwnSession } from "./own_session.ts";
-import {
-  INTERFACE_PATTERN,
-  parseServerConfig,
-  type ServerConfig,
-} from "../config/server_config.ts";
+import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyFile, watchConfig } from "../config_watch.ts";
@@ -66,13 +63,13 @@ Example:
   run: async (args, context) => {
     const log = logOf(args, context);
     const path = configPath(args);
-    const interfaceName = readInterface(args);
+    const interfaceName = interfaceFlag(args);
     const confirmMs = readConfirm(args);
     const load = async (boundPort?: number): Promise<Loaded> => {
       const { config: named, text } = await loadServerConfig(path);
       const config = boundPort === undefined ? named : parseServerConfig(text, path, { boundPort });
       for (const why of unguardable(config)) log.warn("never_guarded", { why });
-      return { config: { ...config, interface: interfaceName ?? config.interface }, named };
+      return { config: withInterface(config, interfaceName), named };
     };
     const known = identifyFile(path);
     const { config } = await load();
@@ -164,14 +161,6 @@ interface Loaded {
 
 /** Foreign functions are for binding alone. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
-
-function readInterface(args: Arguments): string | undefined {
-  const name = textFlag(args, "interface");
-  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
-    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
-  }
-  return name;
-}
 
 /** An interface may come up later; one whose name is misspelt never does, and then nothing is guarded. */
 async function warnOfMissingInterface(

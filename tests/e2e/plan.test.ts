@@ -1,0 +1,63 @@
+/** `openme plan` on hosts where what it says is not simply all or nothing. */
+
+import assert from "node:assert/strict";
+import { e2e } from "./e2e.ts";
+import type { Output } from "./lab.ts";
+import { openme } from "./openme.ts";
+import { HOST_RULES } from "./rules.ts";
+import { Site } from "./site.ts";
+
+const ALICE = { clients: { alice: ["22/tcp"] } };
+
+e2e("plan", async (lab, t) => {
+  const plan = (site: Site, ...flags: string[]): Promise<Output> =>
+    openme(lab, "server", ["plan", ...flags, "--config", site.config]);
+  const good = async (site: Site, ...flags: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await plan(site, ...flags);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+
+  await t.step("says that other interfaces than the guarded one stay open", async () => {
+    await using site = await Site.create(lab, { ...ALICE, server: ["interface: eth0"] });
+    const closing = /^22\/tcp 54154\/tcp\n {2}become closed on eth0, until somebody knocks$/m;
+    const elsewhere =
+      /^22\/tcp 54154\/tcp\n {2}stay open to everyone in spite of openme \(on other interfaces than eth0/m;
+    const text = await good(site);
+    assert.match(text, closing);
+    assert.match(text, elsewhere);
+    const shown = JSON.parse(await good(site, "--json"));
+    assert.equal(shown.interface, "eth0");
+    assert.deepEqual(shown.ports.become_closed, ["22/tcp", "54154/tcp"]);
+    assert.deepEqual(shown.ports.open_in_spite, ["22/tcp", "54154/tcp"]);
+
+    const guarded = await openme(lab, "server", ["guard", "--config", site.config]);
+    assert.match(guarded.stderr, /closed by nft on eth0: 22\/tcp 54154\/tcp/);
+    const standing = await good(site);
+    assert.match(standing, /^22\/tcp 54154\/tcp\n {2}are closed already on eth0, and/m);
+    assert.match(standing, elsewhere);
+    await lab.nft("flush ruleset");
+
+    await lab.nft(HOST_RULES);
+    const closed = await good(site);
+    assert.match(closed, /^22\/tcp 54154\/tcp\n {2}are closed already, and .* knocks on eth0$/m);
+    assert.doesNotMatch(closed, /in spite/, "the host closes them everywhere");
+    await lab.nft("flush ruleset");
+  });
+
+  await t.step("takes --interface as serve does, and so does guard", async () => {
+    await using site = await Site.create(lab, ALICE);
+    assert.doesNotMatch(await good(site), /in spite|eth1/);
+    assert.match(await good(site, "--interface", "eth1"), /become closed on eth1[^]*than eth1/);
+    for (const command of ["plan", "guard"]) {
+      const args = [command, "--interface", "no such", "--config", site.config];
+      const { code, stderr } = await openme(lab, "server", args);
+      assert.equal(code, 2);
+      assert.match(stderr, /--interface: expected the name of a network interface/);
+    }
+    const args = ["guard", "--interface", "eth1", "--config", site.config];
+    const { code, stderr } = await openme(lab, "server", args);
+    assert.equal(code, 0, stderr);
+    assert.match(await lab.ruleset(), /iifname != "eth1" accept/);
+  });
+}, { silentServer: false });

@@ -3,6 +3,7 @@
 import { messageOf, OpenmeError } from "../errors.ts";
 import { type BackendName, BACKENDS } from "../firewall/backends.ts";
 import { isBackendName } from "../config/firewall_names.ts";
+import { standingGuards } from "../firewall/left_overs.ts";
 import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
@@ -46,10 +47,10 @@ Example:
     const given = textFlag(args, "state-dir");
     const config = await readConfig(configPath(args), given, context);
     const stateDir = given ?? config?.stateDir ?? DEFAULT_STATE_DIR;
-    if (isLocked(stateDir)) {
-      throw new OpenmeError("STATE", "openme serve is running, and would put its rules back", {
-        hint: "stop it first: systemctl disable --now openme openme-guard",
-      });
+    if (isLocked(stateDir)) throw runningError();
+    // One with a state directory of its own: the rules themselves say whose they are.
+    for (const { livingPid } of await standingGuards(context.run)) {
+      if (livingPid !== undefined) throw runningError(livingPid);
     }
     const log = logOf(args, context);
     let failed = false;
@@ -77,6 +78,15 @@ Example:
     return failed ? 1 : 0;
   },
 };
+
+function runningError(pid?: number): OpenmeError {
+  const process = pid === undefined ? "" : `, process ${pid}`;
+  return new OpenmeError(
+    "STATE",
+    `openme serve is running${process}, and would put its rules back`,
+    { hint: "stop it first: systemctl disable --now openme openme-guard" },
+  );
+}
 
 /**
  * Also without a configuration: it may be gone already. One that is there and wrong hides which `serve` may be running,

@@ -11,10 +11,11 @@ import { HOLE_COMMENT } from "./hole_mark.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { parseEntries } from "./nft_listing.ts";
 import { parseOwner, renderRemoval as renderTableRemoval, TABLE } from "./nft_rules.ts";
-import { requireNoLivingOwner } from "./process_name.ts";
+import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
 
 /** The firewalls of Linux that a guard may stand in. */
 export type Firewall = "nft" | "iptables-nft" | "iptables-legacy";
+const FIREWALLS: readonly Firewall[] = ["nft", "iptables-nft", "iptables-legacy"];
 
 const DEADLINE_MS = 5000;
 const LOCK_WAIT = ["-w", "4"];
@@ -22,37 +23,68 @@ const LOCK_WAIT = ["-w", "4"];
 /** Takes out what is left of one guard. */
 type Removal = () => Promise<void>;
 
+/** What stands of a guard in one firewall, with iptables in one family. */
+interface Found {
+  readonly firewall: Firewall;
+  readonly owner: ProcessName | undefined;
+  readonly remove: Removal;
+}
+
+/** A guard of openme's that stands on this host, whoever put it there. */
+export interface StandingGuard {
+  readonly firewall: Firewall;
+  /** The process, other than this one, that put it there and lives. */
+  readonly livingPid: number | undefined;
+}
+
+/** Every guard that stands in a firewall of Linux. Changes nothing. */
+export async function standingGuards(run: RunProgram): Promise<StandingGuard[]> {
+  const guards = new Map<Firewall, StandingGuard>();
+  for (const { firewall, owner } of await findGuards(FIREWALLS, run)) {
+    const livingPid = await isAnotherLiving(owner, run) ? owner?.pid : undefined;
+    if (guards.get(firewall)?.livingPid === undefined) {
+      guards.set(firewall, { firewall, livingPid });
+    }
+  }
+  return [...guards.values()];
+}
+
 /**
  * Finds what dead processes left in the firewalls other than `own`. Throws where one of them lives. Gives what takes
  * it out: to be called once the new guard stands, so that nothing is open in between.
  */
 export async function findLeftOvers(own: Firewall, run: RunProgram): Promise<Removal> {
-  const removals = [
-    ...(own === "nft" ? [] : await inNft(run)),
-    ...(own === "iptables-nft" ? [] : await inIptables("iptables-nft", run)),
-    ...(own === "iptables-legacy" ? [] : await inIptables("iptables-legacy", run)),
-  ];
+  const found = await findGuards(FIREWALLS.filter((each) => each !== own), run);
+  for (const { owner } of found) await requireNoLivingOwner(owner, run);
   return async () => {
-    for (const remove of removals) await remove();
+    for (const { remove } of found) await remove();
   };
 }
 
+async function findGuards(firewalls: readonly Firewall[], run: RunProgram): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const each of firewalls) {
+    found.push(...(each === "nft" ? await inNft(run) : await inIptables(each, run)));
+  }
+  return found;
+}
+
 /** The table alone: each backend takes the holes in nft's chains that it finds for its own. */
-async function inNft(run: RunProgram): Promise<Removal[]> {
+async function inNft(run: RunProgram): Promise<Found[]> {
   const args = ["--stateless", "--terse", "list", "table", ...TABLE.split(" ")];
   const listing = await run({ program: "nft", args, timeoutMs: DEADLINE_MS }).catch(() => "");
   if (listing === "") return [];
-  await requireNoLivingOwner(parseOwner(listing), run);
-  return [() => giveNft(renderTableRemoval(), run)];
+  const remove = () => giveNft(renderTableRemoval(), run);
+  return [{ firewall: "nft", owner: parseOwner(listing), remove }];
 }
 
 async function inIptables(
   kind: Exclude<Firewall, "nft">,
   run: RunProgram,
-): Promise<Removal[]> {
+): Promise<Found[]> {
   const program = await programOf(kind, run);
   if (program === undefined) return [];
-  const removals: Removal[] = [];
+  const found: Found[] = [];
   for (const family of ["ip", "ip6"] as const) {
     const name = family === "ip" ? program : program.replace("iptables", "ip6tables");
     // To list a table of the old kind is to make it.
@@ -64,17 +96,17 @@ async function inIptables(
       run({ program: name, args: [...LOCK_WAIT, "-t", table, "-S"], timeoutMs: DEADLINE_MS });
     const chains = parseOwnChains(await list("mangle").catch(() => ""));
     if (chains.chains.length === 0) continue;
-    await requireNoLivingOwner(chains.owner, run);
-    removals.push(async () => {
+    const remove = async () => {
       await removeChains(`${name}-restore`, chains, run);
       // Those in the old tables are no different from those that other backends put there, and theirs from now on.
       if (kind === "iptables-legacy") return;
       for (const table of HOST_TABLES) await removeHoles(family, table, await list(table), run);
       if (!chains.madeTable) return;
       await new NftHoles(run, { besideIptables: false }).deleteEmptyTable(family, "mangle");
-    });
+    };
+    found.push({ firewall: kind, owner: chains.owner, remove });
   }
-  return removals;
+  return found;
 }
 
 /** The program of that kind; on some systems it has no name but `iptables`. */

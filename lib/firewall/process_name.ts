@@ -33,14 +33,22 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
 /** Somebody lives who guards this host: nothing of his may be touched. */
 export class LivingOwnerError extends OpenmeError {}
 
+/** Whether that very process lives, and is not this one. */
+export async function isAnotherLiving(
+  owner: ProcessName | undefined,
+  run: RunProgram,
+): Promise<boolean> {
+  if (!owner || owner.pid === Deno.pid) return false;
+  const living = await nameProcess(owner.pid, run);
+  return living?.startTicks === owner.startTicks;
+}
+
 /** Throws {@linkcode LivingOwnerError} where the rules that are there belong to a process that lives, other than this one. */
 export async function requireNoLivingOwner(
   owner: ProcessName | undefined,
   run: RunProgram,
 ): Promise<void> {
-  if (!owner || owner.pid === Deno.pid) return;
-  const living = await nameProcess(owner.pid, run);
-  if (living?.startTicks !== owner.startTicks) return;
+  if (!owner || !await isAnotherLiving(owner, run)) return;
   throw new LivingOwnerError(
     "FIREWALL",
     `another openme serve, process ${owner.pid}, guards this host`,

@@ -1,0 +1,40 @@
+/** `openme uninstall` beside a server that it is told nothing of, and what it says of what it did. */
+
+import assert from "node:assert/strict";
+import { e2e } from "./e2e.ts";
+import { flushLegacy, rulesOf, setFirewall } from "./host_rules.ts";
+import type { Output } from "./lab.ts";
+import { openme } from "./openme.ts";
+import { HOST_RULES } from "./rules.ts";
+import { Site } from "./site.ts";
+
+const ALICE = { clients: { alice: ["22/tcp"] } };
+
+e2e("uninstall", async (lab, t) => {
+  const uninstall = (config: string, ...flags: string[]): Promise<Output> =>
+    openme(lab, "server", ["uninstall", ...flags, "--config", config]);
+
+  for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+    await t.step(
+      `takes no rule from under a serve that it is told nothing of: ${firewall}`,
+      async () => {
+        await using site = await Site.create(lab, ALICE);
+        await setFirewall(site, firewall);
+        await lab.nft(HOST_RULES);
+        const before = await rulesOf(lab);
+        await using served = await site.serve();
+        const guarded = await rulesOf(lab);
+        const { code, stderr } = await uninstall(`${site.dir}/none.yaml`, "--state-dir", site.dir);
+        assert.equal(code, 1, stderr);
+        assert.match(stderr, /openme serve is running, process \d+, and would put its rules back/);
+        assert.equal(await rulesOf(lab), guarded);
+
+        await served.kill("SIGKILL");
+        const after = await uninstall(`${site.dir}/none.yaml`, "--state-dir", site.dir);
+        assert.equal(after.code, 0, after.stderr);
+        assert.equal(await rulesOf(lab), before);
+        await flushLegacy(lab);
+      },
+    );
+  }
+}, { silentServer: false });

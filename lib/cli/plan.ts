@@ -15,6 +15,7 @@ import {
 } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
+import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
@@ -43,6 +44,10 @@ Example:
     const config = withInterface(read, interfaceName);
     const backend = await backendOf(config, { context, log: logOf(args, context) });
     const text = await backend.preview([]);
+    for (const { why, hint } of await guardsInTheWay(backend, context.run)) {
+      context.stderr(`openme: warning: ${why}`);
+      context.stderr(`openme: hint: ${hint}`);
+    }
     const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
     if (args.values["json"]) {
       context.stdout(renderJson({

@@ -3,6 +3,7 @@
 import { Confirmation } from "./confirmation.ts";
 import { DryState } from "./dry_run.ts";
 import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
+import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
@@ -105,6 +106,9 @@ Example:
           ? undefined
           : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log, run: context.run });
         const signal = confirmation?.signal ?? stop;
+        for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
+          log.warn("guard_in_the_way", { firewall, why, hint });
+        }
         await warnOfMissingInterface(config.interface, context, log);
         const clock = await bootClock(context.run);
         const hostnames = await wildcards(context.run);

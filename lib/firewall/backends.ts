@@ -32,6 +32,8 @@ export interface BackendEntry {
    * has the backend's own section. A backend that leaves nothing touches nothing.
    */
   readonly leaves: readonly [program: string, ...args: string[]] | "where configured" | "nothing";
+  /** Whether its first `install` takes out what another of openme's guards left in nft or iptables. */
+  readonly clearsLeftOvers: boolean;
   /** Makes it; changes nothing yet. Throws where its program is missing, as far as it looks that early. */
   readonly make: (parts: BackendParts) => Promise<Backend>;
 }
@@ -41,6 +43,7 @@ const TABLE = {
   "nft": {
     closesAs: ["drop", "reject"],
     leaves: ["nft", "--version"],
+    clearsLeftOvers: true,
     make: async ({ plan, run, nftSession }) =>
       (await import("./nft.ts")).createNftBackend(plan, run, nftSession),
   },
@@ -50,22 +53,26 @@ const TABLE = {
   "pf": {
     closesAs: ["drop", "reject"],
     leaves: ["pfctl", "-s", "info"],
+    clearsLeftOvers: false,
     make: async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
   },
   "firewalld": {
     closesAs: [],
     leaves: ["firewall-cmd", "--state"],
+    clearsLeftOvers: false,
     make: async ({ plan, run }) =>
       (await import("./firewalld.ts")).createFirewalldBackend(plan, run),
   },
   "command": {
     closesAs: [],
     leaves: "where configured",
+    clearsLeftOvers: false,
     make: async (parts) => (await import("./command.ts")).makeCommand(parts),
   },
   "none": {
     closesAs: ["drop", "reject"],
     leaves: "nothing",
+    clearsLeftOvers: false,
     make: async () => (await import("./none.ts")).createNoneBackend(),
   },
 } satisfies Readonly<Record<string, BackendEntry>>;
@@ -79,6 +86,7 @@ function iptables(program: string): BackendEntry {
     // REJECT belongs to the filter table: too late for a guard that covers published ports.
     closesAs: ["drop"],
     leaves: [program, "--version"],
+    clearsLeftOvers: true,
     make: async (parts) => (await import("./iptables.ts")).makeIptables(program, parts),
   };
 }

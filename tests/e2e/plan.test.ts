@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
+import { flushLegacy, setFirewall } from "./host_rules.ts";
 import type { Output } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
@@ -60,4 +61,30 @@ e2e("plan", async (lab, t) => {
     assert.equal(code, 0, stderr);
     assert.match(await lab.ruleset(), /iifname != "eth1" accept/);
   });
+
+  for (const left of ["nft", "iptables-nft", "iptables-legacy"]) {
+    await t.step(`and serve, tell of a guard that ${left} left and nobody takes over`, async () => {
+      await using site = await Site.create(lab, { ...ALICE, dropPorts: true });
+      await setFirewall(site, left);
+      const guarded = await openme(lab, "server", ["guard", "--config", site.config]);
+      assert.equal(guarded.code, 0, guarded.stderr);
+      assert.doesNotMatch((await plan(site)).stderr, /warning/, "a guard that is taken over");
+      await site.configure({ dropPorts: false, firewall: "none" });
+      const { stderr } = await plan(site);
+      assert.match(
+        stderr,
+        new RegExp(`^openme: warning: a guard of openme's stands in ${left}, .*none`, "m"),
+      );
+      assert.match(stderr, /^openme: hint: .*openme uninstall takes it out/m);
+      await using served = await site.serve();
+      await served.waitForLine(
+        new RegExp(`level=warn event=guard_in_the_way firewall=${left} .*openme uninstall`),
+      );
+      await served.stop();
+      const removed = await openme(lab, "server", ["uninstall", "--config", site.config]);
+      assert.equal(removed.code, 0, removed.stderr);
+      assert.equal((await plan(site)).stderr, "");
+      await flushLegacy(lab);
+    });
+  }
 }, { silentServer: false });

@@ -176,3 +176,17 @@ function kill(child: Deno.ChildProcess): void {
     // It has just ended by itself.
   }
 }
+
+/** Whether there is a program of that name, or at that path, that {@linkcode runProgram} would find. */
+export function isProgramThere(program: string): boolean {
+  const folders = program.includes("/") ? [""] : programEnvironment().PATH.split(":");
+  return folders.some((folder) => {
+    try {
+      const { isFile, mode } = Deno.statSync(folder ? `${folder}/${program}` : program);
+      return isFile && (mode === null || (mode & 0o111) !== 0);
+    } catch (error) {
+      // Whatever else is wrong with it will show when it is run.
+      return !(error instanceof Deno.errors.NotFound) && program.includes("/");
+    }
+  });
+}

@@ -1,23 +1,26 @@
 /** `openme check`: reads the configuration and says what is wrong with it, or odd. */
 
 import type { ServerConfig } from "../config/server_config.ts";
-import { isBackendName } from "../config/firewall_names.ts";
+import { type FirewallName, isBackendName } from "../config/firewall_names.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { includesPortRanges } from "../ports.ts";
+import { isProgramThere } from "../run_program.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const check: Command = {
   summary: "read the configuration and say what is wrong with it",
-  help: `Reads the configuration and says what is wrong with it. Touches nothing.
+  help:
+    `Reads the configuration and says what is wrong with it. Touches nothing, and runs nothing: whether the
+firewall works on this machine is for openme plan to tell.
 
 Usage: openme check [--json]
 
   --json   {"config", "clients", "firewall", "warnings"}
 
-Exit code 0: serve would take it; 1: it would not.
+Exit code 0: the configuration is good, warnings or not; 1: it is wrong.
 
 Example:
   sudo openme check --config /etc/openme/config.yaml
@@ -28,7 +31,7 @@ Example:
     const path = configPath(args);
     const { config } = await loadServerConfig(path);
     if (config.command) requirePrograms(config.command);
-    const warnings = odditiesOf(config, Date.now());
+    const warnings = [...odditiesOf(config, Date.now()), ...missingPrograms(config.firewall)];
     if (args.values["json"]) {
       const { clients: { length: clients }, firewall } = config;
       context.stdout(renderJson({ config: path, clients, firewall, warnings }));
@@ -46,6 +49,17 @@ Example:
     return 0;
   },
 };
+
+/** A firewall whose program is not installed: no error, since a file may be checked on another machine. */
+function missingPrograms(firewall: FirewallName): string[] {
+  const names = firewall === "auto" ? Object.keys(BACKENDS).filter(isBackendName) : [firewall];
+  const programs = names.map((name) => BACKENDS[name].leaves).flatMap((leaves) =>
+    typeof leaves === "string" ? [] : [leaves[0]]
+  );
+  if (programs.length === 0 || programs.some(isProgramThere)) return [];
+  const wanted = programs.length === 1 ? `no program ${programs[0]}` : "no firewall's program";
+  return [`server.firewall: ${firewall}: there is ${wanted} on this machine, and serve would fail`];
+}
 
 /** What can be meant, but hardly is. */
 export function odditiesOf(config: ServerConfig, nowMs: number): string[] {

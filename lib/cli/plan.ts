@@ -4,6 +4,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { closesPorts, isBackendName } from "../config/firewall_names.ts";
 import { BACKENDS } from "../firewall/backends.ts";
+import { requirePrograms } from "../firewall/command_line.ts";
 import { listeningPorts } from "../firewall/listening.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import {
@@ -42,6 +43,7 @@ Example:
     const interfaceName = interfaceFlag(args);
     const { config: read } = await loadServerConfig(configPath(args));
     const config = withInterface(read, interfaceName);
+    if (config.command) requirePrograms(config.command);
     const backend = await backendOf(config, { context, log: logOf(args, context) });
     const text = await backend.preview([]);
     for (const { why, hint } of await guardsInTheWay(backend, context.run)) {

@@ -123,7 +123,7 @@ export interface Backend {
   openToEveryone(): Promise<OpenPorts | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
-  /** For people: what `install` would run. Looks at the host, changes nothing. */
+  /** For people: what `install` would run. Looks at the host, changes nothing; throws where `install` would on this host. */
   preview(openings: readonly ClientOpenings[]): Promise<string>;
   /** For people: what `apply` would run. */
   previewChanges(changes: readonly ClientOpenings[]): string;

@@ -5,7 +5,7 @@ import { OpenmeError } from "../errors.ts";
 import { formatNetwork, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
-import { programEnvironment } from "../run_program.ts";
+import { isProgramThere } from "../run_program.ts";
 
 /** One opening that may stand. */
 export interface Entry {
@@ -46,24 +46,11 @@ export function showLine(line: readonly string[]): string {
 export function requirePrograms(lines: CommandLines): void {
   for (const key of ["open", "close"] as const) {
     const program = lines[key][0]!;
-    if (isThere(program)) continue;
+    if (isProgramThere(program)) continue;
     throw new OpenmeError(
       "FIREWALL",
       `server.command.${key}: there is no program ${quote(program, 1000)} on this host`,
       { hint: "install it, or give its whole path" },
     );
   }
-}
-
-function isThere(program: string): boolean {
-  const folders = program.includes("/") ? [""] : programEnvironment().PATH.split(":");
-  return folders.some((folder) => {
-    try {
-      const { isFile, mode } = Deno.statSync(folder ? `${folder}/${program}` : program);
-      return isFile && (mode === null || (mode & 0o111) !== 0);
-    } catch (error) {
-      // Whatever else is wrong with it will show when it is run.
-      return !(error instanceof Deno.errors.NotFound) && program.includes("/");
-    }
-  });
 }

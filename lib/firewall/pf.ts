@@ -137,10 +137,9 @@ class PfBackend implements Backend {
     return Promise.resolve(undefined);
   }
 
-  preview(openings: readonly ClientOpenings[]): Promise<string> {
-    return Promise.resolve(
-      `pfctl -a ${ANCHOR} -f - <<'END'\n${renderAnchor(this.#plan, tablesOf(openings))}END\n`,
-    );
+  async preview(openings: readonly ClientOpenings[]): Promise<string> {
+    await this.#requireAnchor();
+    return `pfctl -a ${ANCHOR} -f - <<'END'\n${renderAnchor(this.#plan, tablesOf(openings))}END\n`;
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {

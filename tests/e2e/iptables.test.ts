@@ -288,7 +288,11 @@ e2e("auto, by what there is", async (lab) => {
   {
     await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
     await edit(site, "firewall: nft", "firewall: auto");
-    await shadow(site, "pfctl", "exit 0");
+    await shadow(
+      site,
+      "pfctl",
+      `case "$*" in "-s info") echo 'Status: Enabled';; "-s rules") echo 'anchor "openme" all';; esac; exit 0`,
+    );
     const path = `${site.dir}/bin:${Deno.env.get("PATH")}`;
     const plan = await lab.output("server", [
       ...["env", `PATH=${path}`, ...OPENME, "plan", "--config", site.config],

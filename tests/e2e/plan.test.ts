@@ -7,6 +7,7 @@ import type { Output } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
+import { within } from "./wait.ts";
 
 const ALICE = { clients: { alice: ["22/tcp"] } };
 
@@ -87,4 +88,35 @@ e2e("plan", async (lab, t) => {
       await flushLegacy(lab);
     });
   }
+
+  await t.step(
+    "fails, as serve and its dry run do, where the firewall's program is missing",
+    async () => {
+      const programs = { pf: "pfctl", firewalld: "firewall-cmd" };
+      for (const [firewall, program] of Object.entries(programs)) {
+        await using site = await Site.create(lab, { ...ALICE, firewall, dropPorts: false });
+        const { code, stdout, stderr } = await plan(site);
+        assert.equal(code, 1, stdout);
+        assert.match(
+          stderr,
+          new RegExp(`error: cannot run ${program}: there is no such program`),
+        );
+        await using served = site.startServe(["--dry-run"]);
+        assert.equal((await within(served.status, 15_000, undefined))?.code, 1);
+
+        const check = await openme(lab, "server", ["check", "--config", site.config]);
+        assert.equal(check.code, 0, "a file may be checked on another machine");
+        const warning =
+          `openme: warning: server.firewall: ${firewall}: there is no program ${program} `;
+        assert.ok(check.stderr.includes(warning), check.stderr);
+      }
+      await using site = await Site.create(lab, { ...ALICE, dropPorts: false });
+      const command = "firewall: command\n  command: {open: [openme-has-none], close: [sh]}";
+      const text = await Deno.readTextFile(site.config);
+      await Deno.writeTextFile(site.config, text.replace("firewall: nft", command));
+      const { code, stderr } = await plan(site);
+      assert.equal(code, 1);
+      assert.match(stderr, /server\.command\.open: there is no program "openme-has-none"/);
+    },
+  );
 }, { silentServer: false });

@@ -1,4 +1,14 @@
-/** The state of a dry run: a folder of its own, so that no nonce is spent and no grant is left for the real `serve`. */
+/**
+ * A dry run: its state in a folder of its own, so that no nonce is spent and no grant is left for the real `serve`, and
+ * what it cannot do as the real one would.
+ */
+
+import type { ServerConfig } from "../config/server_config.ts";
+import type { Backend } from "../firewall/backend.ts";
+import { hostFirewall } from "../firewall/host_view.ts";
+import type { Log } from "../log.ts";
+import { escapeUnprintable } from "../quote.ts";
+import type { RunProgram } from "../run_program.ts";
 
 const PREFIX = "dry-run-";
 
@@ -16,5 +26,26 @@ export class DryState implements Disposable {
 
   [Symbol.dispose](): void {
     Deno.removeSync(this.dir, { recursive: true });
+  }
+}
+
+/** The host's own rules may keep knocks out, and no hole is put there: then nothing is ever logged. */
+export async function warnOfDroppedKnocks(
+  { udpPort, openKnockPort }: ServerConfig,
+  { backend, run, log }: { backend: Backend; run: RunProgram; log: Log },
+): Promise<void> {
+  const standing = await backend.examine().catch(() => undefined);
+  // A guard that stands has a way in for them already.
+  if (openKnockPort && standing?.wrong.length === 0 && standing.barred.length === 0) return;
+  const chains = (await hostFirewall(run)).dropping([
+    { protocol: "udp", first: udpPort, last: udpPort },
+  ]);
+  for (const { family, table, name } of new Set(chains)) {
+    log.warn("knocks_dropped", {
+      chain: escapeUnprintable(`${family} ${table} ${name}`),
+      why:
+        "it does not let everyone's knocks in, and a dry run puts no rule there: what it drops is never logged",
+      hint: `let udp port ${udpPort} in there for as long as you try it`,
+    });
   }
 }

@@ -1,7 +1,7 @@
 /** `openme serve`: the server. */
 
 import { Confirmation } from "./confirmation.ts";
-import { DryState } from "./dry_run.ts";
+import { DryState, warnOfDroppedKnocks } from "./dry_run.ts";
 import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
@@ -109,6 +109,7 @@ Example:
         for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
           log.warn("guard_in_the_way", { firewall, why, hint });
         }
+        if (isDry) await warnOfDroppedKnocks(config, { backend, run: context.run, log });
         await warnOfMissingInterface(config.interface, context, log);
         const clock = await bootClock(context.run);
         const hostnames = await wildcards(context.run);

@@ -6,6 +6,7 @@
 import { intersectPortRanges, mergePortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { hostFamilies } from "./families.ts";
+import type { HostChain } from "./host_chains.ts";
 import { findBlock } from "./host_walk.ts";
 import { LegacyHoles } from "./legacy_holes.ts";
 import { NftHoles } from "./nft_holes.ts";
@@ -17,6 +18,8 @@ export interface HostFirewall {
   readonly published: readonly PortRange[];
   /** Gives, of any ports, those that a stranger can reach as far as the host's chains show. */
   openOf(ports: readonly PortRange[]): readonly PortRange[];
+  /** The chains that drop a stranger's packets to all or some of these ports on this host: one a family at most. */
+  dropping(ports: readonly PortRange[]): readonly HostChain[];
 }
 
 /** Looks at the host. */
@@ -44,5 +47,14 @@ export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
         ),
         ...intersectPortRanges(ports, published).filter(isSentOn),
       ]),
+    dropping: (ports) =>
+      families.flatMap((number) => {
+        const family = number === 4 ? "ip" : "ip6";
+        const met = [...at("prerouting"), ...at("input")].find((chain) =>
+          (chain.family === "inet" || chain.family === family) &&
+          findBlock({ ports, state: "new", sentOn: false }, [{ ...chain, family }]) !== undefined
+        );
+        return met ? [met] : [];
+      }),
   };
 }

@@ -69,6 +69,10 @@ export class Guard {
   #broken = false;
   /** Whether it is time to try that (again). */
   #repairDue = false;
+  /** Whether that is because something went wrong, and not because another plan is in force. */
+  #damaged = false;
+  /** Counts what puts the whole in place anew: what was seen before says nothing of what stands after it. */
+  #renewals = 0;
   /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
   #duringRepair: Map<string, Network> | undefined;
   #checking: Promise<void> | undefined;
@@ -119,7 +123,8 @@ export class Guard {
   /** From now on this is guarded; what is established goes on. */
   reconfigure(plan: GuardPlan): void {
     this.#backend.reconfigure(plan);
-    this.#repairSoon();
+    this.#renewals++;
+    this.#renewSoon();
   }
 
   /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */
@@ -147,15 +152,18 @@ export class Guard {
   async #check(): Promise<void> {
     await this.#idle();
     if (this.#stopped) return;
-    if (this.#broken) return this.#repairSoon();
+    if (this.#broken) return this.#renewSoon();
+    const renewals = this.#renewals;
+    const isOver = () => this.#stopped || this.#renewals !== renewals;
     try {
-      if (await this.#backend.isIntact() || this.#stopped) return;
+      if (await this.#backend.isIntact() || isOver()) return;
       this.#log.warn("rules_missing", { backend: this.#backend.name, doing: "putting them back" });
     } catch (error) {
-      if (this.#stopped) return;
+      if (isOver()) return;
       this.#log.error("check_failed", { backend: this.#backend.name, ...errorFields(error) });
     }
-    this.#repairSoon();
+    this.#damaged = true;
+    this.#renewSoon();
     await this.#idle();
   }
 
@@ -181,7 +189,7 @@ export class Guard {
     while (this.#runs.size > 0) await Promise.all(this.#runs);
   }
 
-  #repairSoon(): void {
+  #renewSoon(): void {
     this.#broken = true;
     this.#repairDue = true;
     this.#pump();
@@ -247,6 +255,7 @@ export class Guard {
         ...errorFields(error),
       });
       for (const [text, waiting] of notDone(taken, error)) this.#enqueueAgain(text, waiting);
+      this.#damaged = true;
       this.#broken = true;
       this.#repairDue = true;
     } finally {
@@ -254,22 +263,31 @@ export class Guard {
     }
   }
 
-  /** Whatever failed, the whole is known: puts it all in place anew, with the time that every grant has left. */
+  /**
+   * Whatever failed, or is to be otherwise from now on, the whole is known: puts it all in place anew, with the time that
+   * every grant has left.
+   */
   async #repair(): Promise<void> {
     const taken = this.#take(() => true);
     this.#repairDue = false;
     this.#broken = false;
+    const wasDamaged = this.#damaged;
+    this.#damaged = false;
+    this.#renewals++;
     const meanwhile = this.#duringRepair = new Map<string, Network>();
     try {
       await this.#backend.install(this.#allOpenings());
       this.#failure = undefined;
-      this.#log.info("rules_restored", {
-        backend: this.#backend.name,
-        grants: this.#grants.size,
-      });
+      if (wasDamaged) {
+        this.#log.info("rules_restored", {
+          backend: this.#backend.name,
+          grants: this.#grants.size,
+        });
+      }
       tellDone(taken);
     } catch (error) {
       this.#broken = true;
+      this.#damaged = true;
       this.#failure = messageOf(error);
       this.#log.error("firewall_failed", {
         backend: this.#backend.name,

@@ -410,7 +410,7 @@ Deno.test("a knock is not kept waiting by a check", async () => {
 });
 
 Deno.test("reconfigure() installs the new plan with all grants", async () => {
-  const { backend, guard, done, grant, finish } = await started();
+  const { backend, guard, done, told, grant, finish } = await started();
   grant(A);
   (await backend.call(0, "apply")).succeed();
   await waitFor("the first", () => done.length, { everyMs: 1 });
@@ -420,8 +420,51 @@ Deno.test("reconfigure() installs the new plan with all grants", async () => {
   assert.deepEqual(backend.plans, [plan]);
   assert.deepEqual(install.openings, ["198.51.100.20 22/tcp 30000"]);
   install.succeed();
+  await settle();
+  assert.deepEqual(told(), [], "nothing was damaged");
   await finish();
 });
+
+Deno.test("reconfigure() that fails and is made up for is told of as any damage", async () => {
+  const { backend, guard, told, finish } = await started();
+  guard.reconfigure(planOf({ dropPorts: false }));
+  (await backend.call(0, "install")).fail("not today");
+  await settle();
+  await guard.check();
+  (await backend.call(1, "install")).succeed();
+  await settle();
+  assert.deepEqual(told(), ["error firewall_failed", "info rules_restored"]);
+  await finish();
+});
+
+for (const ends of ["before", "after"] as const) {
+  for (const how of ["sees other rules", "fails"] as const) {
+    Deno.test(`a check that ${how} ${ends} the install of a new plan finds nothing missing`, async () => {
+      const { backend, guard, told, finish } = await started();
+      const check = guard.check();
+      const look = await backend.call(0, "isIntact");
+      const end = () => how === "fails" ? look.fail("no such table") : look.succeed(false);
+      guard.reconfigure(planOf({ dropPorts: false }));
+      const install = await backend.call(1, "install");
+      if (ends === "before") end();
+      await settle();
+      install.succeed();
+      await settle();
+      if (ends === "after") end();
+      await check;
+      await settle();
+      assert.deepEqual(backend.calls.map(({ name }) => name), ["isIntact", "install"]);
+      assert.deepEqual(told(), []);
+      // The next one looks anew, at the plan that is in force.
+      const next = guard.check();
+      (await backend.call(2, "isIntact")).succeed(false);
+      (await backend.call(3, "install")).succeed();
+      await next;
+      assert.deepEqual(told(), ["warn rules_missing", "info rules_restored"]);
+      await finish();
+    });
+  }
+}
 
 Deno.test("reconfigure() while a change is under way is not forgotten", async () => {
   const { backend, guard, done, grant, finish } = await started();

@@ -49,12 +49,14 @@ Example:
     const stateDir = given ?? config?.stateDir ?? DEFAULT_STATE_DIR;
     if (isLocked(stateDir)) throw runningError();
     // One with a state directory of its own: the rules themselves say whose they are.
-    for (const { livingPid } of await standingGuards(context.run)) {
+    const guards = await standingGuards(context.run);
+    for (const { livingPid } of guards) {
       if (livingPid !== undefined) throw runningError(livingPid);
     }
     const log = logOf(args, context);
     let failed = false;
     let denied = false;
+    const cleared: string[] = [];
     for (const name of Object.keys(BACKENDS).filter(isBackendName)) {
       if (!await isPresent(name, { config, run: context.run })) continue;
       try {
@@ -66,7 +68,7 @@ Example:
           command: config?.command,
         });
         await backend.remove();
-        context.stderr(`openme: removed everything of openme's from ${name}`);
+        cleared.push(name);
       } catch (error) {
         failed = true;
         context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
@@ -74,7 +76,15 @@ Example:
       }
     }
     if (denied) context.stderr("openme: hint: firewalls are root's to change: try sudo");
-    if (!failed) forgetGuard(stateDir);
+    if (!failed) {
+      forgetGuard(stateDir);
+      for (const { firewall } of guards) context.stderr(`openme: removed the guard in ${firewall}`);
+    }
+    if (cleared.length > 0) {
+      context.stderr(`openme: nothing of openme's is left in ${cleared.join(", ")}`);
+    } else if (!failed) {
+      context.stderr("openme: no firewall that openme drives works here");
+    }
     return failed ? 1 : 0;
   },
 };

@@ -37,4 +37,11 @@ e2e("uninstall", async (lab, t) => {
       },
     );
   }
+
+  await t.step("claims to have removed nothing where there is nothing", async () => {
+    await using site = await Site.create(lab, ALICE);
+    const { code, stderr } = await uninstall(site.config);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^openme: nothing of openme's is left in nft, iptables, [a-z, -]+\n$/);
+  });
 }, { silentServer: false });

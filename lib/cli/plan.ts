@@ -97,21 +97,21 @@ async function fatesOf(
   const { name } = backend;
   const canClose = isBackendName(name) && closesPorts(name) && BACKENDS[name].leaves !== "nothing";
   const closes = config.dropPorts && canClose;
-  const alreadyClosed = closes && await isGuarding(backend);
+  const closedByGuard = closes ? await closedNow(guarded, backend) : [];
   const only = canClose ? config.interface : undefined;
   const on = only === undefined ? "" : ` on ${only}`;
   return [
     {
       name: "become_closed",
       fate: `become closed${on}, until somebody knocks`,
-      ports: closes && !alreadyClosed ? openByHost : [],
+      ports: closes ? subtractPortRanges(openByHost, closedByGuard) : [],
     },
     {
       name: "closed",
-      fate: `are closed already${alreadyClosed ? on : ""}, and open to who knocks${
-        alreadyClosed ? "" : on
-      }`,
-      ports: alreadyClosed ? guarded : closedByHost,
+      fate: closedByGuard.length > 0
+        ? `are closed already${on}, and open to who knocks`
+        : `are closed already, and open to who knocks${on}`,
+      ports: mergePortRanges([...closedByGuard, ...closedByHost]),
     },
     {
       name: "open_in_spite",
@@ -132,6 +132,15 @@ async function fatesOf(
     },
     { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];
+}
+
+/** Which of these a guard closes that stands already: it may be one for other ports, or another interface. */
+async function closedNow(
+  guarded: readonly PortRange[],
+  backend: Backend,
+): Promise<readonly PortRange[]> {
+  if (!await isGuarding(backend)) return [];
+  return subtractPortRanges(guarded, (await backend.examine())?.unguarded ?? []);
 }
 
 function renderFates(fates: readonly Fate[]): string {

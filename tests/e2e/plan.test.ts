@@ -63,6 +63,28 @@ e2e("plan", async (lab, t) => {
     assert.match(await lab.ruleset(), /iifname != "eth1" accept/);
   });
 
+  await t.step("calls closed only what the guard that stands closes", async () => {
+    for (const firewall of ["nft", "iptables-nft"]) {
+      await using site = await Site.create(lab, { ...ALICE, firewall });
+      const fates = async (...flags: string[]) => {
+        const { ports } = JSON.parse(await good(site, "--json", ...flags));
+        return [ports.become_closed.join(" "), ports.closed.join(" ")];
+      };
+      const guard = async (...flags: string[]) => {
+        const args = ["guard", ...flags, "--config", site.config];
+        const { code, stderr } = await openme(lab, "server", args);
+        assert.equal(code, 0, stderr);
+      };
+      await guard("--interface", "eth0");
+      assert.deepEqual(await fates("--interface", "eth0"), ["", "22/tcp 54154/tcp"]);
+      assert.deepEqual(await fates(), ["22/tcp 54154/tcp", ""], "other interfaces are open yet");
+      await guard();
+      assert.deepEqual(await fates(), ["", "22/tcp 54154/tcp"]);
+      await site.configure({ clients: { alice: ["22/tcp", "80/tcp"] } });
+      assert.deepEqual(await fates(), ["80/tcp", "22/tcp 54154/tcp"]);
+    }
+  });
+
   for (const left of ["nft", "iptables-nft", "iptables-legacy"]) {
     await t.step(`and serve, tell of a guard that ${left} left and nobody takes over`, async () => {
       await using site = await Site.create(lab, { ...ALICE, dropPorts: true });

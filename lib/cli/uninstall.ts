@@ -75,12 +75,12 @@ Example:
         denied ||= /permission denied|not permitted/i.test(messageOf(error));
       }
     }
-    if (denied) context.stderr("openme: hint: firewalls are root's to change: try sudo");
     if (!failed) {
       forgetGuard(stateDir);
       for (const { firewall } of guards) context.stderr(`openme: removed the guard in ${firewall}`);
     }
-    if (cleared.length > 0) {
+    if (denied) context.stderr("openme: hint: firewalls are root's to change: try sudo");
+    else if (cleared.length > 0) {
       context.stderr(`openme: nothing of openme's is left in ${cleared.join(", ")}`);
     } else if (!failed) {
       context.stderr("openme: no firewall that openme drives works here");

@@ -9,9 +9,9 @@ import type { Log, LogFields } from "./log.ts";
  * Lines between two ticks, which are a second apart at least: debug lines for single drops; others, below and from the
  * level `warn`; and a summary of each. A second lies in two such spans at most: no more than 100 lines in any.
  */
-export const DROP_LINES = 10;
-const EVENT_LINES = 33;
-const ALARM_LINES = 5;
+export const DROP_LINES = 20;
+const EVENT_LINES = 24;
+const ALARM_LINES = 4;
 
 /** Counts drops. Whoever owns it calls {@linkcode DropLog.tick} once a second, and not sooner. */
 export class DropLog {

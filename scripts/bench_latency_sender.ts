@@ -9,6 +9,9 @@ interface Task {
   readonly knocks: readonly { readonly client: string; readonly hex: string }[];
 }
 
+/** One by one, as people knock; and the log has lines for so many a second. */
+const APART_MS = 60;
+
 const task = JSON.parse(await Deno.readTextFile(Deno.args[0]!)) as Task;
 const server = new Deno.Command(task.serve[0]!, {
   args: task.serve.slice(1),
@@ -38,6 +41,7 @@ for (const { client, hex } of task.knocks) {
   await socket.send(datagram, to);
   await hear(`event=granted client=${client} `);
   times.push(performance.now() - startMs);
+  await new Promise((resolve) => setTimeout(resolve, APART_MS));
 }
 server.kill("SIGTERM");
 await lines.cancel();

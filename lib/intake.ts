@@ -81,6 +81,11 @@ export class Intake {
     });
   }
 
+  /** Nothing more waits at the socket: what has come need not wait for a turn. */
+  judgeNow(): void {
+    if (this.#soon && !this.#sleeping) this.#turn();
+  }
+
   /** Judges nothing more. */
   stop(): void {
     this.#stopped = true;

@@ -210,7 +210,10 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       clients: config.clients.length,
       grants: grants.size,
     });
-    await socket.listen((datagram, source) => intake.offer(datagram, source), signal);
+    await socket.listen({
+      take: (datagram, source) => intake.offer(datagram, source),
+      drained: () => intake.judgeNow(),
+    }, signal);
     if (!signal.aborted) {
       throw new OpenmeError("SOCKET", "the knock socket was closed from elsewhere");
     }

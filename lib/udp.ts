@@ -15,7 +15,11 @@ const SOURCES_REMEMBERED = 20_000;
 /** What is taken at once where datagrams can be: 4 ms, at 100,000 a second what comes in 10. */
 export const MOST_AT_ONCE = 1024;
 
-type Take = (datagram: Uint8Array, source: Address) => void;
+/** Who is told of what comes in. */
+export interface KnockHandlers {
+  readonly take: (datagram: Uint8Array, source: Address) => void;
+  readonly drained?: () => void;
+}
 
 /** The sockets of the knock port. Bound, they take datagrams in; nobody reads them before `listen`. */
 export interface KnockSocket {
@@ -25,10 +29,11 @@ export interface KnockSocket {
    */
   readonly takesBatches: boolean;
   /**
-   * Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. Rejects where the
-   * socket has failed, and with what `take` throws.
+   * Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. Where batches are
+   * taken, calls `drained` once nothing more waits behind one that has come alone. Rejects where the socket has failed,
+   * and with what these throw.
    */
-  listen(take: Take, signal: AbortSignal): Promise<void>;
+  listen(handlers: KnockHandlers, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
@@ -54,12 +59,12 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
   batches.push(...sockets.map(batchReader));
   return {
     takesBatches: batches.every((each) => each !== undefined),
-    listen: async (take, signal) => {
+    listen: async (handlers, signal) => {
       signal.addEventListener("abort", closeAll, { once: true });
       if (signal.aborted) closeAll();
       const isClosed = () => closed;
       await Promise.all(
-        sockets.map((socket, i) => receiveAll(socket, batches[i], { take, isClosed })),
+        sockets.map((socket, i) => receiveAll(socket, batches[i], handlers, isClosed)),
       );
     },
     close: closeAll,
@@ -96,7 +101,8 @@ function bind(hostname: string, port: number): Deno.DatagramConn | undefined {
 async function receiveAll(
   socket: Deno.DatagramConn,
   batch: BatchReader | undefined,
-  { take, isClosed }: { take: Take; isClosed: () => boolean },
+  { take, drained }: KnockHandlers,
+  isClosed: () => boolean,
 ): Promise<void> {
   const buffer = new Uint8Array(BUFFER_SIZE);
   const sourceOf = rememberingParser();
@@ -120,7 +126,12 @@ async function receiveAll(
     // What this throws is no fault of the socket's, and must not pass for one.
     if (source) take(datagram, source);
     // The sleep in between is for the event loop, which without one looks at all else only every 61st time.
-    while (batch && batch.read(take, MOST_AT_ONCE) > 0) await pause(0);
+    let batches = 0;
+    while (batch && batch.read(take, MOST_AT_ONCE) > 0) {
+      batches++;
+      await pause(0);
+    }
+    if (batch && batches === 0) drained?.();
   }
 }
 

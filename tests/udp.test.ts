@@ -121,11 +121,16 @@ Deno.test({
       await sender.send(random(165), { transport: "udp", hostname: "127.0.0.1", port });
     }
     const stop = new AbortController();
-    let taken = 0;
-    const listening = socket.listen(() => void taken++, stop.signal);
+    let [taken, drained] = [0, 0];
+    const listening = socket.listen({
+      take: () => void taken++,
+      drained: () => void drained++,
+    }, stop.signal);
     await waitFor("all of them", () => taken === count, { everyMs: 5 });
+    assert.equal(drained, 0, "they did not come alone");
     await sender.send(random(165), { transport: "udp", hostname: "127.0.0.1", port });
     await waitFor("one more", () => taken === count + 1, { everyMs: 5 });
+    await waitFor("it to be told of as one that came alone", () => drained === 1, { everyMs: 5 });
     stop.abort();
     await listening;
     // The port is free again.
@@ -145,7 +150,7 @@ Deno.test("what the taker of datagrams throws ends listening, and does not pass 
       if (++taken === nth) throw new Error("as told");
     };
     const stop = new AbortController();
-    const listening = socket.listen(take, stop.signal);
+    const listening = socket.listen({ take }, stop.signal);
     try {
       await assert.rejects(within(listening, 5000, undefined), { message: "as told" });
     } finally {

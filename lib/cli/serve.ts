@@ -36,6 +36,7 @@ import { makeStateDir } from "../state/directory.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system_clock.ts";
 import { bindKnockSocket, wildcards } from "../udp.ts";
+import { warmUp } from "../warm_up.ts";
 
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
@@ -135,6 +136,8 @@ Example:
             const handle = controlHandler(running, { stateDir, run: context.run, lookAtConfig });
             listenControl(stateDir, { handle, log, signal });
             notifyOfGrants(running, { run: context.run, log });
+            // What becomes of it is nobody's concern: knocks are judged all the same.
+            warmUp(config, signal).catch(() => {});
             keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
             confirmation?.begin(() => {
               isKept = !isDry;

@@ -24,8 +24,8 @@ if (import.meta.main) {
     config,
     socket: {
       ...socket,
-      listen: async (take, signal) => {
-        const listening = socket.listen(take, signal);
+      listen: async (handlers, signal) => {
+        const listening = socket.listen(handlers, signal);
         await Promise.race([listening, wake.promise]);
         if (failure === "listen throws") throw new Error("as told");
         if (failure === "listen ends") return;

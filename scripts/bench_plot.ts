@@ -6,7 +6,7 @@ export interface Series {
   readonly points: readonly { rate: number; sources: number; share: number }[];
 }
 
-const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 400, 60, 40, 20, 50];
+const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 400, 60, 40, 40, 50];
 const COLOURS = ["#0b6e4f", "#6aa84f", "#c0392b", "#e67e22", "#7f8c8d", "#2980b9"];
 
 /** An SVG with a line for each series, over the rates from forged sources. */

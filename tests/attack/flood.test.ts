@@ -85,7 +85,7 @@ e2e("good knocks beside a flood", async (lab, t) => {
         `${100 * atLeast} % of ${GOOD} to be let in`,
         async () => await countLetIn(lab, GOOD, from) >= GOOD * atLeast,
       );
-      assert.ok(junk > rate / 2, `only ${junk} in ${seconds} s`);
+      assert.ok(junk > rate, `only ${junk} in ${seconds} s`);
       const most = mostLinesInASecond(served.lines.slice(before));
       assert.ok(most <= LINES_PER_SECOND, `${most} lines in a second`);
       assert.ok(seconds >= 3, "there is no second in between");
@@ -181,7 +181,7 @@ e2e("a flood over IPv6", async (lab, t) => {
         "nearly all to be let in",
         async () => await countLetIn(lab, GOOD, from) >= GOOD * 0.9,
       );
-      assert.ok(junk > rate / 2, `only ${junk} in ${seconds} s`);
+      assert.ok(junk > rate, `only ${junk} in ${seconds} s`);
       const dropped = ((await kernelDrops(lab))["rate"] ?? 0) - before;
       if (metered) {
         // 2,000 a second and 4,000 at once may pass.

@@ -1,14 +1,16 @@
 /**
- * Notices that a configuration file has changed, or that somebody asks to read it again (SIGHUP). It looks at the file
+ * Notices that a configuration has changed, or that somebody asks to read it again (SIGHUP). It looks at the files
  * twice a second: that also sees a replaced symbolic link, a network file system and a folder that came back, which
  * change notifications do not.
  */
 
+import { identifyConfig } from "./config_files.ts";
+
 const LOOK_INTERVAL_MS = 500;
 
 /**
- * Calls `changed` after every change of the file until `signal` aborts; one call at a time. `known` is what
- * {@linkcode identifyFile} gave before the file was last read. Gives what looks at once: it resolves when a change that
+ * Calls `changed` after every change of the files until `signal` aborts; one call at a time. `known` is what
+ * {@linkcode identifyConfig} gave before they were last read. Gives what looks at once: it resolves when a change that
  * was made before the call has been taken.
  */
 export function watchConfig(
@@ -25,7 +27,7 @@ export function watchConfig(
   };
   const look = () => {
     if (working) return;
-    const current = identifyFile(path);
+    const current = identifyConfig(path);
     if (current === known) return;
     known = current;
     // A file that is gone for the moment is being replaced, or was removed: what was read last stays in force.
@@ -44,14 +46,4 @@ export function watchConfig(
     look();
     await working;
   };
-}
-
-/** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */
-export function identifyFile(path: string): string | undefined {
-  try {
-    const { dev, ino, size, mtime, ctime } = Deno.statSync(path);
-    return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");
-  } catch {
-    return undefined;
-  }
 }

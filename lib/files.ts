@@ -29,8 +29,36 @@ export async function readSecretFile(
     }
     return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
   } catch (cause) {
-    throw cause instanceof OpenmeError ? cause : loadError(path, cause, { missingHint });
+    throw loadError(path, cause, { missingHint });
   }
+}
+
+/**
+ * The text of a file that has no secrets but says who gets in: others may read it, but not write it. `undefined` where
+ * there is no such file.
+ */
+export async function readSharedFile(path: string): Promise<string | undefined> {
+  try {
+    await requireUnwritable(path);
+    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw loadError(path, cause, { missingHint: "" });
+  }
+}
+
+/** Throws where everyone may write a file or folder that says who gets in. */
+export async function requireUnwritable(path: string): Promise<void> {
+  const { mode } = await Deno.stat(path);
+  if (mode === null || (mode & 0o002) === 0) return; // Windows has no mode
+  const shown = (mode & 0o7777).toString(8).padStart(4, "0");
+  throw new OpenmeError(
+    "CONFIG",
+    `cannot load ${
+      quote(path, 1000)
+    }: everyone can write it and so let themselves in, mode ${shown}`,
+    { hint: `chmod o-w ${path}, and look at what it says` },
+  );
 }
 
 /** What is said of a file that cannot be read as text. */
@@ -39,6 +67,7 @@ export function loadError(
   cause: unknown,
   { missingHint }: { missingHint: string },
 ): OpenmeError {
+  if (cause instanceof OpenmeError) return cause;
   const [why, hint] = cause instanceof Deno.errors.NotFound
     ? ["there is no such file", missingHint]
     : cause instanceof Deno.errors.IsADirectory

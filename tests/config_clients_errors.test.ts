@@ -45,13 +45,13 @@ const ROWS: readonly Row[] = [
   file(
     "a backward range",
     serverFile("ports:", "  ssh: [22-21]"),
-    `ports.ssh[0]: expected ${PORT_SPEC}, got "22-21"`,
+    `ports.ssh[0]: expected ${PORT_OR_GROUP}, got "22-21"`,
     'the lower port goes first: "21-22"',
   ),
   file(
-    "a group in a group",
-    serverFile("ports:", "  a: [22]", "  b: [a]"),
-    `ports.b[0]: expected ${PORT_SPEC}, got "a"`,
+    "a group that there is not in a group",
+    serverFile("ports:", "  a: [22]", "  b: [c]"),
+    `ports.b[0]: expected ${PORT_OR_GROUP}, got "c"`,
   ),
   file(
     "a group named by a number",

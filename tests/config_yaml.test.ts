@@ -51,7 +51,7 @@ testRefused([
     file(
       `a group's port written as ${number}`,
       serverFile("ports:", `  ssh: [${number}]`),
-      `ports.ssh[0]: expected a port such as "22/tcp", got "${number}"`,
+      `ports.ssh[0]: expected a port such as "22/tcp" or a group name, got "${number}"`,
     ),
     file(
       `a client's port written as ${number}`,

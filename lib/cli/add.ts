@@ -74,7 +74,7 @@ Example:
         })
       );
       const ports = changed.clients.find((client) => client.name === name)!.ports;
-      const told = keepPortsGuarded(edit, subtractPortRanges(ports, lastingPorts(changed)), path);
+      const told = keepPortsGuarded(file, subtractPortRanges(ports, lastingPorts(changed)), path);
       await handOut(profile, { name, args, context, file });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);

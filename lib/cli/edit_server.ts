@@ -1,6 +1,7 @@
 /** Edits of the server's configuration file: one at a time, checked before it is written, whole or not at all. */
 
 import { keepGuarded } from "../config/guarded_group.ts";
+import { hasClient } from "../config/server_edit.ts";
 import { loadingFrom, NAME_PATTERN, nearest } from "../config/reader.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { OpenmeError } from "../errors.ts";
@@ -9,12 +10,18 @@ import { formatPortRange, type PortRange } from "../ports.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
 import { loadServerConfig } from "./load.ts";
 
-/** A configuration file that nobody else edits at the moment. */
+/** A configuration that nobody else edits at the moment. */
 export interface ServerFile {
   readonly config: ServerConfig;
-  /** Applies an edit, checks what came out and gives that. */
+  /** Applies an edit to the server's own file, checks what came out and gives that. */
   readonly edit: (edit: (text: string) => string) => ServerConfig;
-  /** Puts what came of the edits in the file's place. */
+  /** The same in the file that holds this client, which may be one of `clients.d`. */
+  readonly editClient: (name: string, edit: (text: string) => string) => ServerConfig;
+  /** The file that holds this client. */
+  readonly fileOf: (name: string) => string;
+  /** The texts of all files, with the edits. */
+  readonly texts: () => string[];
+  /** Puts what came of the edits in the files' places. */
   readonly save: () => Promise<void>;
   /** Puts back what was there before. */
   readonly restore: () => Promise<void>;
@@ -27,16 +34,37 @@ export async function editServerFile<T>(
 ): Promise<T> {
   await loadServerConfig(path); // before the lock: a missing or broken file gets its own error
   return await withFileLock(path, async () => {
-    const { config, text } = await loadServerConfig(path);
-    let current = text;
+    const { config, text, people } = await loadServerConfig(path);
+    const before = new Map([
+      [path, text],
+      ...people.map(({ file, text }) => [file, text] as const),
+    ]);
+    const current = new Map(before);
+    const fileOf = (name: string) =>
+      [...current].find(([file, text]) => file !== path && hasClient(text, name))?.[0] ?? path;
+    const editIn = (file: string, edit: (text: string) => string) => {
+      current.set(file, loadingFrom(file, () => edit(current.get(file)!)));
+      return parseServerConfig(current.get(path)!, path, {
+        people: people.map(({ file }) => ({ file, text: current.get(file)! })),
+      });
+    };
+    /** Writes what differs, the server's file first: a port is in its group before a client leaves. */
+    const write = async (wanted: Map<string, string>, there: Map<string, string>) => {
+      for (const [file, text] of wanted) {
+        if (there.get(file) === text) continue;
+        // The files of clients.d hold no secrets: whoever may read them keeps that right.
+        const { mode } = await Deno.stat(file);
+        await replaceFile(file, text, file === path || mode === null ? {} : { mode: mode & 0o777 });
+      }
+    };
     return await work({
       config,
-      edit: (edit) => {
-        current = loadingFrom(path, () => edit(current));
-        return parseServerConfig(current, path);
-      },
-      save: () => replaceFile(path, current),
-      restore: () => replaceFile(path, text),
+      edit: (edit) => editIn(path, edit),
+      editClient: (name, edit) => editIn(fileOf(name), edit),
+      fileOf,
+      texts: () => [...current.values()],
+      save: () => write(current, before),
+      restore: () => write(before, current),
     });
   });
 }
@@ -46,14 +74,14 @@ export async function editServerFile<T>(
  * where there are none. Gives what to print once it is saved.
  */
 export function keepPortsGuarded(
-  edit: ServerFile["edit"],
+  { edit, texts }: Pick<ServerFile, "edit" | "texts">,
   ports: readonly PortRange[],
   path: string,
 ): string[] {
   if (ports.length === 0) return [];
   let group = "";
   edit((text) => {
-    const kept = keepGuarded(text, ports);
+    const kept = keepGuarded(text, ports, texts());
     group = kept.group;
     return kept.text;
   });

@@ -1,14 +1,44 @@
 /**
- * Reads the configuration files for the subcommands.
+ * Reads the server's configuration for the subcommands: the file, and the files of `clients.d` beside it, which hold
+ * clients and nothing else.
  */
 
-import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
-import { readSecretFile } from "../files.ts";
+import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server_config.ts";
+import { clientsFolder, listClientFiles } from "../config_files.ts";
+import { loadError, readSecretFile, readSharedFile, requireUnwritable } from "../files.ts";
 
-/** The server's configuration in `path`, with its text. */
-export async function loadServerConfig(
-  path: string,
-): Promise<{ config: ServerConfig; text: string }> {
+/** A configuration, with the texts that it was read from. */
+export interface LoadedConfig {
+  readonly config: ServerConfig;
+  readonly text: string;
+  /** The files of `clients.d`. */
+  readonly people: readonly SourceFile[];
+}
+
+/** The server's configuration in `path`. */
+export async function loadServerConfig(path: string): Promise<LoadedConfig> {
   const text = await readSecretFile(path, { missingHint: "make one: openme init --server HOST" });
-  return { config: parseServerConfig(text, path), text };
+  const people = await readPeople(path);
+  return { config: parseServerConfig(text, path, { people }), text, people };
+}
+
+async function readPeople(path: string): Promise<SourceFile[]> {
+  const folder = clientsFolder(path);
+  const files = list(path, folder);
+  if (files.length > 0) await requireUnwritable(folder);
+  const people: SourceFile[] = [];
+  for (const file of files) {
+    const text = await readSharedFile(file);
+    // It may have been taken out since the folder was read.
+    if (text !== undefined) people.push({ file, text });
+  }
+  return people;
+}
+
+function list(path: string, folder: string): string[] {
+  try {
+    return listClientFiles(path);
+  } catch (cause) {
+    throw loadError(folder, cause, { missingHint: "" });
+  }
 }

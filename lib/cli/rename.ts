@@ -2,7 +2,7 @@
 
 import { renameClient } from "../config/server_edit.ts";
 import { OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { escapeUnprintable, quote } from "../quote.ts";
 import { type Command, configPath } from "./context.ts";
 import { editServerFile, requireClient, requireName } from "./edit_server.ts";
 
@@ -30,7 +30,7 @@ Example:
     }
     requireName(to, "a client");
     const path = configPath(args);
-    await editServerFile(path, async ({ config, edit, save }) => {
+    const file = await editServerFile(path, async ({ config, editClient, fileOf, save }) => {
       requireClient(config, from);
       if (config.clients.some(({ name }) => name === to)) {
         throw new OpenmeError(
@@ -39,11 +39,13 @@ Example:
           { hint: "openme list shows them all" },
         );
       }
-      edit((text) => renameClient(text, from, to));
+      const file = fileOf(from);
+      editClient(from, (text) => renameClient(text, from, to));
       await save();
+      return file;
     });
     if (args.values["json"]) context.stdout(JSON.stringify({ renamed: { from, to } }) + "\n");
-    context.stderr(`openme: renamed ${from} to ${to} in ${path}`);
+    context.stderr(`openme: renamed ${from} to ${to} in ${escapeUnprintable(file)}`);
     return 0;
   },
 };

@@ -7,6 +7,7 @@ import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import type { Cut } from "../firewall/cut.ts";
 import { subtractPortRanges } from "../ports.ts";
+import { escapeUnprintable } from "../quote.ts";
 import { tellCut } from "./close.ts";
 import { type Command, configPath, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "./edit_server.ts";
@@ -53,16 +54,21 @@ Example:
       });
     }
     const path = configPath(args);
-    const edited = await editServerFile(path, async ({ config, edit, save }) => {
+    const edited = await editServerFile(path, async (files) => {
+      const { config, editClient, fileOf, save } = files;
       const client = requireClient(config, name);
-      const { guardedPorts } = edit((text) => removeClient(text, name));
+      const file = fileOf(name);
+      const { guardedPorts } = editClient(name, (text) => removeClient(text, name));
       const left = subtractPortRanges(config.guardedPorts, guardedPorts);
-      const told = keepPortsGuarded(edit, left, path);
+      const told = keepPortsGuarded(files, left, path);
       await save();
-      return { client, told, stateDir: givenDir ?? config.stateDir };
+      return { client, file, told, stateDir: givenDir ?? config.stateDir };
     });
     const key = fingerprint(edited.client.publicKey);
-    context.stderr(`openme: revoked ${name} (key ${key}) in ${path}`);
+    context.stderr(`openme: revoked ${name} (key ${key}) in ${escapeUnprintable(edited.file)}`);
+    if (edited.file !== path) {
+      context.stderr("openme: if another program writes that file, take the client out there too");
+    }
     edited.told.forEach(context.stderr);
     const cut = kill ? await askToCut(name, edited.stateDir) : undefined;
     if (json) {

@@ -4,6 +4,7 @@ import { changeClient, changeServer } from "../config/server_edit.ts";
 import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
+import { escapeUnprintable } from "../quote.ts";
 import { type Arguments, type Command, configPath, type Context } from "./context.ts";
 import { editServerFile, requireClient } from "./edit_server.ts";
 import {
@@ -68,7 +69,8 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
   const key = clientKeyOf(args);
   const path = configPath(args);
   await editServerFile(path, async (file) => {
-    const { config, edit } = file;
+    const { config, editClient } = file;
+    const holder = file.fileOf(name);
     const client = requireClient(config, name);
     if (config.clients.some((each) => each.key === bytesToHex(key.publicKey))) {
       throw new OpenmeError("CONFIG", `cannot rotate ${name}: the new key is in use already`, {
@@ -78,16 +80,15 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
     const profile = profileFor(config, args, key);
     const nowMs = Date.now();
     const until = formatTime(nowMs + graceMs);
-    edit((text) =>
+    editClient(name, (text) =>
       changeClient(text, name, {
         ed25519_pubkey: encodeBase64(key.publicKey),
         previous_pubkey: graceMs > 0 ? encodeBase64(client.publicKey) : undefined,
         previous_until: graceMs > 0 ? until : undefined,
-      })
-    );
+      }));
     await handOut(profile, { name, args, context, file });
     context.stderr(
-      `openme: ${name} has a new key in ${path}; the old one ${
+      `openme: ${name} has a new key in ${escapeUnprintable(holder)}; the old one ${
         graceMs > 0 ? `is good until ${until}` : "has ended"
       }`,
     );

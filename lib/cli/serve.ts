@@ -20,7 +20,8 @@ import { warnOfOwnSession } from "./own_session.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
-import { identifyFile, watchConfig } from "../config_watch.ts";
+import { identifyConfig } from "../config_files.ts";
+import { watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { NftSession } from "../firewall/nft_session.ts";
@@ -68,12 +69,14 @@ Example:
     const interfaceName = interfaceFlag(args);
     const confirmMs = readConfirm(args);
     const load = async (boundPort?: number): Promise<Loaded> => {
-      const { config: named, text } = await loadServerConfig(path);
-      const config = boundPort === undefined ? named : parseServerConfig(text, path, { boundPort });
+      const { config: named, text, people } = await loadServerConfig(path);
+      const config = boundPort === undefined
+        ? named
+        : parseServerConfig(text, path, { boundPort, people });
       for (const why of unguardable(config)) log.warn("never_guarded", { why });
       return { config: withInterface(config, interfaceName), named };
     };
-    const known = identifyFile(path);
+    const known = identifyConfig(path);
     const { config } = await load();
     if (config.command) requirePrograms(config.command);
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;

@@ -13,9 +13,15 @@ import {
 } from "../crypto.ts";
 import { fingerprint, signatureVerifier } from "../crypto_sync.ts";
 import { type PrefixLengths, SINGLE } from "../network.ts";
-import { mergePortRanges, type PortRange, reversedHint } from "../ports.ts";
+import {
+  formatPortRange,
+  mergePortRanges,
+  type PortRange,
+  reversedHint,
+  subtractPortRanges,
+} from "../ports.ts";
 import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
-import { PORT_EXPECTED, readPortSpec } from "./port_groups.ts";
+import { PORT_OR_GROUP_EXPECTED, readPortSpec } from "./port_groups.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
 
 /** One registered client. */
@@ -60,30 +66,73 @@ export const PREFIX_BOUNDS = {
   v6: { least: 48, most: SINGLE.v6 },
 } as const;
 
-/** Reads the section `clients`; `groups` are the port groups by name. */
-export function readClients(
-  value: unknown,
-  groups: ReadonlyMap<string, readonly PortRange[]>,
-  healthRange: PortRange,
-): ClientEntry[] {
-  const nameByKey = new Map<string, string>();
-  return namedEntries(value, "clients").map(([name, entry, path]) => {
-    const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
-    const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
-    for (const [at, key] of Object.entries(keys)) {
-      if (key === undefined) continue;
-      const other = nameByKey.get(key);
-      if (other !== undefined) {
-        throw new ConfigError(
-          `${path}.${at}`,
-          `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
-          "a knock could not tell the two apart: give each client its own key",
-        );
-      }
-      nameByKey.set(key, name);
+/** What the entries of every file share. */
+export interface ClientContext {
+  /** The port groups by name. */
+  readonly groups: ReadonlyMap<string, readonly PortRange[]>;
+  readonly healthRange: PortRange;
+  /** The names and keys that were read so far, by key in hex: each may be there once. */
+  readonly nameByKey: Map<string, string>;
+  readonly names: Set<string>;
+}
+
+/** Reads the section `clients` of the server's file. */
+export function readClients(value: unknown, context: ClientContext): ClientEntry[] {
+  return namedEntries(value, "clients").map(([name, entry, path]) =>
+    readUnique(name, { entry, path, grouped: false }, context)
+  );
+}
+
+/**
+ * Reads a file of `clients.d`: a map with the one key `clients`. Its clients may open ports of groups only. A port that
+ * only such a file named would leave the guard with the file, and be open to everyone.
+ */
+export function readPerson(value: unknown, context: ClientContext): ClientEntry[] {
+  const top = new Section(value, "", ["clients"]);
+  return namedEntries(top.raw("clients"), "clients").map(([name, entry, path]) =>
+    readUnique(name, { entry, path, grouped: true }, context)
+  );
+}
+
+function readUnique(
+  name: string,
+  { entry, path, grouped }: { entry: unknown; path: string; grouped: boolean },
+  { groups, healthRange, nameByKey, names }: ClientContext,
+): ClientEntry {
+  if (names.has(name)) {
+    throw new ConfigError(
+      path,
+      "expected a name of its own, got one that another file has",
+      "every client needs its own name: rename one of the two",
+    );
+  }
+  names.add(name);
+  const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
+  if (grouped) requireGrouped(client, path, [...[...groups.values()].flat(), healthRange]);
+  const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
+  for (const [at, key] of Object.entries(keys)) {
+    if (key === undefined) continue;
+    const other = nameByKey.get(key);
+    if (other !== undefined) {
+      throw new ConfigError(
+        `${path}.${at}`,
+        `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
+        "a knock could not tell the two apart: give each client its own key",
+      );
     }
-    return client;
-  });
+    nameByKey.set(key, name);
+  }
+  return client;
+}
+
+function requireGrouped({ ports }: ClientEntry, path: string, lasting: readonly PortRange[]): void {
+  const [outside] = subtractPortRanges(ports, lasting);
+  if (!outside) return;
+  throw new ConfigError(
+    `${path}.allowed_ports`,
+    `expected ports of groups, got ${formatPortRange(outside)}, which no group has`,
+    "put it into a group under ports in the server's configuration: it stays closed then when this file goes",
+  );
 }
 
 function readClient(
@@ -97,7 +146,7 @@ function readClient(
     ([item, at]) => {
       const ranges = typeof item === "string" && groups.get(item) || readPortSpec(item);
       if (!ranges) {
-        throw mismatch(at, `${PORT_EXPECTED} or a group name`, item, reversedHint(String(item)));
+        throw mismatch(at, PORT_OR_GROUP_EXPECTED, item, reversedHint(String(item)));
       }
       return ranges;
     },

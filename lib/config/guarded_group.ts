@@ -17,16 +17,17 @@ export function isGuardedGroup(name: string): boolean {
 
 /**
  * The text with these ports in a group that no client names: they stay guarded, whatever becomes of the clients. Gives
- * the group's name as well.
+ * the group's name as well. `texts` are all files with clients, this one included.
  */
 export function keepGuarded(
   text: string,
   ranges: readonly PortRange[],
+  texts: readonly string[] = [text],
 ): { text: string; group: string } {
   const specs = ranges.map(formatPortRange);
   const document = parseYamlDocument(text);
   const ports = document.get("ports");
-  const given = namesGiven(text);
+  const given = new Set(texts.flatMap(namesGiven));
   for (let n = 1;; n++) {
     const group = n === 1 ? NAME : `${NAME}-${n}`;
     const old = isMap(ports) ? ports.get(group, true) : undefined;
@@ -41,13 +42,20 @@ export function keepGuarded(
   }
 }
 
-/** Everything that some client is allowed, as the file writes it; aliases are what they lead to. */
-function namesGiven(text: string): Set<unknown> {
+/** What a file's clients are allowed and its groups are made of, as it writes them; aliases are what they lead to. */
+function namesGiven(text: string): unknown[] {
+  const root = parseYaml(text);
   const entryOf = (value: unknown, key: string) =>
     value instanceof Map ? value.get(key) : undefined;
-  const clients: unknown = entryOf(parseYaml(text), "clients");
-  const entries = clients instanceof Map ? [...clients.values()] : [];
-  return new Set(entries.flatMap((entry) => entryOf(entry, "allowed_ports") ?? []));
+  const valuesOf = (key: string) => {
+    const section = entryOf(root, key);
+    return section instanceof Map ? [...section.values()] : [];
+  };
+  return [
+    ...valuesOf("clients").flatMap((entry) => entryOf(entry, "allowed_ports") ?? []),
+    // A group may name another: whoever has the one has the other.
+    ...valuesOf("ports").flatMap((entry) => entryOf(entry, "ports") ?? entry),
+  ];
 }
 
 /** Into the line of the list where it stands in one, else the YAML library writes the file anew. */

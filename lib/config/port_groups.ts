@@ -7,29 +7,51 @@ import {
   type PortRange,
   reversedHint,
 } from "../ports.ts";
-import { listOf, mismatch, namedEntries, Section } from "./reader.ts";
+import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
 
 export const PORT_EXPECTED = `a port such as "22/tcp"`;
+export const PORT_OR_GROUP_EXPECTED = `${PORT_EXPECTED} or a group name`;
 
-/** Reads the section `ports`. */
+/** Reads the section `ports`. A group may name other groups, in any order, but not itself. */
 export function readGroups(
   value: unknown,
 ): { groups: Map<string, PortRange[]>; forwardedPorts: PortRange[] } {
+  const entries = new Map(
+    namedEntries(value, "ports").map(([name, entry, path]) => [name, { entry, path }]),
+  );
   const groups = new Map<string, PortRange[]>();
   const forwarded: PortRange[] = [];
-  for (const [name, entry, path] of namedEntries(value, "ports")) {
+  /** The ports of a group; `within` are the groups that are being read and lead to it. */
+  const resolve = (name: string, within: readonly string[]): PortRange[] => {
+    const known = groups.get(name);
+    if (known) return known;
+    const { entry, path } = entries.get(name)!;
     const group = entry instanceof Map ? new Section(entry, path, ["ports", "guard"]) : undefined;
     const specsPath = group ? group.path("ports") : path;
+    const way = [...within, name];
     const ranges = listOf(group ? group.raw("ports") : entry, specsPath).flatMap(([spec, at]) => {
+      if (typeof spec === "string" && entries.has(spec)) {
+        if (!way.includes(spec)) return resolve(spec, way);
+        throw new ConfigError(
+          at,
+          `expected a group that does not lead back here, got ${[...way, spec].join(" -> ")}`,
+          "take one of these names out",
+        );
+      }
       const range = readPortSpec(spec);
-      if (!range) throw mismatch(at, PORT_EXPECTED, spec, reversedHint(String(spec)));
-      return range;
+      if (range) return range;
+      throw mismatch(at, PORT_OR_GROUP_EXPECTED, spec, reversedHint(String(spec)));
     });
     if (ranges.length === 0) throw mismatch(specsPath, `a list with ${PORT_EXPECTED}`, undefined);
-    groups.set(name, mergePortRanges(ranges));
-    if (group?.optional("guard", (key) => readForward(group, key))) forwarded.push(...ranges);
-  }
-  return { groups, forwardedPorts: mergePortRanges(forwarded) };
+    const merged = mergePortRanges(ranges);
+    groups.set(name, merged);
+    if (group?.optional("guard", (key) => readForward(group, key))) forwarded.push(...merged);
+    return merged;
+  };
+  for (const name of entries.keys()) resolve(name, []);
+  // In the order of the file, whichever was read first.
+  const ordered = new Map([...entries.keys()].map((name) => [name, groups.get(name)!]));
+  return { groups: ordered, forwardedPorts: mergePortRanges(forwarded) };
 }
 
 /** `{forward: true}`: forwarded traffic to these ports is guarded as well. */

@@ -6,7 +6,7 @@
 import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { mergePortRanges, type PortRange } from "../ports.ts";
-import { type ClientEntry, readClients } from "./client_entries.ts";
+import { type ClientContext, type ClientEntry, readClients, readPerson } from "./client_entries.ts";
 import { type CommandLines, readFirewall, requireClosing } from "./firewall_config.ts";
 import { CLOSED_AS, type ClosedAs, type FirewallName } from "./firewall_names.ts";
 import { readGroups } from "./port_groups.ts";
@@ -80,19 +80,33 @@ const SERVER_KEYS = [
 /** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
 export const INTERFACE_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}$/;
 
-/**
- * Parses a server configuration. `file` is only for the errors. With `boundPort`, that is the knock port whatever the file
- * says: of a server that runs already, whose health port goes with it. Throws `OpenmeError` with code `CONFIG`.
- */
+/** One file's text, and the name by which errors call it. */
+export interface SourceFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** What is known beside the text of the server's file. */
+export interface ParseOptions {
+  /** The knock port of a server that runs already, whatever the file says; its health port goes with it. */
+  readonly boundPort?: number | undefined;
+  /** The files of `clients.d`. */
+  readonly people?: readonly SourceFile[];
+}
+
+/** Parses a server configuration. `file` is only for the errors. Throws `OpenmeError` with code `CONFIG`. */
 export function parseServerConfig(
   text: string,
   file: string,
-  { boundPort }: { boundPort?: number | undefined } = {},
+  options: ParseOptions = {},
 ): ServerConfig {
-  return loadingFrom(file, () => readServerConfig(parseYaml(text), boundPort));
+  return loadingFrom(file, () => readServerConfig(parseYaml(text), options));
 }
 
-function readServerConfig(root: unknown, boundPort: number | undefined): ServerConfig {
+function readServerConfig(
+  root: unknown,
+  { boundPort, people = [] }: ParseOptions,
+): ServerConfig {
   const top = new Section(root, "", ["server", "ports", "clients"]);
   const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
   const namedPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
@@ -100,7 +114,18 @@ function readServerConfig(root: unknown, boundPort: number | undefined): ServerC
   const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
   const { groups, forwardedPorts } = readGroups(top.raw("ports"));
   const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  const clients = readClients(top.raw("clients"), groups, healthRange);
+  const context: ClientContext = {
+    groups,
+    healthRange,
+    nameByKey: new Map(),
+    names: new Set(),
+  };
+  const clients = [
+    ...readClients(top.raw("clients"), context),
+    ...people.flatMap(({ file, text }) =>
+      loadingFrom(file, () => readPerson(parseYaml(text), context))
+    ),
+  ];
   const config: ServerConfig = {
     host: server.optional("host", (key) => server.host(key)),
     udpPort,

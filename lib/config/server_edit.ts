@@ -26,6 +26,12 @@ export function addGroup(text: string, name: string, specs: readonly string[]): 
   });
 }
 
+/** Whether a file's own section `clients` has this one. */
+export function hasClient(text: string, name: string): boolean {
+  const clients = parseYamlDocument(text).get("clients");
+  return isMap(clients) && clients.has(name);
+}
+
 /** The same without a client. */
 export function removeClient(text: string, name: string): string {
   return edited(text, (document) => {

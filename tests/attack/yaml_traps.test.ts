@@ -102,7 +102,7 @@ const REFUSED: { why: string; text: string; error: string }[] = [
   {
     why: "an alias to what it is in",
     text: where(`["22/tcp"]`, `&s [*s, "22/tcp"]`),
-    error: `ports.ssh[0]: expected a port such as "22/tcp", got a list`,
+    error: `ports.ssh[0]: expected a port such as "22/tcp" or a group name, got a list`,
   },
   {
     why: "aliases that multiply",
@@ -159,7 +159,7 @@ const REFUSED: { why: string; text: string; error: string }[] = [
   {
     why: "the hours of YAML 1.1",
     text: where(`["22/tcp"]`, "[22:22]"),
-    error: `ports.ssh[0]: expected a port such as "22/tcp", got "22:22"`,
+    error: `ports.ssh[0]: expected a port such as "22/tcp" or a group name, got "22:22"`,
   },
   {
     why: "the truth of YAML 1.1",

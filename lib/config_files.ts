@@ -1,0 +1,56 @@
+/** Which files make up a server's configuration: the file itself, and those of `clients.d` beside it. */
+
+import { dirname, join } from "node:path";
+import { OpenmeError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** The folder beside the configuration whose files hold clients. */
+export function clientsFolder(path: string): string {
+  return join(dirname(path), "clients.d");
+}
+
+/**
+ * The files of `clients.d` beside `path`, by name; none where there is no such folder. What does not end in `.yaml`, or
+ * begins with a dot, is no such file: an editor's copy, a README. Throws where the folder cannot be read.
+ */
+export function listClientFiles(path: string): string[] {
+  const folder = clientsFolder(path);
+  try {
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name)
+      .filter((name) => !name.startsWith("."));
+    const short = names.find((name) => name.endsWith(".yml"));
+    if (short !== undefined) {
+      throw new OpenmeError(
+        "CONFIG",
+        `cannot load ${quote(join(folder, short), 1000)}: expected a name that ends in .yaml`,
+        { hint: "rename it: a file that is left out in silence would lock its clients out" },
+      );
+    }
+    return names.filter((name) => name.endsWith(".yaml")).sort().map((name) => join(folder, name));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw cause;
+  }
+}
+
+/** Differs whenever one of the files was changed, added or taken out; `undefined` where the first is not there. */
+export function identifyConfig(path: string): string | undefined {
+  const main = identifyFile(path);
+  if (main === undefined) return undefined;
+  try {
+    const files = listClientFiles(path).map((file) => `${file} ${identifyFile(file)}`);
+    return [main, ...files].join("\n");
+  } catch (cause) {
+    return `${main}\n${cause}`; // reading it says what is wrong
+  }
+}
+
+/** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */
+function identifyFile(path: string): string | undefined {
+  try {
+    const { dev, ino, size, mtime, ctime } = Deno.statSync(path);
+    return [dev, ino, size, mtime?.getTime(), ctime?.getTime()].join(" ");
+  } catch {
+    return undefined;
+  }
+}

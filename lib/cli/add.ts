@@ -19,6 +19,7 @@ import {
   tellHowToKeep,
 } from "./hand_out.ts";
 import { prefixFlag, tellWhoGetsIn } from "./prefix_flag.ts";
+import { requireSame } from "./registered_client.ts";
 import { expiresFlag } from "./time_flag.ts";
 
 export const add: Command = {
@@ -63,8 +64,17 @@ Example:
     const path = configPath(args);
     await editServerFile(path, async (file) => {
       const { config, edit } = file;
-      refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const profile = profileFor(config, args, key);
+      const registered = config.clients.find((client) =>
+        client.name === name && client.key === bytesToHex(key.publicKey)
+      );
+      if (registered) {
+        requireSame(registered, { args, config, ports: readPorts(args, config) });
+        await handOut(profile, { name, args, context, file: NOTHING_TO_SAVE });
+        context.stderr(`openme: ${name} has this key and these ports already: nothing changed`);
+        return;
+      }
+      refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const changed = edit((text) =>
         insertClient(text, name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
@@ -85,6 +95,9 @@ Example:
     return 0;
   },
 };
+
+/** The file of a client that is there already. */
+const NOTHING_TO_SAVE = { save: () => Promise.resolve(), restore: () => Promise.resolve() };
 
 function refuseTaken({ clients }: ServerConfig, name: string, key: string, path: string): void {
   if (clients.some((client) => client.name === name)) {

@@ -1,4 +1,4 @@
-/** Many people: a file for each in `clients.d`, and groups of groups. */
+/** Many people: a file for each in `clients.d`, groups of groups, and `add` that may be called again. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
@@ -131,6 +131,41 @@ Deno.test("revoke, rename and rotate edit the file that holds the client", async
   assert.deepEqual(await names(folder), ["alice"]);
   assert.equal(await folder.read("server.yaml"), server);
   assert.equal(await folder.mode("clients.d/bob.yaml"), 0o644);
+});
+
+Deno.test("add --pubkey of a client that is there already changes nothing and says so", async () => {
+  await using folder = await site();
+  const add = (...more: string[]) =>
+    run(folder, ["add", "bob", "--pubkey", OTHER_PUBLIC, "--ports", "ssh", ...more]);
+  const first = await add("--expires", "2100-01-01");
+  assert.equal(first.code, 0, first.stderr);
+  const text = await folder.read("server.yaml");
+  const { ino } = await Deno.stat(folder.file("server.yaml"));
+  for (const more of [[], ["--expires", "2100-01-01"], ["--expires", "90d"]]) {
+    const again = await add(...more);
+    assert.deepEqual(
+      again,
+      good(["openme: bob has this key and these ports already: nothing changed"], first.stdout),
+    );
+  }
+  assert.equal((await Deno.stat(folder.file("server.yaml"))).ino, ino, "the file was not written");
+  const other = (what: string) =>
+    failure(
+      1,
+      `cannot add "bob": it has this key already, but with other values for ${what}`,
+      "change its entry in the configuration, or openme revoke bob first",
+    );
+  assert.deepEqual(await add("--ports", "ssh,8080/tcp"), other("ports"));
+  assert.deepEqual(
+    await add("--expires", "2101-01-01", "--prefix", "v4=24"),
+    other("expires, prefix"),
+  );
+  assert.equal(
+    (await run(folder, ["add", "carol", "--pubkey", OTHER_PUBLIC, "--ports", "ssh"])).code,
+    1,
+    "another name for the same key",
+  );
+  assert.equal(await folder.read("server.yaml"), text);
 });
 
 const GROUPS = (ports: string) =>

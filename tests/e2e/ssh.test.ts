@@ -101,6 +101,28 @@ async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
     assert.deepEqual({ code, stdout }, { code: 0, stdout: "logged in\n" }, stderr);
   });
 
+  await t.step("one Host line and one file of profiles serve many hosts", async () => {
+    const profile = (await Deno.readTextFile(`${site.dir}/alice.yaml`)).split("\n").slice(2);
+    const named = (name: string, lines: readonly string[]) => [`  ${name}.corp:`, ...lines];
+    const key = /^ {4}private_key: /;
+    const fleet = [
+      "profiles:",
+      ...named("web1", profile.map((line) => line.replace(key, "$&&mine "))),
+      ...named("db1", profile.map((line) => line.replace(/^( {4}private_key:) .*/, "$1 *mine"))),
+    ];
+    await Deno.writeTextFile(`${site.dir}/fleet.yaml`, fleet.join("\n"), { mode: 0o600 });
+    const connect = [...OPENME, "connect", "--client-config", `${site.dir}/fleet.yaml`];
+    await Deno.writeTextFile(
+      `${site.dir}/ssh_config`,
+      `Host *.corp\n  ProxyCommand ${connect.join(" ")} %n %h %p\n`,
+    );
+    for (const host of ["web1.corp", "db1.corp"]) {
+      const command = ["-F", `${site.dir}/ssh_config`, ...sshArgs.slice(2), `root@${host}`];
+      const { code, stdout, stderr } = await lab.output("client", ["ssh", ...command, "echo in"]);
+      assert.deepEqual({ code, stdout }, { code: 0, stdout: "in\n" }, stderr);
+    }
+  });
+
   await t.step("a client that is added while serving logs in, with no restart", async () => {
     const profile = await add(lab, site.config, "bob", ["--ports", "ssh"]);
     await Deno.writeTextFile(`${site.dir}/bob.yaml`, profile, { mode: 0o600 });

@@ -1,0 +1,44 @@
+/** `openme add` of a client that is registered already: whether what is asked for is what stands. */
+
+import type { ClientEntry } from "../config/client_entries.ts";
+import { parseExpiry } from "../config/expiry.ts";
+import { readPortSpec } from "../config/port_groups.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+import { OpenmeError } from "../errors.ts";
+import { includesPortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
+import { quote } from "../quote.ts";
+import { type Arguments, textFlag } from "./context.ts";
+import { prefixFlag } from "./prefix_flag.ts";
+
+/**
+ * Throws where the flags ask for another entry than the one that is registered. `ports` are the groups and port specs
+ * that are asked for. Flags that are left out ask for nothing.
+ */
+export function requireSame(
+  { name, ports: allowed, expiresAtMs, prefix }: ClientEntry,
+  { args, config: { groups, healthPort }, ports }: {
+    args: Arguments;
+    config: ServerConfig;
+    ports: readonly string[];
+  },
+): void {
+  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
+  const wanted = ports.flatMap((item) => groups.get(item) ?? readPortSpec(item) ?? []);
+  const [one, other] = [wanted, allowed].map((each) => subtractPortRanges(each, [health]));
+  // A span such as 90d is another end at each call: the one that stands is kept.
+  const end = parseExpiry(textFlag(args, "expires"));
+  const { v4, v6 } = prefixFlag(args) ?? {};
+  const differing = [
+    ...(includesPortRanges(one!, other!) && includesPortRanges(other!, one!) ? [] : ["ports"]),
+    ...(end === undefined || end === expiresAtMs ? [] : ["expires"]),
+    ...((v4 ?? prefix.v4) === prefix.v4 && (v6 ?? prefix.v6) === prefix.v6 ? [] : ["prefix"]),
+  ];
+  if (differing.length === 0) return;
+  throw new OpenmeError(
+    "CONFIG",
+    `cannot add ${quote(name)}: it has this key already, but with other values for ${
+      differing.join(", ")
+    }`,
+    { hint: `change its entry in the configuration, or openme revoke ${name} first` },
+  );
+}

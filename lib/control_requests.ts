@@ -51,6 +51,8 @@ export interface FirewallReport {
     readonly unguarded: readonly string[];
     readonly barred: readonly string[];
     readonly hostMayDrop: boolean;
+    /** Rules of openme's that no grant covers, where the firewall does not end them by itself. */
+    readonly withoutGrant: readonly { address: string; ports: readonly string[] }[];
   } | null;
   /** Guarded ports that everyone can reach in spite of the guard. */
   readonly open: {
@@ -122,7 +124,14 @@ export function describeFirewall({ backend, isIntact, examination, open, failure
     backend,
     intact: isIntact,
     examination: examination
-      ? { ...examination, unguarded: examination.unguarded.map(formatPortRange) }
+      ? {
+        ...examination,
+        unguarded: examination.unguarded.map(formatPortRange),
+        withoutGrant: (examination.withoutGrant ?? []).map(({ address, ports }) => ({
+          address,
+          ports: ports.map(formatPortRange),
+        })),
+      }
       : null,
     open: open
       ? { ports: open.ports.map(formatPortRange), why: open.why, hint: open.hint ?? null }

@@ -21,6 +21,11 @@ export interface ProgramRun {
    * background is its own affair.
    */
   readonly isUnheard?: boolean;
+  /**
+   * Whether its children are killed with it at the deadline, so that none of them acts later. It then has a session of
+   * its own, which Ctrl-C in openme's terminal does not reach.
+   */
+  readonly killsChildren?: boolean;
 }
 
 /** Runs to the end and gives what was printed on stdout; anything but exit code 0 throws. */
@@ -66,7 +71,7 @@ export const runProgram: RunProgram = async (run) => {
     finished.catch(() => {});
     // Its own children may hold the pipes open: stop reading as well.
     killer.abort();
-    kill(child);
+    kill(child, run.killsChildren === true);
     await reaped(parts);
     const why = result === "deadline"
       ? `did not finish within ${run.timeoutMs / 1000} s`
@@ -104,9 +109,11 @@ export function programEnvironment(): { LC_ALL: string; PATH: string } {
   return { LC_ALL: "C", PATH: path };
 }
 
-function spawn({ program, args, env, missingHint, isUnheard }: ProgramRun): Deno.ChildProcess {
+function spawn(run: ProgramRun): Deno.ChildProcess {
+  const { program, args, env, missingHint, isUnheard, killsChildren = false } = run;
   try {
     return new Deno.Command(program, {
+      detached: killsChildren,
       args: [...args],
       env: { ...env, ...programEnvironment() },
       stdin: "piped",
@@ -169,9 +176,10 @@ async function reaped(parts: readonly unknown[]): Promise<void> {
   clearTimeout(timer);
 }
 
-function kill(child: Deno.ChildProcess): void {
+function kill(child: Deno.ChildProcess, andChildren: boolean): void {
   try {
-    child.kill("SIGKILL");
+    if (andChildren && Deno.build.os !== "windows") Deno.kill(-child.pid, "SIGKILL");
+    else child.kill("SIGKILL");
   } catch {
     // It has just ended by itself.
   }

@@ -33,6 +33,15 @@ Deno.test("the configuration takes the two programs of firewall: command", () =>
   assert.equal(config(["command: {open: [a], close: [b]}"]).command, undefined);
 });
 
+Deno.test("the configuration takes a list of firewall: command, and how a line of it looks", () => {
+  const entry = "{address} {ports}/{protocol} # openme-web1";
+  const { command } = config([
+    "firewall: command",
+    `command: {open: [a], close: [b], list: [sh, list], entry: "${entry}"}`,
+  ]);
+  assert.deepEqual(command?.list, { line: ["sh", "list"], entry });
+});
+
 Deno.test("the mark is one bit, in hex or as a whole number", () => {
   const rows = [
     ["0x40000000", 0x4000_0000],
@@ -75,6 +84,30 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     server: ["firewall: command", `command: {open: ["{client}"], close: [b]}`],
     error: 'server.command.open[0]: expected the name of a program, got "{client}"',
   },
+  ...[
+    ["list: [c]", "server.command.entry: expected a line as list prints it for one opening, got"],
+    ["entry: x", "server.command.entry: expected {address}, {protocol} and {ports}"],
+    [
+      'entry: "{address} {ports}/{protocol} openme"',
+      "server.command.list: expected a program that prints such lines, got nothing",
+    ],
+    ['list: [c, "{address}"], entry: x', "server.command.list[1]: expected no placeholder, got"],
+    [
+      'list: [c], entry: "openme {address} {port}/{protocol}"',
+      "server.command.entry: expected {address}, {protocol} and {ports} (or {port} and {end_port})",
+    ],
+    [
+      'list: [c], entry: "{address} {ports}/{protocol}"',
+      'server.command.entry: expected the word "openme" in it',
+    ],
+    [
+      'list: [c], entry: "openme {address} {ports}/{protocol} {timeout_s}"',
+      "server.command.entry: expected {address} or {family} or",
+    ],
+  ].map(([more, error]) => ({
+    server: ["firewall: command", `command: {open: [a], close: [b], ${more}}`],
+    error: error!,
+  })),
   { server: ["on_stop: shut"], error: 'server.on_stop: expected "open" or "closed", got "shut"' },
   {
     server: ["closed_as: hidden"],

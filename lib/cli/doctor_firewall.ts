@@ -75,6 +75,12 @@ function examineRules({ backend, serves, intact, examination, failure }: View): 
     return fail("rules", `${backend}: ${examination.wrong.join("; ")}`, mend);
   }
   if (!intact) return fail("rules", `${backend}: not as openme serve put them`, mend);
+  if (backend === "command" && examination) {
+    const found = serves
+      ? "every grant has its rule, and every rule its grant"
+      : "no rule of openme's stands";
+    return ok("rules", `command: ${found}`);
+  }
   if (backend === "none") return ok("rules", "none: openme decides, and touches no firewall");
   if (examination) {
     return serves ? ok("rules", `${backend}: all in place`) : warn(
@@ -84,7 +90,10 @@ function examineRules({ backend, serves, intact, examination, failure }: View): 
     );
   }
   if (backend === "command") {
-    return ok("rules", "command: your programs open and close; what they did is not looked at");
+    return ok(
+      "rules",
+      "command: your programs open and close; without server.command.list nobody looks what they did",
+    );
   }
   return serves ? ok("rules", `${backend}: as openme serve put them`) : warn(
     "rules",
@@ -94,8 +103,11 @@ function examineRules({ backend, serves, intact, examination, failure }: View): 
 }
 
 /** Whether the host's own rules let knocks, and what they open, through. */
-function examineHole({ udpPort, openKnockPort }: ServerConfig, { examination }: View): Finding[] {
-  if (!examination) return [];
+function examineHole(
+  { udpPort, openKnockPort }: ServerConfig,
+  { backend, examination }: View,
+): Finding[] {
+  if (!examination || backend === "command") return [];
   const { barred, hostMayDrop } = examination;
   // Where no guard stands nothing is let in either.
   const stands = examination.wrong.length === 0;

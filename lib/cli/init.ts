@@ -106,14 +106,16 @@ function readInterface(args: Arguments): string | undefined {
   return name;
 }
 
-/** `command` needs its two programs; ufw's are an example that works. */
+/** `command` needs its programs; ufw's are an example that works, the one of docs/firewalls.md. */
 function renderFirewall(firewall: string): string {
   if (firewall !== "command") return `  firewall: ${firewall} # ${FIREWALLS.join(", ")}`;
   const rule = `allow, proto, "{protocol}", from, "{address}", to, any, port, "{ports}"`;
-  return `  firewall: command # runs these two; ufw is an example
+  return `  firewall: command # runs these; ufw is an example
   command:
-    open: [ufw, ${rule}]
-    close: [ufw, delete, ${rule}]`;
+    open: [ufw, ${rule}, comment, openme]
+    close: [ufw, delete, ${rule}]
+    list: [ufw, show, added] # what stands; entry is a line of it
+    entry: "ufw allow from {address} to any port {ports} proto {protocol} comment 'openme'"`;
 }
 
 function renderConfig(

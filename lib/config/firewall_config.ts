@@ -5,10 +5,19 @@
 import { type ClosedAs, closingFlaw, type FirewallName, FIREWALLS } from "./firewall_names.ts";
 import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
 
-/** A program and its arguments for each of the two things that the backend `command` does. */
+/** A program and its arguments for each thing that the backend `command` does. */
 export interface CommandLines {
   readonly open: readonly string[];
   readonly close: readonly string[];
+  /** Prints what stands in the firewall. Without it nothing can be verified. */
+  readonly list?: CommandList;
+}
+
+/** How openme finds its own rules in what a program prints. */
+export interface CommandList {
+  readonly line: readonly string[];
+  /** A whole line of the output, with placeholders. Every line that matches is a rule of openme's. */
+  readonly entry: string;
 }
 
 /** What stands in an argument for a value of the opening at hand. */
@@ -22,6 +31,9 @@ export const PLACEHOLDERS = [
   "client",
   "timeout_s",
 ] as const;
+
+/** Whose rule a line of `list` is: without this word in `entry`, somebody else's rules could match it. */
+const MARKER = "openme";
 
 /** The bit of the packet mark for what openme lets in, unless the configuration names another. */
 export const DEFAULT_MARK = 0x4000_0000;
@@ -65,29 +77,71 @@ export function requireClosing(
 }
 
 function readCommand(server: Section, key: string): CommandLines {
-  const lines = new Section(server.raw(key), server.path(key), ["open", "close"]);
-  return { open: readLine(lines, "open"), close: readLine(lines, "close") };
+  const lines = new Section(server.raw(key), server.path(key), ["open", "close", "list", "entry"]);
+  const commands = { open: readLine(lines, "open"), close: readLine(lines, "close") };
+  const list = lines.optional("list", (key) => readLine(lines, key, []));
+  const entry = lines.optional("entry", (key) => readEntry(lines, key));
+  if (list && entry !== undefined) return { ...commands, list: { line: list, entry } };
+  if (list) {
+    throw mismatch(lines.path("entry"), "a line as list prints it for one opening", undefined);
+  }
+  if (entry !== undefined) {
+    throw mismatch(lines.path("list"), "a program that prints such lines", undefined);
+  }
+  return commands;
 }
 
-function readLine(lines: Section, key: string): string[] {
+function readLine(
+  lines: Section,
+  key: string,
+  placeholders: readonly string[] = PLACEHOLDERS,
+): string[] {
   const expected =
     `a list of a program and its arguments, such as ["ufw", "allow", "from", "{address}"]`;
   const line = listOf(lines.raw(key), lines.path(key)).map(([argument, path]) => {
     if (typeof argument !== "string" && typeof argument !== "number") {
       throw mismatch(path, "text", argument);
     }
-    const text = String(argument);
-    if (text.includes("\0")) throw mismatch(path, "text without a NUL", argument);
-    for (const [, name] of text.matchAll(/\{([^{}]*)\}/g)) {
-      if (!PLACEHOLDERS.some((each) => each === name)) {
-        throw mismatch(path, PLACEHOLDERS.map((each) => `{${each}}`).join(" or "), `{${name}}`);
-      }
-    }
-    return text;
+    return readTemplate(String(argument), path, placeholders);
   });
   if (line.length === 0) throw mismatch(lines.path(key), expected, undefined);
   if (/[{}]/.test(line[0]!) || line[0] === "") {
     throw mismatch(`${lines.path(key)}[0]`, "the name of a program", line[0]);
   }
   return line;
+}
+
+function readEntry(lines: Section, key: string): string {
+  const path = lines.path(key);
+  const value = lines.raw(key);
+  if (typeof value !== "string") throw mismatch(path, "text", value);
+  const text = readTemplate(value, path, PLACEHOLDERS.filter((name) => name !== "timeout_s"));
+  const has = (name: string) => text.includes(`{${name}}`);
+  if (
+    !has("address") || !has("protocol") || !(has("ports") || (has("port") && has("end_port")))
+  ) {
+    throw mismatch(
+      path,
+      "{address}, {protocol} and {ports} (or {port} and {end_port}) in it",
+      value,
+    );
+  }
+  if (!text.replaceAll(/\{[a-z_]+\}/g, "").includes(MARKER)) {
+    throw mismatch(
+      path,
+      `the word "${MARKER}" in it, such as in a comment: it says which rules are openme's to close`,
+      value,
+    );
+  }
+  return text;
+}
+
+function readTemplate(text: string, path: string, placeholders: readonly string[]): string {
+  if (text.includes("\0")) throw mismatch(path, "text without a NUL", text);
+  for (const [, name] of text.matchAll(/\{([^{}]*)\}/g)) {
+    if (placeholders.includes(name!)) continue;
+    const known = placeholders.map((each) => `{${each}}`).join(" or ");
+    throw mismatch(path, known || "no placeholder", `{${name}}`);
+  }
+  return text;
 }

@@ -7,7 +7,7 @@
  * - **Remove** takes out everything that is openme's, also what a dead process left.
  *
  * Every call may be repeated. Calls for different addresses, and `install`, may overlap in time: a program that hangs
- * must keep nobody else waiting. Where the program is missing, fails, or is killed at its deadline, the call throws an
+ * must keep nobody else waiting (beyond its deadline, where programs must not run at the same time). Where the program is missing, fails, or is killed at its deadline, the call throws an
  * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right;
  * after a first `install` that failed, `remove` does. A backend that works address by address says with `PartlyFailed`
  * which ones it was.
@@ -85,6 +85,8 @@ export interface Examination {
   readonly barred: readonly string[];
   /** Whether there are chains of the host's at all that may drop it. */
   readonly hostMayDrop: boolean;
+  /** Rules of openme's that let somebody in and that no grant covers, where the firewall does not end them by itself. */
+  readonly withoutGrant?: readonly Standing[];
 }
 
 /** Ports that everyone can reach. */

@@ -1,44 +1,41 @@
 /**
- * The backend that runs the user's own programs, one to open and one to close: for ufw, firewalld, a cloud provider's
- * security group, anything. No shell; values go in as arguments or parts of one.
+ * The backend that runs the user's own programs, one to open, one to close, and one to list what stands: for ufw, a cloud
+ * provider's security group, anything. No shell; values go in as arguments or parts of one.
  *
  * Such a firewall closes nothing by itself and counts no time: openme's timers close, and what a dead process left open
- * is closed at the next start, from the journal that is written before anything opens.
+ * is closed at the next start, from the journal that is written before anything opens, and from the listing.
  */
 
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
-import { errorFields, type Log } from "../log.ts";
+import type { Log } from "../log.ts";
 import { formatNetwork, type Network } from "../network.ts";
-import { formatPortRange, type PortRange } from "../ports.ts";
+import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import {
   type Backend,
   type ClientOpenings,
+  type Examination,
   type GuardPlan,
   type OpenPorts,
   PartlyFailed,
   type Standing,
 } from "./backend.ts";
 import type { BackendParts } from "./backends.ts";
+import { Entries, type Look } from "./command_entries.ts";
 import { Journal } from "./command_journal.ts";
-import { type Entry, fillIn, showLine } from "./command_line.ts";
+import { type Entry, entryKey, fillIn, showLine } from "./command_line.ts";
+import { showEntries } from "./command_listing.ts";
+import { Programs } from "./command_programs.ts";
 import { hostFirewall } from "./host_view.ts";
-import { runFirewall } from "./run_firewall.ts";
 
-const DEADLINE_MS = 10_000;
-/** How often a close that fails is tried, a check apart, before openme gives up and says so. */
-const CLOSE_ATTEMPTS = 5;
-/** Programs that run at a time: a crowd of clients, or the grants of a restart, must not fill the machine. */
-const MOST_RUNS = 8;
-
-/** An entry at work: its commands run one after the other. */
-interface Slot {
-  entry: Entry;
-  timer?: ReturnType<typeof setTimeout>;
-  queue: Promise<void>;
-  failedCloses: number;
-}
+/**
+ * Without a `list`, nobody can tell a rule that stays from a program that fails because there is none: after so many
+ * failures in a row it is tried on, and no longer counted against the rest.
+ */
+const DOUBTFUL_CLOSES = 5;
+/** Ends that are this close to each other are one: the time left is reckoned anew at each call. */
+const SAME_END_MS = 1000;
 
 /** The backend for the configured programs, with its journal in the state directory. */
 export function makeCommand(parts: BackendParts): Promise<Backend> {
@@ -58,27 +55,43 @@ class CommandBackend implements Backend {
   readonly #run: RunProgram;
   readonly #journal: Journal;
   readonly #log: Log;
-  readonly #slots = new Map<string, Slot>();
+  readonly #entries: Entries;
   #plan: GuardPlan;
   #hasRead = false;
-  #runs = 0;
-  readonly #waiting: (() => void)[] = [];
 
   constructor(lines: CommandLines, { plan, run, log, stateDir }: BackendParts) {
     this.#lines = lines;
     this.#plan = plan;
     this.#run = run;
-    this.#journal = new Journal(stateDir, log);
     this.#log = log;
+    this.#journal = new Journal(stateDir, log);
+    this.#entries = new Entries({
+      programs: new Programs(lines, run),
+      journal: this.#journal,
+      log,
+    });
   }
 
+  /** What stands already is left as it is: each program run keeps a knock waiting. */
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    if (!this.#hasRead) await this.#closeLeftOvers();
-    const wanted = new Set(openings.map(({ address }) => formatNetwork(address)));
-    const gone = [...this.#slots.values()].filter(({ entry }) =>
-      !wanted.has(formatNetwork(entry.address))
-    ).map(({ entry }) => ({ address: entry.address, openings: [], clients: [] }));
-    await this.apply([...gone, ...openings]);
+    const isFirst = this.#readJournal();
+    const wanted = openings.flatMap(entriesOf);
+    const isWanted = new Set(wanted.map(({ key }) => key));
+    const work = this.#entries.keys().filter((key) => !isWanted.has(key))
+      .map((key) => this.#close(key, { quietly: isFirst }));
+    const look = await this.#look({ isFirst });
+    if (look) this.#report(look, isWanted);
+    for (const entry of look?.stray ?? []) {
+      const key = entryKey(entry.address, entry.ports);
+      if (isWanted.has(key) || this.#entries.get(key)?.endsAtMs !== undefined) continue;
+      this.#entries.adopt(entry);
+      work.push(this.#close(key, { quietly: isFirst }));
+    }
+    for (const { key, entry, endsAtMs } of wanted) {
+      if (this.#stands(key, endsAtMs, look)) this.#entries.keep(entry, endsAtMs);
+      else work.push(this.#open(entry, endsAtMs, { fresh: false }));
+    }
+    await allDone(work);
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -86,47 +99,62 @@ class CommandBackend implements Backend {
   }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
-    const work: Promise<void>[] = [];
-    const failed = new Set<string>();
-    for (const { address, openings, clients } of changes) {
-      const wanted = new Map(openings.map((opening) => [keyOf(address, opening), opening]));
-      for (const [key, slot] of this.#slots) {
-        if (sameText(slot.entry.address, address) && !wanted.has(key)) {
-          work.push(this.#closeQuietly(key));
-        }
+    const work: Promise<Failed | undefined>[] = [];
+    for (const change of changes) {
+      const wanted = entriesOf(change);
+      const isWanted = new Set(wanted.map(({ key }) => key));
+      const text = formatNetwork(change.address);
+      for (const key of this.#entries.keys()) {
+        const isOfIt = formatNetwork(this.#entries.get(key)!.entry.address) === text;
+        if (isOfIt && !isWanted.has(key)) work.push(this.#close(key));
       }
-      for (const [key, { timeoutMs, ...ports }] of wanted) {
-        const opening = this.#open(key, { address, ports, client: clients.join(",") }, timeoutMs);
-        opening.catch(() => failed.add(formatNetwork(address)));
-        work.push(opening);
+      for (const { entry, endsAtMs } of wanted) {
+        work.push(this.#open(entry, endsAtMs, { fresh: true }));
       }
     }
-    const results = await Promise.allSettled(work);
-    const first = results.find((each) => each.status === "rejected");
-    if (!first) return;
-    if (first.reason instanceof OpenmeError) throw new PartlyFailed(first.reason, failed);
-    throw first.reason;
+    await allDone(work);
   }
 
-  /** Nobody can tell what became of the rules behind the programs. Closes that failed are tried again. */
-  isIntact(): Promise<boolean> {
-    for (const [key, slot] of this.#slots) if (slot.failedCloses > 0) this.#closeQuietly(key);
-    return Promise.resolve(true);
+  /** Without a `list` nobody can tell. */
+  async isIntact(): Promise<boolean> {
+    if (!this.#lines.list) return true;
+    const { missing, stray } = await this.#entries.look();
+    return missing.length === 0 && stray.length === 0;
   }
 
-  examine(): Promise<undefined> {
-    return Promise.resolve(undefined);
+  async examine(): Promise<Examination | undefined> {
+    const nothing = { unguarded: [], barred: [], hostMayDrop: false };
+    if (!this.#lines.list) {
+      const failing = this.#entries.failing();
+      if (failing.length === 0) return undefined;
+      return { ...nothing, wrong: [`could not be closed: ${showEntries(failing)}`] };
+    }
+    const { missing, stray } = await this.#entries.look();
+    const wrong = [
+      ...(missing.length > 0 ? [`no rule for ${showEntries(missing)}`] : []),
+      ...(stray.length > 0 ? [`rules that no grant covers: ${showEntries(stray)}`] : []),
+    ];
+    const withoutGrant = stray.map(({ address, ports }) => ({
+      address: formatNetwork(address),
+      ports: [ports],
+    }));
+    return { ...nothing, wrong, withoutGrant };
   }
 
+  /** There is no guard. */
   list(): Promise<readonly Standing[] | undefined> {
     return Promise.resolve(undefined);
   }
 
   async remove(): Promise<void> {
-    if (!this.#hasRead) await this.#closeLeftOvers();
-    const results = await Promise.allSettled(
-      [...this.#slots.keys()].map((key) => this.#close(key)),
-    );
+    this.#readJournal();
+    const found = this.#lines.list ? this.#entries.look() : undefined;
+    await found?.then(({ stray }) => stray.forEach((each) => this.#entries.adopt(each)), () => {});
+    const results = await Promise.allSettled([
+      found,
+      ...this.#entries.keys().map((key) => this.#entries.close(key, { now: true })),
+    ]);
+    this.#entries.giveUp();
     const failed = results.find((each) => each.status === "rejected");
     if (failed) throw failed.reason;
   }
@@ -165,113 +193,99 @@ class CommandBackend implements Backend {
     return showLine(fillIn(this.#lines.close, { address, ports, client: clients.join(",") }, 0));
   }
 
-  /** What a dead process wrote down is closed first, wanted or not: opening again is up to whoever knocked. */
-  async #closeLeftOvers(): Promise<void> {
-    for (const entry of this.#journal.read()) {
-      this.#slots.set(keyOf(entry.address, entry.ports), newSlot(entry));
-    }
+  /** Takes over what a dead process wrote down; gives whether that was not done before. */
+  #readJournal(): boolean {
+    if (this.#hasRead) return false;
     this.#hasRead = true;
-    await Promise.all([...this.#slots.keys()].map((key) => this.#closeQuietly(key)));
+    const doing = this.#lines.list
+      ? "going by what server.command.list shows"
+      : "going on; what it held may still be open: look in your firewall, and close what nobody needs";
+    for (const entry of this.#journal.read(doing)) this.#entries.adopt(entry);
+    return true;
   }
 
-  #open(key: string, entry: Entry, timeoutMs: number): Promise<void> {
-    let slot = this.#slots.get(key);
-    if (!slot) this.#slots.set(key, slot = newSlot(entry));
-    // The end is reckoned from now, however long the program takes.
-    const endsAtMs = performance.now() + timeoutMs;
-    return this.#inTurn(slot, async (slot) => {
-      clearTimeout(slot.timer);
-      this.#slots.set(key, slot); // a close before this turn has taken it out
-      slot.entry = entry;
-      slot.failedCloses = 0;
-      this.#write();
-      try {
-        await this.#runLine(fillIn(this.#lines.open, entry, timeoutMs));
-      } finally {
-        // Also after a failure, above all at its deadline: it may have opened all the same.
-        slot.timer = setTimeout(
-          () => this.#closeQuietly(key),
-          Math.max(0, endsAtMs - performance.now()),
-        );
+  /** At the start a `list` that fails is an error; later, openme goes by what the programs say, and checks tell of it. */
+  async #look({ isFirst }: { isFirst: boolean }): Promise<Look | undefined> {
+    if (!this.#lines.list) return undefined;
+    const look = this.#entries.look();
+    return await (isFirst ? look : look.catch(() => undefined));
+  }
+
+  /** Whether there is nothing to run for it. */
+  #stands(key: string, endsAtMs: number, look: Look | undefined): boolean {
+    const slot = this.#entries.get(key);
+    if (!this.#entries.isSettled(key)) return false;
+    if (!(look ? look.standing.has(key) : slot?.isOpen)) return false;
+    const countsTime = this.#lines.open.some((each) => each.includes("{timeout_s}"));
+    return !countsTime || Math.abs((slot?.endsAtMs ?? 0) - endsAtMs) < SAME_END_MS;
+  }
+
+  #report({ missing, stray }: Look, isWanted: ReadonlySet<string>): void {
+    for (
+      const [event, entries, doing] of [
+        ["rule_missing", missing, "opening it again"],
+        ["rule_without_grant", stray, "closing it"],
+      ] as const
+    ) {
+      for (const { address, ports } of entries) {
+        const entry = entryKey(address, ports);
+        if (event === "rule_missing" || !isWanted.has(entry)) {
+          this.#log.warn(event, { entry, doing });
+        }
       }
-    });
+    }
   }
 
-  #close(key: string): Promise<void> {
-    const slot = this.#slots.get(key);
-    if (!slot) return Promise.resolve();
-    return this.#inTurn(slot, async (slot) => {
-      if (this.#slots.get(key) !== slot) return;
-      clearTimeout(slot.timer);
-      try {
-        await this.#runLine(fillIn(this.#lines.close, slot.entry, 0));
-      } catch (error) {
-        slot.failedCloses++;
-        throw error;
-      }
-      this.#slots.delete(key);
-      this.#write();
-    });
-  }
-
-  /** A close that fails keeps nobody from getting in: it is logged, and tried again at the next check. */
-  async #closeQuietly(key: string): Promise<void> {
+  async #open(
+    entry: Entry,
+    endsAtMs: number,
+    order: { fresh: boolean },
+  ): Promise<Failed | undefined> {
     try {
-      await this.#close(key);
+      await this.#entries.open(entry, endsAtMs, order);
+      return undefined;
     } catch (error) {
-      const slot = this.#slots.get(key);
-      if (!slot) return;
-      const givesUp = slot.failedCloses >= CLOSE_ATTEMPTS;
-      this.#log.error("close_failed", {
-        backend: this.name,
-        address: formatNetwork(slot.entry.address),
-        ports: formatPortRange(slot.entry.ports),
-        doing: givesUp ? "giving up; it may still be open" : "trying again",
-        ...errorFields(error),
-      });
-      if (!givesUp) return;
-      this.#slots.delete(key);
-      this.#write();
+      return { address: entry.address, error };
     }
   }
 
-  #inTurn(slot: Slot, work: (slot: Slot) => Promise<void>): Promise<void> {
-    const turn = slot.queue.then(() => work(slot));
-    slot.queue = turn.catch(() => {});
-    return turn;
-  }
-
-  #write(): void {
-    this.#journal.write([...this.#slots.values()].map(({ entry }) => entry));
-  }
-
-  async #runLine([program, ...args]: readonly string[]): Promise<void> {
-    if (this.#runs >= MOST_RUNS) await new Promise<void>((go) => this.#waiting.push(go));
-    else this.#runs++;
+  /** `quietly`: nobody has to know, but from the log; it is tried again. */
+  async #close(key: string, { quietly = false } = {}): Promise<Failed | undefined> {
+    const { address } = this.#entries.get(key)!.entry;
     try {
-      await runFirewall(this.#run, {
-        program: program!,
-        args,
-        timeoutMs: DEADLINE_MS,
-        missingHint: "see server.command in the configuration",
-        failingHint: "see whether that command works by itself, as the same user",
-      });
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next(); // in the place of this one
-      else this.#runs--;
+      await this.#entries.close(key);
+      return undefined;
+    } catch (error) {
+      const { failedCloses = 0 } = this.#entries.get(key) ?? {};
+      if (quietly || (!this.#lines.list && failedCloses >= DOUBTFUL_CLOSES)) return undefined;
+      return { address, error };
     }
   }
 }
 
-function newSlot(entry: Entry): Slot {
-  return { entry, queue: Promise.resolve(), failedCloses: 0 };
+interface Failed {
+  readonly address: Network;
+  readonly error: unknown;
 }
 
-function keyOf(address: Network, ports: PortRange): string {
-  return `${formatNetwork(address)} ${formatPortRange(ports)}`;
+/** Waits for all of it. Throws `PartlyFailed` with the addresses of what failed. */
+async function allDone(work: readonly Promise<Failed | undefined>[]): Promise<void> {
+  const failed = (await Promise.all(work)).filter((each) => each !== undefined);
+  const [first] = failed;
+  if (!first) return;
+  if (!(first.error instanceof OpenmeError)) throw first.error;
+  throw new PartlyFailed(
+    first.error,
+    new Set(failed.map(({ address }) => formatNetwork(address))),
+  );
 }
 
-function sameText(a: Network, b: Network): boolean {
-  return formatNetwork(a) === formatNetwork(b);
+/** The end is reckoned from now, however long the program takes. */
+function entriesOf({ address, openings, clients }: ClientOpenings) {
+  const nowMs = performance.now();
+  return openings.map(({ timeoutMs, ...ports }) => ({
+    key: entryKey(address, ports),
+    entry: { address, ports, client: clients.join(",") },
+    endsAtMs: nowMs + timeoutMs,
+  }));
 }

@@ -1,48 +1,68 @@
 /**
- * What the command backend has opened, on disk: written before anything opens, so that the next start can close what a
- * dead process left. A damaged one gives what can be read of it, and says so.
+ * What the command backend may have opened, on disk: written before anything opens, so that the next start can close
+ * what a dead process left. It is replaced whole, so one that cannot be read was damaged from outside: it is reported
+ * and moved aside, and nothing of it is believed.
  */
 
 import { join } from "node:path";
-import { messageOf } from "../errors.ts";
-import type { Log } from "../log.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { errorFields, type Log } from "../log.ts";
 import { formatNetwork, parseNetwork } from "../network.ts";
 import { formatPortRange, parsePortSpec } from "../ports.ts";
+import { quote } from "../quote.ts";
 import type { Entry } from "./command_line.ts";
 
 const NAME = "opened.json";
 
 /** The journal in the state directory. */
 export class Journal {
+  readonly #stateDir: string;
   readonly #path: string;
   readonly #log: Log;
+  #fails = false;
 
   constructor(stateDir: string, log: Log) {
+    this.#stateDir = stateDir;
     this.#path = join(stateDir, NAME);
     this.#log = log;
   }
 
-  read(): Entry[] {
-    let text: string;
+  /** `doing` is for the log, where the journal is damaged: what happens to the openings that it held. */
+  read(doing: string): Entry[] {
     try {
-      text = Deno.readTextFileSync(this.#path);
+      return readJournal(this.#stateDir);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return [];
-      this.#complain(messageOf(error), 0);
+      this.#complain(messageOf(error), doing);
+      this.#moveAside();
       return [];
     }
-    const { entries, flaw } = parseJournal(text);
-    if (flaw !== undefined) this.#complain(flaw, entries.length);
-    return entries;
   }
 
-  /** Whole or not at all, also where the power goes. */
+  /**
+   * Whole or not at all, also where the power goes. While the disk takes nothing, openme goes on from memory and says
+   * so: whoever has to mend the disk must be able to get in.
+   */
   write(entries: Iterable<Entry>): void {
-    const text = JSON.stringify([...entries].map(({ address, ports, client }) => ({
-      address: formatNetwork(address),
-      ports: formatPortRange(ports),
-      client,
-    })));
+    try {
+      this.#replace(JSON.stringify([...entries].map(({ address, ports, client }) => ({
+        address: formatNetwork(address),
+        ports: formatPortRange(ports),
+        client,
+      }))));
+      this.#fails = false;
+    } catch (error) {
+      if (!this.#fails) {
+        this.#log.error("journal_failed", {
+          file: this.#path,
+          doing: "going on from memory; what a crash leaves open is not written down",
+          ...errorFields(error),
+        });
+      }
+      this.#fails = true;
+    }
+  }
+
+  #replace(text: string): void {
     const temporary = `${this.#path}.new`;
     const file = Deno.openSync(temporary, {
       write: true,
@@ -60,51 +80,50 @@ export class Journal {
     Deno.renameSync(temporary, this.#path);
   }
 
-  #complain(why: string, readable: number): void {
-    this.#log.error("journal_damaged", {
-      file: this.#path,
-      why,
-      doing: `closing the ${readable} openings that can be read; others may still be open`,
+  /** Whoever wants to know what was open can look there. */
+  #moveAside(): void {
+    try {
+      Deno.renameSync(this.#path, `${this.#path}.damaged`);
+    } catch {
+      // The next write says what is wrong with the disk.
+    }
+  }
+
+  #complain(why: string, doing: string): void {
+    this.#log.error("journal_damaged", { file: this.#path, why, doing });
+  }
+}
+
+/** What the journal in a state directory holds. Throws `STATE` where it cannot be read, or anything in it is no opening. */
+export function readJournal(stateDir: string): Entry[] {
+  const path = join(stateDir, NAME);
+  try {
+    return parseJournal(Deno.readTextFileSync(path));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw new OpenmeError("STATE", `cannot read ${quote(path, 1000)}: ${messageOf(cause)}`, {
+      cause,
     });
   }
 }
 
-/** Everything that can be read; `flaw` says what cannot. */
-export function parseJournal(text: string): { entries: Entry[]; flaw?: string } {
-  let items: unknown;
-  let flaw: string | undefined;
-  try {
-    items = JSON.parse(text);
-    if (!Array.isArray(items)) flaw = "it is not a list";
-  } catch (error) {
-    flaw = messageOf(error);
-  }
-  if (!Array.isArray(items)) items = salvage(text);
-  const entries: Entry[] = [];
-  for (const item of items as unknown[]) {
+function parseJournal(text: string): Entry[] {
+  const items: unknown = JSON.parse(text);
+  if (!Array.isArray(items)) throw new TypeError("it is not a list");
+  return items.map((item: unknown, index) => {
     const entry = parseEntry(item);
-    if (entry) entries.push(entry);
-    else flaw ??= "an entry is not an opening";
-  }
-  return flaw === undefined ? { entries } : { entries, flaw };
-}
-
-/** The objects in a text that was torn off. */
-function salvage(text: string): unknown[] {
-  return [...text.matchAll(/\{[^{}]*\}/g)].flatMap(([each]) => {
-    try {
-      return [JSON.parse(each) as unknown];
-    } catch {
-      return [];
-    }
+    if (!entry) throw new TypeError(`item ${index + 1} is not an opening`);
+    return entry;
   });
 }
 
 function parseEntry(item: unknown): Entry | undefined {
-  const { address: from, ports: at, client: who } = (item ?? {}) as Record<string, unknown>;
-  const address = parseNetwork(String(from));
-  const ports = parsePortSpec(String(at));
-  const client = String(who ?? "");
+  const { address: from, ports: at, client } = (item ?? {}) as Record<string, unknown>;
+  if (typeof from !== "string" || typeof at !== "string" || typeof client !== "string") {
+    return undefined;
+  }
+  const address = parseNetwork(from);
+  const ports = parsePortSpec(at);
   if (!address || !ports || ports.protocol === "both" || !/^[\w.,-]*$/.test(client)) {
     return undefined;
   }

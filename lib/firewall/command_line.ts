@@ -3,7 +3,7 @@
 import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { formatNetwork, type Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
+import { formatPortRange, type PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { isProgramThere } from "../run_program.ts";
 
@@ -12,6 +12,11 @@ export interface Entry {
   readonly address: Network;
   readonly ports: PortRange;
   readonly client: string;
+}
+
+/** What makes an entry one: its address and ports. */
+export function entryKey(address: Network, ports: PortRange): string {
+  return `${formatNetwork(address)} ${formatPortRange(ports)}`;
 }
 
 /** The arguments with the values of this opening in them. */
@@ -42,11 +47,11 @@ export function showLine(line: readonly string[]): string {
   ).join(" ") + "\n";
 }
 
-/** Throws `FIREWALL` where one of the two programs is not there: the first knock would be the first to tell. */
-export function requirePrograms(lines: CommandLines): void {
-  for (const key of ["open", "close"] as const) {
-    const program = lines[key][0]!;
-    if (isProgramThere(program)) continue;
+/** Throws `FIREWALL` where one of the programs is not there: the first knock would be the first to tell. */
+export function requirePrograms({ open, close, list }: CommandLines): void {
+  for (const [key, line] of Object.entries({ open, close, list: list?.line })) {
+    const program = line?.[0];
+    if (program === undefined || isProgramThere(program)) continue;
     throw new OpenmeError(
       "FIREWALL",
       `server.command.${key}: there is no program ${quote(program, 1000)} on this host`,

@@ -13,6 +13,8 @@ export interface FirewallRun {
   readonly missingHint?: string;
   /** Where it fails, and the error says nothing better. */
   readonly failingHint: string;
+  /** As in `ProgramRun`. */
+  readonly killsChildren?: boolean;
 }
 
 /** Gives what the program printed; throws `OpenmeError` with code `FIREWALL`. */

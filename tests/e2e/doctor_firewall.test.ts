@@ -198,7 +198,7 @@ e2e("doctor with firewall: command, and none", async (lab, t) => {
   const unseen =
     `warn ports: whether they are closed is not looked at for this backend: ${GUARDED}`;
   const byCommand =
-    "ok rules: command: your programs open and close; what they did is not looked at";
+    "ok rules: command: your programs open and close; without server.command.list nobody looks what they did";
 
   await t.step("command is well, with a server or without one", async () => {
     const open =

@@ -151,6 +151,25 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "runProgram() kills the children too, where they would act later",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    const path = await Deno.makeTempFile();
+    const error = await failureOf(
+      sh('sleep 60 & echo $! >"$1"; wait', { args: [path], timeoutMs: 300, killsChildren: true }),
+    );
+    assert.match(error.message, / did not finish within 0\.3 s and was killed$/);
+    const pid = Number(await Deno.readTextFile(path));
+    try {
+      await waitFor("the child to be gone", () => !isAlive(pid), { everyMs: 10 });
+    } finally {
+      killIfAlive(pid);
+      await Deno.remove(path);
+    }
+  },
+});
+
 Deno.test("runProgram() bounds what it keeps of an output, and of a complaint", async () => {
   const mebibyte = 1024 * 1024;
   const much = await sh(`head -c ${8 * mebibyte} /dev/zero`);

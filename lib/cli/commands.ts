@@ -50,7 +50,7 @@ export const PERMISSIONS = {
   keygen: ["read", "write", "env"],
   history: ["read", "write", "env"],
   import: ["read", "write", "env"],
-  sessions: ["read", "write", "env"],
+  sessions: ["net", "read", "write", "env"],
   // All commands are loaded for their texts, and some look at the environment when they are.
   completion: ["read", "env"],
   man: ["read", "env"],

@@ -1,15 +1,21 @@
-/** `openme sessions`: who is let in now. Reads the database; `serve` is not asked. */
+/**
+ * `openme sessions`: who is let in now. Reads the database; `serve` is asked only where the firewall ends nothing by
+ * itself, for rules that no grant covers.
+ */
 
 import type { ServerConfig } from "../config/server_config.ts";
 import { formatDuration } from "../duration.ts";
+import { messageOf } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
+import { escapeUnprintable } from "../quote.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, renderJson } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
 import { requireState } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
+import { rulesWithoutGrant } from "./without_grant.ts";
 
 /** What stands beside a grant that the firewall does not have. */
 export const REFUSED = "refused by the firewall";
@@ -22,7 +28,9 @@ Usage: openme sessions [--watch] [--json] [--state-dir DIR]
 
   --watch           draw it anew each second until stopped, with the time left as a bar
   --json            {"sessions": [{"client", "address", "ports", "opened_at", "expires_at"}], "last_seen": {…}};
-                    with "failed": true where the firewall refused it; with --watch one such line a second
+                    with "failed": true where the firewall refused it; with --watch one such line a second;
+                    with firewall: command also "without_grant": [{"address", "ports", "seen"}], rules that
+                    let somebody in and that no grant covers (without --watch)
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -45,12 +53,29 @@ Example:
     }
     const nowMs = Date.now();
     const snapshot = readSnapshot(stateDir, nowMs);
+    const stray = await rulesWithoutGrant({ config, stateDir, grants: snapshot.grants })
+      .catch((error) => {
+        context.stderr(`openme: warning: ${escapeUnprintable(messageOf(error))}`);
+        return [];
+      });
     if (json) {
-      context.stdout(renderJson(describeSnapshot(snapshot, config)));
-    } else if (snapshot.grants.length === 0) {
-      context.stderr("openme: nobody is let in at the moment");
-    } else {
-      context.stdout(renderSessions(snapshot, config, nowMs));
+      const more = config?.firewall === "command" ? { without_grant: stray } : {};
+      context.stdout(renderJson({ ...describeSnapshot(snapshot, config), ...more }));
+      return 0;
+    }
+    if (snapshot.grants.length === 0) context.stderr("openme: nobody is let in at the moment");
+    else context.stdout(renderSessions(snapshot, config, nowMs));
+    for (const { address, ports, seen } of stray) {
+      context.stderr(
+        `openme: warning: no grant covers ${address} ${ports.join(" ")}, which ${
+          seen ? "is open" : "a dead openme serve had opened, and may still be open"
+        }`,
+      );
+    }
+    if (stray.length > 0) {
+      context.stderr(
+        "openme: hint: a running openme serve closes it: see its log and openme doctor",
+      );
     }
     return 0;
   },

@@ -1,0 +1,43 @@
+/** Rules of `firewall: command` that stand though no grant covers them: as the server sees it, or as its journal says. */
+
+import type { ServerConfig } from "../config/server_config.ts";
+import { askServer } from "../control.ts";
+import type { FirewallReport } from "../control_requests.ts";
+import { readJournal } from "../firewall/command_journal.ts";
+import type { Grant } from "../grants.ts";
+import { formatNetwork } from "../network.ts";
+import { formatPortRange, subtractPortRanges } from "../ports.ts";
+
+/** A rule, and whether it was seen; a dead server's may be gone. */
+export interface RuleWithoutGrant {
+  readonly address: string;
+  readonly ports: readonly string[];
+  readonly seen: boolean;
+}
+
+/** None for a firewall that ends grants by itself. Throws `STATE` where no server runs and its journal is damaged. */
+export async function rulesWithoutGrant(
+  { config, stateDir, grants }: {
+    config: ServerConfig | undefined;
+    stateDir: string;
+    grants: readonly Grant[];
+  },
+): Promise<RuleWithoutGrant[]> {
+  if (config?.firewall !== "command") return [];
+  try {
+    const { examination } = await askServer(stateDir, { command: "check" }) as FirewallReport;
+    return (examination?.withoutGrant ?? []).map((rule) => ({ ...rule, seen: true }));
+  } catch {
+    // No server runs: what it wrote down tells.
+  }
+  return readJournal(stateDir).filter(({ address, ports }) => {
+    const granted = grants.filter((grant) =>
+      formatNetwork(grant.address) === formatNetwork(address)
+    ).flatMap((grant) => grant.ports);
+    return subtractPortRanges([ports], granted).length > 0;
+  }).map(({ address, ports }) => ({
+    address: formatNetwork(address),
+    ports: [formatPortRange(ports)],
+    seen: false,
+  }));
+}

@@ -57,8 +57,15 @@ export function knock(
 }
 
 /** Starts `openme serve` without waiting for anything. */
-export function startServe(lab: Lab, config: string, args: readonly string[] = []): Served {
-  return new Served(lab.start("server", [...OPENME, "serve", "--config", config, ...args]));
+export function startServe(
+  lab: Lab,
+  config: string,
+  args: readonly string[] = [],
+  options: Deno.CommandOptions = {},
+): Served {
+  return new Served(
+    lab.start("server", [...OPENME, "serve", "--config", config, ...args], options),
+  );
 }
 
 /** Starts `openme serve`; resolves once it takes knocks. */
@@ -66,8 +73,9 @@ export async function serve(
   lab: Lab,
   config: string,
   args: readonly string[] = [],
+  options: Deno.CommandOptions = {},
 ): Promise<Served> {
-  const served = startServe(lab, config, args);
+  const served = startServe(lab, config, args, options);
   await served.waitForLine(/listening/, START_MS);
   return served;
 }

@@ -26,6 +26,8 @@ export interface SiteOptions {
   readonly ports?: Readonly<Record<string, readonly string[]>>;
   /** More lines for the `server` section, such as `interface: eth0`. */
   readonly server?: readonly string[];
+  /** More variables for `serve`, such as a `PATH`. */
+  readonly env?: Readonly<Record<string, string>>;
   /** More lines for clients, such as `expires: "2020-01-01"`. */
   readonly clientLines?: Readonly<Record<string, readonly string[]>>;
 }
@@ -99,14 +101,14 @@ export class Site implements AsyncDisposable {
 
   /** Starts `openme serve`; resolves once it takes knocks. */
   async serve(args: readonly string[] = []): Promise<Served> {
-    const served = await serve(this.#lab, this.config, args);
+    const served = await serve(this.#lab, this.config, args, this.#commandOptions());
     this.#served.push(served);
     return served;
   }
 
   /** Starts `openme serve` where it is not to come far. */
   startServe(args: readonly string[] = []): Served {
-    const served = startServe(this.#lab, this.config, args);
+    const served = startServe(this.#lab, this.config, args, this.#commandOptions());
     this.#served.push(served);
     return served;
   }
@@ -153,6 +155,11 @@ export class Site implements AsyncDisposable {
     await this.#lab.nft("flush ruleset");
     await Deno.remove(this.dir, { recursive: true });
     await Deno.remove(volatilePath(this.stateDir, "state")).catch(() => {}); // left where a server was killed
+  }
+
+  #commandOptions(): Deno.CommandOptions {
+    const { env } = this.#options;
+    return env ? { env: { ...env } } : {};
   }
 
   #keysOf(name: string): KeyPair {

@@ -1,4 +1,4 @@
-/** What the scripts share: running a program with this terminal, and network namespaces for whoever is not root. */
+/** What the scripts share: running a program with this terminal. */
 
 /** Runs a program to its end; gives its exit code. */
 export async function run(
@@ -18,24 +18,6 @@ export async function capture(program: string, args: string[]): Promise<string |
   } catch {
     return undefined;
   }
-}
-
-/**
- * The command line that runs `command` where network namespaces can be made: as it is for root, else in a user
- * namespace of its own (`ip netns` needs a writable /run there). `undefined` where the system allows neither.
- */
-export async function inNamespaces(command: string[]): Promise<string[] | undefined> {
-  if (Deno.uid() === 0) return command;
-  const enter = [
-    "unshare",
-    "-Urnm",
-    "sh",
-    "-c",
-    'mount -t tmpfs tmpfs /run && { ip link set lo up || :; } && exec "$@"',
-    "sh",
-  ];
-  const works = await capture(enter[0]!, [...enter.slice(1), "true"]);
-  return works === undefined ? undefined : [...enter, ...command];
 }
 
 /** One line on stdout. */

@@ -1,27 +1,33 @@
 /**
- * `deno task test`: all tests. The end-to-end ones make network namespaces; without root they run in a user namespace,
- * and where that is forbidden too they say that they were skipped (a failure with OPENME_E2E=require).
+ * `deno task test [--offline] [FILE...]`: all tests, or those files. What they start that is missing here is fetched, if
+ * Debian's or Ubuntu's packages are in reach. The end-to-end ones make network namespaces; without root they run in a
+ * user namespace, and where that is forbidden too they say that they were skipped (a failure with OPENME_E2E=require).
  */
 
-import { inNamespaces, run } from "./run.ts";
+import { ALL_PROGRAMS } from "../tests/programs.ts";
+import { print, run } from "./run.ts";
+import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
 const ALONE = "tests/attack";
 /** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
 const JOBS = 2 * navigator.hardwareConcurrency;
-const targets = Deno.args.length > 0 ? Deno.args : ["tests", "lib"];
-const flags = ["test", "-A", "--doc", "--quiet"];
+const { offline, rest } = takeOffline(Deno.args);
+const targets = rest.length > 0 ? rest : ["tests", "lib"];
+const flags = ["test", "-A", "--doc", "--quiet", ...offline ? ["--cached-only"] : []];
 // Everything is fetched and checked before: inside a namespace there is no network.
-const prepared = await run(deno, [...flags, "--no-run", ...targets]);
-if (prepared !== 0) Deno.exit(prepared);
-const rounds = Deno.args.length > 0
+const ground = await setUp(ALL_PROGRAMS, { offline });
+for (const prepare of [[...flags, "--no-run", ...targets], ["cache", "--quiet", "main.ts"]]) {
+  const failed = await run(deno, prepare);
+  if (failed !== 0) Deno.exit(failed);
+}
+if (!ground.namespaces) print(`No end-to-end tests here: that ${ALLOW_NAMESPACES}.`);
+const rounds = rest.length > 0
   ? [[...flags, targets.some((each) => each.includes(ALONE)) ? [] : ["--parallel"], ...targets]]
   : [[...flags, "--parallel", `--ignore=${ALONE}`, ...targets], [...flags, ALONE]];
 let failed = 0;
 for (const round of rounds) {
-  const command = [deno, ...round.flat()];
-  const [program, ...args] = await inNamespaces(command) ?? command;
-  failed ||= await run(program!, args, { DENO_JOBS: String(JOBS) });
+  failed ||= await ground.run([deno, ...round.flat()], { DENO_JOBS: String(JOBS) });
 }
 Deno.exit(failed);

@@ -137,7 +137,10 @@ export function renderChains(
     ...(hole ? [`-A ${CHAIN} -j MARK --set-xmark 0x0/${mark}`] : []),
     ...(plan.interface === undefined ? [] : [`-A ${CHAIN} ! -i ${plan.interface} -j RETURN`]),
     `-A ${CHAIN} -i lo -j RETURN`,
-    ...types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type} -g ${LOCAL}`),
+    // Without the interface the address of a VRF is not local; with it, none of another interface is (nft_rules.ts).
+    ...["", " --limit-iface-in"].flatMap((where) =>
+      types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type}${where} -g ${LOCAL}`)
+    ),
     ...plan.forwardedPorts.map((range) => `-A ${CHAIN} ${renderPorts(range)} -g ${GUARD}`),
     // Options in an IPv4 header make a knock up to 40 bytes longer.
     `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -m length ! --length ${size}:${
@@ -150,7 +153,7 @@ export function renderChains(
       plan.openKnockPort ? `-g ${ALLOW}` : "-j RETURN"
     }`,
     ...plan.guardedPorts.map((range) => `-A ${LOCAL} ${renderPorts(range)} -g ${GUARD}`),
-    `-A ${GUARD} -m conntrack --ctstate RELATED,ESTABLISHED -g ${ALLOW}`,
+    `-A ${GUARD} -m conntrack --ctstate ESTABLISHED -g ${ALLOW}`,
     ...kept.filter(({ remote }) => remote.family === family).map((connection) =>
       `-A ${GUARD} ${renderConnection(connection)} -g ${ALLOW}`
     ),

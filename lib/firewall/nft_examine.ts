@@ -51,15 +51,16 @@ function examineWay(entries: readonly Record<string, Entry>[], plan: GuardPlan):
     return ["the chain prerouting is not there, or hangs on no hook"];
   }
   const wrong: string[] = [];
-  const way = rulesOf("prerouting");
-  const toGuard = (set: string) =>
-    way.findIndex((rule) => leadsTo(rule, "guard") && mentions(rule, `@${set}`));
-  const at = toGuard("guarded");
-  if (at < 0) wrong.push("no rule leads to the chain guard");
-  else if (way.slice(0, at).some(letsEveryonePass)) {
+  const [way, local] = [rulesOf("prerouting"), rulesOf("local")];
+  const toGuard = (rules: readonly Expressions[], set: string) =>
+    rules.findIndex((rule) => leadsTo(rule, "guard") && mentions(rule, `@${set}`));
+  const toLocal = way.findIndex((rule) => leadsTo(rule, "local"));
+  const at = toGuard(local, "guarded");
+  if (toLocal < 0 || at < 0) wrong.push("no rule leads to the chain guard");
+  else if ([...way.slice(0, toLocal), ...local.slice(0, at)].some(letsEveryonePass)) {
     wrong.push("a rule lets everyone pass before the chain guard");
   }
-  if (plan.forwardedPorts.length > 0 && toGuard("forwarded") < 0) {
+  if (plan.forwardedPorts.length > 0 && toGuard(way, "forwarded") < 0) {
     wrong.push("no rule leads forwarded traffic to the chain guard");
   }
   const only = way.flatMap(interfaceOf)[0];

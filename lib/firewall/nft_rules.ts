@@ -67,8 +67,6 @@ export function renderTable(
   ];
   // No packet comes in with the mark: only openme sets it.
   const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
-  // `local` alone would leave guarded UDP ports answering on the broadcast address and on multicast groups.
-  const local = "{ local, broadcast, multicast, anycast }";
   const prefixes = prefixesIn(plan.prefixes, openings);
   const elementsOf = (set: string) =>
     renderSetElements(
@@ -102,7 +100,7 @@ ${
   chain knocks {
     type filter hook prerouting priority -300; policy accept;
     ${scope.join("\n    ")}
-    udp dport ${plan.knockPort} fib daddr type ${local} goto knock
+    ${renderIfLocal("knock").map((rule) => `udp dport ${plan.knockPort} ${rule}`).join("\n    ")}
   }
   chain knock {
     udp length != ${KNOCK_LENGTH} counter drop
@@ -114,14 +112,15 @@ ${
   }
   chain prerouting {
     type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;
-    ${[...unmark, ...scope].join("\n    ")}
-    fib daddr type != ${local} meta l4proto . th dport @forwarded goto guard
-    fib daddr type != ${local} accept
+    ${[...unmark, ...scope, ...renderIfLocal("local")].join("\n    ")}
+    meta l4proto . th dport @forwarded goto guard
+  }
+  chain local {
     udp dport ${plan.knockPort} ${knockIn}
     meta l4proto . th dport @guarded goto guard
   }
   chain guard {
-    ct state established,related ${letIn}
+    ct state established ${letIn}
     ip saddr . meta l4proto . th dport @granted4 ${letIn}
     ip6 saddr . meta l4proto . th dport @granted6 ${letIn}
 ${
@@ -132,6 +131,25 @@ ${
   }
 ${renderPrefixChains(prefixes, letIn)}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
 `;
+}
+
+/**
+ * Rules that go to `chain` with what is for this host itself, and not to be forwarded. `local` alone would leave guarded
+ * UDP ports answering on the broadcast address and on multicast groups.
+ *
+ * - Without the interface only the main tables are asked: the address of a VRF is not in them.
+ * - With it the VRF's tables are asked, but an address of another interface than the one that a packet came in by does not
+ *   count as local, though the kernel takes the packet.
+ * - Both at once, in a VRF, are found by the second pass, in which the packet comes from the VRF: what has no way out
+ *   there is not forwarded.
+ */
+function renderIfLocal(chain: string): string[] {
+  const types = "{ local, broadcast, multicast, anycast }";
+  return [
+    `fib daddr type ${types} goto ${chain}`,
+    `fib daddr . iif type ${types} goto ${chain}`,
+    `meta iifkind "vrf" fib daddr oif missing goto ${chain}`,
+  ];
 }
 
 /** What becomes of a stranger. A refusal leaves the same way in which a closed port refuses. */

@@ -36,6 +36,22 @@ const PUBLISHED = `table ip docker {
   }
 }`;
 
+const FTP = [
+  Deno.execPath(),
+  "run",
+  "--allow-net",
+  new URL("ftp_service.ts", import.meta.url).pathname,
+];
+/** Has connection tracking expect what an FTP service names. */
+const FTP_HELPER = `table inet ftp {
+  ct helper ftp { type "ftp" protocol tcp; }
+  chain prerouting {
+    type filter hook prerouting priority -160; policy accept
+    tcp dport 21 ct helper set "ftp"
+    tcp dport 22 ct state related counter comment "expected"
+  }
+}`;
+
 /** A site whose server runs this firewall; iptables counts in whole seconds. */
 async function createSite(lab: Lab, firewall: string, options: SiteOptions): Promise<Site> {
   const site = await Site.create(lab, {
@@ -109,6 +125,33 @@ async function guards(lab: Lab, t: Deno.TestContext, firewall: string): Promise<
       await served.stop();
     },
   );
+
+  await t.step("lets in nothing that another service's helper expects", async () => {
+    await using site = await createSite(lab, firewall, { clients: { alice: ["22/tcp"] } });
+    await lab.nft(FTP_HELPER);
+    await using _ftp = lab.start("server", FTP);
+    await using served = await site.serve();
+    await waitFor("the FTP service", () => client.reaches(IPV4.server, 21));
+    const session = lab.start("client", [...FTP, IPV4.server]);
+    await session.stdout.waitFor(/^227 /, 10_000);
+    assert.equal(await client.connect(IPV4.server, 22), "timeout");
+    assert.match(await lab.ruleset(), /ct state related counter packets [1-9]/);
+    await session[Symbol.asyncDispose]();
+    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await opens(client, IPV4.server, 22);
+    await served.stop();
+    await lab.nft("delete table inet ftp");
+  });
+
+  await t.step("covers an address of another interface than the one it is reached by", async () => {
+    await using site = await createSite(lab, firewall, { clients: { alice: ["22/tcp"] } });
+    const reachable = () => other.reaches(SECOND_IPV4, 22);
+    await lab.run("other", ["ip", "route", "add", SECOND_IPV4, "via", IPV4.server]);
+    assert.ok(await reachable(), "without openme it is open");
+    await using served = await site.serve();
+    assert.equal(await reachable(), false);
+    await served.stop();
+  });
 
   await t.step("keeps to the interface of the configuration", async () => {
     await using site = await createSite(lab, firewall, {

@@ -62,11 +62,15 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -A OPENME -m addrtype --dst-type BROADCAST -g OPENME_LOCAL
 -A OPENME -m addrtype --dst-type MULTICAST -g OPENME_LOCAL
 -A OPENME -m addrtype --dst-type ANYCAST -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type LOCAL --limit-iface-in -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type BROADCAST --limit-iface-in -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type MULTICAST --limit-iface-in -g OPENME_LOCAL
+-A OPENME -m addrtype --dst-type ANYCAST --limit-iface-in -g OPENME_LOCAL
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -m length ! --length 193:233 -j DROP
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_ALLOW
 -A OPENME_LOCAL -p tcp -m tcp --dport 22 -g OPENME_GUARD
--A OPENME_GUARD -m conntrack --ctstate RELATED,ESTABLISHED -g OPENME_ALLOW
+-A OPENME_GUARD -m conntrack --ctstate ESTABLISHED -g OPENME_ALLOW
 -A OPENME_GUARD -s 192.0.2.9 -d 198.51.100.1 -p tcp -m tcp --sport 50022 --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -g OPENME_ALLOW
 -A OPENME_GUARD -g OPENME_GRANTS
 -A OPENME_GRANTS -s 192.0.2.7 -p tcp -m tcp --dport 22 -m time --datestop 2027-01-02T03:04:04 -g OPENME_ALLOW

@@ -7,6 +7,7 @@ import { bytesToHex, encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
 import { parsePortSpec, reversedHint, subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
+import { describeClient } from "./client_json.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireName } from "./edit_server.ts";
 import {
@@ -70,7 +71,8 @@ Example:
       );
       if (registered) {
         requireSame(registered, { args, config, ports: readPorts(args, config) });
-        await handOut(profile, { name, args, context, file: NOTHING_TO_SAVE });
+        const result = { ...describeClient(registered, config), changed: false };
+        await handOut(profile, { name, args, context, file: NOTHING_TO_SAVE, result });
         context.stderr(`openme: ${name} has this key and these ports already: nothing changed`);
         return;
       }
@@ -83,9 +85,11 @@ Example:
           ...(prefix === undefined ? {} : { prefix }),
         })
       );
-      const ports = changed.clients.find((client) => client.name === name)!.ports;
-      const told = keepPortsGuarded(file, subtractPortRanges(ports, lastingPorts(changed)), path);
-      await handOut(profile, { name, args, context, file });
+      const added = changed.clients.find((client) => client.name === name)!;
+      const lasting = subtractPortRanges(added.ports, lastingPorts(changed));
+      const told = keepPortsGuarded(file, lasting, path);
+      const result = { ...describeClient(added, changed), changed: true };
+      await handOut(profile, { name, args, context, file, result });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       told.forEach(context.stderr);

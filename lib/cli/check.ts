@@ -18,7 +18,7 @@ firewall works on this machine is for openme plan to tell.
 
 Usage: openme check [--json]
 
-  --json   {"config", "clients", "firewall", "warnings"}
+  --json   {"file", "client_count", "firewall", "warnings"}: docs/json.md
 
 Exit code 0: the configuration is good, warnings or not; 1: it is wrong.
 
@@ -33,8 +33,10 @@ Example:
     if (config.command) requirePrograms(config.command);
     const warnings = [...odditiesOf(config, Date.now()), ...missingPrograms(config.firewall)];
     if (args.values["json"]) {
-      const { clients: { length: clients }, firewall } = config;
-      context.stdout(renderJson({ config: path, clients, firewall, warnings }));
+      const { clients, firewall } = config;
+      context.stdout(
+        renderJson({ file: path, client_count: clients.length, firewall, warnings }),
+      );
       return 0;
     }
     for (const oddity of warnings) {

@@ -21,7 +21,8 @@ Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
   ADDRESS          everything that is open for this address, or network such as 198.51.100.0/24
   --all            everything
   --kill           cut established connections too: all from addresses that were let in
-  --json           {"closed": [{"client", "address", "ports"}], "cut": {"connections", "left", "missing"} or null}
+  --json           {"closed": [{"client", "address", "ports"}], "cut": {"connections", "left", "missing"} or null}:
+                   docs/json.md
   --state-dir DIR  where serve keeps its state (default: server.state_dir)
 
 The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so everyone behind that

@@ -26,7 +26,7 @@ Usage: openme doctor [PROFILE] [--server|--client] [--json] [--state-dir DIR]
   PROFILE          which profile to look at (default: the only one, or "default")
   --server         only this host as a server
   --client         only this host as a client; knocks once and asks the server's health port
-  --json           {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}
+  --json           {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}: docs/json.md
   --state-dir DIR  where serve keeps its state (default: server.state_dir)
 
 The firewall is looked at by the backend that is in use, which a running serve is asked for. What the programs of

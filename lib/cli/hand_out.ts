@@ -12,7 +12,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { createSecretFile } from "../files.ts";
-import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
+import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server.ts";
 
 /** The flags for it, to be spread into a command's own. */
@@ -33,8 +33,9 @@ export const HAND_OUT_HELP =
   --qr             show it as a QR code for the mobile apps
   --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
   --link           print it as an openme:// link
-  --json           print it as JSON, as the QR code holds it
-                   (with none of --out, --qr, --qr-out, --link and --json: print it as YAML)
+                   (with none of --out, --qr, --qr-out and --link: print it as YAML)
+  --json           print what was done (docs/json.md); the profile is not in it, but goes where --out or --qr-out
+                   say, or with --link is in it as "link"
 `;
 
 /** A client's key pair, of which the private half may be known to the client alone. */
@@ -107,11 +108,18 @@ export function checkHandOut(args: Arguments): void {
     throw flagError("qr-out", "a file name that ends in .png or .svg", qrFile);
   }
   if (textFlag(args, "out") === "") throw flagError("out", "a file name", "");
-  const shown = ["qr", "link", "json"].filter((flag) => args.values[flag]);
+  const json = args.values["json"] === true;
+  const shown = ["qr", json ? "json" : "link"].filter((flag) => args.values[flag]);
   if (textFlag(args, "out") === "-") shown.push("out -");
   if (shown.length > 1) {
     throw new OpenmeError("USAGE", `--${shown[0]} and --${shown[1]} exclude each other`, {
       hint: "standard output has room for one of them",
+    });
+  }
+  // Of a key that is made here, the private half would be lost.
+  if (json && ["out", "qr-out", "link", "pubkey"].every((f) => args.values[f] === undefined)) {
+    throw new OpenmeError("USAGE", "--json prints what was done, and not the profile", {
+      hint: "say where the profile goes: --out FILE, or --link to have it in the JSON",
     });
   }
 }
@@ -122,12 +130,14 @@ export function checkHandOut(args: Arguments): void {
  */
 export async function handOut(
   profile: NewProfile,
-  { name, args, context, file }: {
+  { name, args, context, file, result }: {
     /** The client's. */
     name: string;
     args: Arguments;
     context: Context;
     file: Pick<ServerFile, "save" | "restore">;
+    /** What `--json` prints of the client. */
+    result: Record<string, unknown>;
   },
 ): Promise<void> {
   const out = outFileOf(args);
@@ -147,7 +157,7 @@ export async function handOut(
       const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
       await write(qrOut, render(renderProfileJson(profile)));
     }
-    const shown = await renderShown(profile, { args, context, written });
+    const shown = await renderShown(profile, { args, context, written, result });
     await file.save();
     if (shown !== "") await print(shown, { name, context, file });
   } catch (cause) {
@@ -160,14 +170,28 @@ export async function handOut(
 /** What goes to standard output. */
 async function renderShown(
   profile: NewProfile,
-  { args, context, written }: { args: Arguments; context: Context; written: readonly string[] },
+  { args, context, written, result }: {
+    args: Arguments;
+    context: Context;
+    written: readonly string[];
+    result: Record<string, unknown>;
+  },
 ): Promise<string> {
   if (args.values["qr"]) {
     const { qrText } = await import("../qr.ts");
     return qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") });
   }
-  if (args.values["link"]) return renderProfileLink(profile) + "\n";
-  if (args.values["json"]) return renderProfileJson(profile) + "\n";
+  const link = args.values["link"] ? renderProfileLink(profile) : undefined;
+  if (args.values["json"]) {
+    return renderJson({
+      ...result,
+      profile: profile.name,
+      file: outFileOf(args),
+      "qr_file": textFlag(args, "qr-out"),
+      link,
+    });
+  }
+  if (link !== undefined) return link + "\n";
   return written.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
 }
 

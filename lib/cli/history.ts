@@ -5,7 +5,7 @@ import { escapeUnprintable } from "../quote.ts";
 import { causeOf, type RefusalReason } from "../refusals.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
-import { type Command, textFlag } from "./context.ts";
+import { type Command, isoTime, renderJson, textFlag } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";
 import { loadWhereabouts } from "./load_state.ts";
 import { requireState } from "./state_dir.ts";
@@ -26,7 +26,7 @@ Usage: openme history [--client NAME] [--since SPAN] [--json] [--state-dir DIR]
   --since SPAN      as far back as this: 24h, 7d (default: the newest ${NEWEST})
   --json            {"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
                     "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at" and
-                    "ended_why" where it ended before its time
+                    "ended_why" where it ended before its time: docs/json.md
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -54,7 +54,7 @@ Example:
     }
     const shown = entries.map((entry) => ({ ...entry, ports: shownPorts(entry.ports, config) }));
     if (args.values["json"]) {
-      context.stdout(JSON.stringify({ history: shown.map(describe) }, undefined, 2) + "\n");
+      context.stdout(renderJson({ history: shown.map(describe) }));
     } else if (shown.length === 0) context.stderr("openme: nothing has happened");
     else {
       const head = ["TIME", "CLIENT", "FROM", "WHAT"];
@@ -69,7 +69,7 @@ type ShownEntry = Omit<HistoryEntry, "ports"> & { readonly ports: readonly strin
 
 function describe(entry: ShownEntry) {
   const { atMs, event, client, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
-  const at = new Date(atMs).toISOString();
+  const at = isoTime(atMs);
   if (reason !== undefined) {
     return {
       at,
@@ -81,7 +81,7 @@ function describe(entry: ShownEntry) {
       cause: causeOf(reason as RefusalReason, aheadMs),
     };
   }
-  const end = expiresAtMs === undefined ? null : new Date(expiresAtMs).toISOString();
+  const end = expiresAtMs === undefined ? null : isoTime(expiresAtMs);
   const { failed, ended } = entry;
   return {
     at,
@@ -92,7 +92,7 @@ function describe(entry: ShownEntry) {
     ports,
     "expires_at": end,
     ...(failed ? { failed } : {}),
-    ...(ended ? { "ended_at": new Date(ended.atMs).toISOString(), "ended_why": ended.why } : {}),
+    ...(ended ? { "ended_at": isoTime(ended.atMs), "ended_why": ended.why } : {}),
   };
 }
 

@@ -18,6 +18,7 @@ import {
   clientConfigPath,
   type Command,
   type Context,
+  renderJson,
   textFlag,
 } from "./context.ts";
 import { requireName } from "./edit_server.ts";
@@ -47,7 +48,8 @@ Usage: openme import [FILE|-] [--as NAME] [--key FILE] [--force] [--allow-post-k
   --allow-post-knock  keep the commands that the profile wants run after each knock
   --out-dir DIR       where the new clients' profiles go, one file each (default: here)
   --dry-run           change nothing, only say what would come of it
-  --json              print what was imported: {"profiles": […]} or {"groups", "clients", "left_out"}
+  --json              print what was imported: {"profiles": [{"profile", "host"}]} or {"groups", "clients", "left_out"}:
+                      docs/json.md
 
 Example:
   openme import laptop.yaml
@@ -128,7 +130,13 @@ async function importProfiles(from: string, args: Arguments, context: Context): 
   };
   await writeClientFile(path, change);
   const names = [...profiles.keys()];
-  if (args.values["json"]) context.stdout(JSON.stringify({ profiles: names }) + "\n");
+  if (args.values["json"]) {
+    const shown = [...profiles].map(([profile, values]) => ({
+      profile,
+      host: values.get("server_host"),
+    }));
+    context.stdout(renderJson({ profiles: shown }));
+  }
   if (!context.interactive) return;
   context.stderr(`openme: imported ${names.join(", ")} into ${escapeUnprintable(path)}`);
   const only = names.length === 1 ? ` ${names[0]}` : " PROFILE";

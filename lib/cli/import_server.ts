@@ -11,7 +11,7 @@ import type { Foreign, ForeignClient } from "../import/foreign.ts";
 import { readFwknop } from "../import/fwknop.ts";
 import { readKnockd } from "../import/knockd.ts";
 import { quote } from "../quote.ts";
-import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
+import { type Arguments, configPath, type Context, renderJson, textFlag } from "./context.ts";
 import { editServerFile } from "./edit_server.ts";
 import { clientKeyOf, profileFor } from "./hand_out.ts";
 import { readPlainFile } from "./import.ts";
@@ -24,12 +24,13 @@ const WHERE = { fwknop: "/etc/fwknop/access.conf", knockd: "/etc/knockd.conf" } 
 
 /** What came of an import, for people and as JSON. */
 interface Outcome {
-  readonly groups: Record<string, readonly string[]>;
+  readonly groups: readonly { group: string; ports: readonly string[] }[];
   readonly clients: {
-    name: string;
+    client: string;
     group: string;
-    expires: string | null;
-    profile: string | null;
+    expires_at: string | null;
+    /** The client's profile. */
+    file: string | null;
   }[];
 }
 
@@ -58,7 +59,8 @@ export async function importServer(
     refuseTaken(found.clients, config);
     const planned = plan(found.clients, config);
     for (const [name, specs] of planned.newGroups) edit((text) => addGroup(text, name, specs));
-    const outcome: Outcome = { groups: Object.fromEntries(planned.newGroups), clients: [] };
+    const groups = [...planned.newGroups].map(([group, ports]) => ({ group, ports }));
+    const outcome: Outcome = { groups, clients: [] };
     const profiles: [path: string, text: string][] = [];
     for (const { name, group, expiresAtMs } of planned.clients) {
       const key = clientKeyOf({ values: {}, positionals: [] });
@@ -73,10 +75,10 @@ export async function importServer(
       const profile = `${dir}/${name}.yaml`;
       profiles.push([profile, renderProfileYaml(profileFor(config, args, key))]);
       outcome.clients.push({
-        name,
+        client: name,
         group,
-        expires: expires ?? null,
-        profile: dryRun ? null : profile,
+        expires_at: expires ?? null,
+        file: dryRun ? null : profile,
       });
     }
     if (!dryRun) await writeAll(profiles, save);
@@ -85,8 +87,7 @@ export async function importServer(
   tell(outcome, { path, dryRun, context });
   tellLeftOut(found, file, context);
   if (args.values["json"]) {
-    const report = { ...outcome, "left_out": found.leftOut };
-    context.stdout(JSON.stringify(report, undefined, 2) + "\n");
+    context.stdout(renderJson({ ...outcome, "left_out": found.leftOut }));
   }
   return 0;
 }
@@ -159,13 +160,13 @@ function tell(
   { path, dryRun, context }: { path: string; dryRun: boolean; context: Context },
 ): void {
   const done = dryRun ? "would add" : "added";
-  for (const [name, specs] of Object.entries(groups)) {
-    context.stderr(`openme: ${done} group ${name} (${specs.join(", ")}) to ${path}`);
+  for (const { group, ports } of groups) {
+    context.stderr(`openme: ${done} group ${group} (${ports.join(", ")}) to ${path}`);
   }
-  for (const { name, group, expires, profile } of clients) {
+  for (const { client, group, expires_at: expires, file } of clients) {
     const until = expires === null ? "" : `, until ${expires}`;
     context.stderr(
-      `openme: ${done} client ${name} (${group}${until})${profile === null ? "" : `: ${profile}`}`,
+      `openme: ${done} client ${client} (${group}${until})${file === null ? "" : `: ${file}`}`,
     );
   }
 }

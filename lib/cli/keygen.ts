@@ -9,6 +9,7 @@ import {
   type Command,
   type Context,
   flagError,
+  renderJson,
   textFlag,
 } from "./context.ts";
 
@@ -27,7 +28,7 @@ the server prints and the private key together.
 Usage: openme keygen [--out FILE] [--json]
 
   --out FILE   where the private key goes (default: client.key beside the client's profiles)
-  --json       {"public_key", "file"}
+  --json       {"public_key", "file"}: docs/json.md
 
 Example:
   openme keygen
@@ -46,7 +47,7 @@ Example:
     });
     const text = encodeBase64(publicKey);
     context.stdout(
-      args.values["json"] ? JSON.stringify({ public_key: text, file: path }) + "\n" : text + "\n",
+      args.values["json"] ? renderJson({ public_key: text, file: path }) : text + "\n",
     );
     if (context.interactive) {
       context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);

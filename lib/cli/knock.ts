@@ -31,8 +31,8 @@ Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6] [--json]
   --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
   --continuous     knock again and again until stopped (SIGINT, SIGTERM)
   --interval TIME  how often that is (default 25s)
-  --json           {"profile", "server", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the first
-                   knocks, "opened" comes with --wait and "checked" with --check: null where nothing opened
+  --json           {"profile", "host", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the first
+                   knocks, "opened" comes with --wait and "checked" with --check: null where nothing opened: docs/json.md
 
 A knock is never answered: without --wait or --check nothing can be said about the outcome.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.
@@ -99,7 +99,7 @@ export function tellSent(profile: Profile, sent: readonly Sent[], context: Conte
 export function describeSent(profile: Profile, sent: readonly Sent[]) {
   return {
     profile: profile.name,
-    server: profile.serverHost,
+    host: profile.serverHost,
     sent: sent.map(({ address, failure }) => ({
       address: formatAddress(address),
       failure: failure ?? null,

@@ -89,7 +89,7 @@ export async function knockFurther(
     const { address, ...waited } = await waitFor(knocker, plan.waitPort, plan, context);
     sent = waited.sent;
     report["opened"] = address
-      ? { port: `${plan.waitPort}/tcp`, address: formatAddress(address) }
+      ? { address: formatAddress(address), ports: [`${plan.waitPort}/tcp`] }
       : null;
     if (!address) {
       tellReport();

@@ -2,13 +2,14 @@
 
 import type { ClientEntry } from "../config/client_entries.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { encodeBase64, hexToBytes } from "../crypto.ts";
+import { hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
 import { SINGLE } from "../network.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
-import { type Command, configPath } from "./context.ts";
+import { describeClient } from "./client_json.ts";
+import { type Command, configPath, isoTime, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 import { stateDirOf } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
@@ -22,7 +23,8 @@ their grants are, where some are wider than one address.
 
 Usage: openme list [--json] [--state-dir DIR]
 
-  --json            {"clients": [{"name", "fingerprint", "public_key", "ports", "prefix", "expires", "last_seen", "previous_key"}]}
+  --json            {"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
+                    "previous_key", "last_seen_at"}]}: docs/json.md
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -41,8 +43,12 @@ Example:
       context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);
     }
     if (args.values["json"]) {
-      const clients = config.clients.map((client) => describe(client, config, lastSeenMs));
-      context.stdout(JSON.stringify({ clients }, undefined, 2) + "\n");
+      const clients = config.clients.map((client) => {
+        const seenMs = lastSeenMs.get(client.name);
+        const seen = { "last_seen_at": seenMs === undefined ? null : isoTime(seenMs) };
+        return { ...describeClient(client, config), ...seen };
+      });
+      context.stdout(renderJson({ clients }));
     } else if (config.clients.length === 0) {
       context.stderr("openme: no clients yet; register one: openme add NAME");
     } else context.stdout(renderClients(config, lastSeenMs, nowMs));
@@ -54,27 +60,6 @@ Example:
     return 0;
   },
 };
-
-function describe(
-  client: ClientEntry,
-  config: ServerConfig,
-  lastSeenMs: ReadonlyMap<string, number>,
-) {
-  const seenMs = lastSeenMs.get(client.name);
-  const { previous } = client;
-  return {
-    name: client.name,
-    fingerprint: fingerprint(client.publicKey),
-    public_key: encodeBase64(client.publicKey),
-    ports: shownPorts(client.ports, config),
-    prefix: client.prefix,
-    expires: client.expiresAtMs === undefined ? null : formatTime(client.expiresAtMs),
-    last_seen: seenMs === undefined ? null : new Date(seenMs).toISOString(),
-    previous_key: previous
-      ? { fingerprint: fingerprint(hexToBytes(previous.key)), until: formatTime(previous.untilMs) }
-      : null,
-  };
-}
 
 function renderClients(
   config: ServerConfig,

@@ -30,9 +30,9 @@ or stay open to everyone in spite of openme. Changes nothing.
 Usage: openme plan [--interface IF] [--json]
 
   --interface IF   guard only what arrives on this interface, as serve would (default: server.interface)
-  --json           {"backend", "interface", "rules",
-                   "ports": {"become_closed", "closed", "open_in_spite", "open_unguarded", "knock"}};
-                   with an interface, become_closed and closed hold on that one
+  --json           {"firewall", "interface", "rules", "ports_become_closed", "ports_closed", "ports_open_in_spite",
+                   "ports_open_unguarded", "ports_knock"}: docs/json.md; with an interface, the first two lists of
+                   ports hold on that one
 
 Example:
   sudo openme plan
@@ -53,12 +53,10 @@ Example:
     const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
     if (args.values["json"]) {
       context.stdout(renderJson({
-        backend: backend.name,
+        firewall: backend.name,
         interface: config.interface ?? null,
         rules: text,
-        ports: Object.fromEntries(
-          fates.map(({ name, ports }) => [name, ports.map(formatPortRange)]),
-        ),
+        ...Object.fromEntries(fates.map(({ name, ports }) => [name, ports.map(formatPortRange)])),
       }));
       return 0;
     }
@@ -102,19 +100,19 @@ async function fatesOf(
   const on = only === undefined ? "" : ` on ${only}`;
   return [
     {
-      name: "become_closed",
+      name: "ports_become_closed",
       fate: `become closed${on}, until somebody knocks`,
       ports: closes ? subtractPortRanges(openByHost, closedByGuard) : [],
     },
     {
-      name: "closed",
+      name: "ports_closed",
       fate: closedByGuard.length > 0
         ? `are closed already${on}, and open to who knocks`
         : `are closed already, and open to who knocks${on}`,
       ports: mergePortRanges([...closedByGuard, ...closedByHost]),
     },
     {
-      name: "open_in_spite",
+      name: "ports_open_in_spite",
       fate: `stay open to everyone in spite of openme (${
         closes
           ? `on other interfaces than ${only}: close them there with your own firewall`
@@ -125,12 +123,12 @@ async function fatesOf(
       ports: closes && only === undefined ? [] : openByHost,
     },
     {
-      name: "open_unguarded",
+      name: "ports_open_unguarded",
       fate:
         "are not guarded, and stay open to everyone (somebody listens there, or they are sent on)",
       ports: host.openOf(others),
     },
-    { name: "knock", fate: "takes knocks, and never answers", ports: [knock] },
+    { name: "ports_knock", fate: "takes knocks, and never answers", ports: [knock] },
   ];
 }
 

@@ -3,7 +3,7 @@
 import { renameClient } from "../config/server_edit.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
-import { type Command, configPath } from "./context.ts";
+import { type Command, configPath, renderJson } from "./context.ts";
 import { editServerFile, requireClient, requireName } from "./edit_server.ts";
 
 export const rename: Command = {
@@ -14,7 +14,7 @@ history keeps the name that the client had at the time.
 
 Usage: openme rename OLD NEW [--json]
 
-  --json   print what was renamed: {"renamed": {"from", "to"}}
+  --json   print what was renamed: {"renamed": {"from", "to"}}: docs/json.md
 
 Example:
   sudo openme rename laptop alice-laptop
@@ -44,7 +44,7 @@ Example:
       await save();
       return file;
     });
-    if (args.values["json"]) context.stdout(JSON.stringify({ renamed: { from, to } }) + "\n");
+    if (args.values["json"]) context.stdout(renderJson({ renamed: { from, to } }));
     context.stderr(`openme: renamed ${from} to ${to} in ${escapeUnprintable(file)}`);
     return 0;
   },

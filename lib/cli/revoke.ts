@@ -9,7 +9,7 @@ import type { Cut } from "../firewall/cut.ts";
 import { subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { tellCut } from "./close.ts";
-import { type Command, configPath, textFlag } from "./context.ts";
+import { type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "./edit_server.ts";
 
 export const revoke: Command = {
@@ -22,8 +22,8 @@ entry and no group names go into the group "guarded", so that they stay closed.
 Usage: openme revoke NAME [--kill] [--json] [--state-dir DIR]
 
   --kill           cut the client's established connections too, through the running "openme serve"
-  --json           print what was revoked: {"revoked": {"name", "fingerprint"}}, with --kill also
-                   "cut": {"connections", "left", "missing"}, or null where serve could not be asked
+  --json           print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also
+                   "cut": {"connections", "left", "missing"}, or null where serve could not be asked: docs/json.md
   --state-dir DIR  with --kill: where serve keeps its state (default: server.state_dir)
 
 --kill cuts by address: everyone behind the client's address is cut from the client's ports. Where serve does not run,
@@ -72,9 +72,9 @@ Example:
     edited.told.forEach(context.stderr);
     const cut = kill ? await askToCut(name, edited.stateDir) : undefined;
     if (json) {
-      const revoked = { name, fingerprint: key };
+      const revoked = { client: name, fingerprint: key };
       const shown = cut instanceof OpenmeError ? null : cut;
-      context.stdout(JSON.stringify({ revoked, ...(kill ? { cut: shown } : {}) }) + "\n");
+      context.stdout(renderJson({ revoked, ...(kill ? { cut: shown } : {}) }));
     }
     if (cut instanceof OpenmeError) throw cut;
     if (cut) tellCut(cut, { json }, context);

@@ -5,7 +5,8 @@ import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { type Arguments, type Command, configPath, type Context } from "./context.ts";
+import { describeClient } from "./client_json.ts";
+import { type Arguments, type Command, configPath, type Context, renderJson } from "./context.ts";
 import { editServerFile, requireClient } from "./edit_server.ts";
 import {
   checkHandOut,
@@ -32,7 +33,7 @@ Usage: openme rotate NAME [--grace SPAN] [--profile NAME] [--pubkey BASE64]
        openme rotate --server [--finish] [--json]
 
   --grace SPAN     how long the old key stays good: 12h, 30d, 0 to end it at once (default 7d)
-  --server         make a new key for the server and print its public half
+  --server         make a new key for the server and print its public half; with --json {"server_pubkey"}
   --finish         with --server: end the old key; clients that still have it are out
 ${HAND_OUT_HELP}
 Example:
@@ -80,13 +81,15 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
     const profile = profileFor(config, args, key);
     const nowMs = Date.now();
     const until = formatTime(nowMs + graceMs);
-    editClient(name, (text) =>
+    const changed = editClient(name, (text) =>
       changeClient(text, name, {
         ed25519_pubkey: encodeBase64(key.publicKey),
         previous_pubkey: graceMs > 0 ? encodeBase64(client.publicKey) : undefined,
         previous_until: graceMs > 0 ? until : undefined,
       }));
-    await handOut(profile, { name, args, context, file });
+    const rotated = requireClient(changed, name);
+    const result = { ...describeClient(rotated, changed), changed: true };
+    await handOut(profile, { name, args, context, file, result });
     context.stderr(
       `openme: ${name} has a new key in ${escapeUnprintable(holder)}; the old one ${
         graceMs > 0 ? `is good until ${until}` : "has ended"
@@ -128,7 +131,7 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
   context.stderr("openme: then: openme rotate --server --finish");
   // Last: where nobody takes it, what has been done is told all the same.
   context.stdout(
-    args.values["json"] ? JSON.stringify({ server_pubkey: publicKey }) + "\n" : publicKey + "\n",
+    args.values["json"] ? renderJson({ server_pubkey: publicKey }) : publicKey + "\n",
   );
 }
 
@@ -145,7 +148,7 @@ async function finishServer(args: Arguments, context: Context): Promise<void> {
     return encodeBase64(config.publicKey);
   });
   context.stderr(`openme: the server's old key has ended in ${path}`);
-  if (args.values["json"]) context.stdout(JSON.stringify({ server_pubkey: publicKey }) + "\n");
+  if (args.values["json"]) context.stdout(renderJson({ server_pubkey: publicKey }));
 }
 
 function refuseOthers({ values, positionals }: Arguments): void {

@@ -11,7 +11,7 @@ import { formatNetwork } from "../network.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
-import { type Command, renderJson } from "./context.ts";
+import { type Command, isoTime, renderJson } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
 import { requireState } from "./state_dir.ts";
 import { renderTable } from "./table.ts";
@@ -27,7 +27,8 @@ export const sessions: Command = {
 Usage: openme sessions [--watch] [--json] [--state-dir DIR]
 
   --watch           draw it anew each second until stopped, with the time left as a bar
-  --json            {"sessions": [{"client", "address", "ports", "opened_at", "expires_at"}], "last_seen": {…}};
+  --json            {"grants": [{"client", "address", "ports", "opened_at", "expires_at"}],
+                    "clients": [{"client", "last_seen_at"}]}: docs/json.md;
                     with "failed": true where the firewall refused it; with --watch one such line a second;
                     with firewall: command also "without_grant": [{"address", "ports", "seen"}], rules that
                     let somebody in and that no grant covers (without --watch)
@@ -87,13 +88,11 @@ export function describeSnapshot(
   config: ServerConfig | undefined,
 ) {
   return {
-    sessions: grants.map((grant) => ({
+    grants: grants.map((grant) => ({
       ...describeGrant(grant, config),
       ...(refused.has(grant) ? { failed: true } : {}),
     })),
-    last_seen: Object.fromEntries(
-      [...lastSeenMs].map(([client, atMs]) => [client, isoTime(atMs)]),
-    ),
+    clients: [...lastSeenMs].map(([client, atMs]) => ({ client, last_seen_at: isoTime(atMs) })),
   };
 }
 
@@ -126,8 +125,4 @@ export function renderSessions(
   ]);
   const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT", ""];
   return renderTable(head, rows);
-}
-
-function isoTime(atMs: number): string {
-  return new Date(atMs).toISOString();
 }

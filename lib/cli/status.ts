@@ -29,7 +29,7 @@ Usage: openme status [PROFILE] [--knock] [--json] [--timeout TIME] [--health-por
   --timeout TIME   how long to wait for an answer (default 3s, with --knock 15s)
   --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
   -4, -6           ask only over IPv4, or only over IPv6
-  --json           {"profile", "server", "answers": [{"address", "now", "grants": [{…}]}]}
+  --json           {"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md
 
 The health port answers only addresses that are let in. Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.
 
@@ -55,7 +55,7 @@ Example:
     const tellJson = (answers: readonly HealthReport[]) => {
       context.stdout(renderJson({
         profile: profile.name,
-        server: profile.serverHost,
+        host: profile.serverHost,
         answers: answers.map(reportToJson),
       }));
     };

@@ -81,8 +81,8 @@ e2e("a server's nft -i", async (lab, t) => {
     // The sender's own end and a look at the set are in it: how quick it is, `deno task bench` measures.
     const ms = performance.now() - start;
     await t.step(`the last one ${ms.toFixed(0)} ms after all had been sent`, () => {});
-    const sessions = await site.sessions() as { sessions: { client: string }[] };
-    const clients = new Set(sessions.sessions.map(({ client }) => client));
+    const sessions = await site.sessions() as { grants: { client: string }[] };
+    const clients = new Set(sessions.grants.map(({ client }) => client));
     for (const name of names.slice(1)) assert.ok(clients.has(name), name);
   });
   await served.stop();

@@ -5,7 +5,7 @@ import { insertClient } from "../../lib/config/insert_client.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
 import { decodeBase64, encodeBase64 } from "../../lib/crypto.ts";
-import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { filled, must } from "../support.ts";
 import {
@@ -490,4 +490,38 @@ Deno.test("a profile that cannot be printed undoes add and rotate: nobody is lef
     problem("bob", "Broken pipe (os error 32)"),
   );
   assert.equal(await folder.read("server.yaml"), before);
+});
+
+Deno.test("openme add --json prints what was done, and the profile goes where it is told to", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  const before = await folder.read("server.yaml");
+  assert.deepEqual(
+    await add(folder, ["bob", "--json"]),
+    failure(
+      2,
+      "--json prints what was done, and not the profile",
+      "say where the profile goes: --out FILE, or --link to have it in the JSON",
+    ),
+  );
+  assert.equal(await folder.read("server.yaml"), before);
+  const { code, stdout } = await add(folder, ["bob", "--json", "--out", "bob.yaml"]);
+  assert.equal(code, 0);
+  const config = await load(folder);
+  const bob = must(config.clients.find(({ name }) => name === "bob"));
+  assert.deepEqual(JSON.parse(stdout), {
+    client: "bob",
+    fingerprint: fingerprint(bob.publicKey),
+    public_key: encodeBase64(bob.publicKey),
+    ports: ["22/tcp"],
+    prefix: { v4: 32, v6: 128 },
+    expires_at: null,
+    previous_key: null,
+    changed: true,
+    profile: "default",
+    file: "bob.yaml",
+  });
+  assert.match(await folder.read("bob.yaml"), /private_key/);
+  const carol = await add(folder, ["carol", "--json", "--link"]);
+  assert.match(JSON.parse(carol.stdout).link, /^openme:\/\/import\?.*client_privkey=/);
 });

@@ -136,7 +136,7 @@ Deno.test("openme knock --json tells where the knock went", async () => {
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
   assert.deepEqual(JSON.parse(stdout), {
     profile: "home",
-    server: "127.0.0.1",
+    host: "127.0.0.1",
     sent: [{ address: "127.0.0.1", failure: null }],
   });
 });

@@ -82,8 +82,8 @@ Deno.test("openme import knockd --dry-run says what would come of it, and change
   ]);
   assert.equal(code, 0, stderr);
   assert.deepEqual(JSON.parse(stdout), {
-    groups: { "tcp-22": ["22/tcp"] },
-    clients: [{ name: "ssh", group: "tcp-22", expires: null, profile: null }],
+    groups: [{ group: "tcp-22", ports: ["22/tcp"] }],
+    clients: [{ client: "ssh", group: "tcp-22", expires_at: null, file: null }],
     left_out: [{ line: 2, what: "sequence", why: "a knock of openme is one signed datagram" }],
   });
   assert.match(stderr, /^openme: would add group tcp-22 \(22\/tcp\) to server\.yaml\n/);

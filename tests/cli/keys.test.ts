@@ -1,6 +1,7 @@
 /** The commands that make, replace and take back keys: spawned, with what they print and what they leave in the file. */
 
 import assert from "node:assert/strict";
+import { renderJson } from "../../lib/cli/context.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto.ts";
@@ -224,14 +225,14 @@ Deno.test("openme list shows every client with its key, ports and end", async ()
   });
   const { clients } = JSON.parse((await run(folder, ["list", "--json"])).stdout);
   assert.deepEqual(clients[0], {
-    name: "alice",
+    client: "alice",
     fingerprint: alice,
     public_key: ALICE_PUBLIC,
     ports: ["22/tcp"],
     prefix: { v4: 32, v6: 128 },
-    expires: null,
-    last_seen: null,
+    expires_at: null,
     previous_key: null,
+    last_seen_at: null,
   });
   await run(folder, ["add", "roamer", "--prefix", "v4=24"]);
   const roamer = fingerprint(must((await load(folder)).clients[2]).publicKey);
@@ -267,7 +268,7 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     await run(folder, ["rename", "robert", "bob", "--json"]),
     good(
       ["openme: renamed robert to bob in server.yaml"],
-      `{"renamed":{"from":"robert","to":"bob"}}\n`,
+      renderJson({ renamed: { from: "robert", to: "bob" } }),
     ),
   );
   const key = fingerprint(must(config.clients[1]).publicKey);
@@ -275,7 +276,7 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     await run(folder, ["revoke", "bob", "--json"]),
     good(
       [`openme: revoked bob (key ${key}) in server.yaml`],
-      `{"revoked":{"name":"bob","fingerprint":"${key}"}}\n`,
+      renderJson({ revoked: { client: "bob", fingerprint: key } }),
     ),
   );
   assert.equal(
@@ -288,7 +289,7 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     await run(folder, ["revoke", "alice", "--kill", "--json", "--state-dir", "nowhere"]),
     {
       code: 1,
-      stdout: `{"revoked":{"name":"alice","fingerprint":"${alice}"},"cut":null}\n`,
+      stdout: renderJson({ revoked: { client: "alice", fingerprint: alice }, cut: null }),
       stderr: `openme: revoked alice (key ${alice}) in server.yaml\n` +
         "openme: error: the key is revoked, but no connection was cut: cannot reach openme serve: it is not running\n" +
         "openme: hint: start it: openme serve; or name its folder: --state-dir DIR; then: openme close alice --kill\n",
@@ -349,21 +350,16 @@ Deno.test("openme rotate gives a client a new key and keeps the old one for a wh
     /^openme: alice has a new key in server\.yaml; the old one is good until \S+Z\n/,
   );
 
-  const second = await run(folder, ["rotate", "alice", "--grace", "0", "--json"]);
+  const second = await run(folder, ["rotate", "alice", "--grace", "0", "--json", "--link"]);
   assert.equal(second.code, 0, second.stderr);
   assert.match(second.stderr, /; the old one has ended\n/);
   assert.match(second.stderr, /the key before that, which was still good, has ended\n/);
   const json = JSON.parse(second.stdout);
-  assert.deepEqual(Object.keys(json), [
-    "profile",
-    "host",
-    "udp_port",
-    "server_pubkey",
-    "client_privkey",
-    "client_pubkey",
-  ]);
+  assert.deepEqual([json.client, json.previous_key, json.changed], ["alice", null, true]);
+  const link = new URL(json.link).searchParams;
   const now = await clientOf(folder, "alice");
-  assert.equal(encodeBase64(now.publicKey), json.client_pubkey);
+  assert.equal(encodeBase64(now.publicKey), json.public_key);
+  assert.equal(json.public_key, link.get("client_pubkey"));
   assert.equal(now.previous, undefined);
 });
 
@@ -399,7 +395,7 @@ Deno.test("openme rotate --server keeps two keys until --finish", async () => {
     await run(folder, ["rotate", "--server", "--finish", "--json"]),
     good(
       ["openme: the server's old key has ended in server.yaml"],
-      JSON.stringify({ server_pubkey: begun.stdout.trim() }) + "\n",
+      renderJson({ server_pubkey: begun.stdout.trim() }),
     ),
   );
   const after = await load(folder);

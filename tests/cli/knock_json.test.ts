@@ -8,14 +8,14 @@ import { freeUdpPort, mapSome, openme } from "./program.ts";
 Deno.test("knock and status --json print what came of it also where nothing opened", async () => {
   await using folder = await Folder.create();
   const file = await folder.write("client.yaml", profilesYaml({ home: { port: freeUdpPort() } }));
-  const head = { profile: "home", server: "127.0.0.1" };
+  const head = { profile: "home", host: "127.0.0.1" };
   const sent = [{ address: "127.0.0.1", failure: null }];
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   const closed = await Deno.listen({ hostname: "127.0.0.1", port: 0 });
   closed.close();
   const wait = (at: number) => ["knock", "--wait", `${at}/tcp`];
-  const opened = { port: `${port}/tcp`, address: "127.0.0.1" };
+  const opened = { address: "127.0.0.1", ports: [`${port}/tcp`] };
   const check = ["--check", "--health-port", `${closed.addr.port}`];
   const rows = [
     { args: ["knock"], code: 0, printed: { ...head, sent } },

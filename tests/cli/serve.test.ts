@@ -166,7 +166,7 @@ Deno.test("openme serve puts grants back after a kill, and takes no knock again"
   const { stdout } = await openme(["sessions", "--json", "--config", "server.yaml"], {
     cwd: site.folder.path,
   });
-  const [session] = JSON.parse(stdout).sessions;
+  const [session] = JSON.parse(stdout).grants;
   assert.deepEqual([session.client, session.address], ["alice", "198.51.100.20"]);
   assert.deepEqual(session.ports, ["22/tcp"]);
 

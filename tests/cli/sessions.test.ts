@@ -71,7 +71,7 @@ Deno.test("openme sessions shows nobody where there is no state, and makes none"
     serverYaml({ server: [`state_dir: ${folder.file("missing")}`] }),
   );
   await Deno.mkdir(folder.file("empty"));
-  const empty = good([], `${JSON.stringify({ sessions: [], last_seen: {} }, undefined, 2)}\n`);
+  const empty = good([], `${JSON.stringify({ grants: [], clients: [] }, undefined, 2)}\n`);
   assert.deepEqual(await sessions(folder), good([NOBODY]));
   assert.deepEqual(await sessions(folder, ["--json"]), empty);
   const other = ["--state-dir", folder.file("empty")];
@@ -111,7 +111,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
     // What tells the story comes a moment later than the grants.
     await waitFor("both to have been seen", async () => {
       const { stdout } = await sessions(folder, ["--json"]);
-      return Object.keys(JSON.parse(stdout).last_seen).length === 2;
+      return JSON.parse(stdout).clients.length === 2;
     });
     const json = await sessions(folder, ["--json"]);
     assert.deepEqual({ ...json, stdout: "" }, good());
@@ -128,11 +128,14 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
       expires_at: iso(expiresAtMs),
     });
     const expected = {
-      sessions: [
+      grants: [
         shown(grants[0]!, "198.51.100.20", ["22/tcp"]),
         shown(grants[1]!, "2001:db8::7", ["22/tcp", "8080-8090/udp"]),
       ],
-      "last_seen": { alice: iso(grants[0]!.openedAtMs), bob: iso(grants[2]!.openedAtMs) },
+      clients: [
+        { client: "alice", last_seen_at: iso(grants[0]!.openedAtMs) },
+        { client: "bob", last_seen_at: iso(grants[2]!.openedAtMs) },
+      ],
     };
     assert.deepEqual(JSON.parse(json.stdout), expected);
     assert.equal(json.stdout, JSON.stringify(expected, undefined, 2) + "\n");
@@ -156,8 +159,8 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
   // After a stop that takes the guard out nothing is open, whatever the time left.
   assert.deepEqual(await sessions(folder), good([NOBODY]));
   const after = JSON.parse((await sessions(folder, ["--json"])).stdout);
-  assert.deepEqual(after.sessions, []);
-  assert.deepEqual(Object.keys(after.last_seen), ["alice", "bob"]);
+  assert.deepEqual(after.grants, []);
+  assert.deepEqual(after.clients.map(({ client }: { client: string }) => client), ["alice", "bob"]);
 });
 
 Deno.test("openme sessions leaves out the health port, also where it borders on another", async () => {
@@ -173,7 +176,7 @@ Deno.test("openme sessions leaves out the health port, also where it borders on 
   try {
     const { stdout } = await sessions(folder, ["--json"]);
     assert.deepEqual(
-      JSON.parse(stdout).sessions.map(({ ports }: { ports: string[] }) => ports),
+      JSON.parse(stdout).grants.map(({ ports }: { ports: string[] }) => ports),
       [["54153/tcp"], ["54154/udp"]],
     );
   } finally {

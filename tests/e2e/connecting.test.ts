@@ -39,9 +39,9 @@ e2e("knock --wait and --continuous", async (lab, t) => {
     assert.equal(code, 0);
     assert.deepEqual(JSON.parse(stdout), {
       profile: "default",
-      server: IPV4.server,
+      host: IPV4.server,
       sent: [{ address: IPV4.server, failure: null }],
-      opened: { port: "22/tcp", address: IPV4.server },
+      opened: { address: IPV4.server, ports: ["22/tcp"] },
     });
   });
 

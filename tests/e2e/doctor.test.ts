@@ -132,8 +132,8 @@ e2e("sessions --watch", async (lab, t) => {
 
   await t.step("--json prints one line a second, and ends cleanly", async () => {
     const lines = lab.start("server", [...command, "--json"]);
-    await lines.stdout.waitFor(/^\{"sessions":\[\{"client":"alice",/, 10_000);
-    await lines.stdout.waitFor(/^\{"sessions":\[\{"client":"alice",/, 5000, 1);
+    await lines.stdout.waitFor(/^\{"grants":\[\{"client":"alice",/, 10_000);
+    await lines.stdout.waitFor(/^\{"grants":\[\{"client":"alice",/, 5000, 1);
     assert.equal((await lines.kill("SIGTERM")).code, 0, String(lines.stderr));
   });
 });

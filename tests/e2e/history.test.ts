@@ -189,7 +189,7 @@ e2e("history, sessions and status of grants that the firewall refuses", async (l
     const text = await ask("history");
     assert.match(text, / not let in: 22\/tcp: the firewall refused\n/);
     assert.match(text, / let in 192\.0\.2\.7: 22\/tcp for 30s\n/);
-    const { sessions } = await site.sessions() as { sessions: Record<string, unknown>[] };
+    const { grants: sessions } = await site.sessions() as { grants: Record<string, unknown>[] };
     assert.deepEqual(sessions.map(({ client, failed }) => [client, failed]), [
       ["alice", true],
       ["bob", undefined],
@@ -222,7 +222,7 @@ e2e("history, sessions and status of grants that the firewall refuses", async (l
       "the story",
       async () => (await history()).every(({ failed }) => failed === undefined),
     );
-    const { sessions } = await site.sessions() as { sessions: Record<string, unknown>[] };
+    const { grants: sessions } = await site.sessions() as { grants: Record<string, unknown>[] };
     assert.deepEqual(sessions.map(({ failed }) => failed), [undefined, undefined]);
     const asked = await openme(lab, "client", [
       ...["status", "--json", "--client-config", `${site.dir}/alice.yaml`],

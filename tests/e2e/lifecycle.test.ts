@@ -42,17 +42,18 @@ e2e("an administrator", async (lab, t) => {
     assert.match(first, /^22\/tcp 54154\/tcp\n {2}become closed/m);
     assert.match(first, /^80\/tcp.*\n {2}are not guarded, and stay open to everyone/m);
     assert.match(first, /^54154\/udp\n {2}takes knocks/m);
-    const { backend, rules, ports } = JSON.parse(await plan("--json"));
-    assert.equal(backend, "nft");
+    const { rules, ...shown } = JSON.parse(await plan("--json"));
     assert.match(rules, /^nft -f - <<'END'$[^]*^table inet openme \{$/m);
-    assert.deepEqual(ports, {
-      become_closed: ["22/tcp", "54154/tcp"],
-      closed: [],
-      open_in_spite: [],
-      open_unguarded: ports.open_unguarded,
-      knock: ["54154/udp"],
+    assert.deepEqual(shown, {
+      firewall: "nft",
+      interface: null,
+      ports_become_closed: ["22/tcp", "54154/tcp"],
+      ports_closed: [],
+      ports_open_in_spite: [],
+      ports_open_unguarded: shown.ports_open_unguarded,
+      ports_knock: ["54154/udp"],
     });
-    assert.ok(ports.open_unguarded.includes("80/tcp"));
+    assert.ok(shown.ports_open_unguarded.includes("80/tcp"));
     assert.equal(await lab.ruleset(), "", "nothing has changed");
 
     await lab.nft(HOST_RULES);
@@ -278,7 +279,7 @@ e2e("an administrator", async (lab, t) => {
       await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
       await waitFor("the port to open", isOpen);
       await served.stop();
-      const { sessions } = await site.sessions() as { sessions: { client: string }[] };
+      const { grants: sessions } = await site.sessions() as { grants: { client: string }[] };
       assert.deepEqual(sessions.map((each) => each.client), ["alice"], "what the kernel lets in");
       assert.ok(await isOpen(), "the grant goes on");
       await waitFor("the grant to end without openme", async () => !await isOpen());
@@ -400,8 +401,8 @@ e2e("an administrator", async (lab, t) => {
     assert.match(good.stderr, /is good: 1 client, firewall nft/);
     const shown = await openme(lab, "server", ["check", "--json", "--config", site.config]);
     assert.deepEqual(JSON.parse(shown.stdout), {
-      config: site.config,
-      clients: Object.keys(CLIENTS).length,
+      file: site.config,
+      client_count: Object.keys(CLIENTS).length,
       firewall: "nft",
       warnings: [],
     });

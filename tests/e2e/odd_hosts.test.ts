@@ -75,8 +75,8 @@ COMMIT
         const args = ["plan", "--json", "--config", site.config];
         const { code, stdout, stderr } = await openme(lab, "server", args);
         assert.equal(code, 0, stderr);
-        const { ports } = JSON.parse(stdout);
-        return [...ports.become_closed, ...ports.open_unguarded];
+        const shown = JSON.parse(stdout);
+        return [...shown.ports_become_closed, ...shown.ports_open_unguarded];
       };
       assert.ok(await client.reaches(IPV4.server, 9443));
       const open = await openUnguarded();

@@ -68,7 +68,7 @@ e2e("a person's file is in force at once, and so is its removal", async (lab, t)
     await waitFor("the port to close", async () => !await reaches());
     assert.equal((await knock(lab, "client", profile)).code, 0);
     await site.knock("alice", ["--wait", "22/tcp"]);
-    const { sessions } = await site.sessions() as { sessions: { client: string }[] };
+    const { grants: sessions } = await site.sessions() as { grants: { client: string }[] };
     assert.deepEqual(sessions.map((each) => each.client), ["alice"]);
   });
 });

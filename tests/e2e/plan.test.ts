@@ -30,8 +30,8 @@ e2e("plan", async (lab, t) => {
     assert.match(text, elsewhere);
     const shown = JSON.parse(await good(site, "--json"));
     assert.equal(shown.interface, "eth0");
-    assert.deepEqual(shown.ports.become_closed, ["22/tcp", "54154/tcp"]);
-    assert.deepEqual(shown.ports.open_in_spite, ["22/tcp", "54154/tcp"]);
+    assert.deepEqual(shown.ports_become_closed, ["22/tcp", "54154/tcp"]);
+    assert.deepEqual(shown.ports_open_in_spite, ["22/tcp", "54154/tcp"]);
 
     const guarded = await openme(lab, "server", ["guard", "--config", site.config]);
     assert.match(guarded.stderr, /closed by nft on eth0: 22\/tcp 54154\/tcp/);
@@ -67,8 +67,8 @@ e2e("plan", async (lab, t) => {
     for (const firewall of ["nft", "iptables-nft"]) {
       await using site = await Site.create(lab, { ...ALICE, firewall });
       const fates = async (...flags: string[]) => {
-        const { ports } = JSON.parse(await good(site, "--json", ...flags));
-        return [ports.become_closed.join(" "), ports.closed.join(" ")];
+        const shown = JSON.parse(await good(site, "--json", ...flags));
+        return [shown.ports_become_closed.join(" "), shown.ports_closed.join(" ")];
       };
       const guard = async (...flags: string[]) => {
         const args = ["guard", ...flags, "--config", site.config];

@@ -51,7 +51,7 @@ e2e("close ends grants at once", async (lab, t) => {
       // The command returns when the firewall has it: nothing to wait for.
       assert.equal(await client.connect(IPV4.server, 22), "timeout");
       assert.equal(await client.connect(IPV4.server, 80), bob ? "timeout" : "open");
-      const { sessions } = await site.sessions() as { sessions: unknown[] };
+      const { grants: sessions } = await site.sessions() as { grants: unknown[] };
       assert.equal(sessions.length, bob ? 0 : 1);
     }
     await served.waitForLine(
@@ -202,7 +202,7 @@ e2e("revoke --kill cuts what the client holds, and nothing else", async (lab, t)
     const { code, stdout } = await revoke("bob", "--config", site.config, "--json");
     assert.equal(code, 0);
     const { revoked, cut } = JSON.parse(stdout);
-    assert.deepEqual([revoked.name, cut.connections, cut.left], ["bob", 1, 0]);
+    assert.deepEqual([revoked.client, cut.connections, cut.left], ["bob", 1, 0]);
     assert.equal(await bobs.echoes(500).catch(() => false), false);
     // He is in no configuration any more, but the history knows him.
     const again = await close(lab, site, "bob", "--kill");
@@ -293,7 +293,7 @@ e2e("the health port", async (lab, t) => {
     const report = JSON.parse(stdout);
     const [answer] = report.answers;
     const [grant] = answer.grants;
-    assert.deepEqual([report.profile, report.server], ["default", IPV4.server]);
+    assert.deepEqual([report.profile, report.host], ["default", IPV4.server]);
     assert.equal(answer.address, IPV4.client);
     assert.deepEqual([grant.client, grant.ports], ["alice", ["22/tcp"]]);
     assert.ok(grant.seconds_left > 0 && grant.seconds_left <= 2);

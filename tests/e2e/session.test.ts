@@ -126,10 +126,11 @@ e2e("a session", async (lab, t) => {
 /** Two grants of alice's, one for each family, and the shape that scripts rely on. */
 function assertSessions(stdout: string): void {
   const report = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(report), ["sessions", "last_seen"]);
-  assert.deepEqual(Object.keys(report.last_seen), ["alice"]);
-  assert.ok(Math.abs(Date.parse(report.last_seen.alice) - Date.now()) < 10_000);
-  const addresses = report.sessions.map((session: Record<string, unknown>) => {
+  assert.deepEqual(Object.keys(report), ["grants", "clients"]);
+  const [{ client, last_seen_at: lastSeenAt }] = report.clients;
+  assert.deepEqual([client, report.clients.length], ["alice", 1]);
+  assert.ok(Math.abs(Date.parse(lastSeenAt) - Date.now()) < 10_000);
+  const addresses = report.grants.map((session: Record<string, unknown>) => {
     assert.deepEqual(Object.keys(session), [
       "client",
       "address",

@@ -1,0 +1,26 @@
+/** A registered client as `--json` prints it, the same in `list`, `add` and `rotate`. docs/json.md has the names. */
+
+import type { ClientEntry } from "../config/client_entries.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+import { encodeBase64, hexToBytes } from "../crypto.ts";
+import { fingerprint } from "../crypto_sync.ts";
+import { shownPorts } from "../shown_ports.ts";
+import { isoTime } from "./context.ts";
+
+export function describeClient(client: ClientEntry, config: ServerConfig) {
+  const { name, publicKey, ports, prefix, expiresAtMs, previous } = client;
+  return {
+    client: name,
+    fingerprint: fingerprint(publicKey),
+    public_key: encodeBase64(publicKey),
+    ports: shownPorts(ports, config),
+    prefix,
+    expires_at: expiresAtMs === undefined ? null : isoTime(expiresAtMs),
+    previous_key: previous
+      ? {
+        fingerprint: fingerprint(hexToBytes(previous.key)),
+        expires_at: isoTime(previous.untilMs),
+      }
+      : null,
+  };
+}

@@ -154,11 +154,14 @@ class FirewalldBackend implements Backend {
     };
   }
 
+  /** Where no rule of openme's stands there is nothing that a failed start must leave. */
   async list(): Promise<readonly Standing[] | undefined> {
     await this.#requireRunning();
     if (this.#zones.length === 0) this.#zones = await this.#findZones();
+    const rules = (await this.#listOwn()).flatMap(({ rules }) => rules);
+    if (rules.length === 0) return undefined;
     const standing = new Map<string, Standing>();
-    for (const { address, ports, text } of (await this.#listOwn()).flatMap(({ rules }) => rules)) {
+    for (const { address, ports, text } of rules) {
       if (address !== undefined) standing.set(text, { address, ports: [ports] });
     }
     return [...standing.values()];

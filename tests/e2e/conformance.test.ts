@@ -21,7 +21,7 @@ import { processClock } from "../../lib/system_clock.ts";
 import { e2e } from "./e2e.ts";
 import { iptablesHost } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
-import { createFirewalldStandIn } from "./firewalld_stand_in.ts";
+import { FirewalldHost, firewalldMissing } from "./firewalld_host.ts";
 import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
 import { HOST_RULES } from "./rules.ts";
 import { pause, waitFor, within } from "./wait.ts";
@@ -30,9 +30,11 @@ interface Candidate {
   readonly title: string;
   readonly name: BackendName;
   /** How the host closes its ports by itself; then the backend has to make holes. */
-  readonly host?: (lab: Lab) => Promise<void>;
+  readonly host?: (lab: Lab) => Promise<FirewalldHost | void>;
+  /** Why it cannot run here, or `undefined`. */
+  readonly needs?: string | undefined;
   /** What takes openme's rules away, as a stranger's reload does. */
-  readonly flush?: (lab: Lab) => Promise<void>;
+  readonly flush?: (lab: Lab, host: FirewalldHost | void) => Promise<void>;
   readonly command?: (dir: string) => CommandLines;
   /** Whether changes go through a long-lived `nft -i`, as `serve` has it. */
   readonly session?: boolean;
@@ -88,10 +90,13 @@ const CANDIDATES: readonly Candidate[] = [
     },
   },
   {
-    title: "firewalld, with a stand-in for firewall-cmd",
+    title: "firewalld",
     name: "firewalld",
-    host: () => Promise.resolve(), // its zone closes
-    standIn: createFirewalldStandIn,
+    host: (lab) => FirewalldHost.create(lab),
+    needs: await firewalldMissing(),
+    flush: async (_lab, host) => {
+      await host!.cmd("--reload");
+    },
   },
   { title: "pf, with a stand-in for pfctl", name: "pf", standIn: createPfStandIn },
   { title: "none", name: "none", acts: false },
@@ -146,7 +151,8 @@ function opening(address: string, timeoutMs: number, ...specs: string[]): Client
 
 /** Runs programs in the server's namespace; each test may get in the way. */
 class Runner {
-  standIn: StandIn | undefined;
+  /** Where programs are that are not this machine's. */
+  programs: ReadonlyMap<string, string> = new Map();
   /** Programs, by what they are called with, that hang instead. */
   hangs: ((call: ProgramRun) => boolean) | undefined;
   fails = false;
@@ -172,8 +178,7 @@ class Runner {
       this.hangs = undefined;
       return inside("sleep", "20"); // longer than any deadline
     }
-    const standIn = program === this.standIn?.program ? this.standIn.path : program;
-    return inside(standIn, ...args);
+    return inside(this.programs.get(program) ?? program, ...args);
   };
 }
 
@@ -192,7 +197,8 @@ class Half {
   readonly run: RunProgram = async (call) => {
     const { program, stdin, args } = call;
     if (program === "cat" || this.hasFailed) return await this.#run(call);
-    const writes = stdin !== undefined || /\/allow$/.test(program) || args.includes("-T");
+    const writes = stdin !== undefined || /\/allow$/.test(program) || args.includes("-T") ||
+      args.some((each) => /^--(?:add|remove)-rich-rule/.test(each));
     this.hasFailed = writes
       ? this.#what === "write" && this.#writes === 1
       : this.#what === "read" && this.#writes > 0;
@@ -216,6 +222,7 @@ async function allRules(lab: Lab): Promise<string> {
 for (const candidate of CANDIDATES) {
   e2e(`the backend ${candidate.title}`, (lab, t) => conforms(lab, t, candidate), {
     silentServer: false,
+    needs: candidate.needs,
   });
 }
 
@@ -227,7 +234,8 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     lab.agent("other"),
   ]);
   await server.listen({ tcp: [22, 80, 8080, 8085, 8090, 9000], udp: [5353] });
-  await host?.(lab);
+  const hosted = await host?.(lab);
+  await using _ended = hosted ?? { [Symbol.asyncDispose]: () => Promise.resolve() };
   const dir = await Deno.makeTempDir({ prefix: "openme-conformance-" });
   const runner = new Runner(lab);
   const lines: string[] = [];
@@ -264,7 +272,11 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       command: candidate.command?.(dir),
       nftSession: candidate.session ? newSession() : undefined,
     });
-  const standIn = runner.standIn = candidate.standIn?.(dir);
+  const standIn = candidate.standIn?.(dir);
+  const programs = runner.programs = new Map([
+    ...(standIn ? [[standIn.program, standIn.path] as const] : []),
+    ...(hosted ? [["firewall-cmd", hosted.program] as const] : []),
+  ]);
   const agents = { server, client, other };
   const reaches = async (side: Side, port: number, family: 4 | 6 = 4) => {
     const [to, from] = ["server" as const, side].map((each) => (family === 4 ? IPV4 : IPV6)[each]);
@@ -444,11 +456,11 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     if (flush) {
       await t.step("sees that its rules are gone, and puts them back", async () => {
         await backend.apply([opening(IPV4.client, 60_000, "22/tcp")]);
-        await flush(lab);
+        await flush(lab, hosted);
         assert.equal(await backend.isIntact(), false);
         const { wrong, unguarded } = (await backend.examine())!;
         assert.notDeepEqual(wrong, []);
-        assert.deepEqual(unguarded, name === "command" ? [] : plan.guardedPorts);
+        assert.deepEqual(unguarded, host ? [] : plan.guardedPorts);
         await backend.install([opening(IPV4.client, 60_000, "22/tcp")]);
         assert.equal(await backend.isIntact(), true);
         assert.ok(await isOpen(22));
@@ -461,7 +473,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
         const [way, pattern] of [["missing", /no such program/], ["fails", /not today/]] as const
       ) {
         const broken = new Runner(lab);
-        broken.standIn = standIn;
+        broken.programs = programs;
         broken[way] = true;
         const attempt = async () => {
           const made = await make(broken.run);

@@ -33,6 +33,8 @@ const required = Deno.env.get("OPENME_E2E") === "require";
 export interface Expectations {
   /** Whether knocks were sent and none was answered; `false` only for tests without a server. @default {true} */
   readonly silentServer?: boolean;
+  /** Why what this one test needs beside a lab is not there; `undefined` where it is. */
+  readonly needs?: string | undefined;
 }
 
 /**
@@ -42,17 +44,18 @@ export interface Expectations {
 export function e2e(
   title: string,
   body: (lab: Lab, t: Deno.TestContext) => Promise<void>,
-  { silentServer = true }: Expectations = {},
+  { silentServer = true, needs }: Expectations = {},
 ): void {
-  const ignore = missing !== undefined && !required;
+  const lacking = missing ?? needs;
+  const ignore = lacking !== undefined && !required;
   Deno.test({
-    name: ignore ? `${title} [skipped: ${missing}]` : title,
+    name: ignore ? `${title} [skipped: ${lacking}]` : title,
     ignore,
     // Steps share the lab, whose programs come and go in between.
     sanitizeOps: false,
     sanitizeResources: false,
     fn: async (t) => {
-      if (missing) throw new Error(`OPENME_E2E=require, but this host cannot: ${missing}`);
+      if (lacking) throw new Error(`OPENME_E2E=require, but this host cannot: ${lacking}`);
       await using lab = await Lab.create();
       const capture = await Capture.start(lab, KNOCK_PORT);
       await body(lab, t);

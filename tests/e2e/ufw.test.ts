@@ -20,15 +20,9 @@ function exampleLines(): string[] {
   return lines.slice(from);
 }
 
-const missing = await ufwMissing();
-const TITLE = "firewall: command with Debian's ufw";
-
-if (missing && Deno.env.get("OPENME_E2E") !== "require") {
-  Deno.test({ name: `${TITLE} [skipped: ${missing}]`, ignore: true, fn: () => {} });
-} else e2e(TITLE, withUfw);
+e2e("firewall: command with Debian's ufw", withUfw, { needs: await ufwMissing() });
 
 async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
-  assert.equal(missing, undefined);
   const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
   await server.listen({ tcp: [22] });
   await using host = await UfwHost.create(lab);

@@ -1,0 +1,36 @@
+/** Which firewall `auto` takes where firewalld runs. */
+
+import assert from "node:assert/strict";
+import { OpenmeError } from "../../lib/errors.ts";
+import { chooseBackend, probe } from "../../lib/firewall/choose.ts";
+import { createLog } from "../../lib/log.ts";
+import type { RunProgram } from "../../lib/run_program.ts";
+import { planOf } from "./support.ts";
+
+/** A host with firewalld and nft, and what stands in firewalld's table (Debian 12's has no owner). */
+function hostWith(table: string): RunProgram {
+  return ({ program }) => {
+    if (program === "firewall-cmd") return Promise.resolve("running\n");
+    if (program !== "nft") return Promise.reject(new OpenmeError("COMMAND", "no such program"));
+    return Promise.resolve(`table inet firewalld { # progname firewalld\n\t${table}\n}\n`);
+  };
+}
+
+Deno.test("auto takes firewalld where its table takes no rules from others", async () => {
+  assert.equal((await probe(hostWith("flags owner,persist"))).name, "firewalld");
+  assert.equal((await probe(hostWith("chain x {"))).name, "nft");
+});
+
+Deno.test("auto says that firewalld closes nothing by itself", async () => {
+  const log = createLog({
+    level: "error",
+    format: "logfmt",
+    now: () => new Date(),
+    write: () => {},
+  });
+  const parts = { run: hostWith("flags owner"), log, stateDir: "/nowhere", command: undefined };
+  await assert.rejects(chooseBackend("auto", { ...parts, plan: planOf({ dropPorts: true }) }), {
+    code: "FIREWALL",
+    hint: /set drop_ports: false/,
+  });
+});

@@ -38,6 +38,13 @@ export function createLog(
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), enabled };
 }
 
+/** The same log, with these fields in every line. */
+export function withFields(log: Log, more: LogFields): Log {
+  const at = (each: LogLevel) => (event: string, fields: LogFields = {}) =>
+    log[each](event, { ...fields, ...more });
+  return { ...log, error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug") };
+}
+
 /** `key=value` pairs; a value with anything but plain characters is quoted and escaped. */
 export function formatLogfmt(fields: LogFields): string {
   return Object.entries(fields)

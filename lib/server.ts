@@ -17,7 +17,7 @@ import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
 import { OpenmeError } from "./errors.ts";
 import { KnownKeys } from "./known_keys.ts";
-import { errorFields, type Log } from "./log.ts";
+import { errorFields, type Log, type LogFields } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
@@ -186,7 +186,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       queue.retag(tagsOf(changed));
       if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) guard.reconfigure(newPlan);
       log.info("reloaded", {
-        guarded: changed.guardedPorts.map(formatPortRange).join(","),
+        ...portFields(changed, backend),
         clients: changed.clients.length,
         grants: grants.size,
       });
@@ -206,7 +206,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       udp_port: config.udpPort,
       backend: backend.name,
       drop_ports: config.dropPorts,
-      guarded: config.guardedPorts.map(formatPortRange).join(","),
+      ...portFields(config, backend),
       clients: config.clients.length,
       grants: grants.size,
     });
@@ -235,7 +235,8 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       store.close({ grantsStand });
     }
   }
-  log.info("stopped", { backend: backend.name, guard: leavesClosed ? "left closed" : "removed" });
+  const closing = leavesClosed ? "left closed" : "removed";
+  log.info("stopped", { backend: backend.name, guard: backend.name === "none" ? "none" : closing });
   return leavesClosed;
 }
 
@@ -263,6 +264,12 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     prefixes: prefixesOf(config),
     lifetimeMs: config.knockTimeoutMs,
   };
+}
+
+/** For the log: what openme keeps closed, or else the ports that are others' to close. */
+function portFields({ dropPorts, guardedPorts }: ServerConfig, { name }: Backend): LogFields {
+  const ports = guardedPorts.map(formatPortRange).join(",");
+  return dropPorts && name !== "none" ? { guarded: ports } : { ports };
 }
 
 /** Ports that openme has kept closed and closes no longer: whoever edits the file may not mean that. */

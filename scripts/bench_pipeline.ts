@@ -19,6 +19,8 @@ import { Pipeline } from "../lib/pipeline.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { connectDatabase } from "../lib/state/database.ts";
 import { prepareStatements } from "../lib/state/statements.ts";
+import { runProgram } from "../lib/run_program.ts";
+import { guardPlanOf } from "../lib/server.ts";
 import { StateStore } from "../lib/state/store.ts";
 import { processClock } from "../lib/system_clock.ts";
 
@@ -78,7 +80,12 @@ export async function realPipeline(
   const grants = new Grants();
   const replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
   const { store } = StateStore.open({ dir, replay, replayWindowNs, clock, log });
-  const guard = new Guard({ backend: createNoneBackend(), grants, clock, log });
+  const guard = new Guard({
+    backend: createNoneBackend(guardPlanOf(config), runProgram),
+    grants,
+    clock,
+    log,
+  });
   const drops = new DropLog(log);
   const keys = new KnownKeys();
   const pipeline = new Pipeline(config, {

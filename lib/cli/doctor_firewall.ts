@@ -155,8 +155,8 @@ function examinePorts(config: ServerConfig, view: View): Finding {
     return warn("ports", `cannot tell whether they are closed: ${ports}`, "see rules, above");
   }
   if (open) {
-    // In front of the host there may be a firewall that the programs of `command` speak to.
-    return (backend === "command" ? warn : fail)(
+    // In front of the host there may be a firewall, such as the one that the programs of `command` speak to.
+    return (backend === "command" || backend === "none" ? warn : fail)(
       "ports",
       `open to everyone: ${open.ports.join(" ")} (${open.why})`,
       open.hint ??

@@ -28,9 +28,9 @@ import { NftSession } from "../firewall/nft_session.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
-import { createNoneBackend } from "../firewall/none.ts";
+import { createDryBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log, withFields } from "../log.ts";
 import { notifyOfGrants } from "../notify.ts";
 import { guardPlanOf, runServer } from "../server.ts";
 import { makeStateDir } from "../state/directory.ts";
@@ -64,7 +64,8 @@ Example:
   },
   positionals: 0,
   run: async (args, context) => {
-    const log = logOf(args, context);
+    const isDry = args.values["dry-run"] === true;
+    const log = isDry ? withFields(logOf(args, context), { dry_run: true }) : logOf(args, context);
     const path = configPath(args);
     const interfaceName = interfaceFlag(args);
     const confirmMs = readConfirm(args);
@@ -82,7 +83,6 @@ Example:
     const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
     // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);
-    const isDry = args.values["dry-run"] === true;
     const lock = takeLock(
       stateDir,
       // Whoever tries a file out beside the server that runs need not stop it.
@@ -113,6 +113,12 @@ Example:
         for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
           log.warn("guard_in_the_way", { firewall, why, hint });
         }
+        if (isDry) {
+          log.warn("dry_run", {
+            backend: backend.name,
+            doing: "touching no firewall: ports are as they were, and a knock opens nothing",
+          });
+        }
         if (isDry) await warnOfDroppedKnocks(config, { backend, run: context.run, log });
         await warnOfMissingInterface(config.interface, context, log);
         const clock = await bootClock(context.run);
@@ -120,7 +126,7 @@ Example:
         const leftClosed = await runServer({
           config,
           socket,
-          backend: isDry ? createNoneBackend({ shown: backend, show: context.stdout }) : backend,
+          backend: isDry ? createDryBackend(backend, context.stdout) : backend,
           stateDir: dry?.dir ?? stateDir,
           clock,
           log,

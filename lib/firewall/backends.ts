@@ -73,7 +73,7 @@ const TABLE = {
     closesAs: ["drop", "reject"],
     leaves: "nothing",
     clearsLeftOvers: false,
-    make: async () => (await import("./none.ts")).createNoneBackend(),
+    make: async ({ plan, run }) => (await import("./none.ts")).createNoneBackend(plan, run),
   },
 } satisfies Readonly<Record<string, BackendEntry>>;
 

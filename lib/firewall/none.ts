@@ -5,12 +5,36 @@
 
 import { formatNetwork, type Network } from "../network.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
-import type { Backend, ClientOpenings } from "./backend.ts";
+import type { RunProgram } from "../run_program.ts";
+import type { Backend, ClientOpenings, GuardPlan, OpenPorts } from "./backend.ts";
+import { hostFirewall } from "./host_view.ts";
 
-/** A backend that does nothing; with `shown`, gives its text for everything that would be run to `show`. */
-export function createNoneBackend(
-  { shown, show = () => {} }: { shown?: Backend; show?: (text: string) => void } = {},
-): Backend {
+/** A backend that does nothing; for `firewall: none`. */
+export function createNoneBackend(plan: GuardPlan, run: RunProgram): Backend {
+  let guardedPorts = plan.guardedPorts;
+  return {
+    ...idleBackend({}),
+    reconfigure: (plan) => guardedPorts = plan.guardedPorts,
+    openToEveryone: async (): Promise<OpenPorts | undefined> => {
+      const ports = (await hostFirewall(run)).openOf(guardedPorts);
+      if (ports.length === 0) return undefined;
+      return {
+        ports,
+        why: "firewall: none closes nothing, and this host's own firewall lets everyone in to them",
+        hint: "set firewall: auto and drop_ports: true, and openme closes them itself",
+      };
+    },
+  };
+}
+
+/** A backend that does nothing, and gives what `shown` would run to `show`: for a dry run. */
+export function createDryBackend(shown: Backend, show: (text: string) => void): Backend {
+  return { ...idleBackend({ shown, show }), openToEveryone: () => shown.openToEveryone() };
+}
+
+function idleBackend(
+  { shown, show = () => {} }: { shown?: Backend; show?: (text: string) => void },
+): Omit<Backend, "openToEveryone"> {
   const nothing = () => Promise.resolve();
   const ends = new Ends((address, ports, clients) => {
     const text = shown?.previewEnd?.(address, ports, clients);
@@ -38,7 +62,6 @@ export function createNoneBackend(
       return Promise.resolve();
     },
     leave: nothing,
-    openToEveryone: () => Promise.resolve(undefined),
     preview: () => Promise.resolve(""),
     previewChanges: () => "",
   };

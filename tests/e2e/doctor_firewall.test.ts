@@ -196,7 +196,7 @@ e2e("doctor with firewall: command, and none", async (lab, t) => {
     server: command('"true"'),
   });
   const unseen =
-    `warn ports: whether they are closed is not looked at for this backend: ${GUARDED}`;
+    `warn ports: open to everyone: ${GUARDED} (firewall: none closes nothing, and this host's own firewall lets everyone in to them)`;
   const byCommand =
     "ok rules: command: your programs open and close; without server.command.list nobody looks what they did";
 

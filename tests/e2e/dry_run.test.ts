@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { flushLegacy, iptablesHost, setFirewall } from "./host_rules.ts";
+import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
@@ -50,11 +51,48 @@ e2e("a dry run", async (lab, t) => {
     await served.stop();
   });
 
+  await t.step("is one in every line of its log, and claims no guard", async () => {
+    await using site = await Site.create(lab, ALICE);
+    const client = await lab.agent("client");
+    await using served = await site.serve(["--dry-run"]);
+    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await served.waitForLine(/event=granted .*dry_run=true/);
+    await served.stop();
+    for (const line of served.lines) assert.match(line, / dry_run=true/);
+    const log = served.lines.join("\n");
+    assert.match(log, /level=warn event=dry_run backend=nft doing="touching no firewall: .* opens/);
+    assert.match(log, /event=listening .* ports=22\/tcp,54154\/tcp /);
+    assert.match(log, /event=stopped .*guard=none/);
+    assert.doesNotMatch(log, /guarded=/);
+  });
+
   await t.step("says nothing where a rule of the host's lets knocks in", async () => {
     await using site = await Site.create(lab, ALICE);
     await lab.nft(HOST_RULES.replace("iif lo", `udp dport ${KNOCK_PORT} accept\n    iif lo`));
     await using served = await site.serve(["--dry-run"]);
     await served.stop();
     assert.doesNotMatch(served.lines.join("\n"), /knocks_dropped/);
+  });
+}, { silentServer: false });
+
+e2e("firewall: none", async (lab, t) => {
+  await using site = await Site.create(lab, { ...ALICE, firewall: "none", dropPorts: true });
+  const warning =
+    /level=warn event=ports_open_to_everyone ports=22\/tcp,54154\/tcp .*none closes nothing/;
+
+  await t.step("warns that the ports are open, and claims no guard", async () => {
+    await using served = await site.serve();
+    await served.waitForLine(warning);
+    await served.stop();
+    const log = served.lines.join("\n");
+    assert.doesNotMatch(log, /guarded=/);
+    assert.match(log, /event=listening .*backend=none drop_ports=true ports=22\/tcp,54154\/tcp/);
+  });
+
+  await t.step("does not warn of what the host itself closes", async () => {
+    await lab.nft(HOST_RULES);
+    await using served = await site.serve();
+    await served.stop();
+    assert.doesNotMatch(served.lines.join("\n"), /ports_open_to_everyone|guarded=/);
   });
 }, { silentServer: false });

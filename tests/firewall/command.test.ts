@@ -7,7 +7,7 @@ import type { Backend } from "../../lib/firewall/backend.ts";
 import { BACKENDS } from "../../lib/firewall/backends.ts";
 import { requirePrograms } from "../../lib/firewall/command_line.ts";
 import { listingReader } from "../../lib/firewall/command_listing.ts";
-import { createNoneBackend } from "../../lib/firewall/none.ts";
+import { createDryBackend } from "../../lib/firewall/none.ts";
 import { createLog } from "../../lib/log.ts";
 import type { ProgramRun } from "../../lib/run_program.ts";
 import { waitFor } from "../e2e/wait.ts";
@@ -336,7 +336,7 @@ Deno.test("command: a dry run shows each close as well", () =>
   withHost(async ({ make }) => {
     const backend = await make(() => Promise.reject(new Error("a dry run runs nothing")));
     const shown: string[] = [];
-    const dry = createNoneBackend({ shown: backend, show: (text) => shown.push(text.trim()) });
+    const dry = createDryBackend(backend, (text) => shown.push(text.trim()));
     await dry.install([]);
     await dry.apply([openings("192.0.2.7", { "22/tcp": 30 })]);
     await waitFor("the close", () => shown.includes("close 192.0.2.7 22"));

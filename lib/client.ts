@@ -22,6 +22,8 @@ export interface Sent {
   readonly address: Address;
   /** Why it could not be sent, where it could not: mostly a family that this machine has no route for. */
   readonly failure: string | undefined;
+  /** The knock's random nonce, 16 bytes: its id is made of it. Never shown. */
+  readonly randomNonce: Bytes;
 }
 
 /** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where not one could be sent. */
@@ -38,8 +40,9 @@ export async function knockAt(
 ): Promise<Sent[]> {
   const sent: Sent[] = [];
   for (const address of addresses) {
-    const datagram = await freshKnock(profile, target);
-    sent.push({ address, failure: await send(datagram, address, profile.serverUdpPort) });
+    const { datagram, randomNonce } = await sealFresh(profile, target);
+    const failure = await send(datagram, address, profile.serverUdpPort);
+    sent.push({ address, failure, randomNonce });
   }
   if (sent.every(({ failure }) => failure !== undefined)) {
     const attempts = sent.map(({ address, failure }) => `${formatAddress(address)}: ${failure}`)
@@ -56,20 +59,21 @@ export async function knockAt(
  * bears the hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack knows it from junk.
  */
 export async function freshKnock(
-  { serverPublicKey, clientSeed, clientPublicKey }: Pick<
-    Profile,
-    "serverPublicKey" | "clientSeed" | "clientPublicKey"
-  >,
+  keys: Pick<Profile, "serverPublicKey" | "clientSeed" | "clientPublicKey">,
   target: Address | undefined,
 ): Promise<Bytes> {
+  return (await sealFresh(keys, target)).datagram;
+}
+
+async function sealFresh(
+  { serverPublicKey, clientSeed, clientPublicKey }: Parameters<typeof freshKnock>[0],
+  target: Address | undefined,
+): Promise<{ readonly datagram: Bytes; readonly randomNonce: Bytes }> {
   const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
   const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
-  return await sealKnock(
-    {
-      timestampNs: BigInt(Date.now()) * 1_000_000n,
-      randomNonce: await hintedNonce(random, clientPublicKey),
-      target,
-    },
+  const randomNonce = await hintedNonce(random, clientPublicKey);
+  const datagram = await sealKnock(
+    { timestampNs: BigInt(Date.now()) * 1_000_000n, randomNonce, target },
     {
       serverPublicKey,
       clientSeed,
@@ -77,6 +81,7 @@ export async function freshKnock(
       aeadNonce: await knockTag(serverPublicKey, ephemeral.publicKey),
     },
   );
+  return { datagram, randomNonce };
 }
 
 /**

@@ -14,6 +14,7 @@ export const KEY_SIZE = 32; //       X25519 and Ed25519 keys, seeds, and the AEA
 export const SIGNATURE_SIZE = 64; // Ed25519 (RFC 8032 section 5.1.6)
 export const AEAD_NONCE_SIZE = 12; // ChaCha20-Poly1305 (RFC 8439 section 2.8)
 export const AEAD_TAG_SIZE = 16; //   Poly1305
+export const KNOCK_ID_SIZE = 8;
 
 /** HKDF's `info` (RFC 5869 section 3.2): separates the uses of a secret. */
 export const HKDF_INFO = {
@@ -48,6 +49,18 @@ export async function knockTag(serverPublicKey: Bytes, ephemeralPublicKey: Bytes
   const key = await crypto.subtle.importKey("raw", derived, hmac, false, ["sign"]);
   const digest = await crypto.subtle.sign("HMAC", key, ephemeralPublicKey);
   return new Uint8Array(digest, 0, AEAD_NONCE_SIZE).slice();
+}
+
+/** Separates a knock's id from every other use of SHA-256. */
+export const KNOCK_ID_LABEL = new TextEncoder().encode("openme-v1-knock-id");
+
+/**
+ * The id of a knock: the first 8 bytes of SHA-256(label, random nonce), lower-case hex. Only the sender and the server
+ * know the nonce, and the id does not tell it.
+ */
+export async function knockId(randomNonce: Bytes): Promise<string> {
+  const digest = await sha256(concatBytes(KNOCK_ID_LABEL, randomNonce));
+  return bytesToHex(digest.subarray(0, KNOCK_ID_SIZE));
 }
 
 /** SHA-256 (FIPS 180-4), 32 bytes. */

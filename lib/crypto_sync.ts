@@ -24,6 +24,8 @@ import {
   HKDF_INFO,
   KEY_SIZE,
   type KeyAgreement,
+  KNOCK_ID_LABEL,
+  KNOCK_ID_SIZE,
   type KnockTags,
   PKCS8_HEAD,
   type VerifySignature,
@@ -84,6 +86,11 @@ export function knockTags(serverPublicKey: Uint8Array): KnockTags {
 /** The first 8 bytes of SHA-256(public key), lower-case hex: how a key is named in logs and tables. */
 export function fingerprint(publicKey: Uint8Array): string {
   return bytesToHex(fingerprintBytes(publicKey));
+}
+
+/** {@linkcode knockId} of `crypto.ts`, synchronous. */
+export function knockIdOf(randomNonce: Bytes): string {
+  return bytesToHex(sha256(concatBytes(KNOCK_ID_LABEL, randomNonce)).subarray(0, KNOCK_ID_SIZE));
 }
 
 /** The bytes of a key's {@linkcode fingerprint}, 8. */

@@ -65,8 +65,6 @@ class Health {
   readonly #connections = new Map<Deno.Conn, Address>();
   #listeners: Deno.TcpListener[] = [];
   #port: number | undefined;
-  /** When the latest knock of a grant was let in, on the steady clock; a renewed grant is another one. */
-  readonly #knockedSteadyMs = new WeakMap<Grant, number>();
   /** The port that could not be had, so that it is told once. */
   #refused: number | undefined;
 
@@ -92,7 +90,6 @@ class Health {
 
   /** There is one more grant, or a renewed one: nothing to look for while it listens already. */
   opened(grant: Grant): void {
-    this.#knockedSteadyMs.set(grant, this.#parts.clock.now().steadyMs);
     if (this.#port === undefined && this.#concerns(grant)) this.tend();
   }
 
@@ -176,7 +173,7 @@ class Health {
         fingerprint: fingerprint(hexToBytes(grant.key)),
         ports: withoutHealthPort(grant, healthPort),
         isRefused: running.isRefused(grant),
-        knockedSteadyMs: this.#knockedSteadyMs.get(grant),
+        knocks: running.knocksOf(grant),
       }));
       const bytes = new TextEncoder().encode(
         respond(head, report, running.config().knockTimeoutMs),

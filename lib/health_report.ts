@@ -7,19 +7,20 @@ import { type Address, formatAddress, parseAddress } from "./address.ts";
 import { NAME_PATTERN } from "./config/reader.ts";
 import type { Grant } from "./grants.ts";
 import { formatPortRange, parsePortSpec, type PortRange } from "./ports.ts";
+import type { RecentKnock } from "./recent_knocks.ts";
 
 /** A grant, as its holder may know it. */
 export interface ReportedGrant {
   readonly client: string;
-  /** Of the client's key; a server of before does not say. */
-  readonly fingerprint?: string;
+  /** Of the client's key. */
+  readonly fingerprint: string;
   /** Such as `22/tcp`. */
   readonly ports: readonly string[];
   readonly openedAtMs: number;
   readonly expiresAtMs: number;
   readonly leftMs: number;
-  /** How long ago its latest knock was let in; not known of what an earlier process let in. */
-  readonly knockedMs?: number;
+  /** Its latest knocks, the oldest first; none of what an earlier process let in. */
+  readonly knocks: readonly RecentKnock[];
   /** The server's firewall has refused it so far. */
   readonly failed?: true;
 }
@@ -40,8 +41,8 @@ export interface GrantStory {
   readonly ports: readonly PortRange[];
   /** Its firewall has refused it so far. */
   readonly isRefused: boolean;
-  /** Steady clock: when its latest knock was let in. */
-  readonly knockedSteadyMs: number | undefined;
+  /** Its latest knocks, the oldest first. */
+  readonly knocks: readonly RecentKnock[];
 }
 
 /** The report for an address; `wallMs` and `steadyMs` are the server's clocks. */
@@ -55,7 +56,7 @@ export function reportOn(
     address: formatAddress(address),
     nowMs: wallMs,
     grants: grants.map((grant) => {
-      const { fingerprint, ports, isRefused, knockedSteadyMs } = storyOf(grant);
+      const { fingerprint, ports, isRefused, knocks } = storyOf(grant);
       return {
         client: grant.client,
         fingerprint,
@@ -63,9 +64,7 @@ export function reportOn(
         openedAtMs: grant.openedAtMs,
         expiresAtMs: grant.expiresAtMs,
         leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
-        ...(knockedSteadyMs === undefined
-          ? {}
-          : { knockedMs: Math.max(0, Math.round(steadyMs - knockedSteadyMs)) }),
+        knocks,
         ...(isRefused ? { failed: true } : {}),
       };
     }),
@@ -78,15 +77,15 @@ export function reportToJson({ address, nowMs, grants }: HealthReport) {
     address,
     now: isoTime(nowMs),
     grants: grants.map((
-      { client, fingerprint, ports, openedAtMs, expiresAtMs, leftMs, knockedMs, failed },
+      { client, fingerprint, ports, openedAtMs, expiresAtMs, leftMs, knocks, failed },
     ) => ({
       client,
-      ...(fingerprint === undefined ? {} : { fingerprint }),
+      fingerprint,
       ports,
       opened_at: isoTime(openedAtMs),
       expires_at: isoTime(expiresAtMs),
       seconds_left: leftMs / 1000,
-      ...(knockedMs === undefined ? {} : { seconds_since_knock: knockedMs / 1000 }),
+      knocks,
       ...(failed ? { failed } : {}),
     })),
   };
@@ -109,26 +108,34 @@ export function reportFromJson(text: string): HealthReport | undefined {
 
 function grantFromJson(value: Record<string, unknown>): ReportedGrant | undefined {
   const { client, fingerprint, ports, opened_at: opened, expires_at: expires, failed } = value;
-  const { seconds_left: left, seconds_since_knock: since } = value;
+  const { seconds_left: left, knocks } = value;
   const [openedAtMs, expiresAtMs] = [Date.parse(String(opened)), Date.parse(String(expires))];
   const leftMs = Math.round(Number(left) * 1000);
-  const knockedMs = since === undefined ? undefined : Math.round(Number(since) * 1000);
   const good = typeof client === "string" && NAME_PATTERN.test(client) && Array.isArray(ports) &&
     ports.every((port) => typeof port === "string" && parsePortSpec(port)) &&
     [openedAtMs, expiresAtMs].every(Number.isFinite) && isSpan(leftMs) &&
-    (fingerprint === undefined || /^[0-9a-f]{16}$/.test(String(fingerprint))) &&
-    (knockedMs === undefined || isSpan(knockedMs));
+    isId(fingerprint) && Array.isArray(knocks) && knocks.every(isKnock);
   if (!good) return undefined;
   return {
     client,
-    ...(fingerprint === undefined ? {} : { fingerprint: String(fingerprint) }),
+    fingerprint: String(fingerprint),
     ports,
     openedAtMs,
     expiresAtMs,
     leftMs,
-    ...(knockedMs === undefined ? {} : { knockedMs }),
+    knocks: knocks.map(({ id, state }) => ({ id, state })),
     ...(failed === true ? { failed } : {}),
   };
+}
+
+function isKnock(value: unknown): value is RecentKnock {
+  const { id, state } = (value ?? {}) as Record<string, unknown>;
+  return isId(id) && ["pending", "open", "refused"].includes(state as string);
+}
+
+/** 8 bytes in hex. */
+function isId(value: unknown): boolean {
+  return typeof value === "string" && /^[0-9a-f]{16}$/.test(value);
 }
 
 function isSpan(ms: number): boolean {

@@ -9,7 +9,7 @@ import type { Profile } from "./config/client_config.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
 
 /** How long nothing may happen before the next knock. */
-const KNOCK_AGAIN_MS = 1000;
+export const KNOCK_AGAIN_MS = 1000;
 /**
  * What the server is given to open before the first attempt. One that came too early would be dropped, and the system
  * repeats it only after a second.
@@ -25,6 +25,10 @@ export interface WaitOptions {
   readonly target: Address | undefined;
   readonly family: 4 | 6 | undefined;
   readonly timeoutMs: number;
+  /** How long not to knock: an earlier knock is still under way. @default {0} */
+  readonly quietMs?: number;
+  /** Told of every round of knocks that was sent. */
+  readonly knocked?: (sent: readonly Sent[]) => Promise<void>;
 }
 
 /** What came of it, what became of the first knocks, and how many times it knocked. */
@@ -38,6 +42,7 @@ export type Waited = Dialled & {
 /** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
 export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
   const { host = profile.serverHost, port, target, family, timeoutMs } = options;
+  const { quietMs = 0, knocked } = options;
   const over = new AbortController();
   const timer = setTimeout(() => over.abort(), timeoutMs);
   try {
@@ -49,17 +54,23 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
       const unresolved = knockAddresses ? host : profile.serverHost;
       return { kind: "closed", tried: [], sent: [], knocks: 0, unresolved };
     }
-    const sent = await knockAt(knockAddresses, profile, target);
-    let knocks = 1;
+    let knocks = 0;
+    const knockOnce = async () => {
+      const sent = await knockAt(knockAddresses, profile, target);
+      knocks++;
+      await knocked?.(sent);
+      return sent;
+    };
+    const sent = quietMs > 0 ? [] : await knockOnce();
     const knocking = (async () => {
-      for (;;) {
-        await pause(KNOCK_AGAIN_MS, over.signal);
+      for (let pauseMs = quietMs || KNOCK_AGAIN_MS;; pauseMs = KNOCK_AGAIN_MS) {
+        await pause(pauseMs, over.signal);
         if (over.signal.aborted) return;
         // A network that goes away for a moment may be back at the next one.
-        await knockAt(knockAddresses, profile, target).then(() => knocks++, () => {});
+        await knockOnce().catch(() => {});
       }
     })();
-    await pause(OPENS_WITHIN_MS, over.signal);
+    if (quietMs === 0) await pause(OPENS_WITHIN_MS, over.signal);
     const dialled = await dialFirst(addresses, port, over.signal);
     over.abort();
     await knocking;

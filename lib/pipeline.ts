@@ -29,6 +29,7 @@ import { formatNetwork, type Network, type PrefixLengths } from "./network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { gateClientsOf, permissionsOf } from "./permissions.ts";
 import { formatPortRange } from "./ports.ts";
+import { type RecentKnock, RecentKnocks } from "./recent_knocks.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
 import type { ReplayMemory } from "./replay.ts";
 import { Searches } from "./searches.ts";
@@ -78,6 +79,7 @@ export class Pipeline {
   readonly #searches = new Searches();
   readonly #outcomes: GrantOutcomes;
   readonly #verifications = new TokenBucket(VERIFICATIONS);
+  readonly #knocks = new RecentKnocks();
   /** Closings that the firewall does not have yet. */
   readonly #changing = new Set<Promise<void>>();
 
@@ -210,6 +212,11 @@ export class Pipeline {
     return this.#outcomes.isRefused(grant);
   }
 
+  /** The latest knocks for this grant, the oldest first. */
+  knocksOf(grant: Grant): readonly RecentKnock[] {
+    return this.#knocks.of(grant);
+  }
+
   /** `done` is called once the firewall has what changed; until then it is under way. */
   #change(address: Network, done: () => void): void {
     const changing = new Promise<void>((resolve) =>
@@ -269,11 +276,13 @@ export class Pipeline {
       opened,
     });
     const { grant, renewed } = opened;
+    const id = this.#knocks.accept(grant, verdict.randomNonce);
     let refused = false;
     guard.changed(grant.address, {
       done: () => {
         // It may have ended while the firewall refused.
         if (refused && !this.#outcomes.carriedOut(grant, now)) return;
+        this.#knocks.settle(grant, id, "open");
         log.info(renewed ? "renewed" : "granted", {
           client: grant.client,
           address: formatNetwork(grant.address),
@@ -285,6 +294,7 @@ export class Pipeline {
       },
       failed: () => {
         if (!refused) this.#outcomes.refused(grant, source, now);
+        this.#knocks.settle(grant, id, "refused");
         refused = true;
       },
     });

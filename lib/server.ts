@@ -21,6 +21,7 @@ import { errorFields, type Log, type LogFields } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
+import type { RecentKnock } from "./recent_knocks.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
 import type { KnockSocket } from "./udp.ts";
@@ -59,6 +60,8 @@ export interface Running {
   readonly grantsAt: (address: Address) => readonly Grant[];
   /** Whether the firewall has refused a grant so far. */
   readonly isRefused: (grant: Grant) => boolean;
+  /** The latest knocks for the grant, the oldest first. */
+  readonly knocksOf: (grant: Grant) => readonly RecentKnock[];
   /** What the firewall holds now. */
   readonly firewall: () => Promise<GuardReport>;
   /** Puts another configuration in force. */
@@ -198,6 +201,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       grantsAt: (address) => grants.at(address),
       firewall: () => guard.report(),
       isRefused: (grant) => pipeline.isRefused(grant),
+      knocksOf: (grant) => pipeline.knocksOf(grant),
       reload,
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => void listeners.push(listener),

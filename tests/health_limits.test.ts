@@ -31,6 +31,7 @@ async function withListener(
     grants: () => [grant],
     grantsAt: () => [grant],
     isRefused: () => false,
+    knocksOf: () => [],
     onOpened: () => {},
   } as Partial<Running> as Running;
   const stop = new AbortController();

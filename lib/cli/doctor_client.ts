@@ -74,7 +74,7 @@ async function examineKnock(profile: Profile): Promise<Finding[]> {
       timeoutMs: KNOCK_MS,
     });
     if (asked.kind === "closed") return [whyClosed(profile, asked.waited)];
-    const { answer, isTaken } = asked;
+    const { answer, outcome } = asked;
     if (!answer) {
       return [warn(
         "knock",
@@ -84,12 +84,20 @@ async function examineKnock(profile: Profile): Promise<Finding[]> {
     }
     const told = describeReport(profile.name, answer.report).trim().replaceAll("\n", "; ");
     return [
-      isTaken ? ok("knock", told) : fail(
-        "knock",
-        `not taken; what is open was opened by another: ${told}`,
-        "is the key still registered, server_pubkey still the server's, and the clock right? the server's log at " +
-          "--log-level debug names the reason",
-      ),
+      outcome === "open" ? ok("knock", told) : outcome !== "none"
+        ? fail(
+          "knock",
+          `accepted, but the server's firewall ${
+            outcome === "refused" ? "refused it" : "has not opened yet"
+          }: ${told}`,
+          "on the server, openme doctor says more",
+        )
+        : fail(
+          "knock",
+          `not taken; what is open was opened by another: ${told}`,
+          "is the key still registered, server_pubkey still the server's, and the clock right? the server's log at " +
+            "--log-level debug names the reason",
+        ),
       examineClock(answer.dateMs, asked.asked),
     ];
   } catch (error) {

@@ -183,7 +183,7 @@ export async function check(
     tellClosed(context, name, timeoutMs, asked.waited);
     return { sent: asked.waited.sent, report: undefined };
   }
-  const { sent, answer, isTaken } = asked;
+  const { sent, answer, outcome } = asked;
   const fails = (why: string, hint: string) => {
     tell(context, `openme: error: ${why}`);
     tell(context, `openme: hint: ${hint}`);
@@ -195,13 +195,21 @@ export async function check(
       "is another program listening there? see --health-port",
     );
   }
-  if (answer.report.grants.every(({ failed }) => failed)) {
+  if (outcome === "refused") {
     return fails(
       `the firewall of ${profile.serverHost} refused what was opened`,
       "on the server, openme doctor says more",
     );
   }
-  if (!isTaken) {
+  if (outcome === "pending") {
+    return fails(
+      `${profile.serverHost} accepted this knock, but its firewall did not open within ${
+        formatDuration(timeoutMs)
+      }`,
+      "wait longer: --timeout 1m; on the server, openme doctor says more",
+    );
+  }
+  if (outcome !== "open") {
     return fails(
       `${profile.serverHost} did not take this knock; what is open for ${answer.report.address} was opened by another`,
       "openme doctor looks for the reason: clock, key, address, ports",

@@ -9,28 +9,13 @@ import { OWN_TABLE } from "./rules.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
 import { waitFor, within } from "./wait.ts";
-
-/** Starts `serve` with a folder in front of PATH. */
-function serveWithPath(lab: Lab, { config }: Site, dir: string): Served {
-  const path = `${dir}:${Deno.env.get("PATH")}`;
-  const command = ["env", `PATH=${path}`, ...OPENME, "serve", "--config", config];
-  return new Served(lab.start("server", command));
-}
+import { serveWithPath, wrapNft } from "./wrapped_nft.ts";
 
 /** Starts `serve` where there is no `nft`: in a mount namespace in which its folder is empty. */
 function serveWithoutNft(lab: Lab, { config }: Site): Served {
   const script = 'mount -t tmpfs tmpfs "$(dirname "$(command -v nft)")" && exec "$@"';
   const command = ["sh", "-c", script, "sh", ...OPENME, "serve", "--config", config];
   return new Served(lab.start("server", command));
-}
-
-/** A folder for PATH with an `nft` that runs these lines before the real one. */
-async function wrapNft(lab: Lab, { dir }: Site, lines: string): Promise<string> {
-  const real = (await lab.run("server", ["sh", "-c", "command -v nft"])).trim();
-  await Deno.mkdir(`${dir}/bin`);
-  const script = `#!/bin/sh\n${lines}\nexec ${real} "$@"\n`;
-  await Deno.writeTextFile(`${dir}/bin/nft`, script, { mode: 0o755 });
-  return `${dir}/bin`;
 }
 
 e2e("a broken nft", async (lab, t) => {

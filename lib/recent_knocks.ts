@@ -1,0 +1,60 @@
+/**
+ * The latest knocks of each grant, by their ids, and what became of each: the health port tells it, so that a client
+ * knows its own knock from those of others behind its address. docs/protocol.md, "The health port".
+ */
+
+import type { Bytes } from "./crypto.ts";
+import { knockIdOf } from "./crypto_sync.ts";
+import type { Grant } from "./grants.ts";
+import { formatNetwork } from "./network.ts";
+
+/** `pending`: accepted, and the firewall has not answered yet. */
+export type KnockState = "pending" | "open" | "refused";
+
+/** One accepted knock. */
+export interface RecentKnock {
+  /** 16 hex digits. */
+  readonly id: string;
+  readonly state: KnockState;
+}
+
+/** Knocks that are kept of one grant. */
+const MOST_KNOCKS = 16;
+/** Grants of which knocks are kept; the one that was knocked for least recently goes first. */
+const MOST_GRANTS = 4096;
+
+/** Bounded; lost when the process ends, since a client asks within seconds. */
+export class RecentKnocks {
+  readonly #byGrant = new Map<string, RecentKnock[]>();
+
+  /** A knock was accepted. Returns its id, for {@linkcode settle}. */
+  accept(grant: Grant, randomNonce: Uint8Array): string {
+    const id = knockIdOf(randomNonce as Bytes);
+    const name = nameOf(grant);
+    const knocks = this.#byGrant.get(name) ?? [];
+    this.#byGrant.delete(name); // to the end of the map's order
+    this.#byGrant.set(name, [...knocks, { id, state: "pending" as const }].slice(-MOST_KNOCKS));
+    if (this.#byGrant.size > MOST_GRANTS) {
+      this.#byGrant.delete(this.#byGrant.keys().next().value!);
+    }
+    return id;
+  }
+
+  /** The firewall has it, or refused it. */
+  settle(grant: Grant, id: string, state: KnockState): void {
+    const name = nameOf(grant);
+    const knocks = this.#byGrant.get(name);
+    if (!knocks) return;
+    this.#byGrant.set(name, knocks.map((each) => each.id === id ? { id, state } : each));
+  }
+
+  /** The knocks for this grant, the oldest first. */
+  of(grant: Grant): readonly RecentKnock[] {
+    return this.#byGrant.get(nameOf(grant)) ?? [];
+  }
+}
+
+/** A renewed grant is another object, and a client may get another name: its key and address stay. */
+function nameOf({ key, address }: Grant): string {
+  return `${key} ${formatNetwork(address)}`;
+}

@@ -13,7 +13,7 @@ import {
   type PermissionName,
 } from "./lib/cli/context.ts";
 import { nearest } from "./lib/config/reader.ts";
-import { messageOf, OpenmeError } from "./lib/errors.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "./lib/errors.ts";
 import { escapeUnprintable, hideSecrets, quote } from "./lib/quote.ts";
 import { runProgram } from "./lib/run_program.ts";
 import { VERSION } from "./lib/version.ts";
@@ -29,7 +29,21 @@ const context: Context = {
       writeAll(Deno.stdout, text);
     } catch (cause) {
       outputIsClosed = cause instanceof Deno.errors.BrokenPipe;
-      throw cause; // add takes back what it could not print
+      if (outputIsClosed) throw cause; // add takes back what it could not print
+      const [why, hint] = diskTroubleOf(cause) ?? [messageOf(cause), undefined];
+      throw new OpenmeError("OUTPUT", `cannot write standard output: ${why}`, {
+        hint: `see where standard output goes${hint ? `; ${hint}` : ""}`,
+        cause,
+      });
+    }
+  },
+  outputIsLost: async () => {
+    if (Deno.stdout.isTerminal()) return false;
+    const { fstatSync } = await import("node:fs");
+    try {
+      return fstatSync(1).isCharacterDevice();
+    } catch {
+      return false; // it cannot be told; writing to it will
     }
   },
   stderr: (line) => {

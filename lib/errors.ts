@@ -10,7 +10,8 @@ export type ErrorCode =
   | "FIREWALL" // the firewall program or what it was asked
   | "SOCKET" // a UDP socket, a name that does not resolve
   | "STATE" // the state directory, its lock or its database
-  | "COMMAND"; // a program that openme ran for its user
+  | "COMMAND" // a program that openme ran for its user
+  | "OUTPUT"; // standard output
 
 /** An operator's mistake, or a failing machine: what happened, and what to do about it. */
 export class OpenmeError extends Error {
@@ -23,6 +24,23 @@ export class OpenmeError extends Error {
     this.code = code;
     this.hint = options.hint;
   }
+}
+
+const DISK_TROUBLES: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  ENOSPC: ["the disk is full", "free some space there, and try again"],
+  EDQUOT: ["the disk quota is used up", "free some space there, and try again"],
+  EROFS: ["the file system is read-only", "make it writable, or choose another folder"],
+  EIO: ["the disk reports an error", "see what the kernel says of it: dmesg"],
+};
+
+/** What is wrong with the disk, and what to do, where that is why something could not be written. */
+export function diskTroubleOf(
+  thrown: unknown,
+): readonly [why: string, hint: string] | undefined {
+  const { code } = (thrown ?? {}) as { code?: unknown };
+  return typeof code === "string" && Object.hasOwn(DISK_TROUBLES, code)
+    ? DISK_TROUBLES[code]
+    : undefined;
 }
 
 /** The text of anything that was thrown, one line. */

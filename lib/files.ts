@@ -2,7 +2,7 @@
  * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
  */
 
-import { messageOf, OpenmeError } from "./errors.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
 /** The text of a configuration file that holds private keys; refuses one that everyone can read or write. */
@@ -233,7 +233,7 @@ function writeError(path: string, cause: unknown): OpenmeError {
     ? ["its folder does not exist", "make the folder first, or name another file"]
     : cause instanceof Deno.errors.PermissionDenied
     ? ["permission denied", "run it as the file's owner, or with sudo"]
-    : [messageOf(cause)];
+    : diskTroubleOf(cause) ?? [messageOf(cause)];
   return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, {
     cause,
     ...(hint === undefined ? {} : { hint }),

@@ -20,6 +20,11 @@ export const OUTPUT_CLOSED = 128 + 13;
 export interface Context {
   /** Data, and nothing but data. */
   readonly stdout: (text: string) => void;
+  /**
+   * Whether what is printed is lost: standard output was closed (the runtime puts /dev/null there), or is a device that
+   * keeps nothing. For what is printed once and kept nowhere.
+   */
+  readonly outputIsLost: () => Promise<boolean>;
   /** Everything else, a line at a time. */
   readonly stderr: (line: string) => void;
   /** All of standard input, as text. */

@@ -4,10 +4,11 @@
  */
 
 import type { ServerConfig } from "../config/server_config.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "../errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import type { Log } from "../log.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable, quote } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
 
 const PREFIX = "dry-run-";
@@ -21,7 +22,16 @@ export class DryState implements Disposable {
     for (const { name } of Deno.readDirSync(stateDir)) {
       if (name.startsWith(PREFIX)) Deno.removeSync(`${stateDir}/${name}`, { recursive: true });
     }
-    this.dir = Deno.makeTempDirSync({ dir: stateDir, prefix: PREFIX });
+    try {
+      this.dir = Deno.makeTempDirSync({ dir: stateDir, prefix: PREFIX });
+    } catch (cause) {
+      const [why, hint] = diskTroubleOf(cause) ??
+        [messageOf(cause), "choose another folder with --state-dir"];
+      throw new OpenmeError("STATE", `cannot write in ${quote(stateDir, 1000)}: ${why}`, {
+        hint,
+        cause,
+      });
+    }
   }
 
   [Symbol.dispose](): void {

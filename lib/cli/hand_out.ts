@@ -158,6 +158,10 @@ export async function handOut(
       await write(qrOut, render(renderProfileJson(profile)));
     }
     const shown = await renderShown(profile, { args, context, written, result });
+    // A file that holds the profile too is enough.
+    if (shown !== "" && profile.privateKey && written.length === 0) {
+      await requireOutput(name, context);
+    }
     await file.save();
     if (shown !== "") await print(shown, { name, context, file });
   } catch (cause) {
@@ -193,6 +197,16 @@ async function renderShown(
   }
   if (link !== undefined) return link + "\n";
   return written.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
+}
+
+/** Throws where the profile would be lost. */
+async function requireOutput(name: string, context: Context): Promise<void> {
+  if (!await context.outputIsLost()) return;
+  throw new OpenmeError(
+    "OUTPUT",
+    `cannot print the profile of ${name}: standard output is closed, or leads to /dev/null; nothing has changed`,
+    { hint: "the profile is shown once: let it go to a file, --out FILE, or into openme import" },
+  );
 }
 
 /** Prints what is nowhere else; where that fails, on a full disk or into a broken pipe, undoes the edit. */

@@ -46,9 +46,15 @@ Example:
       makeFolder: given === undefined,
     });
     const text = encodeBase64(publicKey);
-    context.stdout(
-      args.values["json"] ? renderJson({ public_key: text, file: path }) : text + "\n",
-    );
+    try {
+      context.stdout(
+        args.values["json"] ? renderJson({ public_key: text, file: path }) : text + "\n",
+      );
+    } catch (cause) {
+      // Nobody has seen the public half: the next try must not find the file in its way.
+      await Deno.remove(path).catch(() => {});
+      throw cause;
+    }
     if (context.interactive) {
       context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);
       context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);

@@ -1,4 +1,4 @@
-/** The user's own line after a knock, `post_knock` of the profile. */
+/** The user's own line after a knock, `post_knock` of the profile. Standard output is openme's: the line has stderr. */
 
 import { OpenmeError } from "../errors.ts";
 
@@ -6,7 +6,8 @@ import { OpenmeError } from "../errors.ts";
 export async function runPostKnock(line: string): Promise<void> {
   try {
     const { code, signal } = await new Deno.Command("sh", {
-      args: ["-c", line],
+      // The outer shell only turns standard output over and becomes the one that runs the line.
+      args: ["-c", 'exec sh -c "$1" >&2', "sh", line],
       stdin: "inherit",
       stdout: "inherit",
       stderr: "inherit",

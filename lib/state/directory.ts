@@ -1,6 +1,6 @@
 /** The state directory: made where it is missing, and refused where somebody else could put another database there. */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
 import { diskFault } from "./disk_fault.ts";
 
@@ -14,13 +14,12 @@ export function makeStateDir(path: string): void {
     requireOwn(path);
   } catch (cause) {
     if (cause instanceof OpenmeError) throw cause;
+    const [why, hint] = diskTroubleOf(cause) ??
+      [messageOf(cause), "run openme as root, or choose another folder with --state-dir"];
     throw new OpenmeError(
       "STATE",
-      `cannot make the state directory ${quote(path, 1000)}: ${messageOf(cause)}`,
-      {
-        hint: "run openme as root, or choose another folder with --state-dir",
-        cause,
-      },
+      `cannot make the state directory ${quote(path, 1000)}: ${why}`,
+      { hint, cause },
     );
   }
 }

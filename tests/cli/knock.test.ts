@@ -224,8 +224,8 @@ Deno.test("openme knock runs post_knock once, as it is written, with nothing put
   const file = await folder.write("client.yaml", profilesYaml(profile));
   const env = await bareEnvironment({ MINE: "as it was" });
   const result = await openme(["knock", "--client-config", file], { cwd: folder.path, env });
-  // Its output is its own.
-  assert.deepEqual(result, good(["err"], "out\n"));
+  // Standard output is openme's alone.
+  assert.deepEqual(result, good(["out", "err"]));
   only(await server.received());
   assert.equal(await folder.read("ran"), "0  %h {ip} {{.ServerHost}} ");
   const shellsOwn = /^(PWD|OLDPWD|SHLVL|_)=/;
@@ -233,6 +233,16 @@ Deno.test("openme knock runs post_knock once, as it is written, with nothing put
     (await folder.read("environment")).trim().split("\n").filter((each) => !shellsOwn.test(each)),
     Object.entries(env).map(([name, value]) => `${name}=${value}`).sort(),
   );
+});
+
+Deno.test("what post_knock prints never gets into the JSON of openme knock", async () => {
+  await using folder = await Folder.create();
+  await using server = new KnockPort();
+  const profile = { home: { port: server.port, postKnock: "echo from the line" } };
+  const file = await folder.write("client.yaml", profilesYaml(profile));
+  const { code, stdout, stderr } = await openme(["knock", "--json", "--client-config", file]);
+  assert.deepEqual([code, stderr], [0, "from the line\n"]);
+  assert.equal(JSON.parse(stdout).profile, "home");
 });
 
 Deno.test("openme knock tells when post_knock fails, and that the knock was sent", async () => {

@@ -54,6 +54,15 @@ export const PROGRAMS = {
     zypper: "openssh-clients",
   },
   sshd: { apt: "openssh-server", pacman: "openssh" },
+  "ssh-keygen": {
+    apt: "openssh-client",
+    dnf: "openssh",
+    apk: "openssh-keygen",
+    pacman: "openssh",
+    zypper: "openssh-common",
+  },
+  "fakeroot-sysv": { apt: "fakeroot" },
+  bash: { apt: "bash" },
   ufw: { apt: "ufw" },
   firewalld: { apt: "firewalld" },
   "firewall-cmd": { apt: "firewalld" },
@@ -144,4 +153,10 @@ export function testWith(
       return fn(t);
     },
   });
+}
+
+/** Says in a step of a test that its rest is skipped; with `OPENME_E2E=require` it fails instead. */
+export async function skip(t: Deno.TestContext, why: string): Promise<void> {
+  assert.ok(!skipsForbidden(), `OPENME_E2E=require, but this host cannot: ${why}`);
+  await t.step({ name: `[skipped: ${why}]`, ignore: true, fn: () => {} });
 }

@@ -13,6 +13,7 @@ import {
   reportToJson,
 } from "../lib/health_report.ts";
 import { runToEnd } from "./e2e/lab.ts";
+import { testWith } from "./programs.ts";
 import { must } from "./support.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 23, 8);
@@ -155,12 +156,6 @@ Deno.test("reportOn() measures what is left on the steady clock", () => {
   assert.deepEqual(late.grants.map(({ leftMs }) => leftMs), [0]);
 });
 
-const hasChromium = await runToEnd("chromium", ["--version"]).then(
-  ({ code }) => code === 0,
-  () => false,
-);
-const required = Deno.env.get("OPENME_E2E") === "require";
-
 /** The page as Chromium leaves it `ms` of its own time after it was loaded. */
 async function pageAfter(ms: number): Promise<string> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -188,13 +183,10 @@ async function pageAfter(ms: number): Promise<string> {
   }
 }
 
-Deno.test({
-  name: "the page counts down in Chromium, and says when the time is over" +
-    (hasChromium || required ? "" : " [skipped: needs chromium (apt-get install chromium)]"),
-  ignore: !hasChromium && !required,
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: async () => {
+testWith(
+  ["chromium"],
+  "the page counts down in Chromium, and says when the time is over",
+  async () => {
     const early = await pageAfter(4000);
     assert.match(early, /<h1>You are let in<\/h1>/);
     const left = Number(/role="timer">(\d+)s</.exec(early)?.[1]);
@@ -203,4 +195,5 @@ Deno.test({
     assert.match(late, /<h1 class="over">Your time is over<\/h1>/);
     assert.match(late, /role="timer">closed</);
   },
-});
+  { sanitizeOps: false, sanitizeResources: false },
+);

@@ -1,16 +1,11 @@
 /** The systemd units: systemd reads them without a complaint, and finds them confined. */
 
 import assert from "node:assert/strict";
+import { testWith } from "./programs.ts";
 
 const UNITS = ["openme.service", "openme-guard.service"];
 /** systemd's own scale, 0 to 10: below 5 is "OK", and a unit without any confinement gets 9.6. */
 const MOST_EXPOSED = 2.7;
-
-const missing = await run("systemd-analyze", ["--version"]).then(
-  ({ code }) => code === 0 ? undefined : "systemd-analyze fails",
-  () => "needs systemd-analyze (apt-get install systemd)",
-);
-const required = Deno.env.get("OPENME_E2E") === "require";
 
 async function run(program: string, args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
@@ -36,8 +31,7 @@ async function withUnits(body: (paths: string[]) => Promise<void>): Promise<void
 }
 
 function test(title: string, fn: () => Promise<void>): void {
-  const ignore = missing !== undefined && !required;
-  Deno.test({ name: ignore ? `${title} [skipped: ${missing}]` : title, ignore, fn });
+  testWith(["systemd-analyze"], title, fn);
 }
 
 test("systemd-analyze verify has nothing to say about the units", () =>

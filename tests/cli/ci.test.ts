@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parse } from "yaml";
+import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { profilesYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
@@ -214,15 +215,11 @@ for (const { where, gitlab, crontab, service } of TOLD) {
   });
 }
 
-const hasSystemd = await new Deno.Command("systemd-analyze", { args: ["--version"] }).output()
-  .then(({ success }) => success, () => false);
-
 for (const { where, service, timer } of TOLD) {
-  Deno.test({
-    name: `systemd finds nothing wrong with the units of ${where}` +
-      (hasSystemd ? "" : " [skipped: needs systemd-analyze (apt-get install systemd)]"),
-    ignore: !hasSystemd && Deno.env.get("OPENME_E2E") !== "require",
-    fn: async () => {
+  testWith(
+    ["systemd-analyze"],
+    `systemd finds nothing wrong with the units of ${where}`,
+    async () => {
       await using desk = await Desk.create();
       // Programs that are not installed here stand in: it is the units that are checked.
       const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
@@ -235,7 +232,7 @@ for (const { where, service, timer } of TOLD) {
       const calendar = must(/^OnCalendar=(.*)$/m.exec(timer))[1]!;
       assert.equal((await desk.run(["systemd-analyze", "calendar", calendar])).code, 0);
     },
-  });
+  );
 }
 
 Deno.test("the exit codes of the documentation are those of openme knock", async () => {

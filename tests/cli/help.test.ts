@@ -3,11 +3,10 @@
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { flagTextsOf } from "../../lib/cli/flag_texts.ts";
+import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { Folder } from "./folder.ts";
 import { failure, openme } from "./program.ts";
-
-const required = Deno.env.get("OPENME_E2E") === "require";
 
 /** Runs a program; `undefined` where there is none of that name. */
 async function run(program: string, args: readonly string[], env: Record<string, string> = {}) {
@@ -19,16 +18,6 @@ async function run(program: string, args: readonly string[], env: Record<string,
   } catch {
     return undefined;
   }
-}
-
-/** A test that needs a program; where that is missing its title says so. */
-async function testWith(program: string, title: string, fn: () => Promise<void>): Promise<void> {
-  const there = await run(program, ["--version"]) !== undefined;
-  Deno.test({
-    name: there ? title : `${title} [skipped: needs ${program}]`,
-    ignore: !there && !required,
-    fn,
-  });
 }
 
 Deno.test("openme help COMMAND says what --help says, and knows what was meant", async () => {
@@ -78,7 +67,7 @@ async function script(folder: Folder, shell: string): Promise<string> {
   return await folder.write(`openme.${shell}`, stdout);
 }
 
-await testWith("bash", "openme completion bash completes commands, flags and values", async () => {
+testWith(["bash"], "openme completion bash completes commands, flags and values", async () => {
   await using folder = await Folder.create();
   const path = await script(folder, "bash");
   const complete = async (...words: string[]) => {
@@ -125,7 +114,7 @@ zpty -r shell output '*END*'
 zpty -d shell
 `;
 
-await testWith("zsh", "openme completion zsh completes commands, flags and values", async () => {
+testWith(["zsh"], "openme completion zsh completes commands, flags and values", async () => {
   await using folder = await Folder.create();
   const path = await script(folder, "zsh");
   const complete = async (line: string) => {
@@ -157,7 +146,7 @@ await testWith("zsh", "openme completion zsh completes commands, flags and value
   assert.match(await folder.read("openme.zsh"), /'--out=\[[^']*\]:FILE:_files'/);
 });
 
-await testWith("fish", "openme completion fish completes commands, flags and values", async () => {
+testWith(["fish"], "openme completion fish completes commands, flags and values", async () => {
   await using folder = await Folder.create();
   const path = await script(folder, "fish");
   const complete = async (line: string) => {
@@ -178,7 +167,7 @@ await testWith("fish", "openme completion fish completes commands, flags and val
   assert.deepEqual(await complete("openme --log-f"), ["--log-format"]);
 });
 
-await testWith("man", "openme man prints a page that man shows without a warning", async () => {
+testWith(["man"], "openme man prints a page that man shows without a warning", async () => {
   await using folder = await Folder.create();
   const { code, stdout, stderr } = await openme(["man"]);
   assert.deepEqual([code, stderr], [0, ""]);

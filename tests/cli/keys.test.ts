@@ -6,6 +6,7 @@ import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
+import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
@@ -14,7 +15,6 @@ import {
   bareEnvironment,
   failure,
   good,
-  NEEDS_SCRIPT,
   openme,
   openmeOnTerminal,
   type Result,
@@ -162,37 +162,37 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   assert.equal((await folder.read("home/.openme/client.key")).trim(), privateKey);
 });
 
-Deno.test("openme keygen and import tell a person at a terminal what they did", async (t) => {
-  await using folder = await site();
-  const HOME = folder.file("home");
-  const start = {
-    cwd: folder.path,
-    env: { HOME, DENO_DIR: (await bareEnvironment())["DENO_DIR"]! },
-  };
-  const made = await openmeOnTerminal(["keygen"], start);
-  if (!made) {
-    await t.step({ name: `[skipped: ${NEEDS_SCRIPT}]`, ignore: true, fn: () => {} });
-    return;
-  }
-  const publicKey = must(/^\S+/.exec(made.shown))[0];
-  assert.deepEqual(made, {
-    code: 0,
-    shown: [
-      publicKey,
-      `openme: wrote the private key to ${HOME}/.openme/client.key`,
-      `openme: next, on the server: openme add NAME --pubkey ${publicKey}`,
-      "",
-    ].join("\n"),
-  });
-  const privateKey = (await folder.read("home/.openme/client.key")).trim();
-  assertNotTold(made.shown.replaceAll(publicKey, ""), privateKey.slice(0, 40));
-  await run(folder, ["add", "bob", "--pubkey", publicKey, "--out", "bob.yaml"]);
-  assert.deepEqual(await openmeOnTerminal(["import", "bob.yaml", "--as", "home"], start), {
-    code: 0,
-    shown:
-      `openme: imported home into ${HOME}/.openme/config.yaml\nopenme: next: openme knock home\n`,
-  });
-});
+testWith(
+  ["script"],
+  "openme keygen and import tell a person at a terminal what they did",
+  async () => {
+    await using folder = await site();
+    const HOME = folder.file("home");
+    const start = {
+      cwd: folder.path,
+      env: { HOME, DENO_DIR: (await bareEnvironment())["DENO_DIR"]! },
+    };
+    const made = await openmeOnTerminal(["keygen"], start);
+    const publicKey = must(/^\S+/.exec(made.shown))[0];
+    assert.deepEqual(made, {
+      code: 0,
+      shown: [
+        publicKey,
+        `openme: wrote the private key to ${HOME}/.openme/client.key`,
+        `openme: next, on the server: openme add NAME --pubkey ${publicKey}`,
+        "",
+      ].join("\n"),
+    });
+    const privateKey = (await folder.read("home/.openme/client.key")).trim();
+    assertNotTold(made.shown.replaceAll(publicKey, ""), privateKey.slice(0, 40));
+    await run(folder, ["add", "bob", "--pubkey", publicKey, "--out", "bob.yaml"]);
+    assert.deepEqual(await openmeOnTerminal(["import", "bob.yaml", "--as", "home"], start), {
+      code: 0,
+      shown:
+        `openme: imported home into ${HOME}/.openme/config.yaml\nopenme: next: openme knock home\n`,
+    });
+  },
+);
 
 Deno.test("openme keygen --json tells the public key and the file", async () => {
   await using folder = await Folder.create();

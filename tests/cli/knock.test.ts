@@ -5,18 +5,11 @@ import { formatAddress } from "../../lib/address.ts";
 import { bytesToHex } from "../../lib/crypto.ts";
 import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";
+import { skip, testWith } from "../programs.ts";
 import { agreeAsServer, ALICE, BOB, freshRules, outcome, outcomeOf, SOURCE } from "../support.ts";
 import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
-import {
-  bareEnvironment,
-  failure,
-  good,
-  mapSome,
-  NEEDS_SCRIPT,
-  openme,
-  openmeOnTerminal,
-} from "./program.ts";
+import { bareEnvironment, failure, good, mapSome, openme, openmeOnTerminal } from "./program.ts";
 
 /** Too long for a name, so that nobody on the network is asked for it. */
 const NO_NAME = "x".repeat(64);
@@ -170,8 +163,7 @@ Deno.test("openme knock reaches every address of a name, or those of one family"
   ];
   const missing = await whyNoHosts(through);
   if (missing !== undefined) {
-    assert.notEqual(Deno.env.get("OPENME_E2E"), "require", missing);
-    await t.step({ name: `[skipped: ${missing}]`, ignore: true, fn: () => {} });
+    await skip(t, missing);
     return;
   }
   await using v4 = new KnockPort("127.0.0.1");
@@ -208,7 +200,7 @@ async function whyNoHosts(through: readonly string[]): Promise<string | undefine
       .output();
     return success ? undefined : "needs root or user namespaces";
   } catch {
-    return "needs unshare (apt-get install util-linux)";
+    return "needs unshare";
   }
 }
 
@@ -431,15 +423,11 @@ Deno.test("openme knock never repeats a private key, wherever in the file it is"
   assert.deepEqual(codes, rows.map(() => 1));
 });
 
-Deno.test("openme knock tells a person at a terminal where it knocked", async (t) => {
+testWith(["script"], "openme knock tells a person at a terminal where it knocked", async () => {
   await using folder = await Folder.create();
   await using server = new KnockPort();
   const file = await folder.write("client.yaml", profilesYaml({ home: { port: server.port } }));
   const result = await openmeOnTerminal(["knock", "--client-config", file]);
-  if (!result) {
-    await t.step({ name: `[skipped: ${NEEDS_SCRIPT}]`, ignore: true, fn: () => {} });
-    return;
-  }
   assert.deepEqual(result, { code: 0, shown: "openme: knocked at 127.0.0.1 (127.0.0.1)\n" });
   only(await server.received());
 });

@@ -57,34 +57,22 @@ export async function openme(args: readonly string[], start: Start = {}): Promis
   return result;
 }
 
-/**
- * Runs openme on a terminal of its own, with what a person would see there; `undefined` where there is no `script`, which
- * is a failure where skips are forbidden.
- */
+/** Runs openme on a terminal of its own, which `script` gives it, with what a person would see there. */
 export async function openmeOnTerminal(
   args: readonly string[],
   { cwd, env = {} }: Pick<Start, "cwd" | "env"> = {},
-): Promise<{ code: number; shown: string } | undefined> {
+): Promise<{ code: number; shown: string }> {
   const words = commandLine(args).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
-  try {
-    const { code, stdout } = await new Deno.Command("script", {
-      args: ["--quiet", "--return", "--command", `exec ${words.join(" ")}`, "/dev/null"],
-      ...(cwd === undefined ? {} : { cwd }),
-      env: { ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).output();
-    return { code, shown: new TextDecoder().decode(stdout).replaceAll("\r\n", "\n") };
-  } catch (error) {
-    assert.ok(error instanceof Deno.errors.NotFound, String(error));
-    assert.notEqual(Deno.env.get("OPENME_E2E"), "require", NEEDS_SCRIPT);
-    return undefined;
-  }
+  const { code, stdout } = await new Deno.Command("script", {
+    args: ["--quiet", "--return", "--command", `exec ${words.join(" ")}`, "/dev/null"],
+    ...(cwd === undefined ? {} : { cwd }),
+    env: { ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  return { code, shown: new TextDecoder().decode(stdout).replaceAll("\r\n", "\n") };
 }
-
-/** Why a test without {@linkcode openmeOnTerminal} is skipped. */
-export const NEEDS_SCRIPT = "needs script (bsdutils)";
 
 /** That a text has no telling part of a secret in base64 in it. */
 export function assertNotTold(text: string, secret: string): void {

@@ -3,37 +3,20 @@
 import assert from "node:assert/strict";
 import { encode as encodePng } from "fast-png";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
+import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { bareEnvironment, openme } from "./program.ts";
 
-const missing = await runs("zbarimg", ["--version"])
-  ? ""
-  : " [skipped: needs zbarimg (apt-get install zbar-tools)]";
-const required = Deno.env.get("OPENME_E2E") === "require";
-
-async function runs(program: string, args: string[]): Promise<boolean> {
-  try {
-    return (await new Deno.Command(program, { args, stdout: "null", stderr: "null" }).output())
-      .success;
-  } catch {
-    return false;
-  }
-}
-
 const LIGHT_ON_DARK = "\x1b[97;40m";
 const PLAIN = "\x1b[0m";
 
 function test(title: string, fn: (folder: Folder) => Promise<void>): void {
-  Deno.test({
-    name: title + missing,
-    ignore: missing !== "" && !required,
-    fn: async () => {
-      await using folder = await Folder.create();
-      await folder.write("server.yaml", serverYaml());
-      await fn(folder);
-    },
+  testWith(["zbarimg"], title, async () => {
+    await using folder = await Folder.create();
+    await folder.write("server.yaml", serverYaml());
+    await fn(folder);
   });
 }
 

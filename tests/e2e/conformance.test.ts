@@ -93,7 +93,7 @@ const CANDIDATES: readonly Candidate[] = [
     title: "firewalld",
     name: "firewalld",
     host: (lab) => FirewalldHost.create(lab),
-    needs: await firewalldMissing(),
+    needs: firewalldMissing(),
     flush: async (_lab, host) => {
       await host!.cmd("--reload");
     },

@@ -1,8 +1,9 @@
 /** `openme doctor` on hosts that are well, and on hosts that are not; and `sessions --watch` on a terminal. */
 
 import assert from "node:assert/strict";
+import { lacks, unless } from "../programs.ts";
 import { e2e } from "./e2e.ts";
-import { type Lab, runToEnd } from "./lab.ts";
+import type { Lab } from "./lab.ts";
 import { OPENME, openme } from "./openme.ts";
 import { Site } from "./site.ts";
 
@@ -93,11 +94,6 @@ e2e("doctor on a server and on a client", async (lab, t) => {
   });
 });
 
-const hasScript = await runToEnd("script", ["--version"]).then(
-  ({ code }) => code === 0,
-  () => false,
-);
-
 e2e("sessions --watch", async (lab, t) => {
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"] },
@@ -108,12 +104,8 @@ e2e("sessions --watch", async (lab, t) => {
   await served.waitForLine(/event=granted/);
   const command = [...OPENME, "sessions", "--watch", "--config", site.config];
 
-  const draws = "draws the time left as a bar that gets shorter";
-  const ignore = !hasScript && Deno.env.get("OPENME_E2E") !== "require";
-  const name = ignore ? `${draws} [skipped: needs script (apt-get install bsdutils)]` : draws;
   await t.step({
-    name,
-    ignore,
+    ...unless(lacks("script"), "draws the time left as a bar that gets shorter"),
     fn: async () => {
       // `script` gives it a terminal.
       const drawn = lab.start("server", ["script", "-qec", command.join(" "), "/dev/null"]);

@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { Capture } from "./capture.ts";
+import { lacks, unless } from "../programs.ts";
 import { Lab, runToEnd } from "./lab.ts";
 
 export const KNOCK_PORT = 54154;
@@ -14,8 +15,8 @@ export async function labMissing(): Promise<string | undefined> {
   if (Deno.build.os !== "linux") return "needs Linux";
   const has = (file: string, ...args: string[]) =>
     runToEnd(file, args).then(({ code }) => code === 0, () => false);
-  if (!await has("ip", "-V")) return "needs ip (apt-get install iproute2)";
-  if (!await has("nft", "--version")) return "needs nft (apt-get install nftables)";
+  const programs = lacks("ip", "nft");
+  if (programs !== undefined) return programs;
   const probe = `openme-${Deno.pid}-probe-${crypto.randomUUID().slice(0, 8)}`;
   if (!await has("ip", "netns", "add", probe)) return "needs root or user namespaces";
   try {
@@ -27,7 +28,6 @@ export async function labMissing(): Promise<string | undefined> {
 }
 
 const missing = await labMissing();
-const required = Deno.env.get("OPENME_E2E") === "require";
 
 /** What a test expects to have been on the wire. */
 export interface Expectations {
@@ -47,10 +47,8 @@ export function e2e(
   { silentServer = true, needs }: Expectations = {},
 ): void {
   const lacking = missing ?? needs;
-  const ignore = lacking !== undefined && !required;
   Deno.test({
-    name: ignore ? `${title} [skipped: ${lacking}]` : title,
-    ignore,
+    ...unless(lacking, title),
     // Steps share the lab, whose programs come and go in between.
     sanitizeOps: false,
     sanitizeResources: false,

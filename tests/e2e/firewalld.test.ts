@@ -20,7 +20,7 @@ function sourceRule(source: string, family = "ipv4"): string {
   return `rule priority="31001" family="${family}" source address="${source}" port port="22" protocol="tcp" accept`;
 }
 
-const needs = await firewalldMissing();
+const needs = firewalldMissing();
 
 e2e("firewalld's zones", rules, { silentServer: false, needs });
 e2e("firewall: firewalld", serves, { needs });

@@ -1,26 +1,13 @@
 /** Debian's own firewalld in the server's namespace, with a dbus-daemon and a configuration of its own. */
 
-import { type Lab, type Output, runToEnd } from "./lab.ts";
+import { findProgram, lacks } from "../programs.ts";
+import type { Lab, Output } from "./lab.ts";
 import type { Program } from "./program.ts";
 import { waitFor } from "./wait.ts";
 
 /** Why firewalld cannot run here, or `undefined`. */
-export async function firewalldMissing(): Promise<string | undefined> {
-  for (
-    const [program, name] of [
-      ["firewall-cmd", "firewalld"],
-      ["firewalld", "firewalld"],
-      ["dbus-daemon", "dbus-daemon"],
-    ] as const
-  ) {
-    if (!await pathOf(program)) return `needs ${program} (apt-get install ${name})`;
-  }
-  return undefined;
-}
-
-async function pathOf(program: string): Promise<string> {
-  const find = `PATH=$PATH:/usr/sbin:/sbin command -v ${program}`;
-  return (await runToEnd("sh", ["-c", find])).stdout.trim();
+export function firewalldMissing(): string | undefined {
+  return lacks("firewalld", "firewall-cmd", "dbus-daemon");
 }
 
 /** What firewalld does with strangers: everything that its zones do not name is refused. */
@@ -73,12 +60,12 @@ export class FirewalldHost implements AsyncDisposable {
       host.program,
       `#!/bin/sh
 export DBUS_SYSTEM_BUS_ADDRESS=unix:path=${dir}/bus
-exec ${await pathOf("firewall-cmd")} "$@"
+exec ${findProgram("firewall-cmd")} "$@"
 `,
       { mode: 0o755 },
     );
     lab.start("server", [
-      await pathOf("dbus-daemon"),
+      findProgram("dbus-daemon")!,
       `--config-file=${dir}/bus.conf`,
       "--nofork",
       "--nopidfile",
@@ -93,7 +80,7 @@ exec ${await pathOf("firewall-cmd")} "$@"
     this.#firewalld = this.#lab.start("server", [
       "env",
       `DBUS_SYSTEM_BUS_ADDRESS=unix:path=${this.#dir}/bus`,
-      await pathOf("firewalld"),
+      findProgram("firewalld")!,
       "--nofork",
       "--nopid",
       "--log-target=console",

@@ -7,10 +7,17 @@ import type { Program } from "./program.ts";
 
 const binary = Deno.env.get("OPENME_BIN");
 
-/** How openme is started here; a binary may be named relative to the current folder. */
-export const OPENME: readonly string[] = binary
-  ? [Deno.realPathSync(binary)]
-  : [Deno.execPath(), "run", "-A", fileURLToPath(new URL("../../main.ts", import.meta.url))];
+/**
+ * How openme is started here; a binary may be named relative to the current folder. `--cached-only`: where Deno has no
+ * registry entry of a package in its cache, it asks for one at every start and tells so on stderr.
+ */
+export const OPENME: readonly string[] = binary ? [Deno.realPathSync(binary)] : [
+  Deno.execPath(),
+  "run",
+  "--cached-only",
+  "-A",
+  fileURLToPath(new URL("../../main.ts", import.meta.url)),
+];
 
 /** How long `serve` may take to say that it is listening; what is left is for a machine with other things to do. */
 const START_MS = 15_000;

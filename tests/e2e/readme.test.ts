@@ -53,8 +53,8 @@ e2e("the README's session", async (lab) => {
     await script("openme", `exec ${OPENME.map((word) => `'${word}'`).join(" ")} "$@"`);
     // A connection is what the session is about; who logs in is not.
     await script("ssh", 'timeout 1 bash -c "exec 3<>/dev/tcp/$1/22" 2>/dev/null && echo connected');
-    const { code } = await new Deno.Command("cp", { args: ["-a", "/etc", `${dir}/etc`] }).output();
-    assert.equal(code, 0);
+    // An ordinary user may not read all of it: what nobody else may read stays behind.
+    await new Deno.Command("cp", { args: ["-a", "/etc", `${dir}/etc`] }).output();
     await Deno.writeTextFile(`${dir}/etc/hosts`, `${IPV4.server} ${HOST}\n`);
     const bare = await bareEnvironment();
     const command = (side: Side, line: string) => [

@@ -2,16 +2,12 @@
 
 import assert from "node:assert/strict";
 import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto.ts";
+import { lacks, unless } from "../programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
-import { IPV4, IPV6, type Lab, runToEnd } from "./lab.ts";
+import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "./wait.ts";
-
-const isThere = (program: string) =>
-  runToEnd(program, ["--version"]).then(({ code }) => code === 0, () => false);
-
-const hasChromium = await isThere("chromium");
 
 async function listens(lab: Lab, port: number): Promise<boolean> {
   return (await lab.run("server", ["ss", "-Hltn", "sport", "=", `:${port}`])) !== "";
@@ -228,34 +224,27 @@ async function askRaw(path: string, text: string): Promise<string> {
   return await new Response(connection.readable).text().catch(() => "");
 }
 
-const FORWARDED = "close --kill cuts forwarded connections (conntrack)";
-
-if (await isThere("conntrack") || Deno.env.get("OPENME_E2E") === "require") {
-  e2e(FORWARDED, async (lab) => {
-    await using site = await Site.create(lab, { clients: { alice: ["8080/tcp"] } });
-    await using served = await site.serve();
-    // As Docker publishes a port: the connection ends elsewhere, and no socket of this host knows of it.
-    await lab.run("server", ["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-    await lab.nft(`table ip publish {
+e2e("close --kill cuts forwarded connections (conntrack)", async (lab) => {
+  await using site = await Site.create(lab, { clients: { alice: ["8080/tcp"] } });
+  await using served = await site.serve();
+  // As Docker publishes a port: the connection ends elsewhere, and no socket of this host knows of it.
+  await lab.run("server", ["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+  await lab.nft(`table ip publish {
       chain in { type nat hook prerouting priority dstnat; iifname "eth0" tcp dport 8080 dnat to ${IPV4.other}:22; }
       chain out { type nat hook postrouting priority srcnat; ip daddr ${IPV4.other} masquerade; }
     }`);
-    const [other, client] = await Promise.all([lab.agent("other"), lab.agent("client")]);
-    await other.listen({ tcp: [22] });
-    await site.knock("alice", ["--wait", "8080/tcp"]);
-    const held = await client.hold(IPV4.server, 8080);
-    assert.equal(await held.echoes(), true);
-    await served.waitForLine(/event=expired client=alice/);
-    assert.equal(await held.echoes(), true, "established connections live on");
-    const { code, stdout, stderr } = await close(lab, site, "alice", "--kill");
-    assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-    assert.match(stdout, /^cut [1-9]\d* connections?\n$/);
-    assert.equal(await held.echoes(500).catch(() => false), false);
-  });
-} else {
-  const why = "needs conntrack (apt-get install conntrack)";
-  Deno.test({ name: `${FORWARDED} [skipped: ${why}]`, ignore: true, fn: () => {} });
-}
+  const [other, client] = await Promise.all([lab.agent("other"), lab.agent("client")]);
+  await other.listen({ tcp: [22] });
+  await site.knock("alice", ["--wait", "8080/tcp"]);
+  const held = await client.hold(IPV4.server, 8080);
+  assert.equal(await held.echoes(), true);
+  await served.waitForLine(/event=expired client=alice/);
+  assert.equal(await held.echoes(), true, "established connections live on");
+  const { code, stdout, stderr } = await close(lab, site, "alice", "--kill");
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+  assert.match(stdout, /^cut [1-9]\d* connections?\n$/);
+  assert.equal(await held.echoes(500).catch(() => false), false);
+}, { needs: lacks("conntrack") });
 
 e2e("the health port", async (lab, t) => {
   await using site = await Site.create(lab, {
@@ -333,11 +322,8 @@ e2e("the health port", async (lab, t) => {
     });
   });
 
-  const ignore = !hasChromium && Deno.env.get("OPENME_E2E") !== "require";
-  const title = "a browser gets the page, in place";
   await t.step({
-    name: ignore ? `${title} [skipped: needs chromium (apt-get install chromium)]` : title,
-    ignore,
+    ...unless(lacks("chromium"), "a browser gets the page, in place"),
     fn: async () => {
       await site.knock("alice", ["--check"]);
       const profile = await Deno.makeTempDir({ prefix: "openme-chromium-" });

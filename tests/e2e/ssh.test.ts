@@ -2,73 +2,20 @@
 
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
-import { IPV4, type Lab, runToEnd } from "./lab.ts";
+import { IPV4, type Lab } from "./lab.ts";
 import { add, OPENME } from "./openme.ts";
 import { Site } from "./site.ts";
+import { sshMissing, startSshd } from "./sshd.ts";
 import { waitFor } from "./wait.ts";
 
-const required = Deno.env.get("OPENME_E2E") === "require";
-
-/** Why sshd cannot run here, or `undefined`. */
-async function sshMissing(): Promise<string | undefined> {
-  const has = (file: string, ...args: string[]) =>
-    runToEnd(file, args).then(({ code }) => code === 0, () => false);
-  if (!await has("test", "-x", "/usr/sbin/sshd")) {
-    return "needs sshd (apt-get install openssh-server)";
-  }
-  if (!await has("ssh", "-V")) return "needs ssh (apt-get install openssh-client)";
-  // sshd gives up its rights to a user of its own, which a user namespace with one user does not have.
-  return await has("sh", "-c", 'read -r _ _ n < /proc/self/uid_map && [ "$n" -gt 65535 ]')
-    ? undefined
-    : "needs root";
-}
-
-/** An sshd in the server's namespace, with keys of its own; resolves to the client's arguments. */
-async function startSshd(lab: Lab, dir: string): Promise<string[]> {
-  for (const name of ["host", "client"]) {
-    const { code, stderr } = await runToEnd("ssh-keygen", [
-      ...["-q", "-t", "ed25519", "-N", "", "-f", `${dir}/${name}_key`],
-    ]);
-    assert.equal(code, 0, stderr);
-  }
-  await Deno.copyFile(`${dir}/client_key.pub`, `${dir}/authorized`);
-  await Deno.writeTextFile(
-    `${dir}/sshd_config`,
-    `Port 22
-HostKey ${dir}/host_key
-AuthorizedKeysFile ${dir}/authorized
-StrictModes no
-UsePAM no
-PermitRootLogin prohibit-password
-PidFile none
-`,
-  );
-  await Deno.mkdir("/run/sshd", { recursive: true });
-  const sshd = lab.start("server", ["/usr/sbin/sshd", "-D", "-e", "-f", `${dir}/sshd_config`]);
-  await sshd.stderr.waitFor(/Server listening on .* port 22/);
-  const options = [
-    "BatchMode=yes",
-    "StrictHostKeyChecking=no",
-    `UserKnownHostsFile=${dir}/known_hosts`,
-    "LogLevel=ERROR",
-  ];
-  return ["-F", "none", "-i", `${dir}/client_key`, ...options.flatMap((each) => ["-o", each])];
-}
-
-const missing = await sshMissing();
-const TITLE = "ssh through a guarded port";
-
-if (missing !== undefined && !required) {
-  Deno.test({ name: `${TITLE} [skipped: ${missing}]`, ignore: true, fn: () => {} });
-} else e2e(TITLE, login);
+e2e("ssh through a guarded port", login, { needs: await sshMissing() });
 
 async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
-  assert.equal(missing, undefined, `OPENME_E2E=require, but this host cannot: ${missing}`);
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"] },
     ports: { ssh: ["22/tcp"] },
   });
-  const sshArgs = await startSshd(lab, site.dir);
+  const sshArgs = await startSshd((command) => lab.start("server", command), site.dir);
   await using served = await site.serve();
   const client = await lab.agent("client");
   const proxy = (name: string) =>
@@ -77,6 +24,7 @@ async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
     } default %h %p --timeout 5s`;
   const ssh = (name: string, ...command: string[]) => [
     "ssh",
+    ...["-F", "none"],
     ...sshArgs,
     ...["-o", proxy(name), `root@${IPV4.server}`, ...command],
   ];
@@ -117,7 +65,7 @@ async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
       `Host *.corp\n  ProxyCommand ${connect.join(" ")} %n %h %p\n`,
     );
     for (const host of ["web1.corp", "db1.corp"]) {
-      const command = ["-F", `${site.dir}/ssh_config`, ...sshArgs.slice(2), `root@${host}`];
+      const command = ["-F", `${site.dir}/ssh_config`, ...sshArgs, `root@${host}`];
       const { code, stdout, stderr } = await lab.output("client", ["ssh", ...command, "echo in"]);
       assert.deepEqual({ code, stdout }, { code: 0, stdout: "in\n" }, stderr);
     }

@@ -20,7 +20,7 @@ function exampleLines(): string[] {
   return lines.slice(from);
 }
 
-e2e("firewall: command with Debian's ufw", withUfw, { needs: await ufwMissing() });
+e2e("firewall: command with Debian's ufw", withUfw, { needs: ufwMissing() });
 
 async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
   const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);

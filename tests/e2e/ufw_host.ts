@@ -4,17 +4,12 @@
  */
 
 import assert from "node:assert/strict";
+import { findProgram, lacks } from "../programs.ts";
 import { type Lab, runToEnd } from "./lab.ts";
 
 /** Why ufw cannot run here, or `undefined`. */
-export async function ufwMissing(): Promise<string | undefined> {
-  const path = await pathOfUfw();
-  return path ? undefined : "needs ufw (apt-get install ufw)";
-}
-
-async function pathOfUfw(): Promise<string> {
-  const { stdout } = await runToEnd("sh", ["-c", "PATH=$PATH:/usr/sbin:/sbin command -v ufw"]);
-  return stdout.trim();
+export function ufwMissing(): string | undefined {
+  return lacks("ufw", "iptables-nft");
 }
 
 /** A host whose ufw is on, with Debian's own rules. */
@@ -55,7 +50,7 @@ IPT_MODULES=""
       `#!/bin/sh
 exec unshare -m sh -c '
   mount --bind ${dir}/ufw /etc/ufw && mount --bind ${dir}/default /etc/default &&
-  mount --bind ${dir}/run /run && exec "$@"' sh ${await pathOfUfw()} "$@"
+  mount --bind ${dir}/run /run && exec "$@"' sh ${findProgram("ufw")} "$@"
 `,
       { mode: 0o755 },
     );

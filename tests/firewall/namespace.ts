@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type ProgramRun, runProgram } from "../../lib/run_program.ts";
 import { Program } from "../e2e/program.ts";
+import { lacks, unless } from "../programs.ts";
 
 /** Alive as long as a program that waits in it. */
 export class Namespace implements AsyncDisposable {
@@ -46,32 +47,26 @@ export class Namespace implements AsyncDisposable {
 /** Why there can be no namespace here, or `undefined` where there can. */
 async function whyNot(): Promise<string | undefined> {
   if (Deno.build.os !== "linux") return "needs Linux";
-  try {
-    await runProgram({ program: "nft", args: ["--version"], timeoutMs: 10_000 });
-  } catch {
-    return "needs nft (apt-get install nftables)";
-  }
+  const programs = lacks("nft", "unshare", "nsenter");
+  if (programs !== undefined) return programs;
   try {
     await using namespace = await Namespace.create();
     await namespace.nft(["list", "ruleset"]);
     return undefined;
   } catch {
-    return "needs unshare, nsenter, and root or user namespaces";
+    return "needs root or user namespaces";
   }
 }
 
 const missing = await whyNot();
-const required = Deno.env.get("OPENME_E2E") === "require";
 
 /**
  * Registers a test that gets a namespace. Where there can be none it is skipped, and its title says why; with
  * `OPENME_E2E=require` it fails instead.
  */
 export function namespaceTest(title: string, body: (namespace: Namespace) => Promise<void>): void {
-  const ignore = missing !== undefined && !required;
   Deno.test({
-    name: ignore ? `${title} [skipped: ${missing}]` : title,
-    ignore,
+    ...unless(missing, title),
     fn: async () => {
       assert.equal(missing, undefined, "OPENME_E2E=require, but this host cannot");
       await using namespace = await Namespace.create();

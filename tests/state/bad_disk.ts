@@ -15,7 +15,9 @@ const grant = grantOf("alice");
 const FILES = ["state.db", "state.db-wal", "state.db-shm", "intact"];
 
 async function mount(options: string): Promise<void> {
-  const { success } = await new Deno.Command("mount", { args: ["-o", options, dir] }).output();
+  // With both names, or mount adds what it reads of the mount, which a user namespace may refuse.
+  const args = ["-o", options, "tmpfs", dir];
+  const { success } = await new Deno.Command("mount", { args }).output();
   if (!success) throw new Error(`cannot mount -o ${options}`);
 }
 

@@ -67,6 +67,8 @@ ${install.replaceAll("$mirror", folder)}`,
   }
 }
 
+/** In two parts: it is not to be found here. */
+const VARIABLE = `get("OPENME${"_"}E2E")`;
 const GOOD = "tar -c -C $mirror/made -f $work/archives/thing.deb .";
 const options = { ignore: Deno.build.os !== "linux" };
 
@@ -141,4 +143,19 @@ Deno.test("a program is found where only root's PATH looks, and a folder is none
   assert.equal(findProgram("openme-has-none"), undefined);
   assert.equal(findProgram("bin"), undefined);
   assert.ok(packagesOf(ALL_PROGRAMS, "apt").includes("nftables"));
+});
+
+Deno.test("whether a test may be skipped is decided in one place", async () => {
+  const deciding: string[] = [];
+  const read = async (folder: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      const path = `${folder}/${name}`;
+      if (isDirectory) await read(path);
+      else if (name.endsWith(".ts") && (await Deno.readTextFile(path)).includes(VARIABLE)) {
+        deciding.push(name);
+      }
+    }
+  };
+  await read(import.meta.dirname!);
+  assert.deepEqual(deciding, ["programs.ts"]);
 });

@@ -10,7 +10,8 @@ import { legacyTables } from "./legacy_holes.ts";
 import { HOLE_COMMENT } from "./hole_mark.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { parseEntries } from "./nft_listing.ts";
-import { parseOwner, renderRemoval as renderTableRemoval, TABLE } from "./nft_rules.ts";
+import { parseOwner, renderRemoval as renderTableRemoval } from "./nft_rules.ts";
+import { TABLE } from "./nft_sets.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
 
 /** The firewalls of Linux that a guard may stand in. */

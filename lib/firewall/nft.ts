@@ -2,7 +2,6 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_surroundings.ts` render, one `nft` a transaction.
  */
 
-import type { Address } from "../address.ts";
 import { OpenmeError } from "../errors.ts";
 import { isSingle, type Network } from "../network.ts";
 import { type PortRange, subtractPortRanges } from "../ports.ts";
@@ -21,24 +20,22 @@ import { mayDrop } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
 import { examineTable } from "./nft_examine.ts";
 import { HeldOpenings } from "./nft_held.ts";
-import { notedIn, notesToKeep } from "./nft_notes.ts";
+import { notesToKeep, standingNotes } from "./nft_notes.ts";
 import {
   describeMissing,
   type NetworkNotes,
-  parseOpeningSets,
   prefixesIn,
-  prefixOf,
+  renderForgetting,
 } from "./nft_prefixes.ts";
 import {
   parseGranted,
   parseKnockCounters,
   parseOwner,
-  renderChanges,
   renderRemoval,
   renderTable,
-  TABLE,
 } from "./nft_rules.ts";
 import type { NftSession } from "./nft_session.ts";
+import { elementsBySet, parseOpeningSets, prefixOf, renderContents, TABLE } from "./nft_sets.ts";
 import { NftSurroundings } from "./nft_surroundings.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { runFirewall } from "./run_firewall.ts";
@@ -69,6 +66,10 @@ class NftBackend implements Backend {
   readonly #session: NftSession | undefined;
   readonly #surroundings: NftSurroundings;
   readonly #held = new HeldOpenings();
+  /** Counts what is written of `#held`: the last that was written of each set, and of the whole table. */
+  #version = 0;
+  readonly #written = new Map<string, number>();
+  #writtenWhole = 0;
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
@@ -87,13 +88,14 @@ class NftBackend implements Backend {
     const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
+    this.#held.replace(openings, performance.now());
+    const version = ++this.#version;
     const { text, connections, fresh, host } = await this.#render(openings, notes);
     if (!this.#installed) await this.#surroundings.requireWayIn(this.#plan, host);
     await this.#surroundings.putLegacyHoles(this.#plan, host);
     await this.#transact(text);
     await clearLeftOvers?.();
-    this.#held.clear();
-    for (const change of openings) this.#held.hold(change, performance.now());
+    this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     const prefixes = prefixesIn(this.#plan.prefixes, openings);
@@ -125,22 +127,44 @@ class NftBackend implements Backend {
     );
     // The next `install`, which follows a failure, makes the set.
     if (stranger) throw new OpenmeError("FIREWALL", describeMissing(stranger.address));
-    await this.#change(this.#renderChanges(changes, await this.#notesOfOld(changes)));
-    for (const change of changes) this.#held.hold(change, performance.now());
+    await this.#forget(changes);
+    await this.#write(this.#held.hold(changes, performance.now()));
   }
 
-  #renderChanges(
-    changes: readonly ClientOpenings[],
-    notesOfOld: (network: Network) => readonly Address[] = () => [],
-  ): string {
-    return renderChanges(
-      changes,
-      (address) => this.#held.rangesOf(address),
-      (change) => ({
-        unclaim: this.#held.isKnockedAnew(change),
-        forget: notesOfOld(change.address),
-      }),
+  /**
+   * Takes the claim of every network that was knocked for since, and forgets who is noted in those that open anew. Those
+   * are closed first: the kernel's time may not be over where ours is, and nobody is to be noted behind our back.
+   */
+  async #forget(changes: readonly ClientOpenings[]): Promise<void> {
+    const knocked = changes.filter((change) => this.#held.isKnockedAnew(change));
+    const anew = knocked.filter((change) =>
+      this.#held.opensAnew(change) && this.#held.mayBeNoted(change.address)
     );
+    const closed = anew.map(({ address }) => ({ address, openings: [] }));
+    await this.#write(this.#held.hold(closed, performance.now()));
+    const { claims, notes } = await standingNotes({ knocked, anew }, (set) => this.#listSet(set));
+    const text = renderForgetting(claims, notes);
+    if (text) await this.#transact(text);
+  }
+
+  /**
+   * Writes all that these sets are to hold. A run that was overtaken by a later one wrote something old over it: then
+   * the newest is written again.
+   */
+  async #write(sets: ReadonlySet<string>): Promise<void> {
+    if (sets.size === 0) return;
+    while (true) {
+      const version = ++this.#version;
+      await this.#change(this.#renderContents(sets));
+      const overtaken = this.#writtenWhole > version ||
+        [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
+      for (const set of sets) this.#written.set(set, version);
+      if (!overtaken) return;
+    }
+  }
+
+  #renderContents(sets: ReadonlySet<string>): string {
+    return renderContents(sets, elementsBySet(this.#held.openings(performance.now())));
   }
 
   #hasSetFor(network: Network): boolean {
@@ -148,20 +172,6 @@ class NftBackend implements Backend {
     return this.#installed?.prefixes.some((each) =>
       each.family === family && each.length === length
     ) ?? false;
-  }
-
-  /**
-   * Who is still noted in networks that open anew. They are closed first: the kernel's time may not be over where ours
-   * is, and nobody is to be noted behind our back.
-   */
-  async #notesOfOld(
-    changes: readonly ClientOpenings[],
-  ): Promise<(network: Network) => readonly Address[]> {
-    const anew = changes.filter((change) =>
-      this.#held.opensAnew(change) && this.#held.mayBeNoted(change.address)
-    );
-    await this.#change(this.#renderChanges(anew.map((each) => ({ ...each, openings: [] }))));
-    return await notedIn(anew, (set) => this.#listSet(set));
   }
 
   async isIntact(): Promise<boolean> {
@@ -215,7 +225,7 @@ class NftBackend implements Backend {
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await this.#transact(renderRemoval());
     await this.#surroundings.takeOut((text) => this.#transact(text));
-    this.#held.clear();
+    this.#held.replace([], performance.now());
     this.#installed = undefined;
   }
 
@@ -251,6 +261,7 @@ class NftBackend implements Backend {
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
+    this.#held.replace(openings, performance.now());
     const { text, host } = await this.#render(openings);
     await this.#surroundings.requireWayIn(this.#plan, host);
     return this.#surroundings.showLegacyHoles(this.#plan, host) +
@@ -258,7 +269,8 @@ class NftBackend implements Backend {
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
-    return `nft -f - <<'END'\n${this.#renderChanges(changes)}END\n`;
+    const sets = this.#held.hold(changes, performance.now());
+    return `nft -f - <<'END'\n${this.#renderContents(sets)}END\n`;
   }
 
   async kernelDrops(): Promise<Record<string, number>> {

@@ -1,22 +1,24 @@
 /**
- * What stands in the sets of the nftables backend, as far as this process put it there: what has to go before something
- * else comes, and which networks were knocked for anew.
+ * What the sets of the nftables backend are to hold, as far as this process opened it: every change of a set writes all
+ * of its openings, each with the time that it has left. And which networks were knocked for anew.
  */
 
 import type { AddressOpenings, Knocks } from "../grants.ts";
 import { formatNetwork, isSingle, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import { MOST_NOTE_MS } from "./nft_prefixes.ts";
+import { setOf } from "./nft_sets.ts";
 
-/** How long after its end an element is still reckoned with. */
-const HELD_SLACK_MS = 60_000;
+/** How long after its end a network is still reckoned with: the kernel's end may come a little later than ours. */
+const NOTED_SLACK_MS = 60_000;
 
-/** What stands for one address or network, or stood until it ended. */
 interface Held {
-  readonly ranges: readonly PortRange[];
+  readonly address: Network;
+  readonly openings: readonly (PortRange & {
+    /** Steady clock of this process. */
+    readonly endsMs: number;
+  })[];
   readonly knocks: Knocks | undefined;
-  /** Steady clock of this process: until when that matters. */
-  readonly untilMs: number;
 }
 
 /** The memory of one table; times are of a steady clock, ms. */
@@ -25,18 +27,43 @@ export class HeldOpenings {
   /** Networks that were open, and until when somebody may be noted there. */
   readonly #notedUntilMs = new Map<string, number>();
 
-  /** What stands for this address or network. */
-  rangesOf(address: Network): readonly PortRange[] {
-    return this.#held.get(formatNetwork(address))?.ranges ?? [];
+  /** These openings are held from now on, in place of what was there. Gives the sets that change by it. */
+  hold(changes: readonly AddressOpenings[], nowMs: number): Set<string> {
+    const sets = new Set<string>();
+    for (const { address, openings, knocks } of changes) {
+      const text = formatNetwork(address);
+      for (const each of this.#held.get(text)?.openings ?? []) sets.add(setOf(address, each));
+      for (const each of openings) sets.add(setOf(address, each));
+      if (openings.length === 0) {
+        this.#held.delete(text);
+        continue;
+      }
+      const dated = openings.map(({ timeoutMs, ...range }) => ({
+        ...range,
+        endsMs: nowMs + timeoutMs,
+      }));
+      this.#held.set(text, { address, openings: dated, knocks });
+      if (isSingle(address)) continue;
+      const endsMs = Math.max(...dated.map((each) => each.endsMs));
+      this.#notedUntilMs.set(text, endsMs + NOTED_SLACK_MS + MOST_NOTE_MS);
+    }
+    return sets;
   }
 
-  /** These openings stand now, in place of what was there. */
-  hold({ address, openings, knocks }: AddressOpenings, nowMs: number): void {
-    const text = formatNetwork(address);
-    if (openings.length === 0) return void this.#held.delete(text);
-    const untilMs = nowMs + Math.max(...openings.map(({ timeoutMs }) => timeoutMs)) + HELD_SLACK_MS;
-    this.#held.set(text, { ranges: openings, knocks, untilMs });
-    if (!isSingle(address)) this.#notedUntilMs.set(text, untilMs + MOST_NOTE_MS);
+  /** The table is made anew with these openings alone. */
+  replace(openings: readonly AddressOpenings[], nowMs: number): void {
+    this.#held.clear();
+    this.#notedUntilMs.clear();
+    this.hold(openings, nowMs);
+  }
+
+  /** All that is open now, with the time that is left. */
+  openings(nowMs: number): AddressOpenings[] {
+    return [...this.#held.values()].flatMap(({ address, openings }) => {
+      const left = openings.filter(({ endsMs }) => endsMs > nowMs)
+        .map(({ endsMs, ...range }) => ({ ...range, timeoutMs: endsMs - nowMs }));
+      return left.length === 0 ? [] : [{ address, openings: left }];
+    });
   }
 
   /** Whether this opens a network that was closed before: then nobody may be noted there. */
@@ -59,14 +86,10 @@ export class HeldOpenings {
     return this.#notedUntilMs.has(formatNetwork(network));
   }
 
-  /** The table was made anew. */
-  clear(): void {
-    this.#held.clear();
-    this.#notedUntilMs.clear();
-  }
-
   forgetEnded(nowMs: number): void {
-    for (const [text, { untilMs }] of this.#held) if (untilMs < nowMs) this.#held.delete(text);
+    for (const [text, { openings }] of this.#held) {
+      if (openings.every(({ endsMs }) => endsMs < nowMs)) this.#held.delete(text);
+    }
     for (const [text, untilMs] of this.#notedUntilMs) {
       if (untilMs < nowMs) this.#notedUntilMs.delete(text);
     }

@@ -4,17 +4,19 @@
  */
 
 import { type Address, sameAddress } from "../address.ts";
+import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import { containsAddress, isSingle, type Network } from "../network.ts";
 import type { HeldOpenings } from "./nft_held.ts";
 import {
+  CLAIMED_NETWORKS,
   claimedSet,
   type NetworkNotes,
   notedSet,
   parseAddressSet,
   prefixesIn,
-  prefixOf,
 } from "./nft_prefixes.ts";
+import { prefixOf } from "./nft_sets.ts";
 
 /** A table is made in one message to the kernel, whose length has a bound. Who is noted beyond that needs another knock. */
 const MOST_KEPT = 2048;
@@ -22,8 +24,37 @@ const MOST_KEPT = 2048;
 /** What `nft --json list set` prints of one of openme's sets; rejects where there is none. */
 export type ListSet = (set: string) => Promise<string>;
 
-/** The addresses that are noted in each of these networks, by its prefix set. */
-export async function notedIn(
+/** What has to be forgotten. */
+export interface StandingNotes {
+  /** Of the networks that were knocked for, those that are claimed. */
+  readonly claims: readonly Network[];
+  /** Who is noted in the networks that open anew. */
+  readonly notes: readonly { network: Network; noted: readonly Address[] }[];
+}
+
+/**
+ * Finds it: mostly nothing. To list a set is cheap; to take an element out of one is not, see `nft_sets.ts`. Throws where
+ * no more networks can be claimed: the next `install` makes the sets anew, with room.
+ */
+export async function standingNotes(
+  { knocked, anew }: { knocked: readonly AddressOpenings[]; anew: readonly AddressOpenings[] },
+  listSet: ListSet,
+): Promise<StandingNotes> {
+  const claimed = await listAddresses(prefixesIn([], knocked).map(claimedSet), listSet);
+  for (const [set, networks] of claimed) {
+    if (networks.length >= CLAIMED_NETWORKS) {
+      throw new OpenmeError("FIREWALL", `the set ${set} is full: nobody new can claim a network`);
+    }
+  }
+  const noted = await notedIn(anew, listSet);
+  return {
+    claims: knocked.map(({ address }) => address).filter((network) => isClaimed(network, claimed)),
+    notes: anew.map(({ address }) => ({ network: address, noted: noted(address) })),
+  };
+}
+
+/** The addresses that are noted in each of these networks. */
+async function notedIn(
   networks: readonly AddressOpenings[],
   listSet: ListSet,
 ): Promise<(network: Network) => readonly Address[]> {
@@ -46,14 +77,17 @@ export async function notesToKeep(
     let room = MOST_KEPT;
     return kept.map((each) => ({
       network: each.address,
-      claimed: !held.isKnockedAnew(each) &&
-        (claimed.get(claimedSet(prefixOf(each.address))) ?? [])
-          .some((one) => sameAddress(one, each.address.base)),
+      claimed: !held.isKnockedAnew(each) && isClaimed(each.address, claimed),
       noted: noted(each.address).filter(() => room-- > 0),
     }));
   } catch {
     return []; // gone: the next to connect is the first again
   }
+}
+
+function isClaimed(network: Network, claimed: ReadonlyMap<string, readonly Address[]>): boolean {
+  return claimed.get(claimedSet(prefixOf(network)))
+    ?.some((each) => sameAddress(each, network.base)) ?? false;
 }
 
 async function listAddresses(

@@ -12,13 +12,14 @@ import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { AddressOpenings } from "../grants.ts";
 import { formatNetwork, isSingle, maskOf, type Network } from "../network.ts";
 import type { Prefix } from "./backend.ts";
+import { openingSets, prefixOf, suffixOf, TABLE } from "./nft_sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
 const SPARE_S = 3600;
 /** How long a note stands at the most after its address last connected, ms: a knock opens for 24 h at the most. */
 export const MOST_NOTE_MS = 25 * 3_600_000;
-/** As many as there can be grants. A full set of those that have ended fails the next knock's batch, and is made anew. */
-const CLAIMED_NETWORKS = 65_536;
+/** As many as there can be grants. A full set of those that have ended is made anew at the next knock. */
+export const CLAIMED_NETWORKS = 65_536;
 /** All are listed where a network opens anew. A full set notes nobody: a knock then lets in the one connection that claims. */
 const NOTED_ADDRESSES = 16_384;
 /** What stands for "the first one" where two processors look at the same moment: a limit is counted in one go. */
@@ -30,18 +31,6 @@ export interface NetworkNotes {
   /** Whether somebody has connected since the last knock. */
   readonly claimed: boolean;
   readonly noted: readonly Address[];
-}
-
-/** Of which size a network is. */
-export function prefixOf({ base, length }: Network): Prefix {
-  return { family: base.family, length };
-}
-
-/** The set that holds the openings of this address or network. */
-export function setOf(network: Network): string {
-  return isSingle(network)
-    ? `granted${network.base.family}`
-    : `prefix${suffixOf(prefixOf(network))}`;
 }
 
 /** The set of the addresses that were let in to networks of this size. */
@@ -67,11 +56,11 @@ export function prefixesIn(
     .sort((a, b) => a.family - b.family || a.length - b.length);
 }
 
-/** The sets for these sizes, where a knock opens for `lifetimeMs`; `elementsOf` gives the openings of a set as elements. */
+/** The sets for these sizes, where a knock opens for `lifetimeMs`; `openingSet` gives the text of a set of openings. */
 export function renderPrefixSets(
   prefixes: readonly Prefix[],
   lifetimeMs: number,
-  elementsOf: (set: string) => string,
+  openingSet: (set: string) => string,
   notes: readonly NetworkNotes[],
 ): string {
   const timeoutS = Math.ceil(lifetimeMs / 1000) + SPARE_S;
@@ -82,11 +71,8 @@ export function renderPrefixSets(
       `  set ${set} { type ipv${family}_addr; size ${size}; flags dynamic, timeout; timeout ${timeoutS}s;${
         elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} }`
       } }\n`;
-    const set = `prefix${suffixOf(prefix)}`;
     const claimed = here.filter((each) => each.claimed);
-    return `  set ${set} { type ipv${family}_addr . inet_proto . inet_service; flags interval, timeout;${
-      elementsOf(set)
-    } }\n` +
+    return openingSets(prefix).map((set) => `  ${openingSet(set)}\n`).join("") +
       dynamic(
         claimedSet(prefix),
         CLAIMED_NETWORKS,
@@ -102,10 +88,10 @@ export function renderPrefixSets(
 
 /** Rules of the guard: who comes from a network that is open is looked at more closely. */
 export function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
-  return prefixes.map((prefix) =>
-    `${networkOfSource(prefix)} . meta l4proto . th dport @prefix${suffixOf(prefix)} jump prefix${
-      suffixOf(prefix)
-    }`
+  return prefixes.flatMap((prefix) =>
+    openingSets(prefix).map((set) =>
+      `${networkOfSource(prefix)} . meta l4proto . th dport @${set} jump prefix${suffixOf(prefix)}`
+    )
   );
 }
 
@@ -140,25 +126,26 @@ export function renderPrefixChains(prefixes: readonly Prefix[], letIn: string): 
   }).join("");
 }
 
-/** Commands that let one more address claim a network, and forget these notes of it; whether they stand or not. */
+/**
+ * One transaction that takes these claims of networks and notes of addresses away; nothing where there are none. The
+ * kernel fills these sets, so they cannot be written whole: what it added meanwhile would be lost.
+ */
 export function renderForgetting(
-  table: string,
-  network: Network,
-  { unclaim, forget }: { unclaim: boolean; forget: readonly Address[] },
-): string[] {
+  claims: readonly Network[],
+  notes: readonly { network: Network; noted: readonly Address[] }[],
+): string {
   const gone = (set: string, address: Address) => {
     const element = formatAddress(address);
-    // A bare `delete` of what is not there fails the whole batch.
-    return [
-      `add element ${table} ${set} { ${element} timeout 1s }`,
-      `delete element ${table} ${set} { ${element} }`,
-    ];
+    // A bare `delete` of what has ended meanwhile fails the whole transaction.
+    return `add element ${TABLE} ${set} { ${element} timeout 1s }\n` +
+      `delete element ${TABLE} ${set} { ${element} }\n`;
   };
-  const prefix = prefixOf(network);
   return [
-    ...(unclaim ? gone(claimedSet(prefix), network.base) : []),
-    ...forget.flatMap((address) => gone(notedSet(prefix), address)),
-  ];
+    ...claims.map((network) => gone(claimedSet(prefixOf(network)), network.base)),
+    ...notes.flatMap(({ network, noted }) =>
+      noted.map((address) => gone(notedSet(prefixOf(network)), address))
+    ),
+  ].join("");
 }
 
 /** The addresses in what `nft --json list set` prints of a set of addresses. */
@@ -171,20 +158,9 @@ export function parseAddressSet(json: string): Address[] {
   });
 }
 
-/** The sets of openings that a listing of the table names, each with the length of its networks. */
-export function parseOpeningSets(listing: string): { set: string; length: number | undefined }[] {
-  return [...listing.matchAll(/^\s*set (granted[46]|prefix[46]_(\d{1,3})) \{/gm)].map(
-    ([, set, length]) => ({ set: set!, length: length === undefined ? undefined : Number(length) }),
-  );
-}
-
 /** For an error. */
 export function describeMissing(network: Network): string {
   return `the table has no set for networks such as ${formatNetwork(network)}`;
-}
-
-function suffixOf({ family, length }: Prefix): string {
-  return `${family}_${length}`;
 }
 
 function sourceOf({ family }: Prefix): string {

@@ -3,27 +3,28 @@
  * Everything in the text is printed from parsed values.
  */
 
-import { type Address, formatAddress } from "../address.ts";
+import { formatAddress } from "../address.ts";
 import type { AddressOpenings } from "../grants.ts";
-import { type Network } from "../network.ts";
-import type { Opening } from "../openings.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
-import type { PortRange } from "../ports.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
 import { formatMark, formatUnmark } from "./hole_mark.ts";
 import {
   type NetworkNotes,
   prefixesIn,
-  renderForgetting,
   renderPrefixChains,
   renderPrefixRules,
   renderPrefixSets,
-  setOf,
 } from "./nft_prefixes.ts";
+import {
+  elementsBySet,
+  openingSets,
+  renderOpeningSet,
+  renderPorts,
+  renderSetElements,
+  TABLE,
+} from "./nft_sets.ts";
 import type { ProcessName } from "./process_name.ts";
-
-export const TABLE = "inet openme";
 
 /** Where the guard sits in prerouting. */
 export const GUARD_PRIORITY = -110;
@@ -68,21 +69,13 @@ export function renderTable(
   // No packet comes in with the mark: only openme sets it.
   const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
   const prefixes = prefixesIn(plan.prefixes, openings);
-  const elementsOf = (set: string) =>
-    renderSetElements(
-      openings.filter(({ address }) => setOf(address) === set).flatMap(renderOpenings),
-    );
+  const elements = elementsBySet(openings);
+  const openingSet = (set: string) => renderOpeningSet(set, elements.get(set));
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
-  set granted4 { type ipv4_addr . inet_proto . inet_service; flags interval, timeout;${
-    elementsOf("granted4")
-  } }
-  set granted6 { type ipv6_addr . inet_proto . inet_service; flags interval, timeout;${
-    elementsOf("granted6")
-  } }
-${
-    renderPrefixSets(prefixes, plan.lifetimeMs, elementsOf, notes)
+${([4, 6] as const).flatMap(openingSets).map((set) => `  ${openingSet(set)}\n`).join("")}${
+    renderPrefixSets(prefixes, plan.lifetimeMs, openingSet, notes)
   }  set guarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.guardedPorts.map(renderPorts))
   } }
@@ -121,9 +114,13 @@ ${
   }
   chain guard {
     ct state established ${letIn}
-    ip saddr . meta l4proto . th dport @granted4 ${letIn}
-    ip6 saddr . meta l4proto . th dport @granted6 ${letIn}
 ${
+    ([4, 6] as const).flatMap((family) =>
+      openingSets(family).map((set) =>
+        `    ${family === 4 ? "ip" : "ip6"} saddr . meta l4proto . th dport @${set} ${letIn}\n`
+      )
+    ).join("")
+  }${
     renderPrefixRules(prefixes).map((rule) => `    ${rule}\n`).join("")
   }    tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
     tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
@@ -197,63 +194,11 @@ export function parseGranted(json: string, length?: number): Standing[] {
   });
 }
 
-/**
- * One transaction that gives each address or network exactly its new openings. `heldBy` are the ranges that stand in the
- * set for it, or stood until they ended; `forgetting` says what of a network's notes has to go.
- *
- * A plain `add` does not renew an element, and a bare `delete` of one that has just ended fails the whole batch:
- * `add; delete; add` is right whether it still stands or not. Old and new ranges may overlap, so every old one goes
- * before any new one comes.
- */
-export function renderChanges(
-  changes: readonly AddressOpenings[],
-  heldBy: (address: Network) => readonly PortRange[],
-  forgetting: (change: AddressOpenings) => { unclaim: boolean; forget: readonly Address[] } =
-    () => ({ unclaim: false, forget: [] }),
-): string {
-  const lines: string[] = [];
-  for (const change of changes) {
-    const set = `${TABLE} ${setOf(change.address)}`;
-    const held = heldBy(change.address).map((range) =>
-      `${formatAddress(change.address.base)} . ${renderPorts(range)}`
-    );
-    for (const element of held) {
-      lines.push(
-        `add element ${set} { ${element} timeout 1s }`,
-        `delete element ${set} { ${element} }`,
-      );
-    }
-    lines.push(...renderForgetting(TABLE, change.address, forgetting(change)));
-    const elements = renderOpenings(change);
-    if (elements.length > 0) lines.push(`add element ${set} { ${elements.join(", ")} }`);
-  }
-  return lines.map((line) => line + "\n").join("");
-}
-
 /** One transaction that takes the table out, whether it is there or not. */
 export function renderRemoval(): string {
   return `add table ${TABLE}\ndelete table ${TABLE}\n`;
 }
 
-function renderOpenings({ address, openings }: AddressOpenings): string[] {
-  return openings.map((opening) =>
-    `${formatAddress(address.base)} . ${renderPorts(opening)} timeout ${renderTimeout(opening)}`
-  );
-}
-
-/** Rounded down to whole ms, at least one: a timeout of 0 would mean none at all. */
-function renderTimeout({ timeoutMs }: Opening): string {
-  return `${Math.max(1, Math.floor(timeoutMs))}ms`;
-}
-
-function renderPorts({ protocol, first, last }: PortRange): string {
-  return `${protocol} . ${first === last ? first : `${first}-${last}`}`;
-}
-
 function renderConnection({ remote, remotePort, local, localPort }: Connection): string {
   return `${formatAddress(remote)} . ${remotePort} . ${formatAddress(local)} . ${localPort}`;
-}
-
-function renderSetElements(elements: readonly string[]): string {
-  return elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} }`;
 }

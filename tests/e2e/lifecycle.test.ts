@@ -83,7 +83,7 @@ e2e("an administrator", async (lab, t) => {
       await served.waitForLine(/granted client=alice/);
       const shown = served.output.join("\n");
       assert.match(shown, /^table inet openme \{$/m);
-      assert.match(shown, /^add element inet openme granted4 \{ 10\.0\.0\.2 \. tcp \. 22 timeout/m);
+      assert.match(shown, / set granted4 \{.* elements = \{ 10\.0\.0\.2 \. tcp \. 22 timeout/m);
       assert.equal(await lab.ruleset(), "");
       assert.ok(await isOpen());
       await served.stop();

@@ -5,14 +5,11 @@ import fc from "fast-check";
 import { INTERFACE_PATTERN } from "../../lib/config/server_config.ts";
 import type { Prefix } from "../../lib/firewall/backend.ts";
 import type { Connection } from "../../lib/firewall/established.ts";
-import {
-  parseOwner,
-  renderChanges,
-  renderRemoval,
-  renderTable,
-} from "../../lib/firewall/nft_rules.ts";
+import { renderForgetting } from "../../lib/firewall/nft_prefixes.ts";
+import { parseOwner, renderRemoval, renderTable } from "../../lib/firewall/nft_rules.ts";
+import { elementsBySet, openingSets, renderContents } from "../../lib/firewall/nft_sets.ts";
 import type { AddressOpenings } from "../../lib/grants.ts";
-import { formatNetwork, type Network, networkOf } from "../../lib/network.ts";
+import { formatNetwork, networkOf } from "../../lib/network.ts";
 import { mergePortRanges, type PortRange } from "../../lib/ports.ts";
 import { address, network } from "../support.ts";
 import { namespaceTest } from "./namespace.ts";
@@ -57,12 +54,10 @@ const TEXTS: Record<string, string> = {
     owner: { pid: 4_194_304, startTicks: "18446744073709551615" },
   }),
   "changes.nft": renderTable(planOf(), { ...NOTHING, openings: GRANTED }) +
-    renderChanges([
+    contents([
       openings("198.51.100.20", { "22/tcp": 30_000, "8000-9000/tcp": 30_000 }),
-      openings("2001:db8::7", {}),
       openings("203.0.113.9", { "22/tcp": 5000 }),
-      openings("192.0.2.9", {}),
-    ], (each) => heldIn(GRANTED, each)),
+    ], openingSets(4)) + contents([], openingSets(6)),
   "prefixes.nft": renderTable(
     planOf({ prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }] }),
     {
@@ -75,24 +70,21 @@ const TEXTS: Record<string, string> = {
       ],
     },
   ) +
-    renderChanges(
-      [
-        openings("198.51.100.0/24", { "22/tcp": 30_000 }),
-        openings("198.51.96.0/20", {}),
-        openings("2001:db8::/64", { "22/tcp": 30_000 }),
-      ],
-      (each) => heldIn(NETWORKS, each),
-      ({ address: { base } }) =>
-        base.family === 4
-          ? { unclaim: true, forget: [] }
-          : { unclaim: true, forget: [address("2001:db8::9"), address("2001:db8::a")] },
-    ),
+    renderForgetting([network("198.51.100.0/24"), network("2001:db8::/64")], [
+      {
+        network: network("2001:db8::/64"),
+        noted: [address("2001:db8::9"), address("2001:db8::a")],
+      },
+    ]) +
+    contents([
+      openings("198.51.100.0/24", { "22/tcp": 30_000 }),
+      openings("2001:db8::/64", { "22/tcp": 30_000 }),
+    ], ["prefix4_24", "prefix4_20", "prefix4_20_ranges", "prefix6_64"]),
   "removal.nft": renderRemoval(),
 };
 
-function heldIn(held: readonly AddressOpenings[], each: Network): readonly PortRange[] {
-  const text = formatNetwork(each);
-  return held.find((one) => formatNetwork(one.address) === text)?.openings ?? [];
+function contents(open: readonly AddressOpenings[], sets: readonly string[]): string {
+  return renderContents(sets, elementsBySet(open));
 }
 
 for (const [name, text] of Object.entries(TEXTS)) {
@@ -142,12 +134,15 @@ Deno.test("parseOwner() finds no owner where there is none", () => {
 const NUMBER = String.raw`(?:0|[1-9]\d{0,4})`;
 const V4 = String.raw`(?:\d{1,3}\.){3}\d{1,3}`;
 const V6 = "[0-9a-f:]{2,39}";
+const PORT = String.raw`(?:tcp|udp) \. ${NUMBER}`;
 const PORTS = String.raw`(?:tcp|udp) \. ${NUMBER}(?:-${NUMBER})?`;
 const TIMEOUT = String.raw`timeout [1-9]\d{0,8}ms`;
 const list = (element: string) => `${element}(?:, ${element})*`;
 const ELEMENTS: Record<string, RegExp> = {
-  granted4: new RegExp(`^${list(String.raw`${V4} \. ${PORTS} ${TIMEOUT}`)}$`),
-  granted6: new RegExp(`^${list(String.raw`${V6} \. ${PORTS} ${TIMEOUT}`)}$`),
+  granted4: new RegExp(`^${list(String.raw`${V4} \. ${PORT} ${TIMEOUT}`)}$`),
+  "granted4_ranges": new RegExp(`^${list(String.raw`${V4} \. ${PORTS} ${TIMEOUT}`)}$`),
+  granted6: new RegExp(`^${list(String.raw`${V6} \. ${PORT} ${TIMEOUT}`)}$`),
+  "granted6_ranges": new RegExp(`^${list(String.raw`${V6} \. ${PORTS} ${TIMEOUT}`)}$`),
   guarded: new RegExp(`^${list(PORTS)}$`),
   forwarded: new RegExp(`^${list(PORTS)}$`),
   kept4: new RegExp(`^${list(String.raw`${V4} \. ${NUMBER} \. ${V4} \. ${NUMBER}`)}$`),
@@ -243,44 +238,39 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
   ));
 });
 
-Deno.test("renderChanges() gives every address what is new, after taking what is old, and says nothing else", () => {
-  const LINE = new RegExp(
-    String.raw`^(add|delete) element inet openme granted(4|6) \{ (.+) \}$`,
+Deno.test("renderContents() gives each set all of its openings, and says nothing else", () => {
+  const BLOCK = new RegExp(
+    String
+      .raw`^table inet openme \{ set (\w+) \{ type ipv([46])_addr \. inet_proto \. inet_service; ` +
+      String.raw`flags (interval, )?timeout; elements = \{ (.+) \} \}; \}$`,
   );
-  const ELEMENT = new RegExp(
-    String.raw`^(${V4}|${V6}) \. (${PORTS})(?: (timeout [1-9]\d{0,8}(?:ms|s)))?$`,
-  );
+  const SETS = [...openingSets(4), ...openingSets(6)];
   fc.assert(fc.property(
     fc.uniqueArray(anyOpenings, { maxLength: 4, selector: (each) => formatNetwork(each.address) }),
-    fc.array(anyRange, { maxLength: 3 }),
-    (changes, held) => {
-      const text = renderChanges(changes, () => held);
-      assert.ok(text === "" || text.endsWith("\n"));
-      const lines = text.split("\n").slice(0, -1).map((line) => {
-        const [, verb, set, inside] = LINE.exec(line) ?? assert.fail(line);
-        const elements = inside!.split(", ").map((element) => {
-          const [, at, ports, timeout] = ELEMENT.exec(element) ?? assert.fail(element);
-          assert.equal(set, at!.includes(":") ? "6" : "4");
-          return { at, ports, timeout };
-        });
-        return { verb, elements };
-      });
+    (open) => {
+      const lines = contents(open, SETS).split("\n").slice(0, -1);
+      const flushed = lines.filter((line) => line.startsWith("flush"));
+      assert.deepEqual(flushed, SETS.map((set) => `flush set inet openme ${set}`));
+      const written: string[] = [];
+      for (const [at, line] of lines.entries()) {
+        if (line.startsWith("flush")) continue;
+        const [, set, family, interval, inside] = BLOCK.exec(line) ?? assert.fail(line);
+        assert.equal(lines[at - 1], `flush set inet openme ${set}`);
+        assert.equal(set!.startsWith(`granted${family}`), true);
+        assert.equal(set!.endsWith("_ranges"), interval !== undefined);
+        assert.match(inside!, ELEMENTS[set!]!);
+        written.push(...inside!.split(", "));
+      }
       const print = ({ protocol, first, last }: PortRange) =>
         `${protocol} . ${first === last ? first : `${first}-${last}`}`;
-      const expected = changes.flatMap(({ address: each, openings: wanted }) => {
-        const at = formatNetwork(each);
-        const taken = held.flatMap((range) => [
-          { verb: "add", elements: [{ at, ports: print(range), timeout: "timeout 1s" }] },
-          { verb: "delete", elements: [{ at, ports: print(range), timeout: undefined }] },
-        ]);
-        const given = wanted.map((opening) => ({
-          at,
-          ports: print(opening),
-          timeout: `timeout ${Math.max(1, Math.floor(opening.timeoutMs))}ms`,
-        }));
-        return given.length > 0 ? [...taken, { verb: "add", elements: given }] : taken;
-      });
-      assert.deepEqual(lines, expected);
+      const expected = open.flatMap(({ address: each, openings: wanted }) =>
+        wanted.map((opening) =>
+          `${formatNetwork(each)} . ${print(opening)} timeout ${
+            Math.max(1, Math.floor(opening.timeoutMs))
+          }ms`
+        )
+      );
+      assert.deepEqual(written.sort(), expected.sort());
     },
   ));
 });

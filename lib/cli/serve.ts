@@ -24,6 +24,7 @@ import { identifyConfig } from "../config_files.ts";
 import { watchConfig } from "../config_watch.ts";
 import { listenControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
+import { openGeneration } from "../firewall/nft_generation.ts";
 import { NftSession } from "../firewall/nft_session.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
@@ -90,6 +91,7 @@ Example:
     );
     try {
       const socket = await bindKnockSocket(config.udpPort, context.run);
+      const readGeneration = openGeneration();
       await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
       try {
         const backend = await chooseBackend(config.firewall, {
@@ -99,6 +101,7 @@ Example:
           stateDir,
           command: config.command,
           nftSession: new NftSession(),
+          readGeneration,
         });
         using dry = isDry ? new DryState(stateDir) : undefined;
         const former = confirmMs !== undefined && !isDry && await isGuarding(backend)
@@ -176,7 +179,7 @@ interface Loaded {
   readonly named: ServerConfig;
 }
 
-/** Foreign functions are for binding alone. */
+/** Foreign functions are for binding, and for opening what reads the generation of the rules. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
 
 /** An interface may come up later; one whose name is misspelt never does, and then nothing is guarded. */

@@ -9,6 +9,7 @@ import type { ClosedAs } from "../config/firewall_names.ts";
 import type { Log } from "../log.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
+import type { ReadGeneration } from "./nft_generation.ts";
 import type { NftSession } from "./nft_session.ts";
 
 /** What backends are made of. */
@@ -21,6 +22,8 @@ export interface BackendParts {
   readonly command: CommandLines | undefined;
   /** Where `run` leads to this process's own namespace: what makes changes quicker there. */
   readonly nftSession?: NftSession | undefined;
+  /** The same: what says that no rule of nf_tables was changed. */
+  readonly readGeneration?: ReadGeneration | undefined;
 }
 
 /** What is known of a backend. */
@@ -44,8 +47,8 @@ const TABLE = {
     closesAs: ["drop", "reject"],
     leaves: ["nft", "--version"],
     clearsLeftOvers: true,
-    make: async ({ plan, run, nftSession }) =>
-      (await import("./nft.ts")).createNftBackend(plan, run, nftSession),
+    make: async ({ plan, run, nftSession: session, readGeneration }) =>
+      (await import("./nft.ts")).createNftBackend(plan, run, { session, readGeneration }),
   },
   "iptables": iptables("iptables"),
   "iptables-nft": iptables("iptables-nft"),

@@ -23,6 +23,7 @@ import {
 } from "./iptables_rules.ts";
 import { type IptablesHost, IptablesSurroundings } from "./iptables_surroundings.ts";
 import { findLeftOvers } from "./left_overs.ts";
+import { CheckedRules } from "./nft_generation.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
@@ -46,13 +47,18 @@ class IptablesBackend implements Backend {
   #fresh: readonly PortRange[] = [];
   #installed: { fixed: string; hole: boolean } | undefined;
   #seen: ReadonlySet<string> | undefined;
+  /** Those of iptables-nft; of the old tables no generation tells. */
+  readonly #checked: CheckedRules;
+  /** What at the last check could change without nf_tables. */
+  #beside = "";
 
-  constructor(program: IptablesProgram, { plan, run }: BackendParts) {
+  constructor(program: IptablesProgram, { plan, run, readGeneration }: BackendParts) {
     this.name = program.name;
     this.#program = program;
     this.#plan = plan;
     this.#run = run;
     this.#surroundings = new IptablesSurroundings(program, run);
+    this.#checked = new CheckedRules(program.isLegacy ? undefined : readGeneration);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -66,6 +72,7 @@ class IptablesBackend implements Backend {
       );
       await this.#surroundings.requireWayIn(this.#plan, host);
     }
+    this.#checked.forget();
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
@@ -92,7 +99,10 @@ class IptablesBackend implements Backend {
     const touched = families.filter((family) =>
       changes.some(({ address }) => address.base.family === family)
     );
-    await allEnded(touched.map((family) => this.#writeGrants(family)));
+    await this.#checked.ownChange(
+      () => allEnded(touched.map((family) => this.#writeGrants(family))),
+      touched.length,
+    );
   }
 
   /** A run that was overtaken by a later one wrote something old over it: then the newest is written again. */
@@ -109,14 +119,24 @@ class IptablesBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
+    const beside = await this.#surroundings.lookBeside();
+    if (!this.#checked.isUnchanged() || beside !== this.#beside) {
+      const allInOrder = this.#checked.begin();
+      if (!await this.#isAsInstalled(installed)) return false;
+      this.#beside = beside;
+      allInOrder();
+    }
+    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
+    this.#seen = new Set(connections.map(nameOfConnection));
+    return true;
+  }
+
+  async #isAsInstalled(installed: { fixed: string; hole: boolean }): Promise<boolean> {
     const host = await this.#surroundings.look(this.#plan);
     if (fixedOf(host.own) !== installed.fixed || host.hole !== installed.hole) return false;
     // Behind a rule that accepts, openme's chain guards nothing.
     if (![...host.own.values()].every(({ isFirst }) => isFirst)) return false;
-    if (this.#surroundings.lacksHoles(this.#plan, host)) return false;
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOfConnection));
-    return true;
+    return !this.#surroundings.lacksHoles(this.#plan, host);
   }
 
   async examine(): Promise<Examination> {

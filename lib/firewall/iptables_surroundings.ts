@@ -88,6 +88,11 @@ export class IptablesSurroundings {
     };
   }
 
+  /** What changes without nf_tables: the rules of iptables-legacy, and whether there is IPv6. To compare. */
+  async lookBeside(): Promise<string> {
+    return JSON.stringify([await this.#program.families(), await this.#legacy?.look()]);
+  }
+
   /** What stands of openme's own in each family. */
   async listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
     const families = await this.#program.families();

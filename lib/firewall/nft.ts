@@ -18,7 +18,9 @@ import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { mayDrop } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
+import type { LegacyView } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
+import { CheckedRules, type ReadGeneration } from "./nft_generation.ts";
 import { HeldOpenings } from "./nft_held.ts";
 import { notesToKeep, standingNotes } from "./nft_notes.ts";
 import {
@@ -42,20 +44,39 @@ import { runFirewall } from "./run_firewall.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;
+/** Beside more chains, rules and sets than this, which nft lists in 0.1 s, */
+const LARGE_RULESET = 2000;
+/** looks at them are so far apart, for each of them: a 50th of a core. */
+const LOOK_APART_MS = 2;
 const FAILING_HINT = "see whether nft works here by itself, as the same user: nft list ruleset";
 const MISSING_HINT =
   "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
 
+/** What spares runs of `nft`. */
+export interface NftQuickly {
+  /** Takes small changes. */
+  readonly session?: NftSession | undefined;
+  /** Says whether there is anything to look for. */
+  readonly readGeneration?: ReadGeneration | undefined;
+}
+
 /**
- * A backend that drives nftables through `run`, and makes changes through `session` where it is given: both must lead to
- * the same network namespace.
+ * A backend that drives nftables through `run`, and more quickly where it can: all must lead to the same network
+ * namespace.
  */
 export function createNftBackend(
   plan: GuardPlan,
   run: RunProgram,
-  session?: NftSession,
+  { session, readGeneration }: NftQuickly = {},
 ): Backend {
-  return new NftBackend(plan, run, session);
+  return new NftBackend(plan, run, { session, readGeneration });
+}
+
+/** What stands since the last install. */
+interface Installed {
+  readonly table: string;
+  readonly holes: boolean;
+  readonly prefixes: readonly Prefix[];
 }
 
 class NftBackend implements Backend {
@@ -65,6 +86,11 @@ class NftBackend implements Backend {
   readonly #run: RunProgram;
   readonly #session: NftSession | undefined;
   readonly #surroundings: NftSurroundings;
+  readonly #checked: CheckedRules;
+  /** What iptables-legacy showed at the last check. */
+  #legacy = "";
+  /** Steady clock, ms: when the host's rules may be listed again. */
+  #nextLookMs = 0;
   readonly #held = new HeldOpenings();
   /** Counts what is written of `#held`: the last that was written of each set, and of the whole table. */
   #version = 0;
@@ -74,12 +100,13 @@ class NftBackend implements Backend {
   #seen: ReadonlySet<string> | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
   #fresh: readonly PortRange[] = [];
-  #installed: { table: string; holes: boolean; prefixes: readonly Prefix[] } | undefined;
+  #installed: Installed | undefined;
 
-  constructor(plan: GuardPlan, run: RunProgram, session: NftSession | undefined) {
+  constructor(plan: GuardPlan, run: RunProgram, { session, readGeneration }: NftQuickly) {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
+    this.#checked = new CheckedRules(readGeneration);
     this.#surroundings = new NftSurroundings((args) => this.#nft(args), run);
   }
 
@@ -88,6 +115,7 @@ class NftBackend implements Backend {
     const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
+    this.#checked.forget();
     this.#held.replace(openings, performance.now());
     const version = ++this.#version;
     const { text, connections, fresh, host } = await this.#render(openings, notes);
@@ -177,20 +205,35 @@ class NftBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
+    const legacy = await this.#surroundings.lookAtLegacy();
+    const isAsChecked = this.#checked.isUnchanged() && JSON.stringify(legacy) === this.#legacy;
+    if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
+    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
+    this.#seen = new Set(connections.map(nameOfConnection));
+    this.#held.forgetEnded(performance.now());
+    return true;
+  }
+
+  async #isAsInstalled(installed: Installed, legacy: LegacyView): Promise<boolean> {
+    const allInOrder = this.#checked.begin();
     try {
       if (await this.#listTable() !== installed.table) return false;
     } catch (error) {
       if (isMissingTable(error)) return false;
       throw error;
     }
+    const legacyText = JSON.stringify(legacy);
+    // Where others change a large ruleset all the time, openme's own table is looked at every time and theirs now and then.
+    if (legacyText === this.#legacy && performance.now() < this.#nextLookMs) return true;
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const host = await this.#surroundings.look(this.#plan);
+    const host = await this.#surroundings.look(this.#plan, legacy);
     if (host.hole !== installed.holes || this.#surroundings.lacksHoles(this.#plan, host)) {
       return false;
     }
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOfConnection));
-    this.#held.forgetEnded(performance.now());
+    const isLarge = host.size > LARGE_RULESET;
+    this.#nextLookMs = isLarge ? performance.now() + host.size * LOOK_APART_MS : 0;
+    this.#legacy = legacyText;
+    allInOrder();
     return true;
   }
 
@@ -290,12 +333,14 @@ class NftBackend implements Backend {
   }
 
   /** A small transaction: through the session where that takes it. */
-  async #change(text: string): Promise<void> {
-    if (text && !await this.#session?.transact(text)) await this.#transact(text);
+  #change(text: string): Promise<void> {
+    return this.#checked.ownChange(async () => {
+      if (!await this.#session?.transact(text)) await this.#nft(["-f", "-"], text);
+    });
   }
 
-  async #transact(text: string): Promise<void> {
-    await this.#nft(["-f", "-"], text);
+  #transact(text: string): Promise<void> {
+    return this.#checked.ownChange(async () => void await this.#nft(["-f", "-"], text));
   }
 
   #listSet(set: string): Promise<string> {

@@ -8,7 +8,7 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import type { WantedHoles } from "./legacy_holes.ts";
-import { listRuleset, type NftListing, requireEntries } from "./nft_listing.ts";
+import { type Entry, listRuleset, type NftListing } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
 import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 
@@ -45,12 +45,12 @@ export class NftHoles {
       if (this.#hasWorked || !isUseless(error)) throw error;
       return { isThere: false, chains: [], published: [], mangle: [] };
     }
-    const { json, owned } = listing;
+    const { entries, owned } = listing;
     return {
       isThere: true,
-      chains: parseHostChains(json, owned).filter((chain) => !this.#belongsToIptables(chain)),
-      published: await publishedPorts(json, (args) => this.#nft(args)),
-      mangle: (["ip", "ip6"] as const).filter((family) => hasTable(json, family, "mangle")),
+      chains: parseHostChains(entries, owned).filter((chain) => !this.#belongsToIptables(chain)),
+      published: await publishedPorts(entries, (args) => this.#nft(args)),
+      mangle: (["ip", "ip6"] as const).filter((family) => hasTable(entries, family, "mangle")),
     };
   }
 
@@ -126,8 +126,8 @@ function isUseless(error: unknown): boolean {
     /no such program|failed with exit code/.test(error.message);
 }
 
-function hasTable(json: string, family: string, name: string): boolean {
-  return requireEntries(json).some((entry) => {
+function hasTable(entries: readonly Entry[], family: string, name: string): boolean {
+  return entries.some((entry) => {
     const place = entry.chain ?? entry.rule;
     const table = entry.table ? entry.table["name"] : place?.["table"];
     return table === name && (entry.table ?? place)?.["family"] === family;

@@ -1,6 +1,6 @@
 /**
  * The host's own nftables rules, as far as openme must know them: where its traffic would be dropped, where its holes
- * are, and which ports are sent elsewhere. Reads `nft --json --terse list ruleset`; pure.
+ * are, and which ports are sent elsewhere. Reads the entries of `nft --json --terse list ruleset`; pure.
  */
 
 import { OpenmeError } from "../errors.ts";
@@ -9,19 +9,18 @@ import { quote } from "../quote.ts";
 import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
 import type { GuardPlan } from "./backend.ts";
 import { HOLE_COMMENT, isHoleFor, nftHoleRule } from "./hole_mark.ts";
-import { requireEntries } from "./nft_listing.ts";
+import { type Entry, requireEntries } from "./nft_listing.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;
 
 /**
  * The base chains in a listing; `owned` are the tables that take no rule from others. Chains of openme's own table are
- * left out. Throws where the text is not such a listing.
+ * left out.
  */
 export function parseHostChains(
-  json: string,
+  entries: readonly Entry[],
   owned: ReadonlySet<string> = new Set(),
 ): HostChain[] {
-  const entries = requireEntries(json);
   const rules = new Map<string, HostRule[]>();
   const rulesOf = (table: string, chain: unknown) => {
     const key = `${table} ${chain}`;
@@ -78,11 +77,11 @@ export interface Published {
 }
 
 /** Finds the published ports in the listing. */
-export function parsePublished(json: string): Published {
+export function parsePublished(entries: readonly Entry[]): Published {
   const ports: PortRange[] = [];
   const maps: string[] = [];
   let unknown = false;
-  for (const { rule } of requireEntries(json)) {
+  for (const { rule } of entries) {
     const expressions = Array.isArray(rule?.["expr"]) ? rule["expr"] as unknown[] : [];
     const target = expressions.find(isDestinationNat);
     if (!rule || target === undefined) continue;

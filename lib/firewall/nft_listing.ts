@@ -5,30 +5,57 @@
 
 import { OpenmeError } from "../errors.ts";
 
+/** A slice of this size is parsed in 3 ms. */
+const SLICE_CHARACTERS = 256 * 1024;
+const BETWEEN = ', {"rule": {';
+
 /** Runs `nft` with these arguments and gives what it printed. */
 export type RunNft = (args: string[]) => Promise<string>;
 
 /** Every chain and rule, and which tables take no rule from others. */
 export interface NftListing {
-  /** As `nft --json --terse list ruleset` prints it; without tables where that was cut short. */
-  readonly json: string;
+  /** Those of `nft --json --terse list ruleset`; without tables where that was cut short. */
+  readonly entries: readonly Entry[];
   /** Tables with `flags owner`, as `FAMILY NAME`. */
   readonly owned: ReadonlySet<string>;
 }
 
-type Entry = Partial<Record<"table" | "chain" | "rule" | "set" | "map", Record<string, unknown>>>;
+/** One object of a listing. */
+export type Entry = Partial<
+  Record<"table" | "chain" | "rule" | "set" | "map", Record<string, unknown>>
+>;
 
 /** Reads the whole ruleset. Throws `OpenmeError`, code `FIREWALL`, where it is not to be read. */
 export async function listRuleset(nft: RunNft): Promise<NftListing> {
   const json = await nft(["--json", "--terse", "list", "ruleset"]);
-  const entries = parseEntries(json);
+  const entries = await parseInSlices(json);
   if (entries && !entries.some(({ table }) => table?.["flags"] !== undefined)) {
-    return { json, owned: new Set() };
+    return { entries, owned: new Set() };
   }
   const owned = parseOwnedTables(await nft(["--terse", "list", "ruleset"]));
   const all = entries ?? await listChainByChain(nft);
-  if (owned.size === 0) return { json: entries ? json : JSON.stringify({ nftables: all }), owned };
-  return { json: JSON.stringify({ nftables: await withSets(all, owned, nft) }), owned };
+  return { entries: owned.size === 0 ? all : await withSets(all, owned, nft), owned };
+}
+
+/**
+ * {@linkcode parseEntries} in steps of a few milliseconds, between which knocks are received: 50,000 rules are 15 MB.
+ */
+async function parseInSlices(json: string): Promise<Entry[] | undefined> {
+  const start = json.indexOf("[") + 1;
+  if (json.length < SLICE_CHARACTERS || start === 0) return parseEntries(json);
+  const entries: Entry[] = [];
+  for (let from = start; from < json.length;) {
+    // Within a string the quotes are escaped, so that this stands between two entries and nowhere else.
+    const next = json.indexOf(BETWEEN, from + SLICE_CHARACTERS);
+    const end = next < 0 ? json.lastIndexOf("]") : next;
+    const slice = parseEntries(`{"nftables": [${json.slice(from, end)}]}`);
+    if (!slice) return undefined;
+    for (const entry of slice) entries.push(entry);
+    if (next < 0) break;
+    from = next + 1;
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  return entries;
 }
 
 /** The entries of a listing; `undefined` where the text is none. */

@@ -2,14 +2,14 @@
 
 import type { PortRange } from "../ports.ts";
 import { parseMapPorts, parsePublished } from "./nft_host.ts";
-import type { RunNft } from "./nft_listing.ts";
+import type { Entry, RunNft } from "./nft_listing.ts";
 
 /** Those in a listing of the ruleset, its maps looked up; `undefined` where rules do not say which. */
 export async function publishedPorts(
-  listing: string,
+  entries: readonly Entry[],
   nft: RunNft,
 ): Promise<PortRange[] | undefined> {
-  const { ports, maps, unknown } = parsePublished(listing);
+  const { ports, maps, unknown } = parsePublished(entries);
   const found = [...ports];
   for (const map of maps) {
     const keys = parseMapPorts(await nft(["--json", "list", "map", ...map.split(" ")]));

@@ -7,7 +7,7 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./backend.ts";
 import { type HostChain, mayDrop } from "./host_chains.ts";
-import { LegacyHoles, showRuns, type WantedHoles } from "./legacy_holes.ts";
+import { LegacyHoles, type LegacyView, showRuns, type WantedHoles } from "./legacy_holes.ts";
 import { requireFreeMark } from "./mark_users.ts";
 import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 import { listRuleset } from "./nft_listing.ts";
@@ -27,6 +27,8 @@ export interface NftHost {
   readonly published: readonly PortRange[] | undefined;
   readonly forward: boolean;
   readonly hole: boolean;
+  /** How many chains, rules and sets nft has listed. */
+  readonly size: number;
 }
 
 /** What `nft` says with these arguments; throws as a backend does. */
@@ -44,12 +46,17 @@ export class NftSurroundings {
     this.#legacy = new LegacyHoles(run);
   }
 
+  /** What iptables-legacy shows: of its changes nf_tables knows nothing. */
+  lookAtLegacy(): Promise<LegacyView> {
+    return this.#legacy.look();
+  }
+
   /** Which of the host's chains granted traffic passes, and whether it needs holes there. */
-  async look(plan: GuardPlan): Promise<NftHost> {
-    const { json, owned } = await listRuleset(this.#nft);
-    const chains = parseHostChains(json, owned);
-    const old = await this.#legacy.look();
-    const own = await publishedPorts(json, this.#nft);
+  async look(plan: GuardPlan, legacy?: LegacyView): Promise<NftHost> {
+    const { entries, owned } = await listRuleset(this.#nft);
+    const chains = parseHostChains(entries, owned);
+    const old = legacy ?? await this.#legacy.look();
+    const own = await publishedPorts(entries, this.#nft);
     const published = own && old.published && [...own, ...old.published];
     const forward = needsForward(plan, published);
     const isOnTheWay = ({ hook, priority }: HostChain) =>
@@ -65,6 +72,7 @@ export class NftSurroundings {
       published,
       forward,
       hole: !plan.dropPorts || [...onTheWay, ...old.chains.filter(isOnTheWay)].some(mayDrop),
+      size: entries.length,
     };
   }
 
@@ -132,8 +140,8 @@ export class NftSurroundings {
 
   /** Takes out every hole there is. */
   async takeOut(transact: (text: string) => Promise<unknown>): Promise<void> {
-    const { json } = await listRuleset(this.#nft);
-    const holes = renderHoleRemoval(parseHostChains(json));
+    const { entries } = await listRuleset(this.#nft);
+    const holes = renderHoleRemoval(parseHostChains(entries));
     if (holes) await transact(holes);
     await this.#legacy.takeOut();
   }

@@ -1,11 +1,15 @@
 /** A server beside many rules of other people: what they have loaded must not slow openme down. */
 
 import assert from "node:assert/strict";
+import { CHECK_INTERVAL_MS } from "../../lib/firewall/guard.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
-import { waitFor } from "./wait.ts";
+import { pause, waitFor } from "./wait.ts";
+
+/** What docs/firewalls.md promises. */
+const REPAIRED_MS = 10_000;
 
 /** A blocklist of so many networks, in a table of its own. */
 function blocklist(size: number): string {
@@ -72,3 +76,58 @@ e2e("a knock beside a blocklist of 200,000 addresses", async (lab, t) => {
   });
   await served.stop();
 });
+
+for (const firewall of ["nft", "iptables-nft"]) {
+  e2e(`the check of ${firewall} beside rules of others`, async (lab, t) => {
+    const folder = await Deno.makeTempDir({ prefix: "openme-e2e-bin-" });
+    const ran = `${folder}/ran`;
+    const forgetRuns = () => Deno.writeTextFile(ran, "");
+    /** What was listed since, but for the counters of openme's own chains. */
+    const listings = async () =>
+      (await Deno.readTextFile(ran)).split("\n").filter((each) =>
+        / (list|-S)\b/.test(each) && !/ list chain inet openme knock$| -v -S$/.test(each)
+      );
+    for (const program of ["nft", "iptables-nft", "ip6tables-nft"]) {
+      const real = (await lab.run("server", ["sh", "-c", `command -v ${program}`])).trim();
+      const script = `#!/bin/sh\necho "$0 $*" >> ${ran}\nexec ${real} "$@"\n`;
+      await Deno.writeTextFile(`${folder}/${program}`, script, { mode: 0o755 });
+    }
+    await forgetRuns();
+    const env = { PATH: `${folder}:${Deno.env.get("PATH")}` };
+    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] }, firewall, env });
+    await using served = await site.serve();
+
+    await t.step("lists nothing until somebody has changed something", async () => {
+      await pause(2 * CHECK_INTERVAL_MS);
+      assert.ok((await listings()).length > 0);
+      await forgetRuns();
+      await pause(2.5 * CHECK_INTERVAL_MS);
+      assert.deepEqual(await listings(), []);
+    });
+
+    await t.step("lists nothing after a knock", async () => {
+      await lab.agent("client").then(async (client) =>
+        client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT)
+      );
+      await served.waitForLine(/event=granted/);
+      await pause(2.5 * CHECK_INTERVAL_MS);
+      assert.deepEqual(await listings(), []);
+    });
+
+    await t.step("sees a firewall that comes, and the guard taken away", async () => {
+      await lab.nft(
+        "table inet late { chain input { type filter hook input priority 5; policy drop; }; }",
+      );
+      await waitFor("the hole", async () => /chain input \{[^}]*openme/.test(await lab.ruleset()), {
+        timeoutMs: REPAIRED_MS,
+      });
+      await lab.nft("flush ruleset");
+      const own = firewall === "nft" ? "table inet openme" : "chain OPENME ";
+      await waitFor("the guard", async () => (await lab.ruleset()).includes(own), {
+        timeoutMs: REPAIRED_MS,
+      });
+    });
+    await served.stop();
+    await Deno.remove(folder, { recursive: true });
+  });
+}

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type Block, findBlock, type Traffic } from "../../lib/firewall/host_walk.ts";
 import { parseFilterChains } from "../../lib/firewall/iptables_host.ts";
-import { listRuleset, parseOwnedTables } from "../../lib/firewall/nft_listing.ts";
+import { listRuleset, parseOwnedTables, requireEntries } from "../../lib/firewall/nft_listing.ts";
 import { parseHostChains } from "../../lib/firewall/nft_host.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { namespaceTest } from "./namespace.ts";
@@ -230,7 +230,7 @@ namespaceTest("findBlock() names what drops, in the words of the real nft", asyn
   for (const { why, rules, ports, block } of NFT) {
     await namespace.nft(["-f", "-"], `flush ruleset\ntable inet t {\n${rules}\n}\n`);
     const nft = (args: string[]) => namespace.nft(args);
-    const { json } = await listRuleset(async (args) => {
+    const { entries } = await listRuleset(async (args) => {
       // As if a program kept that table for itself, which no `nft -f` can.
       const text = await nft(args);
       if (args[0] !== "--json") return text.replace("table inet t {", "$&\n\tflags owner");
@@ -239,13 +239,15 @@ namespaceTest("findBlock() names what drops, in the words of the real nft", asyn
         '$1, "flags": "t"',
       );
     });
-    assert.equal(show(findBlock(traffic(ports), parseHostChains(json))), block, why);
+    assert.equal(show(findBlock(traffic(ports), parseHostChains(entries))), block, why);
   }
 });
 
 namespaceTest("listRuleset() reads on where nft --json is cut short", async (namespace) => {
   await namespace.nft(["-f", "-"], `table inet t {\n${FIREWALLD}\n}\n`);
-  const whole = parseHostChains(await namespace.nft(["--json", "--terse", "list", "ruleset"]));
+  const whole = parseHostChains(
+    requireEntries(await namespace.nft(["--json", "--terse", "list", "ruleset"])),
+  );
   const cut = await listRuleset(async (args) => {
     const text = await namespace.nft(args);
     if (args.join(" ") === "--json --terse list ruleset") {
@@ -254,11 +256,11 @@ namespaceTest("listRuleset() reads on where nft --json is cut short", async (nam
     return args[0] === "--terse" ? text.replace("table inet t {", "$&\n\tflags owner") : text;
   });
   assert.deepEqual([...cut.owned], ["inet t"]);
-  const [chain] = parseHostChains(cut.json, cut.owned);
+  const [chain] = parseHostChains(cut.entries, cut.owned);
   assert.equal(chain?.owned, true);
   assert.equal(chain.rules.length, whole[0]!.rules.length);
   assert.equal(
-    show(findBlock(traffic("22/tcp"), parseHostChains(cut.json, cut.owned))),
+    show(findBlock(traffic("22/tcp"), parseHostChains(cut.entries, cut.owned))),
     "22/tcp ip filter_INPUT: rule",
   );
 });

@@ -10,6 +10,7 @@ import {
 } from "../../lib/firewall/iptables_host.ts";
 import { findInIptables, findInNft, requireFreeMark } from "../../lib/firewall/mark_users.ts";
 import { parseHostChains, renderHoles } from "../../lib/firewall/nft_host.ts";
+import { requireEntries } from "../../lib/firewall/nft_listing.ts";
 import { namespaceTest } from "./namespace.ts";
 
 const MARK = DEFAULT_MARK;
@@ -106,9 +107,9 @@ namespaceTest(
       `${nftHoleRule(each)} comment "${HOLE_COMMENT}"`
     );
     assert.equal(findInNft(await rules(right!), MARK, { isShown: false }), undefined, "its own");
-    assert.equal(renderHoles(parseHostChains(await rules(right!)), MARK), "");
+    assert.equal(renderHoles(parseHostChains(requireEntries(await rules(right!))), MARK), "");
     for (const lines of [[left!], [right!, left!], [left!, right!]]) {
-      const text = renderHoles(parseHostChains(await rules(...lines)), MARK);
+      const text = renderHoles(parseHostChains(requireEntries(await rules(...lines))), MARK);
       await namespace.nft(["-f", "-"], text);
       const listing = await namespace.nft(["list", "ruleset"]);
       assert.equal(listing.split(HOLE_COMMENT).length, 2, "one hole");

@@ -10,6 +10,7 @@ import {
   renderHoleRemoval,
   renderHoles,
 } from "../../lib/firewall/nft_host.ts";
+import { requireEntries } from "../../lib/firewall/nft_listing.ts";
 import { HOLE_COMMENT } from "../../lib/firewall/hole_mark.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { type Host, HOSTS } from "./hosts.ts";
@@ -21,7 +22,7 @@ const RULE = "meta mark & 0x40000000 == 0x40000000 accept";
 
 /** What traffic for the host itself passes; forwarded traffic has its own tests. */
 function parseHostChains(json: string): HostChain[] {
-  return parseAllChains(json).filter(({ hook }) => hook === "input");
+  return parseAllChains(requireEntries(json)).filter(({ hook }) => hook === "input");
 }
 
 const nameOf = ({ family, table, name }: HostChain) => `${family} ${table} ${name}`;

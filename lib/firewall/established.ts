@@ -4,7 +4,6 @@
  */
 
 import { type Address, addressFromBytes16, formatAddress } from "../address.ts";
-import { hexToBytes } from "../crypto.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 
@@ -90,8 +89,13 @@ export function parseEndpoint(
 ): { address: Address; port: number } | undefined {
   const match = /^((?:[0-9A-F]{8})|(?:[0-9A-F]{32})):([0-9A-F]{4})$/.exec(text ?? "");
   if (!match) return undefined;
-  const bytes = hexToBytes(match[1]!);
-  for (let word = 0; word < bytes.length; word += 4) bytes.subarray(word, word + 4).reverse();
+  // By words, not by bytes: a busy host has 50,000 of these.
+  const hex = match[1]!;
+  const bytes = new Uint8Array(hex.length / 2);
+  const view = new DataView(bytes.buffer);
+  for (let at = 0; at < bytes.length; at += 4) {
+    view.setUint32(at, parseInt(hex.slice(2 * at, 2 * at + 8), 16), true);
+  }
   const address: Address = bytes.length === 4 ? { family: 4, bytes } : addressFromBytes16(bytes);
   return { address, port: parseInt(match[2]!, 16) };
 }

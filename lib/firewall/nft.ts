@@ -37,7 +37,15 @@ import {
   renderTable,
 } from "./nft_rules.ts";
 import type { NftSession } from "./nft_session.ts";
-import { elementsBySet, parseOpeningSets, prefixOf, renderContents, TABLE } from "./nft_sets.ts";
+import {
+  elementsBySet,
+  openingSets,
+  parseOpeningSets,
+  prefixOf,
+  renderContents,
+  TABLE,
+} from "./nft_sets.ts";
+import { LISTING_DEADLINE_MS } from "./nft_listing.ts";
 import { NftSurroundings } from "./nft_surroundings.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { runFirewall } from "./run_firewall.ts";
@@ -92,10 +100,8 @@ class NftBackend implements Backend {
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
   readonly #held = new HeldOpenings();
-  /** Counts what is written of `#held`: the last that was written of each set, and of the whole table. */
-  #version = 0;
-  readonly #written = new Map<string, number>();
-  #writtenWhole = 0;
+  /** Counts the writes of `#held` that have ended: where one ended during another, nobody knows which of the two stands. */
+  #ended = 0;
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
@@ -111,36 +117,39 @@ class NftBackend implements Backend {
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
+    const startMs = performance.now();
     if (!this.#installed) await this.#requireNoOwner();
     const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
     this.#checked.forget();
-    this.#held.replace(openings, performance.now());
-    const version = ++this.#version;
-    const { text, connections, fresh, host } = await this.#render(openings, notes);
+    this.#held.replace(openings, startMs);
+    const { text, connections, fresh, host, prefixes } = await this.#render(notes);
     if (!this.#installed) await this.#surroundings.requireWayIn(this.#plan, host);
     await this.#surroundings.putLegacyHoles(this.#plan, host);
+    const ended = this.#ended;
     await this.#transact(text);
     await clearLeftOvers?.();
-    this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    const prefixes = prefixesIn(this.#plan.prefixes, openings);
     this.#installed = { table: await this.#listTable(), holes: host.hole, prefixes };
     this.#session?.prepare();
+    const sets = [4, 6, ...prefixes].flatMap((each) => openingSets(each as Prefix | 4 | 6));
+    if (this.#ended++ !== ended) await this.#write(new Set(sets));
   }
 
   /** The whole transaction that puts everything in place on this host as it is now. */
-  async #render(openings: readonly ClientOpenings[], notes: readonly NetworkNotes[] = []) {
+  async #render(notes: readonly NetworkNotes[] = []) {
     const host = await this.#surroundings.look(this.#plan);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const holes = this.#surroundings.renderHoles(this.#plan, host);
     const owner = await nameProcess(Deno.pid, this.#run);
+    const openings = this.#held.openings(performance.now());
+    const prefixes = prefixesIn(this.#plan.prefixes, openings);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
-    return { text: table + holes, connections, fresh, host };
+    return { text: table + holes, connections, fresh, host, prefixes };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -176,19 +185,16 @@ class NftBackend implements Backend {
   }
 
   /**
-   * Writes all that these sets are to hold. A run that was overtaken by a later one wrote something old over it: then
-   * the newest is written again.
+   * Writes all that these sets are to hold. Where another write ended meanwhile, the older of the two may have been the
+   * last: then the newest is written again.
    */
   async #write(sets: ReadonlySet<string>): Promise<void> {
     if (sets.size === 0) return;
-    while (true) {
-      const version = ++this.#version;
+    let ended: number;
+    do {
+      ended = this.#ended;
       await this.#change(this.#renderContents(sets));
-      const overtaken = this.#writtenWhole > version ||
-        [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
-      for (const set of sets) this.#written.set(set, version);
-      if (!overtaken) return;
-    }
+    } while (this.#ended++ !== ended);
   }
 
   #renderContents(sets: ReadonlySet<string>): string {
@@ -305,7 +311,7 @@ class NftBackend implements Backend {
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     this.#held.replace(openings, performance.now());
-    const { text, host } = await this.#render(openings);
+    const { text, host } = await this.#render();
     await this.#surroundings.requireWayIn(this.#plan, host);
     return this.#surroundings.showLegacyHoles(this.#plan, host) +
       `nft -f - <<'END'\n${text}END\n`;
@@ -361,7 +367,7 @@ class NftBackend implements Backend {
       program: "nft",
       args,
       stdin,
-      timeoutMs: DEADLINE_MS,
+      timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
       missingHint: MISSING_HINT,
       failingHint: FAILING_HINT,
     });

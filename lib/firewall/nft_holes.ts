@@ -8,7 +8,7 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import type { WantedHoles } from "./legacy_holes.ts";
-import { type Entry, listRuleset, type NftListing } from "./nft_listing.ts";
+import { type Entry, LISTING_DEADLINE_MS, listRuleset, type NftListing } from "./nft_listing.ts";
 import { publishedPorts } from "./nft_published.ts";
 import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
 
@@ -114,7 +114,7 @@ export class NftHoles {
     return this.#run({
       program: "nft",
       args,
-      timeoutMs: DEADLINE_MS,
+      timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
       ...(stdin === undefined ? {} : { stdin }),
     });
   }

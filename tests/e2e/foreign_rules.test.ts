@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { CHECK_INTERVAL_MS } from "../../lib/firewall/guard.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { blocklist } from "./foreign.ts";
 import { IPV4 } from "./lab.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
@@ -10,21 +11,6 @@ import { pause, waitFor } from "./wait.ts";
 
 /** What docs/firewalls.md promises. */
 const REPAIRED_MS = 10_000;
-
-/** A blocklist of so many networks, in a table of its own. */
-function blocklist(size: number): string {
-  const networks = Array.from(
-    { length: size },
-    (_, i) => `${20 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}.${(i * 7) % 250}`,
-  );
-  return `add table inet blocklist
-add set inet blocklist addresses { type ipv4_addr; flags interval; }
-add chain inet blocklist input { type filter hook input priority -10; }
-add rule inet blocklist input ip saddr @addresses drop
-flush set inet blocklist addresses
-add element inet blocklist addresses { ${networks.join(", ")} }
-`;
-}
 
 async function elapsedMs(act: () => Promise<unknown>): Promise<number> {
   const startedMs = performance.now();

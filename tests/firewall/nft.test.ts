@@ -75,7 +75,7 @@ Deno.test("install() is one transaction, the hole included", async () => {
     const backend = createNftBackend(planOf({ dropPorts }), machine.run);
     await backend.install(GRANTED);
     assert.equal(machine.given.length, 1);
-    const [text = ""] = machine.given;
+    const [text = ""] = rounded(machine.given);
     assert.match(text, /^add table inet openme\ndelete table inet openme\ntable inet openme \{\n/);
     assert.ok(text.includes("elements = { 198.51.100.20 . tcp . 22 timeout 30000ms }"));
     assert.equal(text.includes("mark"), hole);

@@ -4,8 +4,8 @@
  */
 
 import { NAME_PATTERN } from "./config/reader.ts";
-import { OpenmeError } from "./errors.ts";
-import { type Cut, cutConnections, requireCutters } from "./firewall/cut.ts";
+import { messageOf, OpenmeError } from "./errors.ts";
+import { type Cut, cutConnections } from "./firewall/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./network.ts";
 import { formatPortRange, mergePortRanges } from "./ports.ts";
@@ -28,9 +28,14 @@ export type CloseRequest =
 /** What a close did. */
 export interface CloseReport {
   readonly closed: readonly { client: string; address: string; ports: readonly string[] }[];
-  /** Connections that were cut; `null` where that was not asked for. */
+  /** What became of established connections; `null` where nobody asked for that. */
   readonly cut: Cut | null;
+  /** What could not be done or looked at, in words; all else was done. */
+  readonly failures: readonly string[];
 }
+
+/** So long the firewall may take to close: the rest is done all the same, and told. */
+const CLOSING_MS = 8000;
 
 /** What a running server says of itself. */
 export interface ServerReport {
@@ -145,40 +150,60 @@ async function close(
   running: Running,
   { stateDir, run, lookAtConfig }: ControlParts,
 ): Promise<CloseReport> {
-  if (kill) await requireCutters(run); // before anything is closed: a half-done command helps nobody
   const wanted = ({ client, address }: { client: string; address: Network }) =>
     (whose.client === undefined || client === whose.client) &&
     // A grant for the network around an address lets that address in.
     (whose.address === undefined || overlap(address, whose.address));
+  const failures: string[] = [];
   // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
-  const live = [...running.grants()].map(({ client, address, ports }) => ({
-    client,
-    address,
-    ports,
-  }));
+  const live = [...running.grants()].filter(wanted)
+    .map(({ client, address, ports }) => ({ client, address, ports }));
   if (revoked && whose.client !== undefined) await takeRevocation(whose.client);
-  const closed = await running.withdraw(wanted, "closed by command");
-  const places = kill ? [...placesLetIn(stateDir, whose), ...live].filter(wanted) : [];
+  if (!await withdrawInTime()) {
+    failures.push("the firewall has not closed the ports so far: openme doctor says more");
+  }
+  const closed = live.map((grant) => ({
+    client: grant.client,
+    address: formatNetwork(grant.address),
+    ports: shownPorts(grant.ports, running.config()),
+  })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address));
+  if (!kill) return { closed, cut: null, failures };
   const guarded = running.config().guardedPorts;
-  const cut = kill
-    ? await cutConnections(
-      places.map(({ address, ports }) => ({
-        // Of a network that was let in no more than what was asked for.
-        address: whose.address && whose.address.length > address.length ? whose.address : address,
-        // Of a named client its own ports; otherwise all that is guarded.
-        ports: whose.client !== undefined ? ports : mergePortRanges([...ports, ...guarded]),
-      })),
-      run,
-    )
-    : null;
-  return {
-    closed: closed.map((grant) => ({
-      client: grant.client,
-      address: formatNetwork(grant.address),
-      ports: shownPorts(grant.ports, running.config()),
-    })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address)),
-    cut,
-  };
+  const { failures: uncut, ...cut } = await cutConnections(
+    [...formerPlaces(), ...live].map(({ address, ports }) => ({
+      // Of a network that was let in no more than what was asked for.
+      address: whose.address && whose.address.length > address.length ? whose.address : address,
+      // Of a named client its own ports; otherwise all that is guarded.
+      ports: whose.client !== undefined ? ports : mergePortRanges([...ports, ...guarded]),
+    })),
+    run,
+  );
+  return { closed, cut, failures: [...failures, ...uncut] };
+
+  /** Whether the firewall has closed them in time. */
+  async function withdrawInTime(): Promise<boolean> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<boolean>((resolve) =>
+      timer = setTimeout(() => resolve(false), CLOSING_MS)
+    );
+    const done = running.withdraw(wanted, "closed by command").then(() => true);
+    try {
+      return await Promise.race([done, late]);
+    } finally {
+      clearTimeout(timer);
+      done.catch(() => {});
+    }
+  }
+
+  /** Where they were let in before. */
+  function formerPlaces() {
+    try {
+      return placesLetIn(stateDir, whose).filter(wanted);
+    } catch (error) {
+      failures.push(messageOf(error));
+      return [];
+    }
+  }
 
   /** A client that can still knock would be back before its connections are gone. */
   async function takeRevocation(name: string): Promise<void> {

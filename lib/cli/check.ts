@@ -5,7 +5,6 @@ import { type FirewallName, isBackendName } from "../config/firewall_names.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
 import { unguardable } from "../config/unguardable.ts";
-import { includesPortRanges } from "../ports.ts";
 import { isProgramThere } from "../run_program.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
@@ -65,7 +64,7 @@ function missingPrograms(firewall: FirewallName): string[] {
 
 /** What can be meant, but hardly is. */
 export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
-  const { clients, groups } = config;
+  const { clients } = config;
   const oddities: string[] = [];
   if (clients.length === 0) oddities.push("clients: nobody can knock; see openme add");
   for (const { name, ports, expiresAtMs } of clients) {
@@ -73,11 +72,6 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
       oddities.push(`clients.${name}: its key has expired`);
     }
     if (ports.length === 0) oddities.push(`clients.${name}: a knock of this client opens nothing`);
-  }
-  for (const [name, ranges] of groups) {
-    if (clients.length > 0 && !clients.some(({ ports }) => includesPortRanges(ports, ranges))) {
-      oddities.push(`ports.${name}: no client may open all of it`);
-    }
   }
   oddities.push(...unguardable(config));
   if (isBackendName(config.firewall) && BACKENDS[config.firewall].leaves === "nothing") {

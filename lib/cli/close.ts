@@ -4,7 +4,6 @@ import { NAME_PATTERN } from "../config/reader.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { OpenmeError } from "../errors.ts";
-import type { Cut } from "../firewall/cut.ts";
 import { parseNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
 import { type Arguments, type Command, type Context, renderJson } from "./context.ts";
@@ -21,12 +20,13 @@ Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
   ADDRESS          everything that is open for this address, or network such as 198.51.100.0/24
   --all            everything
   --kill           cut established connections too: all from addresses that were let in
-  --json           {"closed": [{"client", "address", "ports"}], "cut": {"connections", "left", "missing"} or null}:
-                   docs/json.md
+  --json           {"closed": [{"client", "address", "ports"}], "failures": [TEXT], "cut": null or
+                   {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}}: docs/json.md
   --state-dir DIR  where serve keeps its state (default: server.state_dir)
 
 The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so everyone behind that
-address is cut, and with --all your own session may be among them.
+address is cut, and with --all your own session may be among them. One failure stops nothing of the rest; what could not
+be closed or cut is listed, and the exit code is then 1. It is 1 too where nobody holds the ADDRESS.
 
 Example:
   sudo openme close laptop --kill
@@ -41,45 +41,60 @@ Example:
   run: async (args, context) => {
     const request = readRequest(args);
     const { config, stateDir } = await loadWhereabouts(args, context);
-    const { closed, cut } = await askServer(stateDir, request) as CloseReport;
-    if (closed.length === 0 && !cut?.connections && "client" in request) {
+    const report = await askServer(stateDir, request) as CloseReport;
+    const { closed, cut, failures } = report;
+    const didNothing = closed.length === 0 && !cut?.connections && !cut?.left.length;
+    if (didNothing && "client" in request) {
       requireKnownClient(request.client, { config, stateDir });
     }
-    if (args.values["json"]) context.stdout(renderJson({ closed, cut }));
-    else {
-      for (const { client, address, ports } of closed) {
-        context.stdout(
-          `closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`,
-        );
-      }
-      if (closed.length === 0 && !cut?.connections) {
-        context.stderr("openme: there was no such grant");
-      }
+    if (args.values["json"]) context.stdout(renderJson({ closed, cut, failures }));
+    else tellClosed(report, context);
+    requireAllClosed(report, context);
+    if (didNothing && "address" in request) {
+      throw new OpenmeError("STATE", `nobody holds a grant for ${request.address}`, {
+        hint: "openme sessions shows who is let in",
+      });
     }
-    if (cut) tellCut(cut, { json: args.values["json"] === true }, context);
+    if (didNothing) context.stderr("openme: there was no such grant");
     return 0;
   },
 };
 
-/** How many connections were cut; throws, code `COMMAND`, where some are still there. */
-export function tellCut(
-  { connections, left, missing }: Cut,
-  { json }: { json: boolean },
-  context: Context,
-): void {
-  if (!json) context.stdout(`cut ${connections} connection${connections === 1 ? "" : "s"}\n`);
-  if (missing.includes("conntrack")) {
-    context.stderr(
-      "openme: connections that are forwarded, to containers for example, were not cut",
-    );
-    context.stderr("openme: hint: install conntrack on the server: apt-get install conntrack");
+/** What was closed and cut, for people. */
+export function tellClosed({ closed, cut }: CloseReport, context: Context): void {
+  for (const { client, address, ports } of closed) {
+    context.stdout(`closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`);
   }
-  if (left === 0) return;
-  throw new OpenmeError("COMMAND", `${left} established connections could not be cut`, {
-    hint: missing.includes("ss")
-      ? "install ss on the server: apt-get install iproute2"
-      : "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): restart the service behind the port",
-  });
+  if (cut) context.stdout(`cut ${counted(cut.connections)}\n`);
+}
+
+/** Says what could not be done, one a line, and then throws, code `COMMAND`. */
+export function requireAllClosed({ cut, failures }: CloseReport, context: Context): void {
+  const { left = [], missing = [] } = cut ?? {};
+  if (left.length === 0 && failures.length === 0) return;
+  for (const failure of failures) context.stderr(`openme: not done: ${failure}`);
+  for (const { address, ports, ...from } of left) {
+    context.stderr(
+      `openme: still there: from ${address} port ${from["source_port"]} to ${ports.join(" ")}`,
+    );
+  }
+  const packages = missing.map((program) => program === "ss" ? "iproute2" : program);
+  throw new OpenmeError(
+    "COMMAND",
+    left.length > 0 ? `${counted(left.length)} could not be cut` : "not everything could be done",
+    packages.length > 0
+      ? { hint: `install what is missing on the server: apt-get install ${packages.join(" ")}` }
+      : left.length > 0
+      ? {
+        hint:
+          "restart the service, or the container, behind the port (a kernel without CONFIG_INET_DIAG_DESTROY ends no sockets)",
+      }
+      : {},
+  );
+}
+
+function counted(connections: number): string {
+  return `${connections} connection${connections === 1 ? "" : "s"}`;
 }
 
 function readRequest({ positionals, values }: Arguments): CloseRequest {

@@ -1,14 +1,17 @@
 /** `openme revoke`: a client's key is no good from now on. */
 
+import type { ServerConfig } from "../config/server_config.ts";
 import { removeClient } from "../config/server_edit.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
-import type { Cut } from "../firewall/cut.ts";
+import { formatNetwork } from "../network.ts";
 import { subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { tellCut } from "./close.ts";
+import { shownPorts } from "../shown_ports.ts";
+import { readSnapshot } from "../state/snapshot.ts";
+import { requireAllClosed, tellClosed } from "./close.ts";
 import { type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "./edit_server.ts";
 
@@ -22,12 +25,12 @@ entry and no group names go into the group "guarded", so that they stay closed.
 Usage: openme revoke NAME [--kill] [--json] [--state-dir DIR]
 
   --kill           cut the client's established connections too, through the running "openme serve"
-  --json           print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also
-                   "cut": {"connections", "left", "missing"}, or null where serve could not be asked: docs/json.md
+  --json           print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also what
+                   "openme close --json" prints; "cut" is null where serve could not be asked: docs/json.md
   --state-dir DIR  with --kill: where serve keeps its state (default: server.state_dir)
 
 --kill cuts by address: everyone behind the client's address is cut from the client's ports. Where serve does not run,
-or cannot cut, the key is revoked all the same, and the exit code is 1.
+or cannot cut all, the key is revoked all the same, what is left is listed, and the exit code is 1.
 
 Example:
   sudo openme revoke alice --kill
@@ -61,8 +64,10 @@ Example:
       const { guardedPorts } = editClient(name, (text) => removeClient(text, name));
       const left = subtractPortRanges(config.guardedPorts, guardedPorts);
       const told = keepPortsGuarded(files, left, path);
+      const stateDir = givenDir ?? config.stateDir;
+      const open = kill ? openOf(name, stateDir, config) : [];
       await save();
-      return { client, file, told, stateDir: givenDir ?? config.stateDir };
+      return { client, file, told, stateDir, open };
     });
     const key = fingerprint(edited.client.publicKey);
     context.stderr(`openme: revoked ${name} (key ${key}) in ${escapeUnprintable(edited.file)}`);
@@ -70,24 +75,49 @@ Example:
       context.stderr("openme: if another program writes that file, take the client out there too");
     }
     edited.told.forEach(context.stderr);
-    const cut = kill ? await askToCut(name, edited.stateDir) : undefined;
-    if (json) {
-      const revoked = { client: name, fingerprint: key };
-      const shown = cut instanceof OpenmeError ? null : cut;
-      context.stdout(renderJson({ revoked, ...(kill ? { cut: shown } : {}) }));
+    const revoked = { client: name, fingerprint: key };
+    if (!kill) {
+      if (json) context.stdout(renderJson({ revoked }));
+      return 0;
     }
-    if (cut instanceof OpenmeError) throw cut;
-    if (cut) tellCut(cut, { json }, context);
+    const report = await askToCut(name, edited.stateDir);
+    if (report instanceof OpenmeError) {
+      if (json) {
+        const nothing = { closed: [], cut: null, failures: [report.message] };
+        context.stdout(renderJson({ revoked, ...nothing }));
+      }
+      throw report;
+    }
+    // Where the running server took the change before it was asked, it has nothing left to close.
+    const closed = report.closed.length > 0 ? report.closed : edited.open;
+    const told = { ...report, closed };
+    if (json) {
+      context.stdout(renderJson({ revoked, ...told }));
+    } else tellClosed(told, context);
+    requireAllClosed(told, context);
     return 0;
   },
 };
 
+/** What the client has open, as far as that is known. */
+function openOf(name: string, stateDir: string, config: ServerConfig): CloseReport["closed"] {
+  try {
+    return readSnapshot(stateDir, Date.now()).grants.filter(({ client }) => client === name)
+      .map(({ client, address, ports }) => ({
+        client,
+        address: formatNetwork(address),
+        ports: shownPorts(ports, config),
+      }));
+  } catch {
+    return [];
+  }
+}
+
 /** Has `serve` cut what the client still holds; what prevents that comes back as an error. */
-async function askToCut(name: string, stateDir: string): Promise<Cut | OpenmeError> {
+async function askToCut(name: string, stateDir: string): Promise<CloseReport | OpenmeError> {
   const request: CloseRequest = { command: "close", client: name, kill: true, revoked: true };
   try {
-    const { cut } = await askServer(stateDir, request) as CloseReport;
-    return cut ?? { connections: 0, left: 0, missing: [] };
+    return await askServer(stateDir, request) as CloseReport;
   } catch (cause) {
     return new OpenmeError(
       "STATE",

@@ -2,200 +2,139 @@
  * Cuts connections that are established: those of this host's own sockets with `ss -K`, which ends both sides, and those
  * that are forwarded, to containers for example, by taking them out of connection tracking, where the guard then meets
  * them as new. Connection tracking alone would not do for own sockets: what the server sends next puts an entry back.
+ *
+ * No program's word is taken for it: `ss -K` exits 0 where the kernel cannot end a socket. What is there afterwards is
+ * told. No failure keeps the rest from being done.
  */
 
-import { type Address, formatAddress, parseAddress } from "../address.ts";
-import { OpenmeError } from "../errors.ts";
-import { containsAddress, formatNetwork, isSingle, type Network } from "../network.ts";
-import type { PortRange, Protocol } from "../ports.ts";
+import { formatAddress } from "../address.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
+import { formatPortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import { establishedConnections } from "./established.ts";
+import { type Connection, requireEstablishedConnections } from "./established.ts";
+import { deleteFlow, type Flow, listFlows } from "./flows.ts";
+import { isWanted, type Place, portsByPlace } from "./wanted_ports.ts";
 
-/** An address, or a network, whose connections to these ports are to be cut. */
-export interface CutPlace {
-  readonly address: Network;
-  readonly ports: readonly PortRange[];
-}
-
-/** What was cut. */
+/** What became of the connections; goes over the control socket, and into `--json`, as it is. */
 export interface Cut {
+  /** How many are gone. */
   readonly connections: number;
-  /** Connections of own sockets that are still there. */
-  readonly left: number;
-  /** Programs that were not there, and whose part was not done. */
+  /** Those that are still there. */
+  readonly left: readonly LeftConnection[];
+  /** Programs that were not there. */
   readonly missing: readonly string[];
 }
 
-const DEADLINE_MS = 5000;
-/** Beyond so many addresses one look at all entries is quicker than a look for each. */
-const MOST_SINGLE_LOOKS = 32;
+/** A connection that is still there. */
+export interface LeftConnection {
+  readonly address: string;
+  readonly "source_port": number;
+  /** The one port that it was let in to. */
+  readonly ports: readonly string[];
+}
 
-/** Which of the two programs are there. Throws `OpenmeError`, code `COMMAND`, where neither is. */
-export async function requireCutters(
+const DEADLINE_MS = 5000;
+/** After so long no further program is started: somebody waits to be told. */
+const ALL_MS = 10_000;
+
+/**
+ * Cuts every established connection from these places. Call it when the firewall no longer lets them in. `failures` are
+ * what could not be looked at or done, in words: there may be connections that nobody has seen.
+ */
+export async function cutConnections(
+  places: readonly Place[],
   run: RunProgram,
-): Promise<{ ss: boolean; conntrack: boolean }> {
-  const [ss, conntrack] = await Promise.all([
+): Promise<Cut & { readonly failures: readonly string[] }> {
+  const [hasSs, hasConntrack] = await Promise.all([
     isThere(run, "ss", "-V"),
     isThere(run, "conntrack", "--version"),
   ]);
-  if (ss || conntrack) return { ss, conntrack };
-  throw new OpenmeError("COMMAND", "cannot cut connections: there is no program ss or conntrack", {
-    hint: "install them on the server: apt-get install iproute2 conntrack",
-  });
-}
+  const startMs = performance.now();
+  const failures = new Set<string>();
+  const attempt = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      failures.add(messageOf(error));
+      return otherwise;
+    }
+  };
+  const attemptEach = async <T>(each: readonly T[], work: (one: T) => Promise<unknown>) => {
+    for (const one of each) {
+      if (performance.now() - startMs > ALL_MS) {
+        return void failures.add(`not everything was done within ${ALL_MS / 1000} s`);
+      }
+      await attempt(() => work(one), undefined);
+    }
+  };
 
-/** Cuts every established connection from these places. Call it when the firewall no longer lets them in. */
-export async function cutConnections(places: readonly CutPlace[], run: RunProgram): Promise<Cut> {
-  const { ss, conntrack } = await requireCutters(run);
   const wanted = portsByPlace(places);
-  const own = async () =>
-    (await establishedConnections(places.flatMap(({ ports }) => ports), run)).filter((each) =>
-      isWanted(wanted, each.remote, "tcp", each.localPort)
+  const ports = places.flatMap((place) => place.ports);
+  const lookAtSockets = async () =>
+    (await attempt(() => requireEstablishedConnections(ports, run), []))
+      .filter((each) => isWanted(wanted, each.remote, "tcp", each.localPort));
+  const lookAtFlows = () => attempt(() => listFlows(wanted, { run, hasConntrack }), []);
+
+  const sockets = await lookAtSockets();
+  if (hasSs) {
+    await attemptEach(
+      filtersOf(sockets),
+      (filter) =>
+        run({ program: "ss", args: ["-K", "-H", "-t", "-n", ...filter], timeoutMs: DEADLINE_MS }),
     );
-  const found = await own();
-  const cut = new Set(found.map((each) => nameOf(each.remote, each.remotePort, each.localPort)));
-  if (ss) {
-    const pairs = new Set(found.map((each) => `${formatAddress(each.remote)} ${each.localPort}`));
-    for (const pair of pairs) {
-      const [address, port] = pair.split(" ") as [string, string];
-      await run({
-        program: "ss",
-        args: ["-K", "-H", "-t", "-n", "dst", address, "sport", "=", `:${port}`],
-        timeoutMs: DEADLINE_MS,
-      });
-    }
   }
-  if (conntrack) {
-    for (const flow of await listFlows(wanted, run)) {
-      if (await deleteFlow(flow, run)) cut.add(nameOf(flow.remote, flow.remotePort, flow.port));
-    }
+  // What of them was a socket's is closed there by now, and no entry to be cut.
+  const flows = await lookAtFlows();
+  // One that has just ended by itself is an error of conntrack's; what is still there is seen below.
+  if (hasConntrack) await attemptEach(flows, (flow) => deleteFlow(flow, run).catch(() => {}));
+  const found = new Set([...sockets.map(socketName), ...flows.map(flowName)]);
+  const left = new Map<string, LeftConnection>();
+  if (found.size > 0) {
+    for (const each of await lookAtSockets()) left.set(socketName(each), describeSocket(each));
+    for (const each of await lookAtFlows()) left.set(flowName(each), describeFlow(each));
   }
-  const left = cut.size > 0 ? (await own()).length : 0;
   return {
-    connections: cut.size - left,
-    left,
-    missing: [...(ss ? [] : ["ss"]), ...(conntrack ? [] : ["conntrack"])],
+    connections: [...found].filter((name) => !left.has(name)).length,
+    left: [...left.values()],
+    missing: [...(hasSs ? [] : ["ss"]), ...(hasConntrack ? [] : ["conntrack"])],
+    failures: [...failures],
   };
 }
 
-/** What is wanted: ports by the text of their address or network. */
-export interface WantedPorts {
-  readonly byText: ReadonlyMap<string, readonly PortRange[]>;
-  /** Those that are wider than an address. */
-  readonly networks: readonly Network[];
+/** What `ss` is to end: for each remote address and own port one filter. It wants IPv6 in brackets. */
+function filtersOf(sockets: readonly Connection[]): string[][] {
+  const filters = new Map(sockets.map(({ remote, localPort }) => {
+    const text = formatAddress(remote);
+    const address = remote.family === 6 ? `[${text}]` : text;
+    return [`${address} ${localPort}`, ["dst", address, "sport", "=", `:${localPort}`]];
+  }));
+  return [...filters.values()];
 }
 
-/** An entry of connection tracking, with the end that was let in and the port that it was let in to. */
-export interface Flow {
-  readonly family: 4 | 6;
-  readonly protocol: Protocol;
-  readonly source: Address;
-  readonly destination: Address;
-  readonly sourcePort: number;
-  readonly destinationPort: number;
-  readonly remote: Address;
-  readonly remotePort: number;
-  readonly port: number;
+/** A socket and its entry in connection tracking have the same name: they are one connection. */
+function socketName({ remote, remotePort, localPort }: Connection): string {
+  return `tcp ${formatAddress(remote)} ${remotePort} ${localPort}`;
 }
 
-/** Reads what `conntrack -L` prints, as far as it is from a wanted address to one of its ports, either way round. */
-export function parseFlows(
-  listing: string,
-  wanted: WantedPorts,
-): Flow[] {
-  return listing.split("\n").flatMap((line) => {
-    // tcp  6 431999 ESTABLISHED src=10.0.0.2 dst=10.0.0.1 sport=4242 dport=22 src=… (the way back)
-    const match = /^(tcp|udp) .*?\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+) /.exec(line);
-    const source = parseAddress(match?.[2] ?? "");
-    const destination = parseAddress(match?.[3] ?? "");
-    if (!match || !source || !destination || /\b(TIME_WAIT|CLOSE) src=/.test(line)) return [];
-    const protocol = match[1] as Protocol;
-    const [sourcePort, destinationPort] = [Number(match[4]), Number(match[5])];
-    const common = {
-      family: source.family,
-      protocol,
-      source,
-      destination,
-      sourcePort,
-      destinationPort,
-    };
-    if (isWanted(wanted, source, protocol, destinationPort)) {
-      return { ...common, remote: source, remotePort: sourcePort, port: destinationPort };
-    }
-    // Picked up from the middle, with the server's packet first.
-    if (isWanted(wanted, destination, protocol, sourcePort)) {
-      return { ...common, remote: destination, remotePort: destinationPort, port: sourcePort };
-    }
-    return [];
-  });
+function flowName({ protocol, remote, remotePort, port }: Flow): string {
+  return `${protocol} ${formatAddress(remote)} ${remotePort} ${port}`;
 }
 
-async function listFlows(
-  wanted: WantedPorts,
-  run: RunProgram,
-): Promise<Flow[]> {
-  const list = (args: string[]) =>
-    run({ program: "conntrack", args: ["-L", ...args], timeoutMs: DEADLINE_MS });
-  const looks = wanted.byText.size > MOST_SINGLE_LOOKS || wanted.networks.length > 0
-    ? [["-f", "ipv4"], ["-f", "ipv6"]]
-    : [...wanted.byText.keys()].flatMap((address) => {
-      const family = ["-f", address.includes(":") ? "ipv6" : "ipv4"];
-      return [[...family, "-s", address], [...family, "-d", address]];
-    });
-  const flows: Flow[] = [];
-  for (const look of looks) flows.push(...parseFlows(await list(look), wanted));
-  return flows;
+function describeSocket({ remote, remotePort, localPort }: Connection): LeftConnection {
+  return describeFlow({ protocol: "tcp", remote, remotePort, port: localPort });
 }
 
-/** Whether there was still something to delete. */
-async function deleteFlow(flow: Flow, run: RunProgram): Promise<boolean> {
-  try {
-    await run({
-      program: "conntrack",
-      args: [
-        "-D",
-        ...["-f", flow.family === 4 ? "ipv4" : "ipv6", "-p", flow.protocol],
-        ...["-s", formatAddress(flow.source), "-d", formatAddress(flow.destination)],
-        ...["--sport", String(flow.sourcePort), "--dport", String(flow.destinationPort)],
-      ],
-      timeoutMs: DEADLINE_MS,
-    });
-    return true;
-  } catch {
-    return false; // it has just ended by itself
-  }
-}
-
-/** Gathers what is wanted of each place. */
-export function portsByPlace(places: readonly CutPlace[]): WantedPorts {
-  const byText = new Map<string, PortRange[]>();
-  const networks: Network[] = [];
-  for (const { address, ports } of places) {
-    const text = formatNetwork(address);
-    const known = byText.get(text);
-    if (known) known.push(...ports);
-    else byText.set(text, [...ports]);
-    if (!known && !isSingle(address)) networks.push(address);
-  }
-  return { byText, networks };
-}
-
-function isWanted(
-  wanted: WantedPorts,
-  remote: Address,
-  protocol: Protocol,
-  port: number,
-): boolean {
-  const covers = (text: string) =>
-    wanted.byText.get(text)?.some((range) =>
-      range.protocol === protocol && range.first <= port && port <= range.last
-    ) ?? false;
-  return covers(formatAddress(remote)) ||
-    wanted.networks.some((each) => containsAddress(each, remote) && covers(formatNetwork(each)));
-}
-
-function nameOf(remote: Address, remotePort: number, port: number): string {
-  return `${formatAddress(remote)} ${remotePort} ${port}`;
+function describeFlow(
+  { protocol, remote, remotePort, port }: Pick<
+    Flow,
+    "protocol" | "remote" | "remotePort" | "port"
+  >,
+): LeftConnection {
+  return {
+    address: formatAddress(remote),
+    "source_port": remotePort,
+    ports: [formatPortRange({ protocol, first: port, last: port })],
+  };
 }
 
 async function isThere(run: RunProgram, program: string, versionFlag: string): Promise<boolean> {

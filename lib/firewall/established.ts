@@ -6,6 +6,7 @@
 import { type Address, addressFromBytes16, formatAddress } from "../address.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
+import { readProc } from "./families.ts";
 
 /** One established TCP connection of this host. */
 export interface Connection {
@@ -50,15 +51,30 @@ export async function establishedConnections(
   ports: readonly PortRange[],
   run: RunProgram,
 ): Promise<Connection[]> {
-  const tables = await Promise.all(["/proc/net/tcp", "/proc/net/tcp6"].map((path) =>
-    // Deno reads nothing under /proc without every permission there is. A kernel without IPv6 has no tcp6.
-    run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "")
-  ));
+  const table = (path: string) => readProc(path, run).catch(() => undefined);
+  return connectionsIn(await Promise.all(TABLES.map(table)), ports);
+}
+
+/** {@linkcode establishedConnections}. Throws where it cannot tell. */
+export async function requireEstablishedConnections(
+  ports: readonly PortRange[],
+  run: RunProgram,
+): Promise<Connection[]> {
+  return connectionsIn(await Promise.all(TABLES.map((path) => readProc(path, run))), ports);
+}
+
+/** A kernel without IPv6 has no `tcp6`. */
+const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+function connectionsIn(
+  tables: readonly (string | undefined)[],
+  ports: readonly PortRange[],
+): Connection[] {
   const isWanted = (localPort: number) =>
     ports.some(({ protocol, first, last }) =>
       protocol === "tcp" && first <= localPort && localPort <= last
     );
-  return tables.flatMap((text) => parseSocketTable(text, isWanted));
+  return tables.flatMap((text) => parseSocketTable(text ?? "", isWanted));
 }
 
 /** A name by which a connection is known again. */

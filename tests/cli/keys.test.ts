@@ -289,13 +289,33 @@ Deno.test("openme revoke and rename change one client and nothing else in the fi
     await run(folder, ["revoke", "alice", "--kill", "--json", "--state-dir", "nowhere"]),
     {
       code: 1,
-      stdout: renderJson({ revoked: { client: "alice", fingerprint: alice }, cut: null }),
+      stdout: renderJson({
+        revoked: { client: "alice", fingerprint: alice },
+        closed: [],
+        cut: null,
+        failures: [
+          "the key is revoked, but no connection was cut: cannot reach openme serve: it is not running",
+        ],
+      }),
       stderr: `openme: revoked alice (key ${alice}) in server.yaml\n` +
         "openme: error: the key is revoked, but no connection was cut: cannot reach openme serve: it is not running\n" +
         "openme: hint: start it: openme serve; or name its folder: --state-dir DIR; then: openme close alice --kill\n",
     },
   );
   assert.deepEqual((await load(folder)).clients, []);
+});
+
+Deno.test("ports that revoke leaves without a user are no standing warning", async () => {
+  await using folder = await site();
+  for (const name of ["carol", "dave"]) {
+    const ports = name === "carol" ? "9000/tcp" : "22/tcp";
+    assert.equal((await run(folder, ["add", name, "--ports", ports])).code, 0);
+  }
+  const warnings = async () =>
+    (await run(folder, ["check"])).stderr.split("\n").filter((line) => /warning/.test(line));
+  const before = await warnings();
+  assert.equal((await run(folder, ["revoke", "carol"])).code, 0);
+  assert.deepEqual(await warnings(), before);
 });
 
 Deno.test("openme add keeps ports of no group guarded, so that revoke opens nothing", async () => {

@@ -112,8 +112,9 @@ export class Lab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled(this.#programs.map((program) => program[Symbol.asyncDispose]()));
+    // First everything in the namespaces is killed: what a program has left behind may hold on to its pipes.
     await this.#reaper.closeStdin();
+    await Promise.allSettled(this.#programs.map((program) => program[Symbol.asyncDispose]()));
     if (!await within(this.#reaper.status, 10_000, undefined)) {
       throw new Error(`the namespaces ${this.#name}-* could not be deleted in 10 s`);
     }

@@ -1,13 +1,10 @@
-/** Which connections are cut, as far as text goes; that they really are is in tests/e2e/running.test.ts. */
+/** Which connections are cut, as far as text goes; that they really are is in tests/e2e/kill.test.ts. */
 
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../lib/errors.ts";
-import {
-  cutConnections,
-  parseFlows,
-  portsByPlace,
-  requireCutters,
-} from "../../lib/firewall/cut.ts";
+import { cutConnections } from "../../lib/firewall/cut.ts";
+import { parseFlows } from "../../lib/firewall/flows.ts";
+import { portsByPlace } from "../../lib/firewall/wanted_ports.ts";
 import type { PortRange } from "../../lib/ports.ts";
 import type { RunProgram } from "../../lib/run_program.ts";
 import { network } from "../support.ts";
@@ -84,57 +81,115 @@ Deno.test("parseFlows() takes what comes from a wanted network, wherever it lies
   }
 });
 
-Deno.test("cutConnections() looks at all entries where a network is among what is wanted", async () => {
-  const ran: string[] = [];
-  await cutConnections(
-    [{ address: network("10.0.0.0/24"), ports: [SSH] }],
-    hostWith(["cat", "conntrack"], ran),
-  );
-  assert.deepEqual(ran.filter((line) => line.startsWith("conntrack -L")), [
-    "conntrack -L -f ipv4",
-    "conntrack -L -f ipv6",
-  ]);
+Deno.test("the kernel's own list of entries is read as well as conntrack's", () => {
+  const line = `ipv4     2 tcp      6 431999 ESTABLISHED ${TO} ${BACK}`;
+  assert.equal(parseFlows(line, WANTED).length, 1);
 });
 
-/** A host that has only some of the programs; they succeed and print nothing. */
-function hostWith(programs: readonly string[], ran: string[] = []): RunProgram {
+/** A host: what its files hold and what its programs do; a program that is not named is not there. */
+function host(
+  { files = {}, programs = {}, ran = [] }: {
+    files?: Record<string, string>;
+    programs?: Record<string, (args: string) => string>;
+    ran?: string[];
+  },
+): RunProgram {
   return ({ program, args }) => {
-    if (!programs.includes(program)) {
-      return Promise.reject(
-        new OpenmeError("COMMAND", `cannot run ${program}: there is no such program`),
-      );
+    const [all, path = ""] = [args.join(" "), args[0]];
+    ran.push(`${program} ${all}`);
+    const fails = (why: string) => Promise.reject(new OpenmeError("COMMAND", why));
+    if (program === "cat") {
+      const text = { "/proc/net/tcp": "", "/proc/net/tcp6": "", ...files }[path];
+      return text !== undefined
+        ? Promise.resolve(text)
+        : fails(`cat failed with exit code 1: cat: ${path}: No such file or directory`);
     }
-    ran.push([program, ...args].join(" "));
-    return Promise.resolve("");
+    const run = programs[program];
+    if (!run) return fails(`cannot run ${program}: there is no such program`);
+    try {
+      return Promise.resolve(run(all));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   };
 }
 
-Deno.test("cutting needs ss or conntrack, and says what to install", async () => {
-  await assert.rejects(requireCutters(hostWith(["cat"])), {
-    code: "COMMAND",
-    message: "cannot cut connections: there is no program ss or conntrack",
-    hint: "install them on the server: apt-get install iproute2 conntrack",
-  });
-  assert.deepEqual(await requireCutters(hostWith(["ss"])), { ss: true, conntrack: false });
+const SOCKETS4 = "  0: 0100000A:0016 0200000A:1092 01 00000000:00000000\n";
+/** fd00::1 port 22, from fd00::2 port 4242. */
+const SOCKETS6 =
+  "  0: 000000FD000000000000000001000000:0016 000000FD000000000000000002000000:1092 01 00000000:00000000\n";
+const PLACES = ["10.0.0.2", "fd00::2"].map((text) => ({ address: network(text), ports: [SSH] }));
+const LEFT = ["10.0.0.2", "fd00::2"].map((address) => ({
+  address,
+  "source_port": 4242,
+  ports: ["22/tcp"],
+}));
+
+Deno.test("cutConnections() asks ss for IPv6 in brackets, and goes on past a failure", async () => {
+  const ran: string[] = [];
+  const files = { "/proc/net/tcp": SOCKETS4, "/proc/net/tcp6": SOCKETS6 };
+  const fail = (args: string) => {
+    if (args.startsWith("-V")) return "";
+    throw new OpenmeError("COMMAND", `ss failed: ${args}`);
+  };
+  const cut = await cutConnections(PLACES, host({ files, programs: { ss: fail }, ran }));
+  assert.deepEqual(ran.filter((line) => line.startsWith("ss -K")), [
+    "ss -K -H -t -n dst 10.0.0.2 sport = :22",
+    "ss -K -H -t -n dst [fd00::2] sport = :22",
+  ]);
+  assert.equal(cut.failures.length, 2, "each is told");
+  assert.deepEqual([cut.connections, cut.left], [0, LEFT]);
 });
 
-Deno.test("cutConnections() says which program was missing, and asks about these addresses only", async () => {
-  const places = ["10.0.0.2", "fd00::2"].map((text) => ({
-    address: network(text),
-    ports: [SSH],
-  }));
-  const nothing = { connections: 0, left: 0 };
-  assert.deepEqual(await cutConnections(places, hostWith(["cat", "ss"])), {
-    ...nothing,
-    missing: ["conntrack"],
-  });
-  const ran: string[] = [];
-  const cut = await cutConnections(places, hostWith(["cat", "conntrack"], ran));
-  assert.deepEqual(cut, { ...nothing, missing: ["ss"] });
-  assert.deepEqual(ran.filter((line) => line.startsWith("conntrack -L")), [
+Deno.test("cutConnections() believes no exit code: a kernel that ends no sockets is seen through", async () => {
+  const files = { "/proc/net/tcp": SOCKETS4, "/proc/net/tcp6": SOCKETS6 };
+  const cut = await cutConnections(PLACES, host({ files, programs: { ss: () => "" } }));
+  assert.deepEqual(cut, { connections: 0, left: LEFT, missing: ["conntrack"], failures: [] });
+});
+
+Deno.test("cutConnections() says that it could not look", async () => {
+  const run = host({ programs: { ss: () => "", conntrack: () => "" } });
+  const cut = await cutConnections(
+    PLACES,
+    (what) =>
+      what.program === "cat"
+        ? Promise.reject(new OpenmeError("COMMAND", "cat is broken"))
+        : run(what),
+  );
+  assert.equal(cut.connections, 0);
+  assert.match(cut.failures.join(), /cat is broken/);
+});
+
+Deno.test("without conntrack forwarded connections are left, or cannot be told, or are none", async () => {
+  const flow = `ipv4     2 tcp      6 431999 ESTABLISHED ${TO} ${BACK}`;
+  const rows: [files: Record<string, string>, left: number, failures: number, why: string][] = [
+    [{ "/proc/net/nf_conntrack": flow }, 1, 0, "the kernel lists it"],
+    [{ "/proc/net/nf_conntrack": "" }, 0, 0, "the kernel lists none"],
+    [{ "/proc/sys/net/ipv4/ip_forward": "1\n" }, 0, 1, "a host that forwards"],
+    [{ "/proc/sys/net/ipv6/conf/all/forwarding": "1\n" }, 0, 1, "in IPv6"],
+    [{ "/proc/sys/net/ipv4/ip_forward": "0\n" }, 0, 0, "a host that does not"],
+  ];
+  for (const [files, left, failures, why] of rows) {
+    const cut = await cutConnections(PLACES, host({ files, programs: { ss: () => "" } }));
+    assert.deepEqual([cut.left.length, cut.failures.length], [left, failures], why);
+    assert.deepEqual(cut.missing, ["conntrack"]);
+  }
+});
+
+Deno.test("cutConnections() asks conntrack about these addresses only, and about all where there is a network", async () => {
+  const looks = async (places: typeof PLACES) => {
+    const ran: string[] = [];
+    await cutConnections(places, host({ programs: { conntrack: () => "" }, ran }));
+    return ran.filter((line) => line.startsWith("conntrack -L"));
+  };
+  assert.deepEqual(await looks(PLACES), [
     "conntrack -L -f ipv4 -s 10.0.0.2",
     "conntrack -L -f ipv4 -d 10.0.0.2",
     "conntrack -L -f ipv6 -s fd00::2",
     "conntrack -L -f ipv6 -d fd00::2",
+  ]);
+  assert.deepEqual(await looks([{ address: network("10.0.0.0/24"), ports: [SSH] }]), [
+    "conntrack -L -f ipv4",
+    "conntrack -L -f ipv6",
   ]);
 });

@@ -1,0 +1,112 @@
+/**
+ * The entries of connection tracking: those that lead from wanted addresses to their ports, whether this host or another
+ * answers there. Read by `conntrack`, or from the kernel's own list where that is not installed; taken out by `conntrack`.
+ */
+
+import { type Address, formatAddress, parseAddress } from "../address.ts";
+import { OpenmeError } from "../errors.ts";
+import type { Protocol } from "../ports.ts";
+import type { RunProgram } from "../run_program.ts";
+import { readProc } from "./families.ts";
+import { isWanted, type WantedPorts } from "./wanted_ports.ts";
+
+const DEADLINE_MS = 5000;
+/** Beyond so many addresses one look at all entries is quicker than a look for each. */
+const MOST_SINGLE_LOOKS = 32;
+
+/** An entry of connection tracking, with the end that was let in and the port that it was let in to. */
+export interface Flow {
+  readonly family: 4 | 6;
+  readonly protocol: Protocol;
+  readonly source: Address;
+  readonly destination: Address;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly remote: Address;
+  readonly remotePort: number;
+  readonly port: number;
+}
+
+/** Reads what `conntrack -L` prints, or the kernel's own list of them, as far as it is from a wanted address to one of its ports, either way round. */
+export function parseFlows(
+  listing: string,
+  wanted: WantedPorts,
+): Flow[] {
+  return listing.split("\n").flatMap((line) => {
+    // tcp  6 431999 ESTABLISHED src=10.0.0.2 dst=10.0.0.1 sport=4242 dport=22 src=… (the way back)
+    const match = /^(?:ipv[46] +\d+ )?(tcp|udp) .*?\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+) /
+      .exec(line);
+    const source = parseAddress(match?.[2] ?? "");
+    const destination = parseAddress(match?.[3] ?? "");
+    if (!match || !source || !destination || /\b(TIME_WAIT|CLOSE) src=/.test(line)) return [];
+    const protocol = match[1] as Protocol;
+    const [sourcePort, destinationPort] = [Number(match[4]), Number(match[5])];
+    const common = {
+      family: source.family,
+      protocol,
+      source,
+      destination,
+      sourcePort,
+      destinationPort,
+    };
+    if (isWanted(wanted, source, protocol, destinationPort)) {
+      return { ...common, remote: source, remotePort: sourcePort, port: destinationPort };
+    }
+    // Picked up from the middle, with the server's packet first.
+    if (isWanted(wanted, destination, protocol, sourcePort)) {
+      return { ...common, remote: destination, remotePort: destinationPort, port: sourcePort };
+    }
+    return [];
+  });
+}
+
+/** The entries of now. Throws where nobody can tell, and there may be some. */
+export async function listFlows(
+  wanted: WantedPorts,
+  { run, hasConntrack }: { run: RunProgram; hasConntrack: boolean },
+): Promise<Flow[]> {
+  if (!hasConntrack) {
+    const listing = await readProc("/proc/net/nf_conntrack", run);
+    if (listing !== undefined) return parseFlows(listing, wanted);
+    if (!await forwards(run)) return [];
+    throw new OpenmeError(
+      "COMMAND",
+      "connections that this host forwards cannot be told without the program conntrack",
+    );
+  }
+  const looks = wanted.byText.size > MOST_SINGLE_LOOKS || wanted.networks.length > 0
+    ? [["-f", "ipv4"], ["-f", "ipv6"]]
+    : [...wanted.byText.keys()].flatMap((address) => {
+      const family = ["-f", address.includes(":") ? "ipv6" : "ipv4"];
+      return [[...family, "-s", address], [...family, "-d", address]];
+    });
+  const flows: Flow[] = [];
+  for (const look of looks) {
+    const args = ["-L", ...look];
+    flows.push(
+      ...parseFlows(await run({ program: "conntrack", args, timeoutMs: DEADLINE_MS }), wanted),
+    );
+  }
+  return flows;
+}
+
+/** Whether this host forwards at all. Without that, connections end in sockets of its own. */
+async function forwards(run: RunProgram): Promise<boolean> {
+  const paths = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
+  const values = await Promise.all(paths.map((path) => readProc(path, run)));
+  return values.some((value) => value !== undefined && value.trim() !== "0");
+}
+
+/** Takes an entry out. */
+export async function deleteFlow(flow: Flow, run: RunProgram): Promise<void> {
+  await run({
+    program: "conntrack",
+    args: [
+      "-D",
+      ...["-f", flow.family === 4 ? "ipv4" : "ipv6", "-p", flow.protocol],
+      ...["-s", formatAddress(flow.source), "-d", formatAddress(flow.destination)],
+      ...["--sport", String(flow.sourcePort), "--dport", String(flow.destinationPort)],
+    ],
+    timeoutMs: DEADLINE_MS,
+  });
+}

@@ -120,13 +120,13 @@ function print(text: string): number {
   return 0;
 }
 
-/** Aborts on the first signal; a second one ends the process at once. */
-function stopSignal(): AbortSignal {
+/** Aborts on the first signal; a second one ends the process at once, unless `mustFinish` says that it must not. */
+function stopSignal(mustFinish: () => boolean = () => false): AbortSignal {
   const controller = new AbortController();
   for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
     Deno.addSignalListener(signal, () => {
-      if (controller.signal.aborted) Deno.exit(exitCode);
+      if (controller.signal.aborted && !mustFinish()) Deno.exit(exitCode);
       controller.abort();
     });
   }

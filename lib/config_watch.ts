@@ -1,7 +1,6 @@
 /**
- * Notices that a configuration has changed, or that somebody asks to read it again (SIGHUP). It looks at the files
- * twice a second: that also sees a replaced symbolic link, a network file system and a folder that came back, which
- * change notifications do not.
+ * Notices that a configuration has changed. It looks at the files twice a second: that also sees a replaced symbolic
+ * link, a network file system and a folder that came back, which change notifications do not.
  */
 
 import { identifyConfig } from "./config_files.ts";
@@ -10,17 +9,18 @@ const LOOK_INTERVAL_MS = 500;
 
 /**
  * Calls `changed` after every change of the files until `signal` aborts; one call at a time. `known` is what
- * {@linkcode identifyConfig} gave before they were last read. Gives what looks at once: it resolves when a change that
- * was made before the call has been taken.
+ * {@linkcode identifyConfig} gave before they were last read. `look` looks at once, and resolves when a change that was
+ * made before the call has been taken; `read` calls `changed` even where nothing has changed.
  */
 export function watchConfig(
   path: string,
   known: string | undefined,
   changed: () => Promise<void>,
   signal: AbortSignal,
-): () => Promise<void> {
+): { look: () => Promise<void>; read: () => void } {
   let working: Promise<void> | undefined;
   const read = () => {
+    if (signal.aborted) return;
     working ??= changed().finally(() => {
       working = undefined;
     });
@@ -34,16 +34,13 @@ export function watchConfig(
     if (current !== undefined) read();
   };
   const timer = setInterval(look, LOOK_INTERVAL_MS);
-  const hangup = () => read();
-  const hasHangup = Deno.build.os !== "windows";
-  if (hasHangup) Deno.addSignalListener("SIGHUP", hangup);
-  signal.addEventListener("abort", () => {
-    clearInterval(timer);
-    if (hasHangup) Deno.removeSignalListener("SIGHUP", hangup);
-  }, { once: true });
-  return async () => {
-    await working; // it may have read the file before the change
-    look();
-    await working;
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  return {
+    read,
+    look: async () => {
+      await working; // it may have read the file before the change
+      look();
+      await working;
+    },
   };
 }

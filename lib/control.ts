@@ -7,8 +7,8 @@
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "./errors.ts";
 import { errorFields, type Log } from "./log.ts";
-
-const SOCKET_NAME = "control.sock";
+import { quote } from "./quote.ts";
+import { CONTROL_NAME } from "./state/names.ts";
 
 /** What whoever reaches the socket can make the server hold. */
 export interface ControlLimits {
@@ -33,9 +33,43 @@ type Answer = { readonly value: unknown } | { readonly error: string; readonly h
 /** Does what a request asks for; a throw becomes the answer's error. */
 export type ControlHandler = (request: unknown) => Promise<unknown>;
 
-/** Serves requests until `signal` aborts. Where it cannot, openme runs without: only commands that act miss it. */
-export function listenControl(
-  stateDir: string,
+/** A control socket: it can be connected to, but nobody is answered before {@linkcode serveControl}. */
+export interface ControlSocket {
+  readonly listener: Deno.UnixListener;
+  /** Closes it and takes its file away; never throws. May be repeated. */
+  readonly close: () => void;
+}
+
+/** Makes the control socket. The state directory must be locked: a file that is there is of a process that is gone. */
+export function bindControl(stateDir: string): ControlSocket {
+  const path = join(stateDir, CONTROL_NAME);
+  let listener: Deno.UnixListener;
+  try {
+    removeFile(path);
+    listener = Deno.listen({ transport: "unix", path });
+    Deno.chmodSync(path, 0o600);
+  } catch (cause) {
+    throw new OpenmeError(
+      "STATE",
+      `cannot make the control socket ${quote(path, 1000)}: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+  const close = () => {
+    for (const step of [() => listener.close(), () => removeFile(path)]) {
+      try {
+        step();
+      } catch {
+        // Closed already; or a file that stays, and that the next serve removes.
+      }
+    }
+  };
+  return { listener, close };
+}
+
+/** Answers requests until `signal` aborts; then closes the socket. */
+export function serveControl(
+  { listener, close }: ControlSocket,
   { handle, log, signal, limits = CONTROL_LIMITS }: {
     handle: ControlHandler;
     log: Log;
@@ -43,25 +77,8 @@ export function listenControl(
     limits?: ControlLimits;
   },
 ): void {
-  const path = join(stateDir, SOCKET_NAME);
-  let listener: Deno.UnixListener;
-  try {
-    // The state directory is locked by now: what is there was left by a process that is gone.
-    removeFile(path);
-    listener = Deno.listen({ transport: "unix", path });
-    Deno.chmodSync(path, 0o600);
-  } catch (error) {
-    log.warn("control_unavailable", { socket: path, ...errorFields(error) });
-    return;
-  }
-  signal.addEventListener("abort", () => {
-    listener.close();
-    try {
-      removeFile(path);
-    } catch (error) {
-      log.warn("control_not_removed", { socket: path, ...errorFields(error) });
-    }
-  }, { once: true });
+  if (signal.aborted) return close();
+  signal.addEventListener("abort", close, { once: true });
   acceptAll(listener, { handle, log, signal, limits });
 }
 
@@ -121,7 +138,7 @@ async function answerTo(line: string, handle: ControlHandler): Promise<Answer> {
 
 /** Asks the server that runs with this state directory. Throws `OpenmeError`, also with what the server says. */
 export async function askServer(stateDir: string, request: unknown): Promise<unknown> {
-  const path = join(stateDir, SOCKET_NAME);
+  const path = join(stateDir, CONTROL_NAME);
   const connection = await connectTo(path);
   let late = false;
   const timer = setTimeout(() => {
@@ -162,13 +179,22 @@ async function connectTo(path: string): Promise<Deno.Conn> {
         cause,
       });
     }
-    const gone = cause instanceof Deno.errors.NotFound ||
-      cause instanceof Deno.errors.ConnectionRefused;
-    throw new OpenmeError(
-      "STATE",
-      `cannot reach openme serve: ${gone ? "it is not running" : messageOf(cause)}`,
-      { hint: "start it: openme serve; or name its folder: --state-dir DIR", cause },
-    );
+    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.ConnectionRefused) {
+      throw new NotRunningError(cause);
+    }
+    throw new OpenmeError("STATE", `cannot reach openme serve: ${messageOf(cause)}`, {
+      hint: START_HINT,
+      cause,
+    });
+  }
+}
+
+const START_HINT = "start it: openme serve; or name its folder: --state-dir DIR";
+
+/** Nobody listens at the control socket. */
+export class NotRunningError extends OpenmeError {
+  constructor(cause: unknown) {
+    super("STATE", "cannot reach openme serve: it is not running", { hint: START_HINT, cause });
   }
 }
 

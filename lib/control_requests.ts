@@ -82,6 +82,8 @@ export interface ControlParts {
   readonly run: RunProgram;
   /** Takes a change of the configuration file at once. */
   readonly lookAtConfig: () => Promise<void>;
+  /** Keeps the guard that `serve --confirm` would put back; throws where nothing waits for that. */
+  readonly confirm: () => void;
 }
 
 /** Answers the requests of one running server. */
@@ -98,6 +100,10 @@ export function controlHandler(
         grants: [...running.grants()].length,
       };
       return report;
+    }
+    if (command === "confirm") {
+      parts.confirm();
+      return { confirmed: true };
     }
     if (command === "check") return await check(running);
     if (command === "close") return await close(readClose(request), running, parts);

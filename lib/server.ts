@@ -9,6 +9,8 @@ import { type Clock, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Backend, GuardPlan, Prefix } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";
+import { isGuarding } from "./firewall/is_guarding.ts";
+import { parsePlan, printPlan } from "./firewall/stored_plan.ts";
 import { type KnockTags } from "./crypto.ts";
 import { knockTags, publicKeyOf } from "./crypto_sync.ts";
 import { DropLog, limitLog } from "./drop_log.ts";
@@ -46,8 +48,12 @@ export interface ServerParts {
   readonly signal: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
-  /** Asked at the end, a failure too: whether all is to be as before, whatever `on_stop` says; `guard` stood then. */
-  readonly rollsBack?: () => { readonly guard: GuardPlan | undefined } | undefined;
+  /** Without it the guard counts as confirmed. */
+  readonly confirmation?: {
+    /** Asked at the end, a failure too. Where it is `false`, all is put back as before, whatever `on_stop` says. */
+    readonly isConfirmed: boolean;
+    readonly onConfirmed: (listener: () => void) => void;
+  } | undefined;
 }
 
 /** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
@@ -91,6 +97,9 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
     clock,
     log,
   });
+  const isConfirmed = () => parts.confirmation?.isConfirmed ?? true;
+  /** The plan of the guard that a roll-back puts back, as text; "" is none. */
+  const former = !isConfirmed() && await isGuarding(backend) ? stored.guard : "";
   const guard = new Guard({ backend, grants, clock, log });
   const listeners: ((opened: Opened) => void)[] = [];
   const opened = (each: Opened) => listeners.forEach((tell) => tell(each));
@@ -130,7 +139,6 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
     store.close();
     throw cause;
   }
-  store.settleFailures(wallMsOf(clock.now()));
   const tend = () => store.tend({ grants: grants.list(), replayWindowNs: replayWindowNs() });
   let summing: ReturnType<typeof setTimeout>;
   const sumUp = () => {
@@ -170,11 +178,14 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       });
     }, TICK_MS),
   ];
+  const record = () => {
+    if (isConfirmed()) store.recordGuard(printPlan(guardPlanOf(config)));
+  };
   let leavesClosed = false;
   /** Whether what is granted stands in the firewall when this process has ended. */
   let grantsStand = true;
   try {
-    await warnOfOpenPorts(backend, log);
+    store.settleFailures(wallMsOf(clock.now()));
     if (!backend.endsByKernel) {
       log.warn("grants_outlive_a_crash", {
         backend: backend.name,
@@ -188,12 +199,15 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       pipeline.reconfigure(changed);
       queue.retag(tagsOf(changed));
       if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) guard.reconfigure(newPlan);
+      record();
       log.info("reloaded", {
         ...portFields(changed, backend),
         clients: changed.clients.length,
         grants: grants.size,
       });
     };
+    record();
+    parts.confirmation?.onConfirmed(record);
     parts.onListening?.({
       log,
       config: () => config,
@@ -206,6 +220,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => void listeners.push(listener),
     });
+    await warnOfOpenPorts(backend, log);
     log.info("listening", {
       udp_port: config.udpPort,
       backend: backend.name,
@@ -225,23 +240,41 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
     if (!signal.aborted) log.error("failed", { backend: backend.name, ...errorFields(cause) });
     throw cause;
   } finally {
-    intake.stop();
-    timers.forEach(clearInterval);
-    clearTimeout(summing);
-    socket.close();
+    // The firewall comes first: nothing that fails in what else is to be closed may leave a guard that nobody confirmed.
     try {
-      const isWanted = signal.aborted && config.onStop === "open";
-      const back = parts.rollsBack?.();
-      leavesClosed = back ? back.guard !== undefined : !isWanted;
-      await guard.stop({ closed: leavesClosed, former: back?.guard });
-      grantsStand = leavesClosed && !back && backend.endsByKernel;
+      intake.stop();
+      if (isConfirmed()) {
+        leavesClosed = !signal.aborted || config.onStop === "closed";
+        await guard.stop({ closed: leavesClosed });
+        grantsStand = leavesClosed && backend.endsByKernel;
+      } else {
+        leavesClosed = await putBack(guard, former, log);
+        grantsStand = false;
+      }
+      if (!leavesClosed) store.recordGuard("");
     } finally {
+      timers.forEach(clearInterval);
+      clearTimeout(summing);
+      socket.close();
       store.close({ grantsStand });
     }
   }
   const closing = leavesClosed ? "left closed" : "removed";
   log.info("stopped", { backend: backend.name, guard: backend.name === "none" ? "none" : closing });
   return leavesClosed;
+}
+
+/** Puts back what stood before; gives whether that is a guard. What could not be put back is told only afterwards. */
+async function putBack(guard: Guard, former: string, log: Log): Promise<boolean> {
+  const plan = former === "" ? undefined : parsePlan(former);
+  const stands = await guard.putBack(plan);
+  if (former !== "" && plan === undefined) {
+    log.error("former_guard_unreadable", {
+      why: "what stood before was not written down as this openme writes it",
+      did: "removed the guard instead",
+    });
+  }
+  return stands;
 }
 
 /** The tags of the server's key, and of the one before it while a rotation is under way. */

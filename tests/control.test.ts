@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import {
   askServer,
+  bindControl,
   CONTROL_LIMITS,
   type ControlHandler,
   type ControlLimits,
-  listenControl,
+  serveControl,
 } from "../lib/control.ts";
 import { OpenmeError } from "../lib/errors.ts";
 import { Folder } from "./cli/folder.ts";
@@ -24,7 +25,7 @@ async function withSocket(
   await using folder = await Folder.create();
   const stop = new AbortController();
   const { log, events } = memoryLog();
-  listenControl(folder.path, { handle, log, signal: stop.signal, limits });
+  serveControl(bindControl(folder.path), { handle, log, signal: stop.signal, limits });
   const path = folder.file("control.sock");
   const all: Deno.Conn[] = [];
   try {

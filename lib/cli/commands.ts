@@ -41,7 +41,7 @@ export const PERMISSIONS = {
   check: ["read", "env"],
   plan: ["read", "run", "env"],
   guard: ["read", "write", "run", "env"],
-  confirm: ["read", "write", "env"],
+  confirm: ["net", "read", "write", "env"],
   uninstall: ["read", "write", "run", "env"],
   list: ["read", "write", "env"], // SQLite writes beside a database that it reads
   revoke: ["net", "read", "write", "env"], // net: the control socket

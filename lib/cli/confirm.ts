@@ -1,8 +1,7 @@
 /** `openme confirm`: keeps what `serve --confirm` would put back. */
 
-import { OpenmeError } from "../errors.ts";
-import { isLocked } from "../state/lock.ts";
-import { confirmWaiting } from "./confirmation.ts";
+import { askServer, NotRunningError } from "../control.ts";
+import { nothingToConfirm } from "./confirmation.ts";
 import type { Command } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
 
@@ -21,11 +20,10 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const { stateDir } = await loadWhereabouts(args, context);
-    // A file that a dead process left is nobody's wait.
-    if (!isLocked(stateDir) || !confirmWaiting(stateDir)) {
-      throw new OpenmeError("STATE", "no openme serve waits for a confirmation", {
-        hint: "it was confirmed already, or its time ran out and everything was put back",
-      });
+    try {
+      await askServer(stateDir, { command: "confirm" });
+    } catch (cause) {
+      throw cause instanceof NotRunningError ? nothingToConfirm() : cause;
     }
     context.stderr("openme: confirmed: the guard stays");
     return 0;

@@ -1,147 +1,123 @@
 /**
- * `serve --confirm`: as with a router's `commit confirmed`, whoever locks himself out need only wait. A file in the state
- * directory says that a `serve` waits; a key pressed where it runs, or `openme confirm`, which takes the file away,
- * confirms.
+ * `serve --confirm`: as with a router's `commit confirmed`, an administrator who locks himself out need only wait.
+ * `openme confirm` confirms, over the control socket. Until then everything is put back when the time is over, when the
+ * server is asked to stop, and when anything in it fails.
  */
 
-import { join } from "node:path";
 import { formatDuration } from "../duration.ts";
-import type { Log } from "../log.ts";
-import type { RunProgram } from "../run_program.ts";
+import { OpenmeError } from "../errors.ts";
+import { errorFields, type Log } from "../log.ts";
+import { formatCountdown } from "./countdown.ts";
 
-const FILE_NAME = "unconfirmed";
-const LOOK_INTERVAL_MS = 200;
+const COUNT_MS = 1000;
 
-/** The wait of one `serve`. */
-export class Confirmation {
-  /** Aborts when the process is asked to stop, and when nobody confirmed in time. */
+/** What a wait works with. */
+export interface ConfirmationParts {
+  readonly timeoutMs: number;
+  /** Aborts when the process is asked to stop. */
+  readonly stop: AbortSignal;
+  readonly log: Log;
+  /** Shows one line on the terminal that counts, "" takes it away; `undefined` where no person is watching. */
+  readonly show: ((text: string) => void) | undefined;
+}
+
+/** The wait of one `serve`. While it lasts, no error of any part of the process ends the process. */
+export class Confirmation implements Disposable {
+  /** Aborts when the process is asked to stop, when nobody confirmed in time, and when something failed meanwhile. */
   readonly signal: AbortSignal;
-  /** Whether the time ran out. */
+  /** Whether `openme confirm` came in time. A server that stops without it puts everything back. */
+  isConfirmed = false;
+  /** Whether it ended without one, and not because somebody stopped the server. */
   hasFailed = false;
-  /** Whether it has been neither confirmed nor given up: a server that fails meanwhile puts everything back. */
-  isPending = true;
+  readonly #parts: ConfirmationParts;
   readonly #controller = new AbortController();
-  readonly #path: string;
-  readonly #timeoutMs: number;
-  readonly #log: Log;
-  readonly #run: RunProgram;
-  #confirmed = () => {};
+  readonly #timers: ReturnType<typeof setTimeout>[] = [];
+  readonly #listeners: (() => void)[] = [];
 
-  constructor(
-    { stateDir, timeoutMs, stop, log, run }: {
-      stateDir: string;
-      timeoutMs: number;
-      stop: AbortSignal;
-      log: Log;
-      run: RunProgram;
-    },
-  ) {
-    this.#path = join(stateDir, FILE_NAME);
-    this.#timeoutMs = timeoutMs;
-    this.#log = log;
-    this.#run = run;
-    this.signal = AbortSignal.any([stop, this.#controller.signal]);
+  constructor(parts: ConfirmationParts) {
+    this.#parts = parts;
+    this.signal = AbortSignal.any([parts.stop, this.#controller.signal]);
+    this.signal.addEventListener("abort", () => this.#stopCounting());
+    globalThis.addEventListener("error", this.#onError);
+    globalThis.addEventListener("unhandledrejection", this.#onRejection);
+    // Ctrl-Z would stop the process, and the time with it.
+    if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTSTP", this.#onTerminalStop);
   }
 
-  /** The guard stands: from now on the time runs. `confirmed` is called when somebody confirms. */
-  begin(confirmed: () => void = () => {}): void {
-    this.#confirmed = confirmed;
-    Deno.writeTextFileSync(this.#path, "", { mode: 0o600 });
-    let stopKeys = () => {};
-    let finished = false;
-    const timers = [
-      // Whoever takes the file away first decides: openme confirm has said so to somebody by then.
-      setTimeout(
-        () => removeFile(this.#path) ? this.#fail(finish) : end("openme confirm"),
-        this.#timeoutMs,
-      ),
-      setInterval(() => {
-        if (!exists(this.#path)) end("openme confirm");
-      }, LOOK_INTERVAL_MS),
-    ];
-    const finish = () => {
-      finished = true;
-      this.isPending = false;
-      timers.forEach(clearTimeout);
-      stopKeys();
-      this.signal.removeEventListener("abort", finish);
-      removeFile(this.#path);
-    };
-    const end = (by: string) => {
-      finish();
-      this.#log.info("confirmed", { by });
-      this.#confirmed();
-    };
-    this.signal.addEventListener("abort", finish);
-    isForeground(this.#run).then((may) => {
-      if (may && !finished) stopKeys = awaitKey(() => end("a key"));
-    });
-    this.#log.warn("unconfirmed", {
-      doing: `putting everything back in ${formatDuration(this.#timeoutMs)}`,
-      hint: "check that you can still get in, then press a key here or run openme confirm",
-    });
+  /** The guard stands: from now on the time runs. */
+  begin(): void {
+    const { timeoutMs, log, show } = this.#parts;
+    const endMs = performance.now() + timeoutMs;
+    this.#timers.push(setTimeout(() => this.#fail(), timeoutMs));
+    if (!show) {
+      log.warn("unconfirmed", {
+        doing: `putting everything back in ${formatDuration(timeoutMs)}`,
+        hint: "check that you can still get in, then run openme confirm",
+      });
+      return;
+    }
+    const count = () => show(formatCountdown(endMs - performance.now()));
+    this.#timers.push(setInterval(count, COUNT_MS));
+    count();
   }
 
-  #fail(finish: () => void): void {
-    finish();
+  /** `listener` is called when somebody confirms. */
+  onConfirmed(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** What `openme confirm` asks for; throws `OpenmeError` where it is too late, or was done. */
+  confirm(): void {
+    if (this.isConfirmed || this.signal.aborted) throw nothingToConfirm();
+    // Decided here, in one step with the end of the time: whoever is told "confirmed" has confirmed.
+    this.isConfirmed = true;
+    this.#release();
+    this.#parts.log.info("confirmed");
+    this.#listeners.forEach((tell) => tell());
+  }
+
+  [Symbol.dispose](): void {
+    this.#release();
+  }
+
+  /** From now on signals and errors do what they do to any serve. */
+  #release(): void {
+    this.#stopCounting();
+    globalThis.removeEventListener("error", this.#onError);
+    globalThis.removeEventListener("unhandledrejection", this.#onRejection);
+    if (Deno.build.os !== "windows") Deno.removeSignalListener("SIGTSTP", this.#onTerminalStop);
+  }
+
+  #fail(cause?: unknown): void {
+    if (this.signal.aborted) return;
     this.hasFailed = true;
-    this.#log.error("not_confirmed", { doing: "putting everything back and stopping" });
     this.#controller.abort();
+    this.#parts.log.error("not_confirmed", {
+      ...(cause === undefined ? {} : errorFields(cause)),
+      doing: "putting everything back and stopping",
+    });
+  }
+
+  #stopCounting(): void {
+    for (const timer of this.#timers.splice(0)) clearTimeout(timer);
+    this.#parts.show?.("");
+  }
+
+  readonly #onError = (event: ErrorEvent) => this.#takeError(event, event.error);
+  readonly #onRejection = (event: PromiseRejectionEvent) => this.#takeError(event, event.reason);
+  readonly #onTerminalStop = () => {};
+
+  /** Without this, such an error ends the process at once, with the ports closed: so it is once somebody confirmed. */
+  #takeError(event: Event, cause: unknown): void {
+    event.preventDefault();
+    if (this.signal.aborted) this.#parts.log.error("failed", errorFields(cause));
+    else this.#fail(cause);
   }
 }
 
-/** What `openme confirm` does: `false` where no `serve` waits. */
-export function confirmWaiting(stateDir: string): boolean {
-  return removeFile(join(stateDir, FILE_NAME));
-}
-
-/**
- * Whether this process may use its terminal. One in the background would be stopped for it (SIGTTOU), time and all, and
- * nobody would put anything back.
- */
-async function isForeground(run: RunProgram): Promise<boolean> {
-  if (!Deno.stdin.isTerminal()) return false;
-  try {
-    const stat = await run({ program: "cat", args: [`/proc/${Deno.pid}/stat`], timeoutMs: 2000 });
-    // proc_pid_stat(5): after the name come state, parent, process group, session, terminal, the terminal's group.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[2] === fields[5];
-  } catch {
-    return false; // openme confirm does it, too
-  }
-}
-
-/** Calls `pressed` at the first key on a terminal; gives what stops that. */
-function awaitKey(pressed: () => void): () => void {
-  if (!Deno.stdin.isTerminal()) return () => {};
-  let stopped = false;
-  // Single keys, but Ctrl-C goes on being a signal.
-  Deno.stdin.setRaw(true, { cbreak: true });
-  const restore = () => {
-    if (!stopped) Deno.stdin.setRaw(false);
-    stopped = true;
-  };
-  Deno.stdin.read(new Uint8Array(1)).then((size) => {
-    if (size && !stopped) pressed();
-  }).catch(() => {});
-  return restore;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    return !(error instanceof Deno.errors.NotFound);
-  }
-}
-
-function removeFile(path: string): boolean {
-  try {
-    Deno.removeSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+/** What `openme confirm` is told where nothing waits for it. */
+export function nothingToConfirm(): OpenmeError {
+  return new OpenmeError("STATE", "no openme serve waits for a confirmation", {
+    hint: "it was confirmed already, or its time ran out and everything was put back",
+  });
 }

@@ -33,8 +33,11 @@ export interface Context {
   readonly interactive: boolean;
   readonly env: (name: string) => string | undefined;
   readonly run: RunProgram;
-  /** Aborts when the process is asked to stop; asked for only by commands that stay. */
-  readonly stopSignal: () => AbortSignal;
+  /**
+   * Aborts when the process is asked to stop; asked for only by commands that stay. Asked twice, the process ends at
+   * once, unless `mustFinish` gives `true` then.
+   */
+  readonly stopSignal: (mustFinish?: () => boolean) => AbortSignal;
   /** Gives up every permission but these, for good. */
   readonly keepPermissions: (names: readonly PermissionName[]) => Promise<void>;
 }
@@ -153,7 +156,7 @@ export function clientConfigPath(args: Arguments, { env }: Pick<Context, "env">)
 }
 
 /** The log that the flags ask for. */
-export function logOf(args: Arguments, { stderr }: Context): Log {
+export function logOf(args: Arguments, { stderr }: Pick<Context, "stderr">): Log {
   return createLog({
     level: choiceFlag(args, "log-level", LOG_LEVELS) ?? "info",
     format: choiceFlag(args, "log-format", LOG_FORMATS) ?? "logfmt",

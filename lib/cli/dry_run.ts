@@ -10,8 +10,7 @@ import { hostFirewall } from "../firewall/host_view.ts";
 import type { Log } from "../log.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
-
-const PREFIX = "dry-run-";
+import { DRY_RUN_PREFIX } from "../state/names.ts";
 
 /** A folder in the state directory that goes with the run; what a killed run left goes with the next. */
 export class DryState implements Disposable {
@@ -20,10 +19,12 @@ export class DryState implements Disposable {
   /** The state directory must be locked. */
   constructor(stateDir: string) {
     for (const { name } of Deno.readDirSync(stateDir)) {
-      if (name.startsWith(PREFIX)) Deno.removeSync(`${stateDir}/${name}`, { recursive: true });
+      if (name.startsWith(DRY_RUN_PREFIX)) {
+        Deno.removeSync(`${stateDir}/${name}`, { recursive: true });
+      }
     }
     try {
-      this.dir = Deno.makeTempDirSync({ dir: stateDir, prefix: PREFIX });
+      this.dir = Deno.makeTempDirSync({ dir: stateDir, prefix: DRY_RUN_PREFIX });
     } catch (cause) {
       const [why, hint] = diskTroubleOf(cause) ??
         [messageOf(cause), "choose another folder with --state-dir"];

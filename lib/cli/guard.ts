@@ -1,13 +1,17 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
-import { OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
 import { isBackendName } from "../config/firewall_names.ts";
 import { BACKENDS } from "../firewall/backends.ts";
+import { printPlan } from "../firewall/stored_plan.ts";
 import { formatPortRange } from "../ports.ts";
+import { makeStateDir } from "../state/directory.ts";
+import { recordGuard } from "../state/guard_record.ts";
+import { escapeUnprintable } from "../quote.ts";
 import { backendOf } from "./backend_of.ts";
-import { type Command, configPath, logOf } from "./context.ts";
+import { type Command, configPath, type Context, logOf } from "./context.ts";
+import type { ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
-import { recordGuard } from "./former_guard.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { loadServerConfig } from "./load.ts";
 
@@ -40,7 +44,7 @@ Example:
       throw new OpenmeError("CONFIG", "there is nothing to close with: server.firewall is none");
     }
     await backend.install([]);
-    recordGuard(config.stateDir, guardPlanOf(config));
+    record(config, context);
     const on = config.interface === undefined ? "" : ` on ${config.interface}`;
     context.stderr(
       `openme: closed by ${backend.name}${on}: ${
@@ -50,3 +54,17 @@ Example:
     return 0;
   },
 };
+
+/** For the roll-back of a later `serve --confirm`. The ports are closed, whatever comes of this. */
+function record(config: ServerConfig, { stderr }: Context): void {
+  try {
+    makeStateDir(config.stateDir);
+    recordGuard(config.stateDir, printPlan(guardPlanOf(config)));
+  } catch (error) {
+    stderr(
+      `openme: warning: this guard is not written down, and serve --confirm would not put it back: ${
+        escapeUnprintable(messageOf(error))
+      }`,
+    );
+  }
+}

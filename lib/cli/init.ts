@@ -85,7 +85,9 @@ Example:
       );
     }
     context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
-    context.stderr("openme: next: openme add NAME --out NAME.yaml, then openme serve");
+    context.stderr(
+      "openme: next: openme add NAME --out NAME.yaml, then openme serve --confirm 60s",
+    );
     return 0;
   },
 };

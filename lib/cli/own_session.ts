@@ -17,7 +17,13 @@ const MOST_ANCESTORS = 32;
 /** Logs which sessions to guarded ports are open, this one's own among them. */
 export async function warnOfOwnSession(
   { guardedPorts }: ServerConfig,
-  { log, context, backend }: { log: Log; context: Context; backend: Backend },
+  { log, context, backend, isTrial }: {
+    log: Log;
+    context: Context;
+    backend: Backend;
+    /** Whether `--confirm` was given. */
+    isTrial: boolean;
+  },
 ): Promise<void> {
   const sessions = await establishedConnections(guardedPorts, context.run);
   if (sessions.length === 0) return;
@@ -31,7 +37,9 @@ export async function warnOfOwnSession(
     sessions: sessions.length,
     backend: backend.name,
     doing: "letting open sessions go on; new ones need a knock",
-    hint: "openme serve --confirm 60s puts everything back unless you confirm",
+    hint: isTrial
+      ? undefined
+      : "openme serve --confirm 60s puts everything back unless you confirm",
   });
 }
 

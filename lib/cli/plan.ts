@@ -18,7 +18,7 @@ import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
-import { isGuarding } from "./is_guarding.ts";
+import { isGuarding } from "../firewall/is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const plan: Command = {

@@ -1,11 +1,10 @@
 /** `openme serve`: the server. */
 
-import { Confirmation } from "./confirmation.ts";
+import { Confirmation, nothingToConfirm } from "./confirmation.ts";
+import { lookAtTerminal } from "./countdown.ts";
 import { DryState, warnOfDroppedKnocks } from "./dry_run.ts";
-import { forgetGuard, readGuard, recordGuard } from "./former_guard.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
-import { isGuarding } from "./is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 import {
   type Arguments,
@@ -22,15 +21,17 @@ import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../duration.ts";
 import { identifyConfig } from "../config_files.ts";
 import { watchConfig } from "../config_watch.ts";
-import { listenControl } from "../control.ts";
+import { bindControl, type ControlSocket, serveControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { openGeneration } from "../firewall/nft_generation.ts";
 import { NftSession } from "../firewall/nft_session.ts";
+import { messageOf, OpenmeError } from "../errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
 import { createDryBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
+import { LineWriter } from "../line_writer.ts";
 import { errorFields, type Log, withFields } from "../log.ts";
 import { notifyOfGrants } from "../notify.ts";
 import { guardPlanOf, runServer } from "../server.ts";
@@ -43,14 +44,14 @@ import { warmUp } from "../warm_up.ts";
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
   help: `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM).
-A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing.
+A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing. Where it
+was started on a terminal, SIGHUP says that the terminal is gone: it goes on.
 
 Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-run]
 
   --state-dir DIR   where nonces, grants and history are kept (default: server.state_dir)
   --interface IF    guard only what arrives on this interface (default: server.interface)
-  --confirm TIME    put everything back after this time, such as 60s, unless a key is pressed here
-                    or openme confirm is called
+  --confirm TIME    put everything back after this time, such as 60s, unless openme confirm is called
   --dry-run         decide and log, but touch no firewall and keep nothing: show what would be run
                     (beside a running serve: openme plan)
 
@@ -65,113 +66,165 @@ Example:
   },
   positionals: 0,
   run: async (args, context) => {
-    const isDry = args.values["dry-run"] === true;
-    const log = isDry ? withFields(logOf(args, context), { dry_run: true }) : logOf(args, context);
-    const path = configPath(args);
-    const interfaceName = interfaceFlag(args);
-    const confirmMs = readConfirm(args);
-    const load = async (boundPort?: number): Promise<Loaded> => {
-      const { config: named, text, people } = await loadServerConfig(path);
-      const config = boundPort === undefined
-        ? named
-        : parseServerConfig(text, path, { boundPort, people });
-      for (const why of unguardable(config)) log.warn("never_guarded", { why });
-      return { config: withInterface(config, interfaceName), named };
-    };
-    const known = identifyConfig(path);
-    const { config } = await load();
-    if (config.command) requirePrograms(config.command);
-    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
-    // Lock and socket before the firewall: a second `serve` must fail while nothing has been touched.
-    makeStateDir(stateDir);
-    const lock = takeLock(
+    const lines = new LineWriter(Deno.stderr, {
+      lost: (lines) => `openme: ${lines} lines of the log could not be written`,
+    });
+    try {
+      return await runServe(args, context, lines);
+    } finally {
+      await lines.flush(FLUSH_MS);
+    }
+  },
+};
+
+/** What a reader of the log that hangs may take of the end. */
+const FLUSH_MS = 1000;
+
+async function runServe(args: Arguments, context: Context, lines: LineWriter): Promise<number> {
+  const isDry = args.values["dry-run"] === true;
+  const plainLog = logOf(args, { stderr: lines.write });
+  const log = isDry ? withFields(plainLog, { dry_run: true }) : plainLog;
+  const path = configPath(args);
+  const interfaceName = interfaceFlag(args);
+  const confirmMs = readConfirm(args);
+  const load = async (boundPort?: number): Promise<Loaded> => {
+    const { config: named, text, people } = await loadServerConfig(path);
+    const config = boundPort === undefined
+      ? named
+      : parseServerConfig(text, path, { boundPort, people });
+    for (const why of unguardable(config)) log.warn("never_guarded", { why });
+    return { config: withInterface(config, interfaceName), named };
+  };
+  const known = identifyConfig(path);
+  const { config } = await load();
+  if (config.command) requirePrograms(config.command);
+  const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+  // Lock and sockets before the firewall: a second `serve` must fail while nothing has been touched.
+  makeStateDir(stateDir);
+  using cleanup = new DisposableStack();
+  cleanup.adopt(
+    takeLock(
       stateDir,
       // Whoever tries a file out beside the server that runs need not stop it.
       isDry ? { hint: `openme plan --config ${path} shows what a changed file would do` } : {},
-    );
-    try {
-      const socket = await bindKnockSocket(config.udpPort, context.run);
-      const readGeneration = openGeneration();
-      await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
-      try {
-        const backend = await chooseBackend(config.firewall, {
-          plan: guardPlanOf(config),
-          run: context.run,
-          log,
+    ),
+    (lock) => lock.release(),
+  );
+  const control = makeControl(stateDir, { isNeeded: confirmMs !== undefined, log });
+  cleanup.defer(() => control?.close());
+  const socket = cleanup.adopt(
+    await bindKnockSocket(config.udpPort, context.run),
+    (socket) => socket.close(),
+  );
+  const readGeneration = openGeneration();
+  await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
+  const terminal = await lookAtTerminal(context.run);
+  const backend = await chooseBackend(config.firewall, {
+    plan: guardPlanOf(config),
+    run: context.run,
+    log,
+    stateDir,
+    command: config.command,
+    nftSession: new NftSession(),
+    readGeneration,
+  });
+  const dry = isDry ? cleanup.use(new DryState(stateDir)) : undefined;
+  await warnOfOwnSession(config, { log, context, backend, isTrial: confirmMs !== undefined });
+  let mustFinish = () => false;
+  const stop = context.stopSignal(() => mustFinish());
+  const confirmation = confirmMs === undefined ? undefined : cleanup.use(
+    new Confirmation({
+      timeoutMs: confirmMs,
+      stop,
+      log,
+      show: terminal.isWatched ? (text) => lines.showStatus(text) : undefined,
+    }),
+  );
+  if (confirmation) mustFinish = () => !confirmation.isConfirmed;
+  const signal = confirmation?.signal ?? stop;
+  const onHangup = listenForHangup(terminal.isControlling, log);
+  for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
+    log.warn("guard_in_the_way", { firewall, why, hint });
+  }
+  if (isDry) {
+    log.warn("dry_run", {
+      backend: backend.name,
+      doing: "touching no firewall: ports are as they were, and a knock opens nothing",
+    });
+    await warnOfDroppedKnocks(config, { backend, run: context.run, log });
+  }
+  await warnOfMissingInterface(config.interface, context, log);
+  const clock = await bootClock(context.run);
+  const hostnames = await wildcards(context.run);
+  await runServer({
+    config,
+    socket,
+    backend: isDry ? createDryBackend(backend, context.stdout) : backend,
+    stateDir: dry?.dir ?? stateDir,
+    clock,
+    log,
+    signal,
+    confirmation,
+    onListening: (running) => {
+      const { log, reload } = running;
+      const changed = () => reloadFrom(load, { running: config, backend, reload, log });
+      const watch = watchConfig(path, known, changed, signal);
+      onHangup(watch.read);
+      if (control) {
+        const handle = controlHandler(running, {
           stateDir,
-          command: config.command,
-          nftSession: new NftSession(),
-          readGeneration,
-        });
-        using dry = isDry ? new DryState(stateDir) : undefined;
-        const former = confirmMs !== undefined && !isDry && await isGuarding(backend)
-          ? readGuard(stateDir)
-          : undefined;
-        await warnOfOwnSession(config, { log, context, backend });
-        const stop = context.stopSignal();
-        const confirmation = confirmMs === undefined
-          ? undefined
-          : new Confirmation({ stateDir, timeoutMs: confirmMs, stop, log, run: context.run });
-        const signal = confirmation?.signal ?? stop;
-        for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
-          log.warn("guard_in_the_way", { firewall, why, hint });
-        }
-        if (isDry) {
-          log.warn("dry_run", {
-            backend: backend.name,
-            doing: "touching no firewall: ports are as they were, and a knock opens nothing",
-          });
-        }
-        if (isDry) await warnOfDroppedKnocks(config, { backend, run: context.run, log });
-        await warnOfMissingInterface(config.interface, context, log);
-        const clock = await bootClock(context.run);
-        const hostnames = await wildcards(context.run);
-        const leftClosed = await runServer({
-          config,
-          socket,
-          backend: isDry ? createDryBackend(backend, context.stdout) : backend,
-          stateDir: dry?.dir ?? stateDir,
-          clock,
-          log,
-          signal,
-          onListening: (running) => {
-            const { log } = running;
-            let isKept = confirmation === undefined && !isDry;
-            const record = () => isKept && recordGuard(stateDir, guardPlanOf(running.config()));
-            record();
-            const reload = (changed: ServerConfig) => {
-              running.reload(changed);
-              record();
-            };
-            const changed = () => reloadFrom(load, { running: config, backend, reload, log });
-            const lookAtConfig = watchConfig(path, known, changed, signal);
-            const handle = controlHandler(running, { stateDir, run: context.run, lookAtConfig });
-            listenControl(stateDir, { handle, log, signal });
-            notifyOfGrants(running, { run: context.run, log });
-            // What becomes of it is nobody's concern: knocks are judged all the same.
-            warmUp(config, signal).catch(() => {});
-            keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
-            confirmation?.begin(() => {
-              isKept = !isDry;
-              record();
-            });
+          run: context.run,
+          lookAtConfig: watch.look,
+          confirm: () => {
+            if (!confirmation) throw nothingToConfirm();
+            confirmation.confirm();
           },
-          rollsBack: () =>
-            confirmation && (confirmation.hasFailed || confirmation.isPending)
-              ? { guard: former }
-              : undefined,
         });
-        if (!leftClosed && !isDry) forgetGuard(stateDir);
-        if (confirmation?.hasFailed) return 1;
-      } finally {
-        socket.close();
+        serveControl(control, { handle, log, signal });
       }
-    } finally {
-      lock.release();
+      notifyOfGrants(running, { run: context.run, log });
+      // What becomes of it is nobody's concern: knocks are judged all the same.
+      warmUp(config, signal).catch(() => {});
+      keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
+      confirmation?.begin();
+    },
+  });
+  return confirmation?.hasFailed ? 1 : 0;
+}
+
+/** The control socket. Where it cannot be made, openme runs without, unless it `isNeeded`; then throws `OpenmeError`. */
+function makeControl(
+  stateDir: string,
+  { isNeeded, log }: { isNeeded: boolean; log: Log },
+): ControlSocket | undefined {
+  try {
+    return bindControl(stateDir);
+  } catch (cause) {
+    if (isNeeded) {
+      throw new OpenmeError("STATE", messageOf(cause), {
+        hint: "without it nobody could confirm; another folder: openme serve --state-dir DIR",
+        cause,
+      });
     }
-    return 0;
-  },
-};
+    log.warn("control_unavailable", errorFields(cause));
+    return undefined;
+  }
+}
+
+/**
+ * From now on SIGHUP does not end the process. Where it was started on a terminal, the signal says that the terminal was
+ * closed, and is ignored; else it asks to read the configuration again, which what is returned does once it is known how.
+ */
+function listenForHangup(isOnTerminal: boolean, log: Log): (read: () => void) => void {
+  let reread = () => {};
+  if (Deno.build.os !== "windows") {
+    Deno.addSignalListener("SIGHUP", () => {
+      if (isOnTerminal) log.warn("hangup", { why: "the terminal was closed", doing: "going on" });
+      else reread();
+    });
+  }
+  return (read) => reread = read;
+}
 
 /** A configuration as it can be in force: with the knock port that is bound, which the health port goes with; and as named. */
 interface Loaded {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ServerConfig } from "../config/server_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
-import { DATABASE_NAME } from "../state/store.ts";
+import { DATABASE_NAME } from "../state/names.ts";
 import { type Arguments, textFlag } from "./context.ts";
 
 /**

@@ -1,5 +1,6 @@
 /** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
 
+import { join } from "node:path";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { type BackendName, BACKENDS } from "../firewall/backends.ts";
 import { isBackendName } from "../config/firewall_names.ts";
@@ -8,10 +9,11 @@ import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
 import type { RunProgram } from "../run_program.ts";
+import { recordGuard } from "../state/guard_record.ts";
 import { isLocked } from "../state/lock.ts";
+import { DATABASE_NAME } from "../state/names.ts";
 import type { GuardPlan } from "../firewall/backend.ts";
 import { type Command, configPath, type Context, logOf, textFlag } from "./context.ts";
-import { forgetGuard } from "./former_guard.ts";
 import { loadServerConfig } from "./load.ts";
 
 /** A plan that guards nothing: enough to remove by. */
@@ -88,6 +90,16 @@ Example:
     return failed ? 1 : 0;
   },
 };
+
+/** What was guarded is so no more. Best effort: what is not in the firewall is not put back anyway. */
+function forgetGuard(stateDir: string): void {
+  try {
+    Deno.statSync(join(stateDir, DATABASE_NAME));
+    recordGuard(stateDir, "");
+  } catch {
+    // Nothing was written down, or nothing can be.
+  }
+}
 
 function runningError(pid?: number): OpenmeError {
   const process = pid === undefined ? "" : `, process ${pid}`;

@@ -23,6 +23,9 @@ import { LivingOwnerError } from "./process_name.ts";
 export const CHECK_INTERVAL_MS = 4000;
 /** A run that takes longer than this hangs, for all that others can tell: they no longer wait for it. */
 const PATIENCE_MS = 300;
+/** How often the removal of an unconfirmed guard is tried, and how long to wait in between. */
+const REMOVE_TRIES = 3;
+const RETRY_MS = 1000;
 /** Runs at a time, all but one of which hang. */
 const MOST_RUNS = 8;
 /** Whose knocks at one address are told what becomes of them; while a firewall fails for long, the oldest are not. */
@@ -168,25 +171,68 @@ export class Guard {
   }
 
   /**
-   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands or, with
-   * `former`, puts the guard back that stood before. Throws where the backend cannot.
+   * Lets the runs under way end; then takes everything out or, with `closed`, leaves the guard as it stands. Throws where
+   * the backend cannot.
    */
-  async stop(
-    { closed = false, former }: { closed?: boolean; former?: GuardPlan | undefined } = {},
-  ): Promise<void> {
-    this.#stopped = true;
-    await this.#checking;
-    await this.#idle();
-    if (former) {
-      this.#backend.reconfigure(former);
-      await this.#backend.install([]);
-    }
-    if (closed || former) await this.#backend.leave();
+  async stop({ closed = false }: { closed?: boolean } = {}): Promise<void> {
+    await this.#quiesce();
+    if (closed) await this.#backend.leave();
     else await this.#backend.remove();
   }
 
+  /**
+   * Puts back what stood before this guard: `former` or, where that is `undefined` or cannot be put back, nothing at all.
+   * Gives whether `former` stands. Throws where not even the removal works.
+   */
+  async putBack(former: GuardPlan | undefined): Promise<boolean> {
+    await this.#quiesce();
+    let failure: unknown;
+    if (former) {
+      try {
+        this.#backend.reconfigure(former);
+        await this.#backend.install([]);
+        await this.#backend.leave();
+        return true;
+      } catch (cause) {
+        failure = cause;
+      }
+    }
+    await this.#removeSurely();
+    if (former) {
+      this.#log.error("former_guard_failed", {
+        ...errorFields(failure),
+        did: "removed the guard instead",
+      });
+    }
+    return false;
+  }
+
+  /** A guard that nobody confirmed must go: a program that failed once, as beside a busy host, is run again. */
+  async #removeSurely(): Promise<void> {
+    for (let tries = 1;; tries++) {
+      try {
+        return await this.#backend.remove();
+      } catch (cause) {
+        if (tries === REMOVE_TRIES) throw cause;
+        this.#log.error("remove_failed", {
+          backend: this.#backend.name,
+          ...errorFields(cause),
+          doing: "trying again",
+        });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  /** No run starts any more, and those under way have ended: each has a deadline. */
+  async #quiesce(): Promise<void> {
+    this.#stopped = true;
+    await this.#checking?.catch(() => {});
+    await this.#idle();
+  }
+
   async #idle(): Promise<void> {
-    while (this.#runs.size > 0) await Promise.all(this.#runs);
+    while (this.#runs.size > 0) await Promise.allSettled(this.#runs);
   }
 
   #renewSoon(): void {

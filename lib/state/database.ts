@@ -25,6 +25,9 @@ const HEADER_SIZE = 100;
 /** The place in the header of the format's version for who writes: 1, or 2 with a write-ahead log. */
 const WRITE_VERSION = 18;
 
+/** The row of `meta` with the plan of the guard. */
+export const GUARD = "guard";
+
 /** Everything of a database that a start needs. */
 export interface StoredState {
   readonly nonces: readonly { key: string; nonce: Uint8Array; timestampNs: bigint }[];
@@ -36,6 +39,8 @@ export interface StoredState {
   readonly cleanStop: boolean;
   /** Whether the firewall has kept the grants after that stop. */
   readonly grantsStand: boolean;
+  /** The plan of the guard that was confirmed last, as text; "" where nothing is guarded. */
+  readonly guard: string;
   /** What of it is under the digest. */
   readonly seal: Seal;
 }
@@ -123,6 +128,7 @@ export function readDatabase(
     bootId: meta.get("boot_id"),
     cleanStop: meta.get("clean_stop") === "1",
     grantsStand: meta.get("grants_stand") === "1",
+    guard: meta.get(GUARD) ?? "",
     seal,
   };
 }

@@ -3,8 +3,7 @@
 import { diskTroubleOf, messageOf, OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
 import { diskFault } from "./disk_fault.ts";
-
-const OWN_FILES = /^(state\.db.*|lock.*|intact|\.probe|control\.sock|unconfirmed|opened\.json.*)$/;
+import { isOwnName } from "./names.ts";
 
 /** Nobody else reads what is in there: folder 0700, files 0600. Throws `OpenmeError`, code `STATE`. */
 export function makeStateDir(path: string): void {
@@ -51,7 +50,7 @@ function requireOwn(path: string): void {
 
 /** Whether nothing else is in there: others may have to read /var/lib, if that was meant. The files are 0600 anyway. */
 function isOpenmesAlone(path: string): boolean {
-  return Deno.readDirSync(path).every(({ name }) => OWN_FILES.test(name));
+  return Deno.readDirSync(path).every(({ name }) => isOwnName(name));
 }
 
 function unsafe(path: string, why: string, { hint }: { hint: string }): OpenmeError {

@@ -5,6 +5,7 @@
 
 import { join } from "node:path";
 import { messageOf } from "../errors.ts";
+import { PROBE_NAME } from "./names.ts";
 
 /** What SQLite needs before it writes its first row. */
 const PROBE_SIZE = 65_536;
@@ -16,7 +17,7 @@ export function diskFault(
   dir: string,
   { size = PROBE_SIZE }: { size?: number | undefined } = {},
 ): string | undefined {
-  const path = join(dir, ".probe");
+  const path = join(dir, PROBE_NAME);
   try {
     Deno.writeFileSync(path, new Uint8Array(size), { mode: 0o600 });
     return undefined;

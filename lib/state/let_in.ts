@@ -9,7 +9,7 @@ import { messageOf, OpenmeError } from "../errors.ts";
 import { type Network, overlap, parseNetwork } from "../network.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../ports.ts";
 import { type Row, textOf } from "./schema.ts";
-import { DATABASE_NAME } from "./store.ts";
+import { DATABASE_NAME } from "./names.ts";
 
 /** A client, an address or network that was opened for it, and what was opened. */
 export interface Place {

@@ -9,6 +9,7 @@ import { messageOf, OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
 import { diskFault } from "./disk_fault.ts";
 import { volatilePath } from "./mark.ts";
+import { LOCK_NAME } from "./names.ts";
 
 const STOP_HINT = "stop that one first; it keeps running, and its guard stays in place";
 
@@ -20,7 +21,7 @@ export function takeLock(
   stateDir: string,
   { hint = STOP_HINT }: { hint?: string } = {},
 ): { release: () => void } {
-  const path = join(stateDir, "lock");
+  const path = join(stateDir, LOCK_NAME);
   let held: { release: () => void } | undefined;
   let failure: unknown;
   try {
@@ -81,7 +82,7 @@ function runningError(stateDir: string, options: { hint: string; cause: unknown 
 /** Whether a `serve` runs with this state directory. A directory that is not there is nobody's. */
 export function isLocked(stateDir: string): boolean {
   try {
-    Deno.statSync(join(stateDir, "lock"));
+    Deno.statSync(join(stateDir, LOCK_NAME));
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return false;
     throw new OpenmeError(

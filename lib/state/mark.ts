@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { fingerprint } from "../crypto_sync.ts";
 
 const VOLATILE_DIR = "/run";
+const MARK_NAME = /^openme-[0-9a-f]{16}\.state$/;
 
 /** `running`: a server runs, or was killed. `unsound`: what is on disk is not all that it knew. */
 export type Mark = "running" | "unsound";
@@ -27,25 +28,61 @@ function realPathOf(dir: string): string {
   }
 }
 
-/** The mark, `undefined` where there is none. */
+/** The mark, `undefined` where there is none. One that cannot be read is the worst. */
 export function readMark(dir: string): Mark | undefined {
   try {
-    const text = Deno.readTextFileSync(volatilePath(dir, "state"));
-    return text === "unsound" ? "unsound" : "running";
-  } catch {
-    return undefined;
+    return parseMark(Deno.readTextFileSync(volatilePath(dir, "state")))?.mark ?? "unsound";
+  } catch (cause) {
+    return cause instanceof Deno.errors.NotFound ? undefined : "unsound";
   }
 }
 
 /** Leaves a mark. Throws where there is no such folder on this system, or not for this user. */
 export function writeMark(dir: string, mark: Mark): void {
-  Deno.writeTextFileSync(volatilePath(dir, "state"), mark, { mode: 0o600 });
+  const text = `${mark}\n${realPathOf(dir)}\n`;
+  Deno.writeTextFileSync(volatilePath(dir, "state"), text, { mode: 0o600 });
 }
 
 export function removeMark(dir: string): void {
+  remove(volatilePath(dir, "state"));
+}
+
+/** Removes the marks of state directories that are gone, but for `own`: a server that is killed leaves its mark. */
+export function removeStaleMarks(own: string): void {
+  const kept = volatilePath(own, "state");
   try {
-    Deno.removeSync(volatilePath(dir, "state"));
+    for (const { name } of Deno.readDirSync(VOLATILE_DIR)) {
+      const path = join(VOLATILE_DIR, name);
+      if (!MARK_NAME.test(name) || path === kept || !isStale(path)) continue;
+      remove(path);
+      remove(path.replace(/state$/, "lock"));
+    }
   } catch {
-    // It could not be written either.
+    // No such folder on this system, or not for this user.
+  }
+}
+
+/** Whether the folder that a mark names is not there. */
+function isStale(path: string): boolean {
+  try {
+    const named = parseMark(Deno.readTextFileSync(path));
+    if (!named) return false;
+    Deno.lstatSync(named.dir);
+    return false;
+  } catch (cause) {
+    return cause instanceof Deno.errors.NotFound;
+  }
+}
+
+function parseMark(text: string): { mark: Mark; dir: string } | undefined {
+  const [, mark, dir] = /^(running|unsound)\n(\/[^\0]*)\n$/.exec(text) ?? [];
+  return dir === undefined ? undefined : { mark: mark as Mark, dir };
+}
+
+function remove(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // It is not there, or could not be written either.
   }
 }

@@ -8,9 +8,9 @@ import { messageOf, OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { quote } from "../quote.ts";
+import { DATABASE_NAME } from "./names.ts";
 import { keyOf, readFailures } from "./outcomes.ts";
 import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";
-import { DATABASE_NAME } from "./store.ts";
 
 /** The state at one moment. */
 export interface Snapshot {

@@ -12,20 +12,23 @@ import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
 import { quote } from "../quote.ts";
 import type { ReplayMemory } from "../replay.ts";
-import { connectToRead, isDamage, moveAside, readDatabase, type StoredState } from "./database.ts";
+import {
+  connectToRead,
+  GUARD,
+  isDamage,
+  moveAside,
+  readDatabase,
+  type StoredState,
+} from "./database.ts";
 import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
-import { type Mark, readMark, removeMark, writeMark } from "./mark.ts";
+import { type Mark, readMark, removeMark, removeStaleMarks, writeMark } from "./mark.ts";
+import { DATABASE_NAME, INTACT_NAME } from "./names.ts";
 import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
 import type { SealedRows } from "./sealed_rows.ts";
 import { type KnockRecord, type RefusalRecord, Story } from "./story.ts";
 import { readWitness } from "./witness.ts";
 import { type Change, exists, StateWriter } from "./writer.ts";
-
-/** The database, in the state directory. */
-export const DATABASE_NAME = "state.db";
-/** The witness: taken away when a write fails, so that the next start knows. */
-const INTACT_NAME = "intact";
 
 /** How long after an attempt to write everything anew there is none, in times of what it took. */
 const REWRITES_SHARE = 100;
@@ -46,6 +49,8 @@ export interface StoredGrants {
   readonly grants: readonly Grant[];
   /** Whether their steady times count from this boot. */
   readonly sameBoot: boolean;
+  /** The plan of the guard that was in force, as text; "" where there was none. */
+  readonly guard: string;
 }
 
 /** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
@@ -54,6 +59,8 @@ export class StateStore {
   #grantsStand = false;
   /** Whether memory holds all that the database held at the start. */
   #isRestored = false;
+  /** The plan of the guard in force, as text; `undefined` until it is known. */
+  #guard: string | undefined;
   readonly #dir: string;
   readonly #writer: StateWriter;
   readonly #story = new Story((write) => this.#write(write));
@@ -97,6 +104,7 @@ export class StateStore {
     const testimony = readWitness(join(dir, INTACT_NAME));
     const sealed = existed && testimony?.sequence !== undefined;
     const mark = readMark(dir);
+    removeStaleMarks(dir);
     let stored: StoredState;
     try {
       stored = this.#load({ sealed });
@@ -128,7 +136,7 @@ export class StateStore {
     }
     this.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
     this.#begin();
-    return { grants: stored.grants, sameBoot };
+    return { grants: stored.grants, sameBoot, guard: stored.guard };
   }
 
   /** What can still be read counts; whatever else there was, the floor stands in for it. */
@@ -153,7 +161,7 @@ export class StateStore {
     this.#markIncomplete();
     const sameBoot = stored?.bootId !== undefined && stored.bootId === clock.bootId;
     this.#grantsStand = sameBoot && (stored?.grantsStand || !stored?.cleanStop);
-    return { grants: stored?.grants ?? [], sameBoot };
+    return { grants: stored?.grants ?? [], sameBoot, guard: stored?.guard ?? "" };
   }
 
   /**
@@ -203,6 +211,13 @@ export class StateStore {
   /** Writes down that these are all the grants there are. */
   replaceGrants(grants: readonly Grant[]): void {
     this.#write((_, rows) => rows.replaceGrants(grants));
+  }
+
+  /** What is guarded from now on, as text; "" is nothing. */
+  recordGuard(plan: string): void {
+    if (plan === this.#guard) return;
+    this.#guard = plan;
+    this.#write((_, rows) => rows.putMeta(GUARD, plan));
   }
 
   /** Takes ended or withdrawn grants out. */
@@ -286,6 +301,7 @@ export class StateStore {
       this.#replay.restore(key, nonce, timestampNs);
     }
     if (stored.floorNs !== undefined) this.#replay.raiseFloor(stored.floorNs);
+    this.#guard ??= stored.guard;
     this.#isRestored = true;
   }
 
@@ -301,6 +317,7 @@ export class StateStore {
     rows.putMeta("boot_id", this.#clock.bootId ?? "");
     rows.putMeta("clean_stop", "0");
     rows.putMeta("grants_stand", this.#grantsStand ? "1" : "0");
+    rows.putMeta(GUARD, this.#guard ?? "");
     const { floorNs } = this.#replay;
     if (floorNs !== undefined) rows.putMeta("floor_ns", String(floorNs));
   }

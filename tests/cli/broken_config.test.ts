@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { confirmWaiting } from "../../lib/cli/confirmation.ts";
 import { stateDirIn } from "../../lib/cli/load_state.ts";
-import { takeLock } from "../../lib/state/lock.ts";
+import { bindControl, serveControl } from "../../lib/control.ts";
 import { SCHEMA } from "../../lib/state/schema.ts";
+import { memoryLog } from "../state/support.ts";
 import { serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, openme, unprivileged } from "./program.ts";
@@ -62,22 +62,29 @@ Deno.test("openme sessions, history, confirm and close go on beside a file with 
   assert.equal(closed.code, 1);
   assert.match(closed.stderr, new RegExp(`\n${told[1]}\nopenme: error: .*openme serve`));
 
-  const lock = takeLock(state);
+  const stop = new AbortController();
+  let confirmed = 0;
+  serveControl(bindControl(state), {
+    handle: (request) => {
+      assert.deepEqual(request, { command: "confirm" });
+      return Promise.resolve({ confirmed: ++confirmed });
+    },
+    log: memoryLog().log,
+    signal: stop.signal,
+  });
   try {
-    await folder.write("state/unconfirmed", "");
     assert.deepEqual(await run("confirm"), good([...told, "openme: confirmed: the guard stays"]));
-    assert.equal(confirmWaiting(state), false);
     // With --state-dir nobody asks the file anything.
     for (const config of ["server.yaml", "missing.yaml"]) {
-      await folder.write("state/unconfirmed", "");
       const args = ["confirm", "--state-dir", state, "--config", config];
       assert.deepEqual(
         await openme(args, { cwd: folder.path }),
         good(["openme: confirmed: the guard stays"]),
       );
     }
+    assert.equal(confirmed, 3);
   } finally {
-    lock.release();
+    stop.abort();
   }
   for (const command of ["sessions", "history"]) {
     const { code, stderr } = await openme(

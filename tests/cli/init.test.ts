@@ -9,7 +9,7 @@ import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, mapSome, openme, unprivileged } from "./program.ts";
 
-const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve";
+const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve --confirm 60s";
 const EXISTS_HINT = "openme init --force replaces it, and every client needs a new profile then";
 
 /** What the file says, as `serve` reads it. */

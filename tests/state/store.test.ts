@@ -45,7 +45,7 @@ function query(folder: Folder, sql: string): Record<string, unknown>[] {
 Deno.test("a first start finds nothing, warns of nothing and refuses nothing", async () => {
   await using folder = await Folder.create();
   using opened = open(folder.path);
-  assert.deepEqual(opened.stored, { grants: [], sameBoot: false });
+  assert.deepEqual(opened.stored, { grants: [], sameBoot: false, guard: "" });
   assert.deepEqual(contentOf(opened.replay), { entries: [], marks: [], floorNs: undefined });
   assert.deepEqual(opened.events, []);
   assert.ok(opened.store.isSound());

@@ -1,0 +1,111 @@
+/**
+ * A guard's plan as text, for the state database: `serve --confirm` that is not confirmed puts the plan back that stood
+ * before. Reading is strict: every field must be there and be one that a configuration could have given, since names in
+ * it become rules. Whatever else is there makes the whole unreadable.
+ */
+
+import { CLOSED_AS } from "../config/firewall_names.ts";
+import { INTERFACE_PATTERN } from "../config/server_config.ts";
+import type { PortRange } from "../ports.ts";
+import type { GuardPlan, Prefix } from "./backend.ts";
+
+/** One line of JSON. */
+export function printPlan(plan: GuardPlan): string {
+  return JSON.stringify(plan);
+}
+
+/** The plan in a text of {@linkcode printPlan}; `undefined` where any of it is missing, wrong or unknown. */
+export function parsePlan(text: string): GuardPlan | undefined {
+  try {
+    return readPlan(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function readPlan(value: unknown): GuardPlan {
+  const { interface: name, ...fields } = mapOf(value, [
+    "knockPort",
+    "guardedPorts",
+    "forwardedPorts",
+    "dropPorts",
+    "closedAs",
+    "openKnockPort",
+    "mark",
+    "prefixes",
+    "lifetimeMs",
+  ], ["interface"]);
+  require(name === undefined || (typeof name === "string" && INTERFACE_PATTERN.test(name)));
+  return {
+    knockPort: readWhole(fields["knockPort"], 1, 65535),
+    guardedPorts: listOf(fields["guardedPorts"]).map(readRange),
+    forwardedPorts: listOf(fields["forwardedPorts"]).map(readRange),
+    dropPorts: readBoolean(fields["dropPorts"]),
+    closedAs: readChoice(fields["closedAs"], CLOSED_AS),
+    openKnockPort: readBoolean(fields["openKnockPort"]),
+    interface: name as string | undefined,
+    mark: readMark(fields["mark"]),
+    prefixes: listOf(fields["prefixes"]).map(readPrefix),
+    lifetimeMs: readWhole(fields["lifetimeMs"], 1, 86_400_000),
+  };
+}
+
+function readRange(value: unknown): PortRange {
+  const fields = mapOf(value, ["protocol", "first", "last"]);
+  const first = readWhole(fields["first"], 1, 65535);
+  return {
+    protocol: readChoice(fields["protocol"], ["tcp", "udp"]),
+    first,
+    last: readWhole(fields["last"], first, 65535),
+  };
+}
+
+function readPrefix(value: unknown): Prefix {
+  const fields = mapOf(value, ["family", "length"]);
+  const family = readChoice<4 | 6>(fields["family"], [4, 6]);
+  return { family, length: readWhole(fields["length"], 1, family === 4 ? 31 : 127) };
+}
+
+/** One bit. */
+function readMark(value: unknown): number {
+  const mark = readWhole(value, 1, 0x8000_0000);
+  require(Number.isInteger(Math.log2(mark)));
+  return mark;
+}
+
+function readWhole(value: unknown, least: number, most: number): number {
+  require(Number.isInteger(value) && (value as number) >= least && (value as number) <= most);
+  return value as number;
+}
+
+function readBoolean(value: unknown): boolean {
+  require(typeof value === "boolean");
+  return value as boolean;
+}
+
+function readChoice<T>(value: unknown, choices: readonly T[]): T {
+  require(choices.includes(value as T));
+  return value as T;
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  require(Array.isArray(value));
+  return value as unknown[];
+}
+
+/** A map with all of these keys and no others but `optional` ones. */
+function mapOf(
+  value: unknown,
+  keys: readonly string[],
+  optional: readonly string[] = [],
+): Record<string, unknown> {
+  require(typeof value === "object" && value !== null && !Array.isArray(value));
+  const fields = value as Record<string, unknown>;
+  require(keys.every((key) => Object.hasOwn(fields, key)));
+  require(Object.keys(fields).every((key) => keys.includes(key) || optional.includes(key)));
+  return fields;
+}
+
+function require(holds: boolean): void {
+  if (!holds) throw new Error("not a plan");
+}

@@ -40,7 +40,7 @@ export const PERMISSIONS = {
   knock: ["net", "read", "run", "env"],
   check: ["read", "env"],
   plan: ["read", "run", "env"],
-  guard: ["read", "write", "run", "env"],
+  guard: ["read", "write", "run", "env", "sys"],
   confirm: ["net", "read", "write", "env"],
   uninstall: ["read", "write", "run", "env"],
   list: ["read", "write", "env"], // SQLite writes beside a database that it reads

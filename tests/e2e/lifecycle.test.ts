@@ -155,6 +155,7 @@ e2e("an administrator", async (lab, t) => {
       await edit("firewall: nft", `firewall: ${firewall}`);
       const guard = await openme(lab, "server", ["guard", "--config", site.config]);
       assert.equal(guard.code, 0, guard.stderr);
+      assert.doesNotMatch(guard.stderr, /warning/);
       assert.deepEqual(await reachable(), [true, false]);
       await edit("allowed_ports: [80/tcp]", "allowed_ports: [22/tcp]");
       await using served = await site.serve(["--confirm", "1s"]);

@@ -3,12 +3,12 @@
  * Everything in the text is printed from parsed values.
  */
 
-import { formatAddress } from "../address.ts";
 import type { AddressOpenings } from "../grants.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { GuardPlan, Standing } from "./backend.ts";
 import type { Connection } from "./established.ts";
 import { formatMark, formatUnmark } from "./hole_mark.ts";
+import { renderKeepChain, renderKeptRules, renderKeptSets } from "./nft_kept.ts";
 import {
   type NetworkNotes,
   prefixesIn,
@@ -82,13 +82,9 @@ ${([4, 6] as const).flatMap(openingSets).map((set) => `  ${openingSet(set)}\n`).
   set forwarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.forwardedPorts.map(renderPorts))
   } }
-  set kept4 { type ipv4_addr . inet_service . ipv4_addr . inet_service;${
-    renderSetElements(kept.filter(({ remote }) => remote.family === 4).map(renderConnection))
-  } }
-  set kept6 { type ipv6_addr . inet_service . ipv6_addr . inet_service;${
-    renderSetElements(kept.filter(({ remote }) => remote.family === 6).map(renderConnection))
-  } }
-  set knockers4 { type ipv4_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
+${
+    renderKeptSets(kept)
+  }  set knockers4 { type ipv4_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
   set knockers6 { type ipv6_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
   chain knocks {
     type filter hook prerouting priority -300; policy accept;
@@ -110,9 +106,10 @@ ${([4, 6] as const).flatMap(openingSets).map((set) => `  ${openingSet(set)}\n`).
   }
   chain local {
     udp dport ${plan.knockPort} ${knockIn}
+    meta l4proto . th dport @guarded ct state established jump keep
     meta l4proto . th dport @guarded goto guard
   }
-  chain guard {
+${renderKeepChain()}  chain guard {
     ct state established ${letIn}
 ${
     ([4, 6] as const).flatMap((family) =>
@@ -120,11 +117,9 @@ ${
         `    ${family === 4 ? "ip" : "ip6"} saddr . meta l4proto . th dport @${set} ${letIn}\n`
       )
     ).join("")
-  }${
-    renderPrefixRules(prefixes).map((rule) => `    ${rule}\n`).join("")
-  }    tcp flags & (fin | syn | rst | ack) != syn ip saddr . tcp sport . ip daddr . tcp dport @kept4 ${letIn}
-    tcp flags & (fin | syn | rst | ack) != syn ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6 ${letIn}
-    ${renderEnd(plan)}
+  }${renderPrefixRules(prefixes).map((rule) => `    ${rule}\n`).join("")}    ${
+    [...renderKeptRules(letIn), renderEnd(plan)].join("\n    ")
+  }
   }
 ${renderPrefixChains(prefixes, letIn)}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
 `;
@@ -197,8 +192,4 @@ export function parseGranted(json: string, length?: number): Standing[] {
 /** One transaction that takes the table out, whether it is there or not. */
 export function renderRemoval(): string {
   return `add table ${TABLE}\ndelete table ${TABLE}\n`;
-}
-
-function renderConnection({ remote, remotePort, local, localPort }: Connection): string {
-  return `${formatAddress(remote)} . ${remotePort} . ${formatAddress(local)} . ${localPort}`;
 }

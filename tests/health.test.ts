@@ -12,6 +12,7 @@ import {
   reportOn,
   reportToJson,
 } from "../lib/health_report.ts";
+import { blocksUnder } from "./documents/blocks.ts";
 import { runToEnd } from "./e2e/lab.ts";
 import { testWith } from "./programs.ts";
 import { must } from "./support.ts";
@@ -63,6 +64,19 @@ Deno.test("respond() gives JSON, with the date and the length of it", () => {
       }],
     }],
   });
+});
+
+Deno.test("the answer in docs/connecting.md has the keys of the real one", async () => {
+  const [block] = await blocksUnder({
+    document: "docs/connecting.md",
+    heading: "The health port",
+    test: import.meta.url,
+  });
+  const keysOf = (
+    value: { grants: object[] },
+  ) => [Object.keys(value), Object.keys(value.grants[0]!)];
+  const { body } = answer("GET / HTTP/1.1\r\nHost: x");
+  assert.deepEqual(keysOf(JSON.parse(must(block).text)), keysOf(JSON.parse(body)));
 });
 
 Deno.test("respond() gives a browser a page on which nothing foreign can run", () => {

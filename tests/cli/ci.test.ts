@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { testWith } from "../programs.ts";
+import { blocksUnder } from "../documents/blocks.ts";
 import { must } from "../support.ts";
 import { profilesYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
@@ -23,11 +24,10 @@ interface Told {
   readonly timer: string;
 }
 
-/** The code blocks of a section. */
-function blocksOf(document: string, section: string): string[] {
-  const [, text = ""] = document.split(`\n## ${section}\n`);
-  const [own = ""] = text.split("\n## ");
-  return [...own.matchAll(/^```\w+\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
+/** The texts of the blocks under a heading. */
+async function textsUnder(document: string, heading: string): Promise<string[]> {
+  const blocks = await blocksUnder({ document, heading, test: import.meta.url });
+  return blocks.map(({ text }) => text);
 }
 
 function toldBy(where: string, blocks: readonly string[]): Told {
@@ -52,14 +52,13 @@ function toldBy(where: string, blocks: readonly string[]): Told {
 
 /** The README has them all in one section; the detailed text has a section for each. */
 const TOLD: readonly Told[] = [
-  toldBy(
-    "README.md",
-    blocksOf(await Deno.readTextFile(`${ROOT}README.md`), "In CI and cron"),
-  ),
-  toldBy(
-    "docs/ci.md",
-    ["GitHub Actions", "GitLab CI", "cron", "systemd"].flatMap((section) => blocksOf(DOC, section)),
-  ),
+  toldBy("README.md", await textsUnder("README.md", "In CI and cron")),
+  toldBy("docs/ci.md", [
+    ...await textsUnder("docs/ci.md", "GitHub Actions"),
+    ...await textsUnder("docs/ci.md", "GitLab CI"),
+    ...await textsUnder("docs/ci.md", "cron"),
+    ...await textsUnder("docs/ci.md", "systemd"),
+  ]),
 ];
 
 /** A desk with `openme`, and stand-ins that write down how they are called, on the path; and a server's socket. */

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { createFirewalldBackend } from "../../lib/firewall/firewalld.ts";
 import { runProgram } from "../../lib/run_program.ts";
 import { openings, planOf, ranges } from "../firewall/support.ts";
+import { blocksUnder } from "../documents/blocks.ts";
+import { linesOf } from "../documents/session.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { FirewalldHost, firewalldMissing } from "./firewalld_host.ts";
 import { IPV4, type Lab } from "./lab.ts";
@@ -129,7 +131,15 @@ async function rules(lab: Lab, t: Deno.TestContext): Promise<void> {
     const open = await backend.openToEveryone();
     assert.deepEqual(open?.ports, ranges("22/tcp", "8085/tcp"));
     assert.match(open?.hint ?? "", /firewall-cmd --permanent/);
-    await host.cmd("--reload");
+    const [block] = await blocksUnder({
+      document: "docs/firewalls.md",
+      heading: "firewalld",
+      test: import.meta.url,
+    });
+    for (const command of linesOf(block!.text)[0]!.command.split(" && ")) {
+      await host.cmd(...command.replace(/^sudo firewall-cmd /, "").split(" "));
+    }
+    assert.doesNotMatch(await host.cmd("--zone=public", "--list-services"), /\bssh\b/);
     assert.equal(await backend.isIntact(), false);
   });
 

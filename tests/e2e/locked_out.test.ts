@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { blocksUnder } from "../documents/blocks.ts";
+import { linesOf } from "../documents/session.ts";
 import { lacks, unless } from "../programs.ts";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, iptablesHost, rulesOf, setFirewall } from "./host_rules.ts";
@@ -13,7 +15,11 @@ const DOCUMENT = await Deno.readTextFile(new URL("../../docs/troubleshooting.md"
 const SECTION = DOCUMENT.slice(DOCUMENT.indexOf("\n## I have locked myself out\n"));
 
 /** The commands of the blocks, in order. */
-const COMMANDS = [...SECTION.matchAll(/^\$ (.*)$/gm)].map(([, line]) => line!);
+const COMMANDS = (await blocksUnder({
+  document: "docs/troubleshooting.md",
+  heading: "I have locked myself out",
+  test: import.meta.url,
+})).flatMap(({ text }) => linesOf(text)).map(({ command }) => command);
 
 /** What takes a guard out without openme, by the name of the firewall. */
 const BY_HAND = new Map(

@@ -1,6 +1,8 @@
 /** The example of docs/firewalls.md, as it is printed, with Debian's own ufw. */
 
 import assert from "node:assert/strict";
+import { blocksUnder } from "../documents/blocks.ts";
+import { linesOf } from "../documents/session.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { init, OPENME } from "./openme.ts";
@@ -8,13 +10,17 @@ import { Site } from "./site.ts";
 import { UfwHost, ufwMissing } from "./ufw_host.ts";
 import { pause, waitFor } from "./wait.ts";
 
-const DOCUMENT = await Deno.readTextFile(new URL("../../docs/firewalls.md", import.meta.url));
+const [EXAMPLE, CONSOLE] = await blocksUnder({
+  document: "docs/firewalls.md",
+  heading: "command",
+  test: import.meta.url,
+});
 
 /** What the document has below `firewall: command`, for the section `server`. */
 function exampleLines(): string[] {
-  const section = DOCUMENT.slice(DOCUMENT.indexOf("\n## command\n"));
-  const block = /^```yaml\nserver:\n([\s\S]*?)^```$/m.exec(section)![1]!;
-  const lines = block.trimEnd().split("\n").map((line) => line.slice(2));
+  const [first, ...rest] = EXAMPLE!.text.trimEnd().split("\n");
+  assert.equal(first, "server:");
+  const lines = rest.map((line) => line.slice(2));
   const from = lines.indexOf("command:");
   assert.deepEqual(lines.slice(0, from), ["drop_ports: false", "firewall: command"]);
   return lines.slice(from);
@@ -26,7 +32,9 @@ async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
   const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
   await server.listen({ tcp: [22] });
   await using host = await UfwHost.create(lab);
-  await host.ufw("allow", `${KNOCK_PORT}/udp`);
+  for (const { command } of linesOf(CONSOLE!.text)) {
+    await host.ufw(...command.replace(/^sudo ufw /, "").split(" "));
+  }
   // Somebody else's: one for the same port, and one with a comment that is no mark of openme's.
   await host.ufw("allow", "proto", "tcp", "from", "10.0.0.20", "to", "any", "port", "22");
   await host.ufw("deny", "from", "10.0.0.21", "comment", "not openme");

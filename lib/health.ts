@@ -9,7 +9,7 @@ import { type Clock, wallMsOf } from "./clock.ts";
 import { hexToBytes } from "./crypto.ts";
 import { fingerprint } from "./crypto_sync.ts";
 import type { Grant } from "./grants.ts";
-import { healthPage } from "./health_page.ts";
+import { healthPage, type PageParts } from "./health_page.ts";
 import { type HealthReport, reportOn, reportToJson } from "./health_report.ts";
 import { errorFields, type Log } from "./log.ts";
 import { type PortRange, subtractPortRanges } from "./ports.ts";
@@ -175,9 +175,9 @@ class Health {
         isRefused: running.isRefused(grant),
         knocks: running.knocksOf(grant),
       }));
-      const bytes = new TextEncoder().encode(
-        respond(head, report, running.config().knockTimeoutMs),
-      );
+      const { host, knockTimeoutMs } = running.config();
+      const parts = { server: host ?? localAddress(connection), lifetimeMs: knockTimeoutMs };
+      const bytes = new TextEncoder().encode(respond(head, report, parts));
       for (let written = 0; written < bytes.length;) {
         written += await connection.write(bytes.subarray(written));
       }
@@ -210,6 +210,12 @@ function listenOn(hostname: string, port: number): Deno.TcpListener {
   }
 }
 
+/** The address that a client asked, as a text that is safe to show. */
+function localAddress(connection: Deno.Conn): string {
+  const address = parseAddress((connection.localAddr as Deno.NetAddr).hostname);
+  return address === undefined ? "this server" : formatAddress(address);
+}
+
 /** The health port comes with every grant: nobody asked for it. */
 function withoutHealthPort({ ports }: Grant, healthPort: number): PortRange[] {
   const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
@@ -231,7 +237,11 @@ async function readHead(connection: Deno.Conn, mostBytes: number): Promise<strin
 }
 
 /** The whole answer to a request. */
-export function respond(head: string, report: HealthReport, lifetimeMs: number): string {
+export function respond(
+  head: string,
+  report: HealthReport,
+  parts: Omit<PageParts, "nonce">,
+): string {
   const [requestLine = "", ...headers] = head.split("\r\n");
   const match = /^(\S+) (\S+) HTTP\/1\.[01]$/.exec(requestLine);
   const method = match?.[1];
@@ -256,10 +266,10 @@ export function respond(head: string, report: HealthReport, lifetimeMs: number):
   const accept = headers.map((header) => /^accept: *(.*)$/i.exec(header)?.[1]).find(Boolean);
   if (accept?.includes("text/html")) {
     const nonce = crypto.randomUUID();
-    return reply("200 OK", "text/html", healthPage(report, { nonce, lifetimeMs }), [
+    return reply("200 OK", "text/html", healthPage(report, { ...parts, nonce }), [
       "Vary: Accept",
       `Content-Security-Policy: default-src 'none'; style-src 'nonce-${nonce}'; ` +
-      `script-src 'nonce-${nonce}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`,
+      `script-src 'nonce-${nonce}'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`,
       "Referrer-Policy: no-referrer",
     ]);
   }

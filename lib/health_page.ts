@@ -1,32 +1,47 @@
 /**
- * The health port's page for a browser: who is let in here, to what, and how much longer, counting down. One file, no
- * outside resources; every value is escaped although none can hold markup.
+ * The health port's page for a browser: which ports are open from here, and how much longer. It asks again while access
+ * is open, so that it shows a renewal and an early end. One file, no outside resources; every value is escaped although
+ * none can hold markup.
  */
 
 import { formatDuration } from "./duration.ts";
 import type { HealthReport, ReportedGrant } from "./health_report.ts";
 
-/** The page; style and script carry `nonce`, so that nothing else on it could run. A full bar is `lifetimeMs`. */
+/** What the page needs beside the report. */
+export interface PageParts {
+  /** What the page calls this server: its configured host, else the address that was asked. */
+  readonly server: string;
+  /** Style and script carry it, so that nothing else on the page could run. */
+  readonly nonce: string;
+  /** A full bar. */
+  readonly lifetimeMs: number;
+}
+
+/** The whole page. */
 export function healthPage(
   { address, grants }: HealthReport,
-  { nonce, lifetimeMs }: { nonce: string; lifetimeMs: number },
+  { server, nonce, lifetimeMs }: PageParts,
 ): string {
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>openme: let in</title>
+<title>Access open: ${escapeHtml(server)}</title>
 <style nonce="${escapeHtml(nonce)}">${STYLE}</style>
 </head>
 <body>
+<header>
+<h1 role="status">Access open</h1>
+<p><code>${escapeHtml(address)}</code> <code>-&gt; ${escapeHtml(server)}</code></p>
+</header>
 <main>
-<h1>You are let in</h1>
-<p>as seen from <code>${escapeHtml(address)}</code></p>
 ${grants.map((grant) => renderGrant(grant, lifetimeMs)).join("\n")}
-<p class="note">When the time is over no new connection is let in; those that are open go on.
-<code>openme knock</code> starts the time again.</p>
 </main>
+<footer>
+<p id="note">Open connections live on when the time is over. <code>openme knock</code> renews it.</p>
+<button id="look" type="button" hidden>Look again</button>
+</footer>
 <script nonce="${escapeHtml(nonce)}">${SCRIPT}</script>
 </body>
 </html>
@@ -41,10 +56,12 @@ function renderGrant(grant: ReportedGrant, lifetimeMs: number): string {
 <h2>${escapeHtml(client)}</h2>
 <ul>${
     ports.map((port) => `<li><code>${escapeHtml(port)}</code></li>`).join("") ||
-    "<li>no ports of its own</li>"
-  }</ul>${grant.failed ? "\n<p>The server's firewall refused this.</p>" : ""}
+    "<li>this page only</li>"
+  }</ul>${grant.failed ? '\n<p class="failed">The server\'s firewall refused this grant.</p>' : ""}
 <p class="left" role="timer">${escapeHtml(left)}</p>
-<progress max="${Math.round(totalMs)}" value="${Math.round(leftMs)}"></progress>
+<progress max="${Math.round(totalMs)}" value="${
+    Math.round(leftMs)
+  }" aria-label="time left"></progress>
 </section>`;
 }
 
@@ -53,42 +70,96 @@ function escapeHtml(text: string): string {
 }
 
 const STYLE = `
-:root { color-scheme: light dark; --accent: #16794c; --over: #8a3b12; --line: #8884; }
-@media (prefers-color-scheme: dark) { :root { --accent: #4cc38a; --over: #f0a070; } }
-body { margin: 0; font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 34rem; margin: 0 auto; padding: 2rem 1rem; }
-h1 { font-size: 1.5rem; margin: 0; }
-h1.over { color: var(--over); }
-h2 { font-size: 1.1rem; margin: 0; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; --back: #f6f7f8; --card: #fff; --line: #d5d9dd; --text: #1b1f23; --soft: #57606a;
+  --open: #12734a; --closed: #9a3412; }
+@media (prefers-color-scheme: dark) { :root { --back: #111417; --card: #1a1f24; --line: #343b43; --text: #e8eaed;
+  --soft: #9aa4ae; --open: #4cc38a; --closed: #f0a070; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 36rem; padding: 2rem 1rem; background: var(--back); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
 code { font: 0.95em ui-monospace, monospace; overflow-wrap: anywhere; }
-section { border: 1px solid var(--line); border-radius: 0.5rem; padding: 1rem; margin: 1rem 0; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0; color: var(--open); }
+header p { margin: 0.25rem 0 1.25rem; color: var(--soft); }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; padding: 1rem; margin: 0 0 1rem; }
+h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 ul { list-style: none; display: flex; flex-wrap: wrap; gap: 0.4rem; padding: 0; margin: 0.5rem 0; }
 li { border: 1px solid var(--line); border-radius: 0.3rem; padding: 0 0.4rem; }
-.left { font-size: 2rem; font-variant-numeric: tabular-nums; color: var(--accent); margin: 0.25rem 0; }
-.over .left { color: var(--over); }
-progress { width: 100%; height: 0.5rem; accent-color: var(--accent); }
-.note { font-size: 0.9rem; opacity: 0.8; }
+.left { font-size: 2.25rem; line-height: 1.2; font-variant-numeric: tabular-nums; color: var(--open);
+  margin: 0.75rem 0 0.5rem; }
+progress { display: block; width: 100%; height: 0.5rem; appearance: none; border: 0; border-radius: 0.25rem;
+  overflow: hidden; background: var(--line); }
+progress::-webkit-progress-bar { background: var(--line); }
+progress::-webkit-progress-value { background: var(--open); }
+progress::-moz-progress-bar { background: var(--open); }
+footer { color: var(--soft); font-size: 0.9rem; }
+.failed, .closed h1, section.over .left { color: var(--closed); }
+button { font: inherit; padding: 0.6rem 1.25rem; border: 1px solid var(--line); border-radius: 0.4rem;
+  background: var(--card); color: var(--text); cursor: pointer; }
+button:disabled { color: var(--soft); cursor: default; }
 `;
 
-/** Counts on the page's own steady clock: the browser's wall clock may be off. */
+/**
+ * Counts on the page's own steady clock: the browser's wall clock may be off. What it asks for again is this page, of
+ * which it takes the grants: one renderer, and no script of the answer runs. A closed port does not answer at all.
+ */
 const SCRIPT = `
-const start = performance.now();
+const ASK_MS = 3000, PATIENCE_MS = 3000;
+const note = document.querySelector("#note"), look = document.querySelector("#look"), advice = [...note.childNodes];
+const server = document.title.slice(document.title.indexOf(":"));
 const pad = (n) => String(n).padStart(2, "0");
 const text = (s) => s >= 3600 ? Math.floor(s / 3600) + ":" + pad(Math.floor(s / 60) % 60) + ":" + pad(s % 60)
   : s >= 60 ? Math.floor(s / 60) + ":" + pad(s % 60) : s + "s";
+const now = () => performance.now(), time = () => new Date().toLocaleTimeString();
+const most = () => Math.max(0, ...Array.from(document.querySelectorAll("section"), (each) => each.dataset.left - (now() - read)));
+let read = now(), asked = now(), missed = 0, asking = false, live = true;
+function show(title, words, isOpen) {
+  live = isOpen;
+  document.querySelector("h1").textContent = title;
+  document.title = title + server;
+  document.body.classList.toggle("closed", !isOpen);
+  if (isOpen) note.replaceChildren(...advice); else note.textContent = words;
+  look.hidden = isOpen;
+}
+async function ask() {
+  asking = true;
+  asked = now();
+  try {
+    const options = { headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) };
+    const answer = await fetch("/", options);
+    const html = await answer.text(), grants = html.slice(html.indexOf("<main>"), html.indexOf("</main>"));
+    const main = new DOMParser().parseFromString(grants, "text/html").querySelector("main");
+    if (!answer.ok || !main) throw new Error("no grants");
+    const before = most();
+    document.querySelector("main").replaceWith(main);
+    read = now();
+    missed = 0;
+    if (!live) show("Access open", "", true);
+    if (most() > before + 1500) note.textContent = "Renewed at " + time() + ".";
+  } catch {
+    missed++;
+    if (most() === 0) show("Access closed", "Closed at " + time() + ". openme knock opens it again.", false);
+    else if (missed > 1) show("No answer", "The server has not answered since " + time() + ": access has ended early, or the network is gone.", false);
+  }
+  asking = false;
+  draw();
+}
 function draw() {
-  let live = 0;
   for (const section of document.querySelectorAll("section")) {
-    const left = Math.max(0, section.dataset.left - (performance.now() - start));
-    section.querySelector(".left").textContent = left > 0 ? text(Math.ceil(left / 1000)) : "closed";
+    const left = Math.max(0, section.dataset.left - (now() - read));
+    section.querySelector(".left").textContent = left > 0 ? text(Math.ceil(left / 1000)) : live && most() === 0 ? "checking" : "closed";
     section.querySelector("progress").value = left;
     section.classList.toggle("over", left === 0);
-    if (left > 0) live++;
   }
-  if (live > 0) return setTimeout(draw, 250);
-  document.querySelector("h1").textContent = "Your time is over";
-  document.querySelector("h1").classList.add("over");
-  document.title = "openme: closed";
+  if (live && !asking && (most() === 0 || now() - asked >= ASK_MS)) ask();
 }
+look.addEventListener("click", async () => {
+  look.disabled = true;
+  note.textContent = "Looking ...";
+  await ask();
+  if (!live) note.textContent = "Still closed at " + time() + ". openme knock opens it again.";
+  look.disabled = false;
+});
+document.addEventListener("visibilitychange", () => { if (live && !asking && !document.hidden) ask(); });
+setInterval(draw, 250);
 draw();
 `;

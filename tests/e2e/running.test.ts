@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto.ts";
-import { lacks, unless } from "../programs.ts";
+import { lacks } from "../programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
@@ -325,23 +325,6 @@ e2e("the health port", async (lab, t) => {
     await waitFor("an answer", async () => (await status("--timeout", "1s")).code === 0, {
       timeoutMs: 12_000,
     });
-  });
-
-  await t.step({
-    ...unless(lacks("chromium"), "a browser gets the page, in place"),
-    fn: async () => {
-      await site.knock("alice", ["--check"]);
-      const profile = await Deno.makeTempDir({ prefix: "openme-chromium-" });
-      const { stdout } = await lab.output("client", [
-        ...["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"],
-        ...["--no-first-run", "--disable-background-networking", "--disable-component-update"],
-        ...["--disable-sync", `--user-data-dir=${profile}`, "--dump-dom"],
-        `http://${IPV4.server}:${KNOCK_PORT}/`,
-      ]);
-      await Deno.remove(profile, { recursive: true }).catch(() => {});
-      assert.match(stdout, /<h1>You are let in<\/h1>/);
-      assert.match(stdout, /role="timer">\d+s</, "the script has run");
-    },
   });
 
   await t.step(

@@ -100,8 +100,10 @@ class NftBackend implements Backend {
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
   readonly #held = new HeldOpenings();
-  /** Counts the writes of `#held` that have ended: where one ended during another, nobody knows which of the two stands. */
-  #ended = 0;
+  /** Counts the writes of `#held`, and which of them was the last that ended, for each set and for the whole table. */
+  #version = 0;
+  readonly #written = new Map<string, number>();
+  #writtenWhole = 0;
   /** The connections that were seen while the guard stood: after a flush no others may go on. */
   #seen: ReadonlySet<string> | undefined;
   /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
@@ -124,18 +126,20 @@ class NftBackend implements Backend {
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
     this.#checked.forget();
     this.#held.replace(openings, startMs);
-    const { text, connections, fresh, host, prefixes } = await this.#render(notes);
+    const { text, version, connections, fresh, host, prefixes } = await this.#render(notes);
     if (!this.#installed) await this.#surroundings.requireWayIn(this.#plan, host);
     await this.#surroundings.putLegacyHoles(this.#plan, host);
-    const ended = this.#ended;
     await this.#transact(text);
+    this.#writtenWhole = version;
     await clearLeftOvers?.();
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { table: await this.#listTable(), holes: host.hole, prefixes };
     this.#session?.prepare();
-    const sets = [4, 6, ...prefixes].flatMap((each) => openingSets(each as Prefix | 4 | 6));
-    if (this.#ended++ !== ended) await this.#write(new Set(sets));
+    if ([...this.#written.values()].some((each) => each > version)) {
+      const sets = [...openingSets(4), ...openingSets(6), ...prefixes.flatMap(openingSets)];
+      await this.#write(new Set(sets));
+    }
   }
 
   /** The whole transaction that puts everything in place on this host as it is now. */
@@ -146,10 +150,11 @@ class NftBackend implements Backend {
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const holes = this.#surroundings.renderHoles(this.#plan, host);
     const owner = await nameProcess(Deno.pid, this.#run);
+    const version = ++this.#version;
     const openings = this.#held.openings(performance.now());
     const prefixes = prefixesIn(this.#plan.prefixes, openings);
     const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
-    return { text: table + holes, connections, fresh, host, prefixes };
+    return { text: table + holes, version, connections, fresh, host, prefixes };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -185,16 +190,18 @@ class NftBackend implements Backend {
   }
 
   /**
-   * Writes all that these sets are to hold. Where another write ended meanwhile, the older of the two may have been the
-   * last: then the newest is written again.
+   * Writes all that these sets are to hold. A write that was overtaken by a later one put something old over it: then the
+   * newest is written again.
    */
   async #write(sets: ReadonlySet<string>): Promise<void> {
     if (sets.size === 0) return;
-    let ended: number;
-    do {
-      ended = this.#ended;
+    while (true) {
+      const version = ++this.#version;
       await this.#change(this.#renderContents(sets));
-    } while (this.#ended++ !== ended);
+      const overtaken = this.#writtenWhole > version ||
+        [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
+      if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));
+    }
   }
 
   #renderContents(sets: ReadonlySet<string>): string {

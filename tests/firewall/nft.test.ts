@@ -197,6 +197,25 @@ Deno.test("apply() that was overtaken writes the newest again", async () => {
   }
 });
 
+Deno.test("apply() ends while others overlap with it all the time", async () => {
+  const machine = new FakeMachine();
+  let nextMs = 0;
+  const backend = createNftBackend(planOf(), async (each) => {
+    if (each.args[0] === "-f") await delay(5 + nextMs++ % 3);
+    return await machine.run(each);
+  });
+  await backend.install([]);
+  machine.given.length = 0;
+  const client = async (n: number) => {
+    for (let knock = 0; knock < 10; knock++) {
+      await backend.apply([openings(`198.51.100.${10 * n + knock}`, { "22/tcp": 60_000 })]);
+    }
+  };
+  await Promise.all([1, 2, 3, 4, 5].map(client));
+  assert.equal(machine.given.at(-1)!.match(/tcp \. 22/g)?.length, 50);
+  assert.ok(machine.given.length <= 100, `${machine.given.length} runs for 50 changes`);
+});
+
 Deno.test("install() forgets what stood before it", async () => {
   const machine = new FakeMachine();
   const backend = createNftBackend(planOf(), machine.run);

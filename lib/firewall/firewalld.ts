@@ -18,6 +18,7 @@ import type {
   Standing,
 } from "./backend.ts";
 import {
+  handlesInTable,
   type OwnRule,
   parseOwnRules,
   parseZone,
@@ -49,6 +50,13 @@ interface Held {
   readonly endsAtMs: number;
 }
 
+/** The rich rules of one zone. */
+interface ZoneRules {
+  readonly zone: string;
+  readonly rules: readonly OwnRule[];
+  readonly others: readonly string[];
+}
+
 class FirewalldBackend implements Backend {
   readonly name = "firewalld";
   /** firewalld does, which is as good: nothing depends on openme. */
@@ -68,8 +76,10 @@ class FirewalldBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     await this.#requireRunning();
     this.#zones = await this.#findZones();
+    const before = [...this.#held.values()];
     this.#held.clear();
     const present = await this.#listOwn();
+    await this.#deleteForgotten(before, present);
     const has = (text: string) => present.some(({ rules }) => rules.some((r) => r.text === text));
     const work: Promise<void>[] = [];
     for (const { address, openings: wanted } of openings) {
@@ -230,6 +240,39 @@ class FirewalldBackend implements Backend {
     return renderRule(priority, address, ports);
   }
 
+  /**
+   * A firewalld that was killed leaves its table. The next one builds on it and does not know the rules that stand there:
+   * nobody would end those that this process had put in.
+   */
+  async #deleteForgotten(before: readonly Held[], present: readonly ZoneRules[]): Promise<void> {
+    const alike = ({ rules }: ZoneRules, { address, ports }: Held) =>
+      rules.filter((rule) =>
+        rule.address === formatNetwork(address) && samePorts(rule.ports, ports)
+      ).length;
+    // Somebody else's rule for that address may be the one that stands in the table.
+    const isOthers = ({ others }: ZoneRules, { address }: Held) =>
+      others.some((line) => line.includes(`"${formatNetwork(address)}"`));
+    const knock = renderKnockRule(this.#plan.knockPort);
+    const hasForgotten = present.some((zone) =>
+      before.some((held) => alike(zone, held) === 0) ||
+      (this.#installed && this.#plan.openKnockPort &&
+        zone.rules.every(({ text }) => text !== knock))
+    );
+    if (!hasForgotten) return;
+    const args = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
+    const listing = await this.#nft(args).catch(() => "");
+    for (const zone of present) {
+      for (const held of before.filter((held) => !isOthers(zone, held))) {
+        const { address: source, ports } = held;
+        const handles = handlesInTable(listing, { zone: zone.zone, source, ports });
+        const chain = `filter_IN_${zone.zone}_post`;
+        for (const handle of handles.slice(0, handles.length - alike(zone, held))) {
+          await this.#nft(["delete", "rule", "inet", "firewalld", chain, "handle", `${handle}`]);
+        }
+      }
+    }
+  }
+
   /** Takes out every rule of openme's that is not in force, as of a dead process. */
   async #clearAway(present: readonly { zone: string; rules: readonly OwnRule[] }[]): Promise<void> {
     const wanted = new Set(
@@ -273,11 +316,14 @@ class FirewalldBackend implements Backend {
     return [...new Set([fallback, ...active])].sort();
   }
 
-  #listOwn(): Promise<{ zone: string; rules: OwnRule[] }[]> {
-    return Promise.all(this.#zones.map(async (zone) => ({
-      zone,
-      rules: parseOwnRules(await this.#cmd([`--zone=${zone}`, "--list-rich-rules"])),
-    })));
+  #listOwn(): Promise<ZoneRules[]> {
+    return Promise.all(this.#zones.map(async (zone) => {
+      const listing = await this.#cmd([`--zone=${zone}`, "--list-rich-rules"]);
+      const rules = parseOwnRules(listing);
+      const own = new Set(rules.map(({ text }) => text));
+      const others = listing.split("\n").filter((line) => !own.has(line.trim()));
+      return { zone, rules, others };
+    }));
   }
 
   async #everywhere(what: "add" | "remove", rule: string, timeoutMs?: number): Promise<void> {
@@ -302,6 +348,15 @@ class FirewalldBackend implements Backend {
         ).join(" ")
       }\n`
     ).join("");
+  }
+
+  #nft(args: string[]): Promise<string> {
+    return runFirewall(this.#run, {
+      program: "nft",
+      args,
+      timeoutMs: DEADLINE_MS,
+      failingHint: "firewall-cmd --reload takes out what a killed firewalld has left",
+    });
   }
 
   #cmd(args: string[]): Promise<string> {
@@ -330,6 +385,10 @@ function argumentsOf(
 
 function keyOf(address: Network, { protocol, first, last }: PortRange): string {
   return `${formatNetwork(address)} ${protocol} ${first} ${last}`;
+}
+
+function samePorts(a: PortRange, b: PortRange): boolean {
+  return a.protocol === b.protocol && a.first === b.first && a.last === b.last;
 }
 
 function firstWord(text: string): string {

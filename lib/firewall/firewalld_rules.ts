@@ -32,6 +32,31 @@ export interface OwnRule {
   readonly ports: PortRange;
 }
 
+/**
+ * The handles, the oldest first, of the rules for a source and ports in `nft --handle list table inet firewalld`: in the
+ * chain that a zone's rich rules of a positive priority go to.
+ */
+export function handlesInTable(
+  listing: string,
+  { zone, source, ports: { protocol, first, last } }: {
+    zone: string;
+    source: Network;
+    ports: PortRange;
+  },
+): number[] {
+  const family = source.base.family === 6 ? "ip6" : "ip";
+  const port = first === last ? first : `${first}-${last}`;
+  const wanted = `${family} saddr ${formatNetwork(source)} ${protocol} dport ${port} accept`;
+  const opening = `\n\tchain filter_IN_${zone}_post {`;
+  const start = listing.indexOf(opening);
+  if (start < 0) return [];
+  const chain = listing.slice(start, listing.indexOf("\n\t}", start));
+  return chain.split("\n").flatMap((line) => {
+    const [, text, handle] = /^\t\t(.*) # handle (\d+)$/.exec(line) ?? [];
+    return text === wanted ? [Number(handle)] : [];
+  }).sort((a, b) => a - b);
+}
+
 /** openme's rules in what `--list-rich-rules` prints. */
 export function parseOwnRules(listing: string): OwnRule[] {
   return listing.split("\n").flatMap((line) => {

@@ -252,7 +252,7 @@ async function serves(lab: Lab, t: Deno.TestContext): Promise<void> {
     await using served = await site.serve();
     host.signal("SIGSTOP");
     await knock();
-    await served.waitForLine(/event=(change|firewall)_failed .*did not finish within 5 s/, 60_000);
+    await served.waitForLine(/event=(change|firewall)_failed .*did not finish within 10 s/, 60_000);
     host.signal("SIGCONT");
     await waitFor("the port to open", isOpen, slow);
     await served.stop();

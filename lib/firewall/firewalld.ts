@@ -8,7 +8,7 @@ import { messageOf, OpenmeError } from "../errors.ts";
 import { formatNetwork, type Network } from "../network.ts";
 import { intersectPortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import { allEnded } from "./all_ended.ts";
+import { allEnded, allInTurn } from "./all_ended.ts";
 import type {
   Backend,
   ClientOpenings,
@@ -182,9 +182,12 @@ class FirewalldBackend implements Backend {
     await this.#requireRunning();
     this.#zones = await this.#findZones();
     this.#held.clear();
-    for (const { zone, rules } of await this.#listOwn()) {
-      await allEnded(rules.map(({ text }) => this.#changeIn(zone, "remove", text)));
-    }
+    const own = await this.#listOwn();
+    await allInTurn(
+      own.map(({ zone, rules }) => () =>
+        allEnded(rules.map(({ text }) => this.#changeIn(zone, "remove", text)))
+      ),
+    );
     this.#installed = false;
   }
 

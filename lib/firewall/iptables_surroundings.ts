@@ -3,6 +3,7 @@
  * passes, of iptables and of nftables, whether they need the hole, and what to do where none can be put.
  */
 
+import { allInTurn } from "./all_ended.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./backend.ts";
@@ -189,16 +190,20 @@ export class IptablesSurroundings {
   /** Takes out everything that is openme's; also the tables that iptables-nft made for it, where they are empty. */
   async takeOut(removeOwn: (own: OwnChains) => string): Promise<void> {
     const made: Family[] = [];
-    for (const family of await this.#program.families()) {
+    const takeOutOf = async (family: Family) => {
       const mangle = await this.#program.list(family, "mangle");
       const own = parseOwnChains(mangle);
       const text = removeOwn(own) +
         renderByTable(await this.#hostChains(family, mangle), renderHoleRemovalLines);
       if (text) await this.#program.restore(family, text);
       if (own.madeTable) made.push(family);
-    }
-    await this.#nft.takeOut();
-    await this.#legacy?.takeOut();
+    };
+    const families = await this.#program.families();
+    await allInTurn([
+      ...families.map((family) => () => takeOutOf(family)),
+      () => this.#nft.takeOut(),
+      async () => await this.#legacy?.takeOut(),
+    ]);
     if (this.#program.isLegacy) return;
     for (const family of made) {
       await this.#nft.deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle");

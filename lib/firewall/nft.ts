@@ -6,6 +6,7 @@ import { OpenmeError } from "../errors.ts";
 import { isSingle, type Network } from "../network.ts";
 import { type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
+import { allInTurn } from "./all_ended.ts";
 import type {
   Backend,
   ClientOpenings,
@@ -279,8 +280,10 @@ class NftBackend implements Backend {
   async remove(): Promise<void> {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
-    await this.#transact(renderRemoval());
-    await this.#surroundings.takeOut((text) => this.#transact(text));
+    await allInTurn([
+      () => this.#transact(renderRemoval()),
+      () => this.#surroundings.takeOut((text) => this.#transact(text)),
+    ]);
     this.#held.replace([], performance.now());
     this.#installed = undefined;
   }

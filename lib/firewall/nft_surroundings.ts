@@ -3,6 +3,7 @@
  * where none can be put.
  */
 
+import { allInTurn } from "./all_ended.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./backend.ts";
@@ -140,10 +141,14 @@ export class NftSurroundings {
 
   /** Takes out every hole there is. */
   async takeOut(transact: (text: string) => Promise<unknown>): Promise<void> {
-    const { entries } = await listRuleset(this.#nft);
-    const holes = renderHoleRemoval(parseHostChains(entries));
-    if (holes) await transact(holes);
-    await this.#legacy.takeOut();
+    await allInTurn([
+      async () => {
+        const { entries } = await listRuleset(this.#nft);
+        const holes = renderHoleRemoval(parseHostChains(entries));
+        if (holes) await transact(holes);
+      },
+      () => this.#legacy.takeOut(),
+    ]);
   }
 
   async #requireThrough(

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, rulesOf, setFirewall } from "./host_rules.ts";
 import type { Output } from "./lab.ts";
-import { openme } from "./openme.ts";
+import { OPENME, openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 
@@ -37,6 +37,28 @@ e2e("uninstall", async (lab, t) => {
       },
     );
   }
+
+  await t.step("goes on past a family that fails, and says so", async () => {
+    await using site = await Site.create(lab, ALICE);
+    await setFirewall(site, "iptables-nft");
+    await using served = await site.serve();
+    await served.kill("SIGKILL");
+    await Deno.mkdir(`${site.dir}/bin`);
+    const broken = "#!/bin/sh\necho broken >&2\nexit 1\n";
+    for (const name of ["iptables-nft-restore", "iptables-restore"]) {
+      await Deno.writeTextFile(`${site.dir}/bin/${name}`, broken, { mode: 0o755 });
+    }
+    const path = `PATH=${site.dir}/bin:${Deno.env.get("PATH")}`;
+    const command = ["env", path, ...OPENME, "uninstall", "--config", site.config];
+    const { code, stderr } = await lab.output("server", command);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /^openme: error: iptables.*: broken/m);
+    const chains = (program: string) => lab.run("server", [program, "-t", "mangle", "-S"]);
+    assert.match(await chains("iptables-nft"), /OPENME/);
+    assert.doesNotMatch(await chains("ip6tables-nft"), /OPENME/);
+    assert.equal((await uninstall(site.config)).code, 0);
+    assert.doesNotMatch(await chains("iptables-nft"), /OPENME/);
+  });
 
   await t.step("claims to have removed nothing where there is nothing", async () => {
     await using site = await Site.create(lab, ALICE);

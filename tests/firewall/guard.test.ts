@@ -591,3 +591,55 @@ Deno.test("a call that fails for one address is no failure for the others", asyn
   assert.deepEqual(failed, ["b", "b"]);
   await finish();
 });
+
+Deno.test("a roll-back puts the former guard back, and removes everything where that fails", async () => {
+  const former = planOf({ guardedPorts: ranges("80/tcp") });
+  {
+    const { backend, guard, told } = await started();
+    const back = guard.putBack(former);
+    (await backend.call(0, "install")).succeed();
+    assert.equal(await back, true);
+    assert.deepEqual(backend.plans, [former]);
+    assert.deepEqual(told(), []);
+  }
+  {
+    const { backend, guard, told } = await started();
+    const back = guard.putBack(former);
+    (await backend.call(0, "install")).fail("no");
+    const removal = await backend.call(1, "remove");
+    assert.deepEqual(told(), [], "putting back comes before telling");
+    removal.succeed();
+    assert.equal(await back, false);
+    assert.deepEqual(told(), ["error former_guard_failed"]);
+  }
+  {
+    const { backend, guard, told } = await started();
+    const back = guard.putBack(undefined);
+    (await backend.call(0, "remove")).fail("busy");
+    (await backend.call(1, "remove")).succeed();
+    assert.equal(await back, false);
+    assert.deepEqual(told(), ["error remove_failed"]);
+  }
+});
+
+Deno.test("a roll-back waits for the run under way, whatever those throw who are told of it", async () => {
+  const { backend, guard, grants, clock } = await started();
+  grants.open(A, {
+    client: "alice",
+    key: "a1",
+    ports: ranges("22/tcp"),
+    lifetimeMs: 1000,
+    expiresAtMs: undefined,
+  }, clock.now());
+  const refuse = () => {
+    throw new Error("a listener that is broken");
+  };
+  guard.changed(networkOf(A), { done: refuse, failed: refuse });
+  (await backend.call(0, "apply")).fail("no");
+  const repair = await backend.call(1, "install");
+  const back = guard.putBack(undefined);
+  await Promise.resolve();
+  repair.fail("no");
+  (await backend.call(2, "remove")).succeed();
+  assert.equal(await back, false);
+});

@@ -8,6 +8,7 @@ import { messageOf, OpenmeError } from "./errors.ts";
 import { type Cut, cutConnections } from "./firewall/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./network.ts";
+import type { DropCounts } from "./recent_drops.ts";
 import { formatPortRange, mergePortRanges } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
@@ -42,6 +43,8 @@ export interface ServerReport {
   readonly pid: number;
   readonly version: string;
   readonly grants: number;
+  /** Knocks of the last hour with a wrong or unknown key. */
+  readonly recentDrops: DropCounts;
 }
 
 /** What a running server finds in its firewall. */
@@ -98,6 +101,7 @@ export function controlHandler(
         pid: Deno.pid,
         version: VERSION,
         grants: [...running.grants()].length,
+        recentDrops: running.recentDrops(),
       };
       return report;
     }

@@ -31,6 +31,7 @@ import { gateClientsOf, permissionsOf } from "./permissions.ts";
 import { formatPortRange } from "./ports.ts";
 import { type RecentKnock, RecentKnocks } from "./recent_knocks.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
+import { type DropCounts, RecentDrops } from "./recent_drops.ts";
 import type { ReplayMemory } from "./replay.ts";
 import { Searches } from "./searches.ts";
 import { FREE_CANDIDATES, Signers } from "./signers.ts";
@@ -71,6 +72,7 @@ export interface Opened {
 export class Pipeline {
   readonly #parts: PipelineParts;
   readonly #refusals = new RefusalLimit();
+  readonly #recentDrops = new RecentDrops();
   #rules: GateRules;
   /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
   #rememberingRules: GateRules;
@@ -181,6 +183,11 @@ export class Pipeline {
         });
       });
     }
+  }
+
+  /** Knocks of the last hour with a wrong or unknown key. */
+  recentDrops(): DropCounts {
+    return this.#recentDrops.lastHour(this.#parts.clock.now().steadyMs);
   }
 
   /** Whether a key, in hex, is some client's now. */
@@ -308,6 +315,7 @@ export class Pipeline {
   #drop(verdict: DropVerdict, source: Address): void {
     const { reason, client, remembered } = verdict;
     const { store, clock } = this.#parts;
+    this.#recentDrops.count(reason, clock.now().steadyMs);
     this.#tellRefusal(verdict, source);
     if (client && remembered) {
       store.recordKnock({

@@ -24,6 +24,7 @@ import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
 import type { RecentKnock } from "./recent_knocks.ts";
+import type { DropCounts } from "./recent_drops.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
 import type { KnockSocket } from "./udp.ts";
@@ -68,6 +69,8 @@ export interface Running {
   readonly isRefused: (grant: Grant) => boolean;
   /** The latest knocks for the grant, the oldest first. */
   readonly knocksOf: (grant: Grant) => readonly RecentKnock[];
+  /** Knocks of the last hour with a wrong or unknown key. */
+  readonly recentDrops: () => DropCounts;
   /** What the firewall holds now. */
   readonly firewall: () => Promise<GuardReport>;
   /** Puts another configuration in force. */
@@ -216,6 +219,7 @@ export async function runServer(parts: ServerParts): Promise<boolean> {
       firewall: () => guard.report(),
       isRefused: (grant) => pipeline.isRefused(grant),
       knocksOf: (grant) => pipeline.knocksOf(grant),
+      recentDrops: () => pipeline.recentDrops(),
       reload,
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => void listeners.push(listener),

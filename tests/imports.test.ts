@@ -15,6 +15,7 @@ const CORE = [
     "token_bucket",
     "known_keys",
     "knock_queue",
+    "recent_drops",
     "searches",
   ],
 ].map((name) => `${name}.ts`);

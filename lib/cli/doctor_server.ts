@@ -5,6 +5,7 @@ import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../errors.ts";
+import { type DropCounts, tellDrops } from "../recent_drops.ts";
 import type { RunProgram } from "../run_program.ts";
 import { VERSION } from "../version.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
@@ -31,7 +32,7 @@ export async function examineServer(args: Arguments, context: Context): Promise<
   ];
   return [
     ...findings,
-    await examineServe(config),
+    ...await examineServe(path, config),
     ...await examineFirewall(config, context),
     await examineClock(context.run),
   ];
@@ -68,21 +69,34 @@ async function examineMode(
   }
 }
 
-async function examineServe({ stateDir }: ServerConfig): Promise<Finding> {
+/** Whether it runs, and with which version; and what it has seen of knocks with a wrong key. */
+async function examineServe(path: string, { stateDir }: ServerConfig): Promise<Finding[]> {
   try {
-    const { pid, version, grants } = await askServer(stateDir, {
+    const { pid, version, grants, recentDrops } = await askServer(stateDir, {
       command: "status",
     }) as ServerReport;
     const found = `runs, process ${pid}, ${countOf(grants, "grant")} in force`;
-    if (version === VERSION) return ok("serve", found);
-    return warn(
+    if (version === VERSION) return [ok("serve", found), ...examineKnocks(path, recentDrops)];
+    return [warn(
       "serve",
       `${found}, version ${version}; this is ${VERSION}`,
       "restart openme serve",
-    );
+    )];
   } catch (error) {
-    return fail("serve", messageOf(error), hintOf(error, "start it: openme serve"));
+    return [fail("serve", messageOf(error), hintOf(error, "start it: openme serve"))];
   }
+}
+
+function examineKnocks(path: string, drops: DropCounts): Finding[] {
+  const [decrypt, signature] = [
+    `server_pubkey in that client's profile has to be public_key in ${path}; anyone can send junk, too`,
+    "openme list shows the registered keys, openme add --pubkey registers one; anyone with a profile can send these",
+  ];
+  const told = [
+    ...tellDrops({ ...drops, signature: 0 }).map((found) => warn("knocks", found, decrypt)),
+    ...tellDrops({ ...drops, decrypt: 0 }).map((found) => warn("knocks", found, signature)),
+  ];
+  return told.length > 0 ? told : [ok("knocks", "none with a wrong key in the last hour")];
 }
 
 /** Whether something keeps this machine's clock right. */

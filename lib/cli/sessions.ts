@@ -1,14 +1,17 @@
 /**
- * `openme sessions`: who is let in now. Reads the database; `serve` is asked only where the firewall ends nothing by
- * itself, for rules that no grant covers.
+ * `openme sessions`: who is let in now. Reads the database; `serve`, where it runs, is asked for what is not in there:
+ * knocks with a wrong key, and where the firewall ends nothing by itself, rules that no grant covers.
  */
 
 import type { ServerConfig } from "../config/server_config.ts";
+import { askServer } from "../control.ts";
+import type { ServerReport } from "../control_requests.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { escapeUnprintable } from "../quote.ts";
+import { type DropCounts, tellDrops } from "../recent_drops.ts";
 import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, isoTime, renderJson } from "./context.ts";
@@ -31,7 +34,8 @@ Usage: openme sessions [--watch] [--json] [--state-dir DIR]
                     "clients": [{"client", "last_seen_at"}]}: docs/json.md;
                     with "failed": true where the firewall refused it; with --watch one such line a second;
                     with firewall: command also "without_grant": [{"address", "ports", "seen"}], rules that
-                    let somebody in and that no grant covers (without --watch)
+                    let somebody in and that no grant covers, and from a running serve how many knocks of
+                    the last hour were "undecrypted" or had an "unknown_key" (both without --watch)
   --state-dir DIR   where serve keeps its state (default: server.state_dir)
 
 Example:
@@ -59,8 +63,12 @@ Example:
         context.stderr(`openme: warning: ${escapeUnprintable(messageOf(error))}`);
         return [];
       });
+    const drops = await recentDrops(stateDir);
     if (json) {
-      const more = config?.firewall === "command" ? { without_grant: stray } : {};
+      const more = {
+        ...(config?.firewall === "command" ? { without_grant: stray } : {}),
+        ...(drops && { "undecrypted": drops.decrypt, "unknown_key": drops.signature }),
+      };
       context.stdout(renderJson({ ...describeSnapshot(snapshot, config), ...more }));
       return 0;
     }
@@ -73,6 +81,7 @@ Example:
         }`,
       );
     }
+    for (const line of drops ? tellDrops(drops) : []) context.stderr(`openme: ${line}`);
     if (stray.length > 0) {
       context.stderr(
         "openme: hint: a running openme serve closes it: see its log and openme doctor",
@@ -81,6 +90,15 @@ Example:
     return 0;
   },
 };
+
+/** What only a running server knows; nobody who asks who is let in has to be told that none runs. */
+async function recentDrops(stateDir: string): Promise<DropCounts | undefined> {
+  try {
+    return (await askServer(stateDir, { command: "status" }) as ServerReport).recentDrops;
+  } catch {
+    return undefined;
+  }
+}
 
 /** What `--json` prints. */
 export function describeSnapshot(

@@ -1,11 +1,15 @@
 /** `openme doctor` on hosts that are well, and on hosts that are not; and `sessions --watch` on a terminal. */
 
 import assert from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { encodeBase64 } from "../../lib/crypto.ts";
+import { publicKeyOf } from "../../lib/crypto_sync.ts";
 import { lacks, unless } from "../programs.ts";
 import { e2e } from "./e2e.ts";
 import type { Lab } from "./lab.ts";
 import { OPENME, openme } from "./openme.ts";
 import { Site } from "./site.ts";
+import { waitFor } from "./wait.ts";
 
 interface Finding {
   readonly level: "ok" | "warn" | "fail";
@@ -28,6 +32,17 @@ async function ask(lab: Lab, side: "server" | "client", args: string[]) {
   assert.equal(code, findings.some(({ level }) => level === "fail") ? 1 : 0);
   const levels = (level: string) => findings.filter((each) => each.level === level);
   return { fails: levels("fail").map(({ what }) => what), findings };
+}
+
+/** How many rows each table of the state has. */
+function stateOf(site: Site): Record<string, unknown> {
+  const database = new DatabaseSync(`${site.stateDir}/state.db`, { readOnly: true });
+  const tables = ["nonces", "grants", "history", "last_seen", "refusals"];
+  const rows = tables.map((table) =>
+    [table, database.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]] as const
+  );
+  database.close();
+  return Object.fromEntries(rows);
 }
 
 e2e("doctor on a server and on a client", async (lab, t) => {
@@ -88,9 +103,42 @@ e2e("doctor on a server and on a client", async (lab, t) => {
     const { fails, findings } = await client();
     assert.deepEqual(fails, ["knock"]);
     assert.match(findings.at(-1)!.hint!, /log-level debug/);
+    const knocks = (await server()).findings.filter(({ what }) => what === "knocks");
+    assert.match(
+      knocks[0]!.found,
+      /^\d+ knocks? in the last hour had a signature of no registered/,
+    );
+    assert.equal(knocks.length, 1);
     await Deno.chmod(site.stateDir, 0o755);
     assert.deepEqual((await server()).fails, ["state"]);
     await Deno.chmod(site.stateDir, 0o700);
+  });
+
+  await t.step("a profile with another server's key: counted, and nothing else", async () => {
+    const from = served.lines.length;
+    await site.configure({ clients: { alice: ["22/tcp"] } });
+    await served.waitForLine(/event=reloaded.* clients=1/, 5000, from);
+    const profile = `${site.dir}/alice.yaml`;
+    const text = await Deno.readTextFile(profile);
+    const other = encodeBase64(publicKeyOf("X25519", new Uint8Array(32).fill(7)));
+    const before = { lines: served.lines.length, state: stateOf(site) };
+    await Deno.writeTextFile(profile, text.replace(/server_pubkey: .*/, `server_pubkey: ${other}`));
+    for (let i = 0; i < 3; i++) await site.knock("alice");
+    const told = "3 knocks in the last hour could not be decrypted: " +
+      "a client with an old or wrong server key, or junk";
+    const { fails, findings } = await waitFor("the count", async () => {
+      const found = await server();
+      return found.findings.some(({ found }) => found === told) ? found : undefined;
+    });
+    assert.deepEqual(fails, []);
+    const finding = findings.find(({ found }) => found === told)!;
+    assert.deepEqual([finding.level, finding.what], ["warn", "knocks"]);
+    assert.match(finding.hint!, /^server_pubkey in that client's profile has to be public_key in /);
+    const shown = await openme(lab, "server", ["sessions", "--config", site.config]);
+    assert.equal(shown.code, 0);
+    assert.ok(shown.stderr.includes(`openme: ${told}\n`), shown.stderr);
+    assert.deepEqual(served.lines.slice(before.lines), [], "it fills no log");
+    assert.deepEqual(stateOf(site), before.state, "and leaves nothing on disk");
   });
 });
 

@@ -20,6 +20,9 @@ import { VERSION } from "./lib/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
 
+/** Where standard error is systemd's journal: puts a line's priority in front. */
+const prioritised = await journalPriorities();
+
 /** Set when whoever read standard output has gone: `head -1` has what it wanted. */
 let outputIsClosed = false;
 
@@ -46,9 +49,9 @@ const context: Context = {
       return false; // it cannot be told; writing to it will
     }
   },
-  stderr: (line) => {
+  stderr: (line, level) => {
     try {
-      writeAll(Deno.stderr, line + "\n");
+      writeAll(Deno.stderr, (prioritised?.(line, level) ?? line) + "\n");
     } catch {
       // Nobody reads it any more: a log collector that has died must not take the guard with it.
     }
@@ -64,6 +67,13 @@ const context: Context = {
     }
   },
 };
+
+async function journalPriorities() {
+  const stream = Deno.env.get("JOURNAL_STREAM");
+  if (stream === undefined) return undefined;
+  const { isJournal, withPriority } = await import("./lib/journal.ts");
+  return isJournal(stream) ? withPriority : undefined;
+}
 
 async function main(args: readonly string[]): Promise<number> {
   const { name, rest } = findCommand(args);
@@ -144,7 +154,7 @@ function report(error: unknown): number {
   const shown = (text: string) => escapeUnprintable(hideSecrets(text));
   context.stderr(`openme: error: ${shown(messageOf(error))}`);
   if (!(error instanceof OpenmeError)) return 1;
-  if (error.hint !== undefined) context.stderr(`openme: hint: ${shown(error.hint)}`);
+  if (error.hint !== undefined) context.stderr(`openme: hint: ${shown(error.hint)}`, "error");
   return error.code === "USAGE" ? 2 : 1;
 }
 

@@ -26,14 +26,15 @@ export function createLog(
     level: LogLevel;
     format: LogFormat;
     now: () => Date;
-    write: (line: string) => void;
+    write: (line: string, level: LogLevel) => void;
   },
 ): Log {
   const enabled = (each: LogLevel) => LOG_LEVELS.indexOf(each) <= LOG_LEVELS.indexOf(level);
   const at = (each: LogLevel) => (event: string, fields: LogFields = {}) => {
     if (!enabled(each)) return;
     const entry = { time: now().toISOString(), level: each, event, ...fields };
-    write(format === "json" ? escapeUnprintable(JSON.stringify(entry)) : formatLogfmt(entry));
+    const isJson = format === "json";
+    write(isJson ? escapeUnprintable(JSON.stringify(entry)) : formatLogfmt(entry), each);
   };
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), enabled };
 }

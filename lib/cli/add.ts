@@ -92,7 +92,7 @@ Example:
       await handOut(profile, { name, args, context, file, result });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
-      told.forEach(context.stderr);
+      told.forEach((line) => context.stderr(line));
       if (prefix) tellWhoGetsIn(name, prefix, config.firewall, context);
       tellHowToKeep(profile, context);
     });

@@ -5,7 +5,7 @@
 import { nearest } from "../config/reader.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
-import { createLog, type Log, LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../log.ts";
 import { quote } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
 import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
@@ -25,8 +25,8 @@ export interface Context {
    * keeps nothing. For what is printed once and kept nowhere.
    */
   readonly outputIsLost: () => Promise<boolean>;
-  /** Everything else, a line at a time. */
-  readonly stderr: (line: string) => void;
+  /** Everything else, a line at a time; systemd's journal is told the level. */
+  readonly stderr: (line: string, level?: LogLevel) => void;
   /** All of standard input, as text. */
   readonly stdin: () => Promise<string>;
   /** Whether a person is watching. */

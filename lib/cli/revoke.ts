@@ -74,7 +74,7 @@ Example:
     if (edited.file !== path) {
       context.stderr("openme: if another program writes that file, take the client out there too");
     }
-    edited.told.forEach(context.stderr);
+    edited.told.forEach((line) => context.stderr(line));
     const revoked = { client: name, fingerprint: key };
     if (!kill) {
       if (json) context.stdout(renderJson({ revoked }));

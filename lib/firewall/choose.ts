@@ -4,7 +4,7 @@
 
 import { messageOf, OpenmeError } from "../errors.ts";
 import { closingFlaw, type FirewallName } from "../config/firewall_names.ts";
-import type { RunProgram } from "../run_program.ts";
+import { isProgramThere, type RunProgram } from "../run_program.ts";
 import type { Backend, GuardPlan } from "./backend.ts";
 import { type BackendName, type BackendParts, BACKENDS } from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
@@ -40,7 +40,8 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
     try {
       return await run({ program, args, timeoutMs: DEADLINE_MS });
     } catch (error) {
-      failures.push(messageOf(error));
+      // Of a program that is not there, only where none is.
+      if (isProgramThere(program)) failures.push(messageOf(error));
       return undefined;
     }
   };
@@ -62,8 +63,13 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   if (await works("iptables", "-w", "4", "-t", "mangle", "-S") !== undefined) {
     return { name: "iptables", why: "iptables works here, and nft does not" };
   }
-  throw new OpenmeError("FIREWALL", `found no firewall to drive: ${failures.join("; ")}`, {
-    hint: "install nftables, run openme as root, or name one: server.firewall in the configuration",
+  const why = failures.join("; ") || "there is no program nft, iptables or pfctl";
+  throw new OpenmeError("FIREWALL", `found no firewall to drive: ${why}`, {
+    hint: failures.length === 0
+      ? "install nftables, or name a firewall: server.firewall in the configuration"
+      : failures.some((each) => /permi(tted|ssion denied)/i.test(each))
+      ? "firewalls are root's: try sudo, or give openme the capability CAP_NET_ADMIN"
+      : "install nftables, or name a firewall: server.firewall in the configuration",
   });
 }
 

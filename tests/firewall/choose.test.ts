@@ -5,6 +5,10 @@ import { OpenmeError } from "../../lib/errors.ts";
 import { chooseBackend, probe } from "../../lib/firewall/choose.ts";
 import { createLog } from "../../lib/log.ts";
 import type { RunProgram } from "../../lib/run_program.ts";
+import { testWith } from "../programs.ts";
+import { serverYaml } from "../cli/fixtures.ts";
+import { Folder } from "../cli/folder.ts";
+import { openme, unprivileged } from "../cli/program.ts";
 import { planOf } from "./support.ts";
 
 /** A host with firewalld and nft, and what stands in firewalld's table (Debian 12's has no owner). */
@@ -33,4 +37,18 @@ Deno.test("auto says that firewalld closes nothing by itself", async () => {
     code: "FIREWALL",
     hint: /set drop_ports: false/,
   });
+});
+
+testWith(["nft", "setpriv"], "who is not root is told of nft first, and to use sudo", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml({ server: ["firewall: auto"] }));
+  const { code, stderr } = await openme(["plan", "--config", "server.yaml"], {
+    cwd: folder.path,
+    through: unprivileged(),
+  });
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^openme: error: found no firewall to drive: nft list \w+ failed .*\nopenme: hint: firewalls are root's: try sudo, or give openme the capability CAP_NET_ADMIN\n$/,
+  );
 });

@@ -10,6 +10,11 @@ import { errorFields, type Log } from "./log.ts";
 import { quote } from "./quote.ts";
 import { CONTROL_NAME } from "./state/names.ts";
 
+/** The socket of the server with this state directory. */
+export function controlPath(stateDir: string): string {
+  return join(stateDir, CONTROL_NAME);
+}
+
 /** What whoever reaches the socket can make the server hold. */
 export interface ControlLimits {
   readonly connections: number;
@@ -42,7 +47,7 @@ export interface ControlSocket {
 
 /** Makes the control socket. The state directory must be locked: a file that is there is of a process that is gone. */
 export function bindControl(stateDir: string): ControlSocket {
-  const path = join(stateDir, CONTROL_NAME);
+  const path = controlPath(stateDir);
   let listener: Deno.UnixListener;
   try {
     removeFile(path);
@@ -138,7 +143,7 @@ async function answerTo(line: string, handle: ControlHandler): Promise<Answer> {
 
 /** Asks the server that runs with this state directory. Throws `OpenmeError`, also with what the server says. */
 export async function askServer(stateDir: string, request: unknown): Promise<unknown> {
-  const path = join(stateDir, CONTROL_NAME);
+  const path = controlPath(stateDir);
   const connection = await connectTo(path);
   let late = false;
   const timer = setTimeout(() => {

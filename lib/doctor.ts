@@ -32,11 +32,14 @@ export function hintOf(error: unknown, otherwise: string): string {
   return (error instanceof OpenmeError ? error.hint : undefined) ?? otherwise;
 }
 
-/** A line for each finding, and one more for what to do. */
-export function renderFindings(findings: readonly Finding[]): string {
+/** A line for each finding, and one more for what to do; `paint` may put the level in a colour. */
+export function renderFindings(
+  findings: readonly Finding[],
+  paint: (level: Finding["level"], text: string) => string = (_, text) => text,
+): string {
   const width = Math.max(0, ...findings.map(({ what }) => what.length));
   return findings.map(({ level, what, found, hint }) =>
-    `${level.padEnd(4)}  ${what.padEnd(width)}  ${found}\n` +
+    `${paint(level, level.padEnd(4))}  ${what.padEnd(width)}  ${found}\n` +
     (hint === undefined ? "" : `${" ".repeat(8 + width)}-> ${hint}\n`)
   ).join("");
 }

@@ -7,13 +7,15 @@ import { requirePrograms } from "../firewall/command_line.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { isProgramThere } from "../run_program.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
+import { misfitsOf } from "./host_fit.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const check: Command = {
   summary: "read the configuration and say what is wrong with it",
   help:
-    `Reads the configuration and says what is wrong with it. Touches nothing, and runs nothing: whether the
-firewall works on this machine is for openme plan to tell.
+    `Reads the configuration and says what is wrong with it, and what on this machine does not go with it: an interface
+that is not there, a health port that another program has. Touches nothing, and starts no firewall's program: whether
+the firewall works here is for openme plan to tell.
 
 Usage: openme check [--json]
 
@@ -30,7 +32,11 @@ Example:
     const path = configPath(args);
     const { config } = await loadServerConfig(path);
     if (config.command) requirePrograms(config.command);
-    const warnings = [...odditiesOf(config, Date.now()), ...missingPrograms(config.firewall)];
+    const warnings = [
+      ...odditiesOf(config, Date.now()),
+      ...missingPrograms(config.firewall),
+      ...(await misfitsOf(config, context.run)).map(({ why, hint }) => `${why}: ${hint}`),
+    ];
     if (args.values["json"]) {
       const { clients, firewall } = config;
       context.stdout(

@@ -33,12 +33,12 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 
 /** What each command may use beside memory and its own output. */
 export const PERMISSIONS = {
-  init: ["read", "write", "env"],
+  init: ["read", "write", "run", "env"], // as check
   add: ["read", "write", "env"],
   // Reading datagrams many at a time is libc's; given up once that is bound.
   serve: ["net", "read", "write", "run", "env", "sys", "ffi"],
   knock: ["net", "read", "run", "env"],
-  check: ["read", "env"],
+  check: ["read", "run", "env"], // run: cat, for what is under /proc
   plan: ["read", "run", "env"],
   guard: ["read", "write", "run", "env", "sys"],
   confirm: ["net", "read", "write", "env"],

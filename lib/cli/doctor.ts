@@ -3,6 +3,7 @@
 import { type Finding, renderFindings, warn } from "../doctor.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
+import { paintFor } from "./colours.ts";
 import {
   type Arguments,
   clientConfigPath,
@@ -64,10 +65,17 @@ Example:
       found: escapeUnprintable(finding.found),
       ...(finding.hint === undefined ? {} : { hint: escapeUnprintable(finding.hint) }),
     }));
-    context.stdout(args.values["json"] ? renderJson({ findings: clean }) : renderFindings(clean));
+    const paint = paintFor(context);
+    context.stdout(
+      args.values["json"]
+        ? renderJson({ findings: clean })
+        : renderFindings(clean, (level, text) => paint(COLOURS[level], text)),
+    );
     return findings.some(({ level }) => level === "fail") ? 1 : 0;
   },
 };
+
+const COLOURS = { ok: "green", warn: "yellow", fail: "red" } as const;
 
 /** What to look at here; `closed`: beside a profile, a server's configuration that only somebody else may read. */
 async function whichOf(args: Arguments, context: Context) {

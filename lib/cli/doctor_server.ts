@@ -10,7 +10,9 @@ import type { RunProgram } from "../run_program.ts";
 import { VERSION } from "../version.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
 import { examineFirewall } from "./doctor_firewall.ts";
+import { misfitsOf } from "./host_fit.ts";
 import { loadServerConfig } from "./load.ts";
+import { UNIT, type Unit, unitOf } from "./systemd_unit.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -32,8 +34,9 @@ export async function examineServer(args: Arguments, context: Context): Promise<
   ];
   return [
     ...findings,
-    ...await examineServe(path, config),
+    ...await examineServe(path, config, await unitOf(context.run)),
     ...await examineFirewall(config, context),
+    ...(await misfitsOf(config, context.run)).map(({ why, hint }) => warn("host", why, hint)),
     await examineClock(context.run),
   ];
 }
@@ -70,19 +73,36 @@ async function examineMode(
 }
 
 /** Whether it runs, and with which version; and what it has seen of knocks with a wrong key. */
-async function examineServe(path: string, { stateDir }: ServerConfig): Promise<Finding[]> {
+async function examineServe(
+  path: string,
+  { stateDir }: ServerConfig,
+  unit: Unit | undefined,
+): Promise<Finding[]> {
   try {
     const { pid, version, grants, recentDrops } = await askServer(stateDir, {
       command: "status",
     }) as ServerReport;
-    const found = `runs, process ${pid}, ${countOf(grants, "grant")} in force`;
+    const isUnits = unit?.mainPid === pid;
+    const runs = isUnits ? `runs as ${UNIT}` : "runs";
+    const found = `${runs}, process ${pid}, ${countOf(grants, "grant")} in force${
+      isUnits ? "; its log: journalctl -u openme" : ""
+    }`;
     if (version === VERSION) return [ok("serve", found), ...examineKnocks(path, recentDrops)];
     return [warn(
       "serve",
       `${found}, version ${version}; this is ${VERSION}`,
-      "restart openme serve",
+      isUnits ? "sudo systemctl restart openme" : "restart openme serve",
     )];
   } catch (error) {
+    if (unit) {
+      return [fail(
+        "serve",
+        `${messageOf(error)}; ${UNIT} is ${unit.state}`,
+        unit.state === "inactive"
+          ? "sudo systemctl enable --now openme"
+          : "see why: journalctl -u openme -n 50; then: sudo systemctl restart openme",
+      )];
+    }
     return [fail("serve", messageOf(error), hintOf(error, "start it: openme serve"))];
   }
 }

@@ -11,6 +11,7 @@ import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { closesPorts, type FirewallName, FIREWALLS } from "../config/firewall_names.ts";
+import { misfitsOf } from "./host_fit.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {
   type Arguments,
@@ -66,7 +67,7 @@ Example:
       publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
     });
     const path = configPath(args);
-    parseServerConfig(text, path); // what is written can be read
+    const config = parseServerConfig(text, path); // what is written can be read
     const force = args.values["force"] === true;
     const oldCopy = force ? await keepOldCopy(path) : undefined;
     if (oldCopy === undefined) {
@@ -85,6 +86,10 @@ Example:
       );
     }
     context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+    for (const { why, hint } of await misfitsOf(config, context.run)) {
+      context.stderr(`openme: warning: ${why}`);
+      context.stderr(`openme: hint: ${hint}`);
+    }
     context.stderr(
       "openme: next: openme add NAME --out NAME.yaml, then openme serve --confirm 60s",
     );

@@ -15,6 +15,7 @@ import {
   subtractPortRanges,
 } from "../ports.ts";
 import { backendOf } from "./backend_of.ts";
+import { type Colour, type Paint, paintFor } from "./colours.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
@@ -63,10 +64,18 @@ Example:
     context.stdout(`# what ${backend.name} would be given
 ${text || "# nothing\n"}
 # the ports of this host
-${renderFates(fates)}`);
+${renderFates(fates, paintFor(context))}`);
     return 0;
   },
 };
+
+/** Of what is closed, and of what is open though it should not be, or might not be meant to. */
+const COLOURS: ReadonlyMap<string, Colour> = new Map([
+  ["ports_become_closed", "green"],
+  ["ports_closed", "green"],
+  ["ports_open_in_spite", "red"],
+  ["ports_open_unguarded", "yellow"],
+]);
 
 interface Fate {
   /** For programs. */
@@ -141,8 +150,10 @@ async function closedNow(
   return subtractPortRanges(guarded, (await backend.examine())?.unguarded ?? []);
 }
 
-function renderFates(fates: readonly Fate[]): string {
-  return fates.filter(({ ports }) => ports.length > 0).map(({ fate, ports }) =>
-    `${ports.map(formatPortRange).join(" ")}\n  ${fate}\n`
-  ).join("");
+function renderFates(fates: readonly Fate[], paint: Paint): string {
+  return fates.filter(({ ports }) => ports.length > 0).map(({ name, fate, ports }) => {
+    const shown = ports.map(formatPortRange).join(" ");
+    const colour = COLOURS.get(name);
+    return `${colour ? paint(colour, shown) : shown}\n  ${fate}\n`;
+  }).join("");
 }

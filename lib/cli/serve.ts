@@ -4,6 +4,7 @@ import { Confirmation, nothingToConfirm } from "./confirmation.ts";
 import { lookAtTerminal } from "./countdown.ts";
 import { DryState, warnOfDroppedKnocks } from "./dry_run.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
+import { missingInterface } from "./host_fit.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { loadServerConfig } from "./load.ts";
 import {
@@ -153,7 +154,8 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
     });
     await warnOfDroppedKnocks(config, { backend, run: context.run, log });
   }
-  await warnOfMissingInterface(config.interface, context, log);
+  const missing = await missingInterface(config, context.run);
+  if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
   const clock = await bootClock(context.run);
   const hostnames = await wildcards(context.run);
   await runServer({
@@ -234,24 +236,6 @@ interface Loaded {
 
 /** Foreign functions are for binding, and for opening what reads the generation of the rules. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
-
-/** An interface may come up later; one whose name is misspelt never does, and then nothing is guarded. */
-async function warnOfMissingInterface(
-  name: string | undefined,
-  { run }: Context,
-  log: Log,
-): Promise<void> {
-  if (name === undefined) return;
-  const path = `/sys/class/net/${name}/ifindex`;
-  // Deno reads nothing under /sys without every permission there is; cat has no such scruples.
-  const found = await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => undefined);
-  if (found === undefined) {
-    log.warn("interface_missing", {
-      interface: name,
-      why: "nothing is guarded until there is one of that name",
-    });
-  }
-}
 
 function readConfirm(args: Arguments): number | undefined {
   const text = textFlag(args, "confirm");

@@ -15,6 +15,9 @@ const TABLES: readonly { path: string; protocol: Protocol; state: string }[] = [
   { path: "/proc/net/udp6", protocol: "udp", state: "07" },
 ];
 
+/** Where Linux lists its TCP sockets. */
+export const TCP_TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
+
 /** Every such port as ranges, neighbours joined. None where the system does not tell. */
 export async function listeningPorts(run: RunProgram): Promise<PortRange[]> {
   const found = await Promise.all(TABLES.map(async ({ path, protocol, state }) => {
@@ -28,12 +31,17 @@ export async function listeningPorts(run: RunProgram): Promise<PortRange[]> {
   return mergePortRanges(found.flat());
 }
 
-/** The local ports of the sockets in this state. */
-export function parseListening(text: string, state: string): number[] {
+/** The local ports of the sockets in this state; those of the loopback only where they are asked for. */
+export function parseListening(
+  text: string,
+  state: string,
+  { loopback = false }: { loopback?: boolean } = {},
+): number[] {
   return text.split("\n").flatMap((line) => {
     const [, local, , found] = line.trim().split(/\s+/);
     const here = parseEndpoint(local);
-    if (!here || found !== state || here.port === 0 || isLoopback(here.address)) return [];
+    if (!here || found !== state || here.port === 0) return [];
+    if (!loopback && isLoopback(here.address)) return [];
     return [here.port];
   });
 }

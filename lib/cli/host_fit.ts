@@ -1,0 +1,67 @@
+/**
+ * What of this host does not go with a configuration: an interface that is not there, a health port that another
+ * program has. On Linux; elsewhere nothing is said.
+ */
+
+import { nearest } from "../config/reader.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+import { controlPath } from "../control.ts";
+import { parseListening, TCP_TABLES } from "../firewall/listening.ts";
+import { includesPortRanges } from "../ports.ts";
+import type { RunProgram } from "../run_program.ts";
+
+/** One thing that does not fit, and what to do. */
+export interface Misfit {
+  readonly why: string;
+  readonly hint: string;
+}
+
+/** Looks at the host; starts `cat`, since Deno reads nothing under /proc without every permission. */
+export async function misfitsOf(config: ServerConfig, run: RunProgram): Promise<Misfit[]> {
+  const found = await Promise.all([missingInterface(config, run), takenHealthPort(config, run)]);
+  return found.filter((each) => each !== undefined);
+}
+
+/** The interface that is to be guarded may come up later; one whose name is misspelt never does. */
+export async function missingInterface(
+  { interface: name }: Pick<ServerConfig, "interface">,
+  run: RunProgram,
+): Promise<Misfit | undefined> {
+  if (name === undefined) return undefined;
+  const table = await read("/proc/net/dev", run);
+  const names = [...table.matchAll(/^ *([^\s:|]+):/gm)].map(([, each]) => each!);
+  if (names.length === 0 || names.includes(name)) return undefined;
+  const similar = nearest(name, names);
+  return {
+    why: `server.interface: there is no interface ${name} on this host, ` +
+      "and nothing is guarded until there is one of that name",
+    hint: similar ? `did you mean ${similar}?` : `the interfaces here are ${names.join(", ")}`,
+  };
+}
+
+/** A running server has the port itself, now and then; it says so in its log where it does not get it. */
+async function takenHealthPort(
+  { clients, healthPort, stateDir }: ServerConfig,
+  run: RunProgram,
+): Promise<Misfit | undefined> {
+  const health = [{ protocol: "tcp", first: healthPort, last: healthPort }] as const;
+  const isWanted = clients.length === 0 ||
+    clients.some(({ ports }) => includesPortRanges(ports, health));
+  if (!isWanted) return undefined;
+  const tables = await Promise.all(TCP_TABLES.map((path) => read(path, run)));
+  const taken = tables.some((text) =>
+    parseListening(text, "0A", { loopback: true }).includes(healthPort)
+  );
+  if (!taken) return undefined;
+  const isServing = (await read("/proc/net/unix", run)).includes(` ${controlPath(stateDir)}\n`);
+  if (isServing) return undefined;
+  return {
+    why: `server.health_port: another program listens on ${healthPort}/tcp, ` +
+      "so openme status and knock --check will get no answer",
+    hint: `see which: ss -ltnp sport = :${healthPort}; then stop it, or name another health_port`,
+  };
+}
+
+function read(path: string, run: RunProgram): Promise<string> {
+  return run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "");
+}

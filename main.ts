@@ -20,8 +20,8 @@ import { VERSION } from "./lib/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
 
-/** Where standard error is systemd's journal: puts a line's priority in front. */
-const prioritised = await journalPriorities();
+/** Where standard error is systemd's journal, a line has its priority in front. */
+const forStderr = await journalPriorities();
 
 /** Set when whoever read standard output has gone: `head -1` has what it wanted. */
 let outputIsClosed = false;
@@ -49,9 +49,10 @@ const context: Context = {
       return false; // it cannot be told; writing to it will
     }
   },
+  forStderr,
   stderr: (line, level) => {
     try {
-      writeAll(Deno.stderr, (prioritised?.(line, level) ?? line) + "\n");
+      writeAll(Deno.stderr, forStderr(line, level) + "\n");
     } catch {
       // Nobody reads it any more: a log collector that has died must not take the guard with it.
     }
@@ -70,9 +71,10 @@ const context: Context = {
 
 async function journalPriorities() {
   const stream = Deno.env.get("JOURNAL_STREAM");
-  if (stream === undefined) return undefined;
+  const asItIs: Context["forStderr"] = (line) => line;
+  if (stream === undefined) return asItIs;
   const { isJournal, withPriority } = await import("./lib/journal.ts");
-  return isJournal(stream) ? withPriority : undefined;
+  return isJournal(stream) ? withPriority : asItIs;
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -22,7 +22,7 @@ export function isJournal(journalStream: string): boolean {
 }
 
 /** The line with its priority; a line for people says by its first words what it is. */
-export function withPriority(line: string, level: LogLevel | undefined): string {
+export function withPriority(line: string, level?: LogLevel): string {
   const told = /^openme: (?:(error)|warning|hint):/.exec(line);
   return `<${PRIORITIES[level ?? (told ? told[1] ? "error" : "warn" : "info")]}>${line}`;
 }

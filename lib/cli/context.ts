@@ -27,6 +27,8 @@ export interface Context {
   readonly outputIsLost: () => Promise<boolean>;
   /** Everything else, a line at a time; systemd's journal is told the level. */
   readonly stderr: (line: string, level?: LogLevel) => void;
+  /** A line as it is to be written to standard error by other ways than {@linkcode Context.stderr}. */
+  readonly forStderr: (line: string, level?: LogLevel) => string;
   /** All of standard input, as text. */
   readonly stdin: () => Promise<string>;
   /** Whether a person is watching. */

@@ -68,7 +68,8 @@ Example:
   positionals: 0,
   run: async (args, context) => {
     const lines = new LineWriter(Deno.stderr, {
-      lost: (lines) => `openme: ${lines} lines of the log could not be written`,
+      lost: (lines) =>
+        context.forStderr(`openme: warning: ${lines} lines of the log could not be written`),
     });
     try {
       return await runServe(args, context, lines);
@@ -83,7 +84,9 @@ const FLUSH_MS = 1000;
 
 async function runServe(args: Arguments, context: Context, lines: LineWriter): Promise<number> {
   const isDry = args.values["dry-run"] === true;
-  const plainLog = logOf(args, { stderr: lines.write });
+  const plainLog = logOf(args, {
+    stderr: (line, level) => lines.write(context.forStderr(line, level)),
+  });
   const log = isDry ? withFields(plainLog, { dry_run: true }) : plainLog;
   const path = configPath(args);
   const interfaceName = interfaceFlag(args);

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { unless } from "../programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, runToEnd } from "./lab.ts";
 import { OPENME, openme } from "./openme.ts";
@@ -298,11 +299,11 @@ async function mount(...args: string[]): Promise<void> {
 
 const missing = await sshMissing();
 const TITLE = "serve --confirm in a session of sshd";
-if (missing !== undefined && Deno.env.get("OPENME_E2E") !== "require") {
-  Deno.test({ name: `${TITLE} [skipped: ${missing}]`, ignore: true, fn: () => {} });
+if (unless(missing, TITLE).ignore) {
+  Deno.test({ ...unless(missing, TITLE), fn: () => {} });
 } else {
   e2e(TITLE, async (lab, t) => {
-    assert.equal(missing, undefined, `OPENME_E2E=require, but this host cannot: ${missing}`);
+    assert.equal(missing, undefined, "this host cannot");
     const dir = await Deno.makeTempDir({ prefix: "openme-e2e-" });
     try {
       const args = await startSshd((command) => lab.start("server", command), dir);

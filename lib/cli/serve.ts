@@ -5,6 +5,7 @@ import { lookAtTerminal } from "./countdown.ts";
 import { DryState, warnOfDroppedKnocks } from "./dry_run.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { missingInterface } from "./host_fit.ts";
+import { listenForHangup } from "./hangup.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { loadServerConfig } from "./load.ts";
 import {
@@ -214,21 +215,6 @@ function makeControl(
     log.warn("control_unavailable", errorFields(cause));
     return undefined;
   }
-}
-
-/**
- * From now on SIGHUP does not end the process. Where it was started on a terminal, the signal says that the terminal was
- * closed, and is ignored; else it asks to read the configuration again, which what is returned does once it is known how.
- */
-function listenForHangup(isOnTerminal: boolean, log: Log): (read: () => void) => void {
-  let reread = () => {};
-  if (Deno.build.os !== "windows") {
-    Deno.addSignalListener("SIGHUP", () => {
-      if (isOnTerminal) log.warn("hangup", { why: "the terminal was closed", doing: "going on" });
-      else reread();
-    });
-  }
-  return (read) => reread = read;
 }
 
 /** A configuration as it can be in force: with the knock port that is bound, which the health port goes with; and as named. */

@@ -30,8 +30,9 @@ async function sshdCommand(dir: string): Promise<string[]> {
   await Deno.writeTextFile(`${dir}/passwd`, passwd.join("\n") + "\n");
   await Deno.writeTextFile(`${dir}/group`, group.join("\n") + "\n");
   // Every command in a namespace of the lab's has mounts of its own. `-r`: fakeroot would be lost with another start.
+  // fakeroot leaves a process behind, which ends with the process namespace.
   const script = `mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/group" /etc/group
-exec fakeroot-sysv "$@" -r`;
+exec unshare -pf --kill-child fakeroot-sysv "$@" -r`;
   return ["sh", "-c", script, dir, ...command];
 }
 

@@ -57,7 +57,7 @@ const context: Context = {
       // Nobody reads it any more: a log collector that has died must not take the guard with it.
     }
   },
-  stdin: () => new Response(Deno.stdin.readable).text(),
+  stdin: () => new Response(Deno.stdin.readable).bytes(),
   interactive: Deno.stderr.isTerminal(),
   env: (name) => Deno.env.get(name),
   run: runProgram,

@@ -7,6 +7,8 @@
 export interface Address {
   readonly family: 4 | 6;
   readonly bytes: Uint8Array;
+  /** Of a link-local address: the interface through which it is reached. A client's alone; nothing on a wire has one. */
+  readonly zone?: string;
 }
 
 const MAPPED_PREFIX = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff); // RFC 4291 section 2.5.5.2
@@ -29,8 +31,22 @@ export function parseAddress(text: string): Address | undefined {
   return v6 && addressFromBytes16(v6);
 }
 
-/** The canonical text: dotted decimal, or RFC 5952. */
-export function formatAddress({ family, bytes }: Address): string {
+/** Reads a link-local IPv6 address with its zone (RFC 4007 section 11), such as `fe80::1%eth0`, and nothing else. */
+export function parseZonedAddress(text: string): Address | undefined {
+  const [, plain, zone] = /^([^%]+)%([A-Za-z0-9._-]{1,15})$/.exec(text) ?? [];
+  const address = plain === undefined ? undefined : parseAddress(plain);
+  const isLinkLocal = address?.family === 6 && address.bytes[0] === 0xfe &&
+    (address.bytes[1]! & 0xc0) === 0x80;
+  return isLinkLocal ? { ...address, zone: zone! } : undefined;
+}
+
+/** The canonical text: dotted decimal, or RFC 5952, with the zone where there is one. */
+export function formatAddress({ family, bytes, zone }: Address): string {
+  const text = formatBytes(family, bytes);
+  return zone === undefined ? text : `${text}%${zone}`;
+}
+
+function formatBytes(family: 4 | 6, bytes: Uint8Array): string {
   if (family === 4) return bytes.join(".");
   const groups = Array.from({ length: 8 }, (_, i) => bytes[2 * i]! << 8 | bytes[2 * i + 1]!);
   const gap = longestZeroRun(groups);

@@ -3,7 +3,7 @@
  * the connection takes is open. Nothing comes back; nothing is waited for.
  */
 
-import { type Address, formatAddress, parseAddress } from "./address.ts";
+import { type Address, formatAddress, parseAddress, parseZonedAddress } from "./address.ts";
 import type { Profile } from "./config/client_config.ts";
 import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto.ts";
 import { messageOf, OpenmeError } from "./errors.ts";
@@ -105,7 +105,7 @@ export async function addressesOf(
 
 /** Every address of a host, as the system resolves names; an address is its own. */
 async function resolveHost(host: string, from: string): Promise<Address[]> {
-  const literal = parseAddress(host);
+  const literal = parseAddress(host) ?? parseZonedAddress(host);
   if (literal) return [literal];
   // Loaded where a name is given, not for an address. In Deno 2.6 it brings in a module that announces its own end.
   const { default: process } = await import("node:process");
@@ -126,19 +126,19 @@ async function resolveHost(host: string, from: string): Promise<Address[]> {
 /** Why it failed, or `undefined`. */
 async function send(
   datagram: Uint8Array,
-  { family, bytes }: Address,
+  address: Address,
   port: number,
 ): Promise<string | undefined> {
   let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
       transport: "udp",
-      hostname: family === 4 ? "0.0.0.0" : "::",
+      hostname: address.family === 4 ? "0.0.0.0" : "::",
       port: 0,
     });
     await socket.send(datagram, {
       transport: "udp",
-      hostname: formatAddress({ family, bytes }),
+      hostname: formatAddress(address),
       port,
     });
     return undefined;

@@ -27,7 +27,7 @@ export async function readSecretFile(
         { hint: `chmod o= ${path}, and make new keys if others may have read it` },
       );
     }
-    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+    return decodeText(await Deno.readFile(path));
   } catch (cause) {
     throw loadError(path, cause, { missingHint });
   }
@@ -40,7 +40,7 @@ export async function readSecretFile(
 export async function readSharedFile(path: string): Promise<string | undefined> {
   try {
     await requireUnwritable(path);
-    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+    return decodeText(await Deno.readFile(path));
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return undefined;
     throw loadError(path, cause, { missingHint: "" });
@@ -59,6 +59,17 @@ export async function requireUnwritable(path: string): Promise<void> {
     }: everyone can write it and so let themselves in, mode ${shown}`,
     { hint: `chmod o-w ${path}, and look at what it says` },
   );
+}
+
+/** UTF-8, or UTF-16 with a byte order mark, as PowerShell's `>` writes it; throws `TypeError` for anything else. */
+export function decodeText(bytes: Uint8Array): string {
+  const [first, second] = bytes;
+  const encoding = first === 0xff && second === 0xfe
+    ? "utf-16le"
+    : first === 0xfe && second === 0xff
+    ? "utf-16be"
+    : "utf-8";
+  return new TextDecoder(encoding, { fatal: true }).decode(bytes);
 }
 
 /** What is said of a file that cannot be read as text. */

@@ -175,9 +175,9 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
   },
   { why: "no host", text: GOOD.replace(/.*server_host.*\n/, ""), message: `${HOST}, got nothing` },
   {
-    why: "a host in brackets",
-    text: GOOD.replace("vpn.example.org", '"[::1]"'),
-    message: `${HOST}, got "[::1]"`,
+    why: "a host in brackets with a port",
+    text: GOOD.replace("vpn.example.org", '"[::1]:22"'),
+    message: `${HOST}, got "[::1]:22"`,
   },
   {
     why: "a host that looks like an option",
@@ -255,25 +255,25 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
     {
       names: ["home", "work"],
       name: "wrok",
-      message: "profiles: no profile of that name, there is home, work",
+      message: 'profiles: there is no profile "wrok"; there is home, work',
       hint: 'did you mean "work"?',
     },
     {
       names: ["a"],
       name: "b",
-      message: "profiles: no profile of that name, there is a",
+      message: 'profiles: there is no profile "b"; there is a',
       hint: "name the one to use, such as a",
     },
     {
       names: ["home"],
       name: "constructor",
-      message: "profiles: no profile of that name, there is home",
+      message: 'profiles: there is no profile "constructor"; there is home',
       hint: "name the one to use, such as home",
     },
     {
       names: [],
       name: "x",
-      message: "profiles: no profile of that name, there is none",
+      message: 'profiles: there is no profile "x"; there is none',
       hint: GET_A_PROFILE,
     },
   ];

@@ -17,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   history: async () => (await import("./history.ts")).history,
   import: async () => (await import("./import.ts")).importCommand,
   close: async () => (await import("./close.ts")).close,
+  profiles: async () => (await import("./profiles.ts")).profiles,
   connect: async () => (await import("./connect.ts")).connect,
   status: async () => (await import("./status.ts")).status,
   doctor: async () => (await import("./doctor.ts")).doctor,
@@ -28,6 +29,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   uninstall: async () => (await import("./uninstall.ts")).uninstall,
   completion: async () => (await import("./completion.ts")).completion,
   man: async () => (await import("./man.ts")).man,
+  version: async () => (await import("./version.ts")).version,
   help: async () => (await import("./help.ts")).help,
 };
 
@@ -50,10 +52,12 @@ export const PERMISSIONS = {
   keygen: ["read", "write", "env"],
   history: ["read", "write", "env"],
   import: ["read", "write", "env"],
+  profiles: ["read", "write", "env"],
   sessions: ["net", "read", "write", "env"],
   // All commands are loaded for their texts, and some look at the environment when they are.
   completion: ["read", "env"],
   man: ["read", "env"],
+  version: [],
   help: ["read", "env"],
   close: ["net", "read", "write", "env"],
   connect: ["net", "read", "env"],

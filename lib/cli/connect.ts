@@ -1,7 +1,7 @@
 /** `openme connect`: knocks, connects, and carries stdin and stdout. What `ssh` calls as its ProxyCommand. */
 
 import { formatAddress } from "../address.ts";
-import { isHost } from "../config/reader.ts";
+import { readHost } from "../config/host.ts";
 import { OpenmeError } from "../errors.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import { quote } from "../quote.ts";
@@ -81,10 +81,11 @@ function readTarget({ positionals }: Arguments) {
       hint: "openme connect home.example.org 22",
     });
   }
-  const [host, portText] = positionals.slice(-2) as [string, string];
+  const [given, portText] = positionals.slice(-2) as [string, string];
   const profileName = positionals.length === 3 ? positionals[0] : undefined;
-  if (!isHost(host)) {
-    throw new OpenmeError("USAGE", `expected a host name or an address, got ${quote(host)}`);
+  const host = readHost(given, { zone: true });
+  if (host === undefined) {
+    throw new OpenmeError("USAGE", `expected a host name or an address, got ${quote(given)}`);
   }
   const port = /^[1-9]\d{0,4}$/.test(portText) ? Number(portText) : 0;
   if (port < 1 || port > 65535) {

@@ -29,8 +29,8 @@ export interface Context {
   readonly stderr: (line: string, level?: LogLevel) => void;
   /** A line as it is to be written to standard error by other ways than {@linkcode Context.stderr}. */
   readonly forStderr: (line: string, level?: LogLevel) => string;
-  /** All of standard input, as text. */
-  readonly stdin: () => Promise<string>;
+  /** All of standard input. */
+  readonly stdin: () => Promise<Uint8Array>;
   /** Whether a person is watching. */
   readonly interactive: boolean;
   readonly env: (name: string) => string | undefined;

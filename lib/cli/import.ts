@@ -3,15 +3,8 @@
 import { putProfiles } from "../config/client_edit.ts";
 import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
 import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
-import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
-import {
-  createSecretFile,
-  loadError,
-  readSecretFile,
-  replaceFile,
-  withFileLock,
-} from "../files.ts";
+import { decodeText, loadError } from "../files.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../quote.ts";
 import {
   type Arguments,
@@ -22,7 +15,10 @@ import {
   textFlag,
 } from "./context.ts";
 import { requireName } from "./edit_server.ts";
+import { changeClientFile } from "./change_client_file.ts";
+import { readKeyFile } from "./key_file.ts";
 import { folderOfKeys, KEY_SUFFIX } from "./keygen.ts";
+import { printOrUndo } from "./print_or_undo.ts";
 
 /** Far more than any profile, and nothing that could hurt. */
 const MOST_BYTES = 1 << 20;
@@ -110,7 +106,7 @@ async function importProfiles(from: string, args: Arguments, context: Context): 
     context.stderr("openme: paste the profile, then press Ctrl-D");
   }
   const text = from === "-"
-    ? await context.stdin()
+    ? await readStdin(context)
     : await readPlainFile(from, "name the file that openme add has made, or - for standard input");
   if (text.length > MOST_BYTES) {
     throw new OpenmeError("CONFIG", `cannot load ${quote(shown, 1000)}: it is too long`, {
@@ -128,19 +124,30 @@ async function importProfiles(from: string, args: Arguments, context: Context): 
     await parseClientConfig(edited, path);
     return edited;
   };
-  await writeClientFile(path, change);
+  const undo = await changeClientFile(path, change);
   const names = [...profiles.keys()];
   if (args.values["json"]) {
     const shown = [...profiles].map(([profile, values]) => ({
       profile,
       host: values.get("server_host"),
     }));
-    context.stdout(renderJson({ profiles: shown }));
+    await printOrUndo(renderJson({ profiles: shown }), context, {
+      what: "what was imported",
+      undo,
+    });
   }
   if (!context.interactive) return;
   context.stderr(`openme: imported ${names.join(", ")} into ${escapeUnprintable(path)}`);
   const only = names.length === 1 ? ` ${names[0]}` : " PROFILE";
   context.stderr(`openme: next: openme knock${only}`);
+}
+
+async function readStdin({ stdin }: Context): Promise<string> {
+  try {
+    return decodeText(await stdin());
+  } catch (cause) {
+    throw loadError("standard input", cause, { missingHint: "" });
+  }
 }
 
 /** The profiles in a text of whatever form, whole and checked, under the names that they are to have. */
@@ -198,12 +205,16 @@ async function addPrivateKey(
   context: Context,
 ): Promise<void> {
   if (profile.has("private_key")) return;
-  const wanted = profile.get("public_key");
-  if (typeof wanted !== "string") return; // the check that follows says what is missing
+  const publicKey = profile.get("public_key");
+  if (typeof publicKey !== "string") return; // the check that follows says what is missing
+  const wanted = publicKey.replaceAll(/\s/g, "");
   const given = textFlag(args, "key");
   const files = given === undefined ? await keyFilesIn(folderOfKeys(args, context)) : [given];
   for (const file of files) {
-    const key = await readKeyFile(file, given !== undefined);
+    // What holds something else is skipped, unless it was asked for.
+    const key = await readKeyFile(file).catch((cause) => {
+      if (given !== undefined) throw cause;
+    });
     if (key?.publicKey !== wanted) continue;
     profile.set("private_key", key.privateKey);
     return;
@@ -230,29 +241,6 @@ async function keyFilesIn(folder: string): Promise<string[]> {
   }
 }
 
-/** Both halves of a key file in base64; a file that holds something else is skipped unless it was asked for. */
-async function readKeyFile(
-  path: string,
-  askedFor: boolean,
-): Promise<{ privateKey: string; publicKey: string } | undefined> {
-  try {
-    const text = await readSecretFile(path, { missingHint: "make one: openme keygen" });
-    const bytes = decodeBase64(text.trim());
-    if (bytes?.length !== 2 * KEY_SIZE && bytes?.length !== KEY_SIZE) {
-      throw new OpenmeError("KEY", `cannot load ${quote(path, 1000)}: it holds no key`);
-    }
-    const seed = bytes.slice(0, KEY_SIZE);
-    const { publicKey } = await keyPairOf("Ed25519", seed);
-    return {
-      privateKey: encodeBase64(concatBytes(seed, publicKey)),
-      publicKey: encodeBase64(publicKey),
-    };
-  } catch (cause) {
-    if (askedFor) throw cause;
-    return undefined;
-  }
-}
-
 async function refuseOthersThere(
   old: string,
   path: string,
@@ -272,37 +260,10 @@ async function refuseOthersThere(
   );
 }
 
-/** Changes the client's file, or makes it, with no other openme in between. */
-async function writeClientFile(
-  path: string,
-  change: (old: string | undefined) => Promise<string>,
-): Promise<void> {
-  for (let attempt = 0;; attempt++) {
-    const exists = await Deno.stat(path).then(() => true, () => false);
-    if (exists) {
-      return await withFileLock(path, async () => {
-        const old = await readSecretFile(path, { missingHint: "try again" });
-        await replaceFile(path, await change(old));
-      });
-    }
-    try {
-      return await createSecretFile(path, await change(undefined), {
-        existsHint: "try again",
-        makeFolder: true,
-      });
-    } catch (cause) {
-      // Another import has just made it.
-      const raced = cause instanceof OpenmeError &&
-        cause.cause instanceof Deno.errors.AlreadyExists;
-      if (!raced || attempt > 0) throw cause;
-    }
-  }
-}
-
 /** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
 export async function readPlainFile(path: string, missingHint: string): Promise<string> {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(await Deno.readFile(path));
+    return decodeText(await Deno.readFile(path));
   } catch (cause) {
     throw loadError(path, cause, { missingHint });
   }

@@ -12,6 +12,7 @@ import { readFwknop } from "../import/fwknop.ts";
 import { readKnockd } from "../import/knockd.ts";
 import { quote } from "../quote.ts";
 import { type Arguments, configPath, type Context, renderJson, textFlag } from "./context.ts";
+import { printOrUndo } from "./print_or_undo.ts";
 import { editServerFile } from "./edit_server.ts";
 import { clientKeyOf, profileFor } from "./hand_out.ts";
 import { readPlainFile } from "./import.ts";
@@ -55,7 +56,7 @@ export async function importServer(
   }
   const path = configPath(args);
   const dir = textFlag(args, "out-dir") ?? ".";
-  const outcome = await editServerFile(path, async ({ config, edit, save }) => {
+  const outcome = await editServerFile(path, async ({ config, edit, save, restore }) => {
     refuseTaken(found.clients, config);
     const planned = plan(found.clients, config);
     for (const [name, specs] of planned.newGroups) edit((text) => addGroup(text, name, specs));
@@ -82,13 +83,19 @@ export async function importServer(
       });
     }
     if (!dryRun) await writeAll(profiles, save);
+    if (args.values["json"]) {
+      const undo = async () => {
+        if (dryRun) return;
+        await restore();
+        for (const [path] of profiles) await Deno.remove(path);
+      };
+      const shown = renderJson({ ...outcome, "left_out": found.leftOut });
+      await printOrUndo(shown, context, { what: "what was imported", undo });
+    }
     return outcome;
   });
   tell(outcome, { path, dryRun, context });
   tellLeftOut(found, file, context);
-  if (args.values["json"]) {
-    context.stdout(renderJson({ ...outcome, "left_out": found.leftOut }));
-  }
   return 0;
 }
 

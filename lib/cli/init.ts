@@ -1,6 +1,7 @@
 /** `openme init`: keys and a commented configuration for a server. */
 
-import { DEFAULT_UDP_PORT, isHost } from "../config/reader.ts";
+import { readHost } from "../config/host.ts";
+import { DEFAULT_UDP_PORT } from "../config/reader.ts";
 import {
   DEFAULT_STATE_DIR,
   INTERFACE_PATTERN,
@@ -46,8 +47,8 @@ Example:
   },
   positionals: 0,
   run: async (args, context) => {
-    const host = textFlag(args, "server");
-    if (host === undefined) {
+    const given = textFlag(args, "server");
+    if (given === undefined) {
       throw new OpenmeError(
         "USAGE",
         "openme init needs --server HOST, the name by which clients reach this server",
@@ -56,7 +57,8 @@ Example:
         },
       );
     }
-    if (!isHost(host)) throw flagError("server", "a host name or an address", host);
+    const host = readHost(given);
+    if (host === undefined) throw flagError("server", "a host name or an address", given);
     const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const text = renderConfig({
       host,

@@ -1,6 +1,7 @@
 /** `openme keygen`: a client's key whose private half never leaves the client. */
 
 import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { OpenmeError } from "../errors.ts";
 import { createSecretFile } from "../files.ts";
 import { escapeUnprintable } from "../quote.ts";
 import {
@@ -12,6 +13,8 @@ import {
   renderJson,
   textFlag,
 } from "./context.ts";
+
+import { readKeyFile } from "./key_file.ts";
 
 /** What the key files beside the client's configuration are called. */
 export const KEY_SUFFIX = ".key";
@@ -26,30 +29,45 @@ half, which the server registers with "openme add NAME --pubkey BASE64". "openme
 the server prints and the private key together.
 
 Usage: openme keygen [--out FILE] [--json]
+       openme keygen --show [PROFILE] [--key FILE] [--json]
 
+  PROFILE      with --show: the profile whose key it is
   --out FILE   where the private key goes (default: client.key beside the client's profiles)
+  --show       make no key, but print the public half of the one in client.key, or of a profile's
+  --key FILE   with --show: of the key in this file
   --json       {"public_key", "file"}: docs/json.md
 
 Example:
   openme keygen
 `,
-  options: { out: { type: "string" }, json: { type: "boolean" } },
-  positionals: 0,
+  options: {
+    out: { type: "string" },
+    show: { type: "boolean" },
+    key: { type: "string" },
+    json: { type: "boolean" },
+  },
+  positionals: 1,
   run: async (args, context) => {
+    if (args.values["show"]) return await showPublicKey(args, context);
+    const ofShow = args.values["key"] === undefined ? args.positionals[0] && "a PROFILE" : "--key";
+    if (ofShow !== undefined) {
+      throw new OpenmeError("USAGE", `openme keygen: ${ofShow} goes with --show`, {
+        hint: "see openme keygen --help",
+      });
+    }
     const given = textFlag(args, "out");
     if (given === "" || given === "-") throw flagError("out", "a file name", given, OUT_HINT);
-    const path = given ?? `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
+    const path = given ?? defaultKeyFile(args, context);
     const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const { publicKey } = await keyPairOf("Ed25519", seed);
     await createSecretFile(path, encodeBase64(concatBytes(seed, publicKey)) + "\n", {
-      existsHint: "a key is never replaced: name another file with --out FILE",
+      existsHint:
+        "a key is never replaced: name another file with --out FILE; openme keygen --show prints the public half",
       makeFolder: given === undefined,
     });
     const text = encodeBase64(publicKey);
     try {
-      context.stdout(
-        args.values["json"] ? renderJson({ public_key: text, file: path }) : text + "\n",
-      );
+      context.stdout(render(args, text, path));
     } catch (cause) {
       // Nobody has seen the public half: the next try must not find the file in its way.
       await Deno.remove(path).catch(() => {});
@@ -62,6 +80,35 @@ Example:
     return 0;
   },
 };
+
+/** The public half of a key that is there. */
+async function showPublicKey(args: Arguments, context: Context): Promise<number> {
+  const [name] = args.positionals;
+  const given = textFlag(args, "key");
+  if (args.values["out"] !== undefined || (name !== undefined && given !== undefined)) {
+    throw new OpenmeError("USAGE", "--show goes with a PROFILE or with --key FILE", {
+      hint: "see openme keygen --help",
+    });
+  }
+  if (name !== undefined) {
+    const { loadProfile } = await import("./load_profile.ts");
+    const { clientPublicKey } = await loadProfile(args, context, name);
+    context.stdout(render(args, encodeBase64(clientPublicKey), null));
+    return 0;
+  }
+  const path = given ?? defaultKeyFile(args, context);
+  const { publicKey } = await readKeyFile(path);
+  context.stdout(render(args, publicKey, path));
+  return 0;
+}
+
+function render({ values }: Arguments, publicKey: string, file: string | null): string {
+  return values["json"] ? renderJson({ public_key: publicKey, file }) : publicKey + "\n";
+}
+
+function defaultKeyFile(args: Arguments, context: Context): string {
+  return `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
+}
 
 /** The folder of the client's configuration. */
 export function folderOfKeys(args: Arguments, context: Context): string {

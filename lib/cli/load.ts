@@ -17,9 +17,25 @@ export interface LoadedConfig {
 
 /** The server's configuration in `path`. */
 export async function loadServerConfig(path: string): Promise<LoadedConfig> {
-  const text = await readSecretFile(path, { missingHint: "make one: openme init --server HOST" });
+  const text = await readSecretFile(path, { missingHint: await missingHint() });
   const people = await readPeople(path);
   return { config: parseServerConfig(text, path, { people }), text, people };
+}
+
+/** Whoever has profiles and no server's configuration has most likely come to the wrong machine. */
+async function missingHint(): Promise<string> {
+  const make = "make one: openme init --server HOST";
+  try {
+    const home = Deno.env.get("HOME") || Deno.env.get("USERPROFILE");
+    const hasProfiles = home !== undefined &&
+      await Deno.stat(`${home}/.openme/config.yaml`).then(({ isFile }) => isFile, () => false);
+    return hasProfiles
+      ? "this machine looks like a client: it has profiles (openme profiles). Run it on the server; to make this one a " +
+        "server: openme init --server HOST"
+      : make;
+  } catch {
+    return make; // a command that may not look at the environment
+  }
 }
 
 async function readPeople(path: string): Promise<SourceFile[]> {

@@ -4,6 +4,7 @@ import { renameClient } from "../config/server_edit.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable, quote } from "../quote.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
+import { printOrUndo } from "./print_or_undo.ts";
 import { editServerFile, requireClient, requireName } from "./edit_server.ts";
 
 export const rename: Command = {
@@ -30,7 +31,8 @@ Example:
     }
     requireName(to, "a client");
     const path = configPath(args);
-    const file = await editServerFile(path, async ({ config, editClient, fileOf, save }) => {
+    const file = await editServerFile(path, async (server) => {
+      const { config, editClient, fileOf, save, restore } = server;
       requireClient(config, from);
       if (config.clients.some(({ name }) => name === to)) {
         throw new OpenmeError(
@@ -42,9 +44,12 @@ Example:
       const file = fileOf(from);
       editClient(from, (text) => renameClient(text, from, to));
       await save();
+      if (args.values["json"]) {
+        const shown = renderJson({ renamed: { from, to } });
+        await printOrUndo(shown, context, { what: "what was renamed", undo: restore });
+      }
       return file;
     });
-    if (args.values["json"]) context.stdout(renderJson({ renamed: { from, to } }));
     context.stderr(`openme: renamed ${from} to ${to} in ${escapeUnprintable(file)}`);
     return 0;
   },

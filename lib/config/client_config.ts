@@ -13,6 +13,7 @@ import {
   Section,
 } from "./reader.ts";
 import { readPlainProfiles } from "./plain_yaml.ts";
+import { quote } from "../quote.ts";
 import { readShortProfile } from "./profile_text.ts";
 
 /** A client's way to one server. */
@@ -55,7 +56,27 @@ export async function parseClientValues(text: string, file: string): Promise<unk
   const values = loadingFrom(file, () => readPlainProfiles(text) ?? readShortProfile(text));
   if (values) return values;
   const { parseYaml } = await import("./yaml.ts"); // the library costs more than a knock: only where it is needed
-  return loadingFrom(file, () => parseYaml(text));
+  return loadingFrom(file, () => {
+    try {
+      return parseYaml(text);
+    } catch (cause) {
+      if (cause instanceof ConfigError && isSqueezed(text)) throw squeezed();
+      throw cause;
+    }
+  });
+}
+
+/** Whether a profile's lines have become one, as in a form, a chat or a variable that holds no line breaks. */
+function isSqueezed(text: string): boolean {
+  return !text.trim().includes("\n") && /^\s*profiles:\s.*\bserver_host:/.test(text);
+}
+
+function squeezed(): ConfigError {
+  return new ConfigError(
+    "the file",
+    "its line breaks are gone: the whole profile is in one line",
+    "hand it on with its line breaks, or in a form that is one line anyway: openme add NAME --link",
+  );
 }
 
 /** Checks values and makes profiles of them. */
@@ -117,7 +138,7 @@ function readProfile(name: string, section: Section): PendingProfile {
     DEFAULT_UDP_PORT;
   const profile = {
     name,
-    serverHost: section.host("server_host"),
+    serverHost: section.host("server_host", { zone: true }),
     serverUdpPort,
     healthPort: section.optional("health_port", (key) => section.port(key)) ?? serverUdpPort,
     serverPublicKey,
@@ -152,7 +173,7 @@ export function pickProfile(
   const similar = nearest(name, names);
   throw new ConfigError(
     "profiles",
-    `no profile of that name, there is ${names.join(", ") || "none"}`,
+    `there is no profile ${quote(name)}; there is ${names.join(", ") || "none"}`,
     similar
       ? `did you mean "${similar}"?`
       : names.length

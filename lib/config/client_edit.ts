@@ -1,6 +1,6 @@
 /** Edits of the client's file: text -> text, everything else as it was, comments included. */
 
-import { isMap, isScalar, type Node, Scalar, visit } from "yaml";
+import { isMap, isScalar, type Node, type Pair, Scalar, visit, type YAMLMap } from "yaml";
 import { ConfigError } from "./reader.ts";
 import { parseYamlDocument } from "./yaml.ts";
 
@@ -36,5 +36,33 @@ export function putProfiles(text: string | undefined, profiles: ProfileValues): 
       document.set("profiles", document.createNode({ [name]: node }));
     } else throw new ConfigError("the file", "expected a map");
   }
+  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+}
+
+/** The file with this profile under another name, in its place. */
+export function renameProfile(text: string, from: string, to: string): string {
+  return editPair(text, from, (_, pair) => pair.key = new Scalar(to));
+}
+
+/** The file without this profile. */
+export function removeProfile(text: string, name: string): string {
+  return editPair(text, name, (section) => {
+    section.delete(name);
+    if (section.items.length === 0) section.flow = true; // `{}`: a map all the same
+  });
+}
+
+function editPair(
+  text: string,
+  name: string,
+  edit: (section: YAMLMap, pair: Pair) => void,
+): string {
+  const document = parseYamlDocument(text);
+  const section = document.get("profiles");
+  const pair = isMap(section)
+    ? section.items.find(({ key }) => isScalar(key) && key.value === name)
+    : undefined;
+  if (!isMap(section) || !pair) throw new ConfigError("profiles", "expected a map in YAML");
+  edit(section, pair);
   return document.toString({ lineWidth: 0, flowCollectionPadding: false });
 }

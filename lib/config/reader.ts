@@ -3,7 +3,7 @@
  * key's path, what was expected there and what was found. Key material is never repeated in an error.
  */
 
-import { parseAddress } from "../address.ts";
+import { readHost } from "./host.ts";
 import { type Bytes, decodeBase64 } from "../crypto.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
@@ -34,11 +34,6 @@ const NAME_EXPECTED =
 
 /** The knock port, unless a file says otherwise. */
 export const DEFAULT_UDP_PORT = 54154;
-
-/** Whether a text is a name or an address that can be dialled: no brackets, no port, no zone. */
-export function isHost(text: string): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(text) || parseAddress(text) !== undefined;
-}
 
 /** Runs a parser; what it finds wrong becomes an {@linkcode OpenmeError} that names the file. */
 export function loadingFrom<T>(file: string, parse: () => T): T {
@@ -99,10 +94,12 @@ export class Section {
     return value;
   }
 
-  host(key: string): string {
+  /** As it is dialled: an internationalised name in ASCII, an address without brackets. */
+  host(key: string, { zone = false }: { zone?: boolean } = {}): string {
     const expected = "a host name or an address";
-    const host = this.string(key, expected, /./);
-    if (!isHost(host)) throw mismatch(this.path(key), expected, host);
+    const text = this.string(key, expected, /./);
+    const host = readHost(text, { zone });
+    if (host === undefined) throw mismatch(this.path(key), expected, text);
     return host;
   }
 
@@ -156,7 +153,9 @@ export class Section {
   key(key: string, what: string, sizes: readonly number[]): Bytes {
     const expected = `${what} (${sizes.join(" or ")} bytes in base64)`;
     const value = this.required(key, expected);
-    const bytes = typeof value === "string" ? decodeBase64(value) : undefined;
+    // A mail program or a terminal may have broken the line.
+    const text = typeof value === "string" ? value.replaceAll(/\s/g, "") : undefined;
+    const bytes = text === undefined ? undefined : decodeBase64(text);
     if (!bytes) {
       throw new ConfigError(this.path(key), `expected ${expected}, got text that is not base64`);
     }

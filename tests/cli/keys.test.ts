@@ -156,7 +156,7 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
     failure(
       1,
       `cannot write "${HOME}/.openme/client.key": it exists already`,
-      "a key is never replaced: name another file with --out FILE",
+      "a key is never replaced: name another file with --out FILE; openme keygen --show prints the public half",
     ),
   );
   assert.equal((await folder.read("home/.openme/client.key")).trim(), privateKey);

@@ -282,14 +282,14 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
   };
   for (const [name, text] of Object.entries(files)) await folder.write(`${name}.yaml`, text);
   await folder.write("open.yaml", two, 0o644);
-  await folder.write("bytes.yaml", Uint8Array.of(0xff, 0xfe));
+  await folder.write("bytes.yaml", Uint8Array.of(0xff, 0xff));
   const in_ = (file: string, problem: string) => `cannot load "${file}.yaml": ${problem}`;
   const rows = [
     {
       args: ["hom", "--client-config", "two.yaml"],
       result: failure(
         1,
-        in_("two", "profiles: no profile of that name, there is home, work"),
+        in_("two", 'profiles: there is no profile "hom"; there is home, work'),
         `did you mean "home"?`,
       ),
     },
@@ -297,7 +297,7 @@ Deno.test("openme knock says what is wrong with the profile, and sends nothing",
       args: ["\x1b[1m", "--client-config", "two.yaml"],
       result: failure(
         1,
-        in_("two", "profiles: no profile of that name, there is home, work"),
+        in_("two", 'profiles: there is no profile "\\u001b[1m"; there is home, work'),
         "name the one to use, such as home",
       ),
     },

@@ -58,6 +58,7 @@ e2e("the names of --json", async (lab, t) => {
     await server("sessions");
     await server("history");
     await client(["knock"]);
+    await client(["profiles"]);
     await client(["knock", "--wait", "23/tcp", "--timeout", "200ms"], [3]);
     await client(["knock", "--check", "--timeout", "200ms"], [3]);
     await client(["status", "--timeout", "200ms"], [3]);

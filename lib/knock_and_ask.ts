@@ -41,7 +41,10 @@ export type Asked =
 /** Rejects as {@linkcode knockUntilOpen} does. */
 export async function knockAndAsk(
   profile: Profile,
-  options: Omit<WaitOptions, "host">,
+  options: Omit<WaitOptions, "host" | "quietMs" | "knocked"> & {
+    /** Knocks that were sent already: none is sent while one of them is under way. */
+    readonly earlier?: readonly Sent[] | undefined;
+  },
 ): Promise<Asked> {
   const startMs = performance.now();
   const never = new AbortController().signal;
@@ -53,6 +56,8 @@ export async function knockAndAsk(
     knockedMs = performance.now();
     for (const { randomNonce } of sent) ids.add(await knockId(randomNonce));
   };
+  const { earlier, ...waitOptions } = options;
+  if (earlier) await knocked(earlier);
   let patientUntilMs: number | undefined;
   let outcome: Outcome = "none";
   for (;;) {
@@ -65,7 +70,7 @@ export async function knockAndAsk(
       ? timeoutMs
       : Math.max(0, knockedMs + KNOCK_AGAIN_MS - nowMs);
     const waited = await knockUntilOpen(profile, {
-      ...options,
+      ...waitOptions,
       host: undefined,
       timeoutMs,
       quietMs,

@@ -24,7 +24,8 @@ Usage: openme connect [PROFILE] HOST PORT [--timeout 15s] [-4] [-6]
   HOST            whom to connect to: a name or an address, or the profile's name for its server
   PORT            a TCP port
   --timeout TIME  how long it may take to open (default 15s)
-  -4, -6          only over IPv4, or only over IPv6
+  -4, --ipv4      only over IPv4
+  -6, --ipv6      only over IPv6
 
 Standard output carries the connection and nothing else; post_knock is not run.
 Exit codes: 0 the connection has ended, 1 failed, 2 wrong usage, 3 knocked, but the port did not open.

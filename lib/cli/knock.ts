@@ -24,7 +24,8 @@ Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6] [--json]
 
   PROFILE          which profile of the client configuration (default: the only one, or "default")
   --ip ADDRESS     let this address in instead of the one that the knock comes from
-  -4, -6           knock only over IPv4, or only over IPv6
+  -4, --ipv4       knock only over IPv4
+  -6, --ipv6       knock only over IPv6
   --wait PORT      knock until this TCP port, such as 22/tcp, accepts a connection
   --check          knock until the server's health port answers, and say what is open
   --timeout TIME   how long --wait and --check may take (default 15s)

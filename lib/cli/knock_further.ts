@@ -81,6 +81,7 @@ export async function knockFurther(
 ): Promise<number> {
   const { profile } = knocker;
   let sent: readonly Sent[] | undefined;
+  let earlier: readonly Sent[] | undefined;
   const report: Record<string, unknown> = {};
   const tellReport = () => {
     if (plan.json) context.stdout(renderJson({ ...describeSent(profile, sent ?? []), ...report }));
@@ -88,6 +89,7 @@ export async function knockFurther(
   if (plan.waitPort !== undefined) {
     const { address, ...waited } = await waitFor(knocker, plan.waitPort, plan, context);
     sent = waited.sent;
+    earlier = waited.all;
     report["opened"] = address
       ? { address: formatAddress(address), ports: [`${plan.waitPort}/tcp`] }
       : null;
@@ -97,7 +99,7 @@ export async function knockFurther(
     }
   }
   if (plan.check) {
-    const checked = await check(knocker, plan, context);
+    const checked = await check(knocker, { ...plan, earlier }, context);
     sent ??= checked.sent;
     report["checked"] = checked.report ? reportToJson(checked.report) : null;
     if (!checked.report) {
@@ -152,32 +154,50 @@ async function waitFor(
   port: number,
   { timeoutMs }: Plan,
   context: Context,
-): Promise<{ readonly sent: readonly Sent[]; readonly address: Address | undefined }> {
+): Promise<{
+  readonly sent: readonly Sent[];
+  /** Those that were sent later among them. */
+  readonly all: readonly Sent[];
+  readonly address: Address | undefined;
+}> {
+  const all: Sent[] = [];
   const waited = await knockUntilOpen(profile, {
     host: undefined,
     port,
     target,
     family,
     timeoutMs,
+    knocked: (sent) => {
+      all.push(...sent);
+      return Promise.resolve();
+    },
   });
   if (waited.kind === "closed") {
     tellClosed(context, `port ${port}/tcp of ${profile.serverHost}`, timeoutMs, waited);
-    return { sent: waited.sent, address: undefined };
+    return { sent: waited.sent, all, address: undefined };
   }
   waited.connection.close();
   if (context.interactive) {
     tell(context, `openme: ${port}/tcp of ${profile.serverHost} accepts connections`);
   }
-  return { sent: waited.sent, address: waited.address };
+  return { sent: waited.sent, all, address: waited.address };
 }
 
 /** Knocks until the health port says that this knock was taken; tells why, where it does not. */
 export async function check(
   { profile, target, family }: Knocker,
-  { timeoutMs, healthPort = profile.healthPort }: Pick<Plan, "timeoutMs" | "healthPort">,
+  { timeoutMs, healthPort = profile.healthPort, earlier }:
+    & Pick<Plan, "timeoutMs" | "healthPort">
+    & { readonly earlier?: readonly Sent[] | undefined },
   context: Context,
 ): Promise<{ readonly sent: readonly Sent[]; readonly report: HealthReport | undefined }> {
-  const asked = await knockAndAsk(profile, { port: healthPort, target, family, timeoutMs });
+  const asked = await knockAndAsk(profile, {
+    port: healthPort,
+    target,
+    family,
+    timeoutMs,
+    earlier,
+  });
   const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
   if (asked.kind === "closed") {
     tellClosed(context, name, timeoutMs, asked.waited);

@@ -28,7 +28,8 @@ Usage: openme status [PROFILE] [--knock] [--json] [--timeout TIME] [--health-por
   --knock          knock first
   --timeout TIME   how long to wait for an answer (default 3s, with --knock 15s)
   --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
-  -4, -6           ask only over IPv4, or only over IPv6
+  -4, --ipv4       ask only over IPv4
+  -6, --ipv6       ask only over IPv6
   --json           {"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md
 
 The health port answers only addresses that are let in. Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.

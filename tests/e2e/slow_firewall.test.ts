@@ -100,11 +100,5 @@ e2e("a slow firewall", async (lab, t) => {
       assert.match(String(late.stderr), /did not take this knock/);
     },
   );
-
-  await t.step("a firewall that is slower than anybody waits is named", async () => {
-    const { code, stderr } = await as("knock", "--check", "--timeout", "300ms");
-    assert.equal(code, 3, stderr);
-    assert.match(stderr, /took this knock, but its firewall had not carried it out after 300ms/);
-  });
   await served.stop();
 });

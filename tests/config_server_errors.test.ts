@@ -111,9 +111,9 @@ const ROWS: readonly Row[] = [
     `host: expected a host name or an address, got "-oProxy"`,
   ),
   inServer(
-    "a host in brackets",
-    `host: "[::1]"`,
-    `host: expected a host name or an address, got "[::1]"`,
+    "a host in brackets with a port",
+    `host: "[::1]:22"`,
+    `host: expected a host name or an address, got "[::1]:22"`,
   ),
   inServer(
     "a host with a line break",

@@ -89,8 +89,8 @@ async function knockToRule(lab: Lab, site: Site, served: Served, i: number): Pro
   const startedMs = performance.now();
   await agent.send(bytes, IPV4.server, KNOCK_PORT);
   const line = new RegExp(`event=(granted|renewed) client=client0 address=${target} `);
-  await served.waitForLine(line, 15_000, from);
-  return performance.now() - startedMs;
+  const isOpen = await served.waitForLine(line, 15_000, from).then(() => true, () => false);
+  return isOpen ? performance.now() - startedMs : Infinity;
 }
 
 /** Processor seconds of the server, its children and its `nft -i` so far; not of who replaces a blocklist beside it. */

@@ -25,7 +25,9 @@ export async function readProc(path: string, run: RunProgram): Promise<string | 
     if (message.endsWith("No such file or directory")) return undefined;
     throw new OpenmeError("FIREWALL", `cannot tell what this kernel has: ${message}`, {
       cause,
-      hint: `see whether this works, as the same user: cat ${path}`,
+      hint: /permission denied/i.test(message)
+        ? "run openme as root"
+        : `see whether this works, as the same user: cat ${path}`,
     });
   }
 }

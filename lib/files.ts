@@ -5,6 +5,12 @@
 import { diskTroubleOf, messageOf, OpenmeError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
+/** To whom a file belongs. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** The text of a configuration file that holds private keys; refuses one that everyone can read or write. */
 export async function readSecretFile(
   path: string,
@@ -134,7 +140,7 @@ export async function replaceFile(
 export async function createSecretFile(
   path: string,
   content: string | Uint8Array,
-  { existsHint, makeFolder }: { existsHint: string; makeFolder: boolean },
+  { existsHint, makeFolder, owner }: { existsHint: string; makeFolder: boolean; owner?: Owner },
 ): Promise<void> {
   const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   const folder = await folderOf(path);
@@ -144,7 +150,8 @@ export async function createSecretFile(
     });
   }
   try {
-    await writeNewFile(temporary, content);
+    if (owner) await writeFileOf(temporary, content, owner);
+    else await writeNewFile(temporary, content);
     await Deno.link(temporary, path); // unlike a rename, this never replaces
   } catch (cause) {
     if (cause instanceof Deno.errors.AlreadyExists) {
@@ -158,6 +165,33 @@ export async function createSecretFile(
     await Deno.remove(temporary).catch(() => {});
   }
   await syncFolder(folder);
+}
+
+/**
+ * Like {@linkcode createSecretFile}, for root whom `sudo` has called: the file belongs to `owner` where its folder does.
+ * Only then: elsewhere, as in /etc/cron.d, the owner could go on writing what root alone may. The folder is entered
+ * before it is looked at, so that no other can be put in its place.
+ */
+export async function createSecretFileFor(
+  path: string,
+  content: string | Uint8Array,
+  { owner, existsHint }: { owner: Owner; existsHint: string },
+): Promise<void> {
+  const { basename } = await import("node:path");
+  const before = Deno.cwd();
+  try {
+    Deno.chdir(await folderOf(path));
+  } catch (cause) {
+    throw writeError(path, cause);
+  }
+  try {
+    const { uid, mode } = await Deno.stat(".");
+    const isTheirs = uid === owner.uid && ((mode ?? 0) & 0o002) === 0;
+    const options = { existsHint, makeFolder: false };
+    await createSecretFile(basename(path), content, isTheirs ? { ...options, owner } : options);
+  } finally {
+    Deno.chdir(before);
+  }
 }
 
 /** Gives an existing file a second name beside it and returns that; `undefined` where there is no such file. */
@@ -201,6 +235,24 @@ async function writeNewFile(path: string, content: string | Uint8Array): Promise
     await file.sync();
   } finally {
     file.close();
+  }
+}
+
+/** A new file of somebody else's, mode 0600, on disk when this returns; by its descriptor, whatever its name leads to. */
+async function writeFileOf(
+  path: string,
+  content: string | Uint8Array,
+  { uid, gid }: Owner,
+): Promise<void> {
+  const fs = await import("node:fs");
+  const { closeSync, fchownSync, fstatSync, fsyncSync, openSync, writeFileSync } = fs;
+  const descriptor = openSync(path, "wx", 0o600);
+  try {
+    writeFileSync(descriptor, content);
+    if (fstatSync(descriptor).uid === 0) fchownSync(descriptor, uid, gid); // who is not root may give nothing away
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -17,12 +17,12 @@ export const completion: Command = {
 
 Usage: openme completion bash|zsh|fish
 
-  bash: openme completion bash | sudo tee /etc/bash_completion.d/openme
-  zsh:  openme completion zsh > ~/.zfunc/_openme   (a folder of $fpath, before compinit)
-  fish: openme completion fish > ~/.config/fish/completions/openme.fish
+  bash: openme completion bash | sudo tee /etc/bash_completion.d/openme > /dev/null
+  zsh:  mkdir -p ~/.zfunc && openme completion zsh > ~/.zfunc/_openme   (a folder of $fpath, before compinit)
+  fish: mkdir -p ~/.config/fish/completions && openme completion fish > ~/.config/fish/completions/openme.fish
 
 Example:
-  openme completion bash > /etc/bash_completion.d/openme
+  openme completion bash | sudo tee /etc/bash_completion.d/openme > /dev/null
 `,
   options: {},
   positionals: 1,

@@ -11,7 +11,7 @@ import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from 
 import type { ServerConfig } from "../config/server_config.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
-import { createSecretFile } from "../files.ts";
+import { createSecretFile, createSecretFileFor, type Owner } from "../files.ts";
 import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server.ts";
 
@@ -144,10 +144,10 @@ export async function handOut(
   const qrOut = textFlag(args, "qr-out");
   const written: string[] = [];
   const write = async (path: string, content: string | Uint8Array) => {
-    await createSecretFile(path, content, {
-      existsHint: "choose another name, or remove it",
-      makeFolder: false,
-    });
+    const existsHint = "choose another name, or remove it";
+    const owner = sudoUser(context);
+    if (owner) await createSecretFileFor(path, content, { owner, existsHint });
+    else await createSecretFile(path, content, { existsHint, makeFolder: false });
     written.push(path);
   };
   try {
@@ -169,6 +169,13 @@ export async function handOut(
     throw cause;
   }
   for (const path of written) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+}
+
+/** Who has called root by `sudo`, and is to carry the profile away. */
+function sudoUser(context: Context): Owner | undefined {
+  const [uid, gid] = [context.env("SUDO_UID"), context.env("SUDO_GID")];
+  const isId = (text: string | undefined) => /^[1-9]\d{0,8}$/.test(text ?? "");
+  return isId(uid) && isId(gid) ? { uid: Number(uid), gid: Number(gid) } : undefined;
 }
 
 /** What goes to standard output. */

@@ -11,8 +11,9 @@ export const man: Command = {
 
 Usage: openme man
 
-  openme man | man -l -                                       reads it here
-  openme man | sudo tee /usr/local/share/man/man1/openme.1    installs it
+  openme man | man -l -                      reads it here
+  sudo mkdir -p /usr/local/share/man/man1    installs it, with the next line
+  openme man | sudo tee /usr/local/share/man/man1/openme.1 > /dev/null
 
 Example:
   openme man | man -l -

@@ -195,7 +195,12 @@ for (const { where, gitlab, crontab, service } of TOLD) {
     await desk.folder.write(".openme/config.yaml", desk.profiles("backup", "other"));
     const [, command] = must(/^(?:[\d*/,-]+ ){5}(.*)\n$/.exec(crontab));
     assert.ok(!command!.includes("%"), "cron takes a % for a line break");
-    const result = await desk.run(["sh", "-c", command!], { HOME: desk.folder.path });
+    // Cron's own PATH lacks /usr/local/bin; the desk's folder stands for that, and for /usr/bin with rsync in it.
+    assert.match(command!, /^\/usr\/local\/bin\/openme /);
+    const installed = command!.replace("/usr/local/bin", desk.folder.path)
+      .replace("rsync", `${desk.folder.path}/rsync`);
+    const env = { HOME: desk.folder.path, PATH: "/usr/bin:/bin" };
+    const result = await desk.run(["sh", "-c", installed], env);
     assert.deepEqual(result, {
       code: 0,
       stdout: "rsync -a /srv/ backup@vps.example.org:/srv/\n",

@@ -11,6 +11,8 @@ import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
 const ALONE = "tests/attack";
+/** Boots a machine with a compiled openme: run by name, with OPENME_BIN, as .ci/run does. */
+const BOOT = "tests/boot";
 /** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
 const JOBS = 2 * navigator.hardwareConcurrency;
 const { offline, rest } = takeOffline(Deno.args);
@@ -25,7 +27,7 @@ for (const prepare of [[...flags, "--no-run", ...targets], ["cache", "--quiet", 
 if (!ground.namespaces) print(`No end-to-end tests here: that ${ALLOW_NAMESPACES}.`);
 const rounds = rest.length > 0
   ? [[...flags, targets.some((each) => each.includes(ALONE)) ? [] : ["--parallel"], ...targets]]
-  : [[...flags, "--parallel", `--ignore=${ALONE}`, ...targets], [...flags, ALONE]];
+  : [[...flags, "--parallel", `--ignore=${ALONE},${BOOT}`, ...targets], [...flags, ALONE]];
 let failed = 0;
 for (const round of rounds) {
   failed ||= await ground.run([deno, ...round.flat()], { DENO_JOBS: String(JOBS) });

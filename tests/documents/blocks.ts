@@ -2,7 +2,7 @@
  * Every fenced block of README.md and docs/*.md, and what becomes of it: the runner of its language runs it, a test
  * that it names does, or it says why none does. A comment directly above a block says so:
  *
- *     <!-- run by tests/e2e/ssh.test.ts -->     that test takes it with {@linkcode blocksUnder}
+ *     <!-- run by tests/e2e/ssh.test.ts -->     that test takes it with {@linkcode blocksUnder}; "A and B": both do
  *     <!-- not run: why -->
  *
  * `text` is nothing that anyone types, and needs no comment.
@@ -23,8 +23,8 @@ export interface Block {
   /** What stands behind the fence; may be empty. */
   readonly language: string;
   readonly text: string;
-  /** The test that runs it, by the comment above it. */
-  readonly runBy: string | undefined;
+  /** The tests that run it, by the comment above it. */
+  readonly runBy: readonly string[] | undefined;
   /** Why nothing runs it, by the comment above it. */
   readonly notRun: string | undefined;
 }
@@ -51,7 +51,7 @@ export function blocksOf(document: string, markdown: string): Block[] {
       heading,
       language: language!.trim(),
       text: lines.slice(at + 1, end).map((line) => line + "\n").join(""),
-      runBy: what === "run by" ? value : undefined,
+      runBy: what === "run by" ? value!.split(" and ") : undefined,
       notRun: what === "not run:" ? value : undefined,
     });
     at = end;
@@ -79,8 +79,7 @@ export async function blocksUnder(
   { document, heading, test }: { document: string; heading: string; test: string },
 ): Promise<Block[]> {
   const blocks = (await documentBlocks(document)).filter((block) =>
-    block.heading === heading && block.runBy !== undefined &&
-    basename(block.runBy) === basename(test)
+    block.heading === heading && block.runBy?.some((each) => basename(each) === basename(test))
   );
   assert.ok(blocks.length > 0, `${document} has no block under "${heading}" for ${test}`);
   return blocks;
@@ -97,13 +96,14 @@ export async function flawOf(
   if (notRun !== undefined) {
     return notRun.length < 15 ? "the reason says too little" : undefined;
   }
-  if (runBy !== undefined) {
-    const test = await read(runBy);
-    if (test === undefined) return `there is no ${runBy}`;
+  for (const file of runBy ?? []) {
+    const test = await read(file);
+    if (test === undefined) return `there is no ${file}`;
     const takes = /\bblocksUnder\(/.test(test) &&
       [document, heading].every((each) => test.includes(JSON.stringify(each)));
-    return takes ? undefined : `${runBy} takes no block of ${document} under "${heading}"`;
+    if (!takes) return `${file} takes no block of ${document} under "${heading}"`;
   }
+  if (runBy !== undefined) return undefined;
   if (language === "text" || (RUN_BY_LANGUAGE as readonly string[]).includes(language)) {
     return undefined;
   }

@@ -141,7 +141,7 @@ _openme() {
   commands=(
 ${list.join("\n")}
   )
-  _arguments -S -C ${specsOf(GLOBAL_FLAGS).join(" ")} \\
+  _arguments -S -C -A '-*' ${specsOf(GLOBAL_FLAGS).join(" ")} \\
     '1:command:->command' '*::argument:->arguments'
   case "$state" in
     (command) _describe -t commands 'openme command' commands ;;

@@ -3,7 +3,7 @@
  * real edges, turns signals into an AbortSignal and errors into lines, and is the only file that exits the process.
  */
 
-import { COMMANDS, PERMISSIONS } from "./lib/cli/commands.ts";
+import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "./lib/cli/commands.ts";
 import {
   type Context,
   GLOBAL_HELP,
@@ -88,11 +88,12 @@ async function main(args: readonly string[]): Promise<number> {
     context.stderr(help.trimEnd());
     return 2;
   }
-  const isCommand = Object.hasOwn(COMMANDS, name);
+  const commands = { ...COMMANDS, ...HIDDEN_COMMANDS };
+  const isCommand = Object.hasOwn(commands, name);
   const unknown = isCommand ? undefined : unknownFlagIn(args.slice(0, args.indexOf(name)));
   // In `--confg FILE knock` it is not FILE that is wrong.
   if (unknown !== undefined) throw unknownOption(unknown);
-  const load = isCommand ? COMMANDS[name]! : (await import("./lib/cli/help.ts")).findCommand(name);
+  const load = isCommand ? commands[name]! : (await import("./lib/cli/help.ts")).findCommand(name);
   const command = await load();
   const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);

@@ -33,6 +33,11 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   help: async () => (await import("./help.ts")).help,
 };
 
+/** What the completion scripts call, and no help speaks of. */
+export const HIDDEN_COMMANDS: typeof COMMANDS = {
+  __complete: async () => (await import("./complete.ts")).complete,
+};
+
 /** What each command may use beside memory and its own output. */
 export const PERMISSIONS = {
   init: ["read", "write", "run", "env"], // as check
@@ -56,6 +61,7 @@ export const PERMISSIONS = {
   sessions: ["net", "read", "write", "env"],
   // All commands are loaded for their texts, and some look at the environment when they are.
   completion: ["read", "env"],
+  __complete: ["read", "env"],
   man: ["read", "env"],
   version: [],
   help: ["read", "env"],

@@ -1,10 +1,11 @@
-/** `openme completion`: a script that lets bash, zsh or fish complete command lines; all of it is in the script. */
+/** `openme completion`: a script that lets bash, zsh or fish complete command lines. Names it asks openme for. */
 
 import { OpenmeError } from "../errors.ts";
 import { FIREWALLS } from "../config/firewall_names.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
 import { COMMANDS } from "./commands.ts";
+import { NEXT } from "./complete.ts";
 import type { Command } from "./context.ts";
 import { type FlagText, flagTextsOf } from "./flag_texts.ts";
 
@@ -13,7 +14,9 @@ type Shell = typeof SHELLS[number];
 
 export const completion: Command = {
   summary: "print a completion script for bash, zsh or fish",
-  help: `Prints a script that completes commands, flags and their values.
+  help:
+    `Prints a script that completes commands, flags and their values, and the names of profiles and clients where
+their file can be read: clients' in root's shell.
 
 Usage: openme completion bash|zsh|fish
 
@@ -63,8 +66,17 @@ function wordsOf(name: string): readonly string[] {
   return name === "import" ? ["fwknop", "knockd"] : [];
 }
 
-/** The words that a flag's value can be, `file` for the name of one, or nothing that could be known. */
-function valuesOf({ name, value }: FlagText): readonly string[] | "file" | undefined {
+/** Whether openme is asked for what comes behind a command or, with `flag`, for its value. */
+function asksFor(command: string, flag?: string): boolean {
+  return Object.hasOwn(NEXT, flag === undefined ? command : `${command} --${flag}`);
+}
+
+/** The words that a flag's value can be, what else it is the name of, or nothing that could be known. */
+function valuesOf(
+  { name, value }: FlagText,
+  command = "",
+): readonly string[] | "file" | "names" | undefined {
+  if (asksFor(command, name)) return "names";
   if (name === "log-level") return LOG_LEVELS;
   if (name === "log-format") return LOG_FORMATS;
   if (name === "firewall") return FIREWALLS;
@@ -84,6 +96,7 @@ function renderBash(commands: readonly CommandText[]): string {
     commands.flatMap((command) => command.flags.map((flag) => [flag.name, flag])),
   );
   const withValue = [...flags.values()].filter(({ value }) => value !== undefined);
+  const asking = new Set(Object.keys(NEXT).map((words) => words.split(" ", 1)[0]));
   const cases = withValue.map((flag) => {
     const values = valuesOf(flag);
     // Nothing of its own: readline then completes file names.
@@ -98,7 +111,7 @@ function renderBash(commands: readonly CommandText[]): string {
   });
   return `${NOTE} bash
 _openme() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" command="" words i
+  local word="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" command="" words names i
   COMPREPLY=()
   case "$previous" in
 ${cases.join("\n")}
@@ -119,6 +132,13 @@ ${cases.join("\n")}
 ${choices.join("\n")}
     *) return ;;
   esac
+  case "$command $word" in
+    *' -'*) ;;
+    ${[...asking].map((name) => `'${name} '*`).join("|")})
+      names=$(openme __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD-1}" < /dev/null 2> /dev/null) || names=""
+      [ "$word" != = ] || word=""
+      words="\${names:-$words}" ;;
+  esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
 }
 complete -o default -F _openme openme
@@ -127,17 +147,29 @@ complete -o default -F _openme openme
 
 function renderZsh(commands: readonly CommandText[]): string {
   const list = commands.map(({ name, summary }) => `    ${single(`${name}:${summary}`)}`);
-  const specsOf = (flags: readonly FlagText[]) =>
-    flags.flatMap((flag) => spellings(flag).map((spelling) => single(zshSpec(flag, spelling))));
+  const specsOf = (flags: readonly FlagText[], command?: string) =>
+    flags.flatMap((flag) =>
+      spellings(flag).map((spelling) => single(zshSpec(flag, spelling, command)))
+    );
   const cases = commands.map(({ name, flags, words }) => {
-    const rest = words.length > 0 ? `'*:word:(${words.join(" ")})'` : "'*:argument:_files'";
-    return `    (${name}) _arguments -S ${[...specsOf(flags), rest].join(" ")} ;;`;
+    const rest = asksFor(name)
+      ? "'*:name: _openme_names'"
+      : words.length > 0
+      ? `'*:word:(${words.join(" ")})'`
+      : "'*:argument:_files'";
+    return `    (${name}) _arguments -S ${[...specsOf(flags, name), rest].join(" ")} ;;`;
   });
   return `#compdef openme
 ${NOTE} zsh
+_openme_names() {
+  local -a names
+  names=(\${(f)"$(openme __complete -- "\${typed[@]}" "$@" < /dev/null 2> /dev/null)"})
+  compadd -a names
+}
 _openme() {
   local curcontext="$curcontext" state
-  local -a line commands
+  local -a line commands typed
+  typed=("\${(@Q)words[2,CURRENT-1]}")
   commands=(
 ${list.join("\n")}
   )
@@ -156,18 +188,25 @@ if [ "\${funcstack[1]}" = _openme ]; then _openme "$@"; else compdef _openme ope
 }
 
 /** \`--flag[text]:VALUE:action\`; colons and brackets have a meaning there. */
-function zshSpec(flag: FlagText, spelling: string): string {
+function zshSpec(flag: FlagText, spelling: string, command?: string): string {
   const text = flag.text.replaceAll(/[\\[\]:]/g, "\\$&");
   if (flag.value === undefined) return `${spelling}[${text}]`;
-  const values = valuesOf(flag);
-  const action = values === "file" ? "_files" : values ? `(${values.join(" ")})` : "";
-  return `${spelling}=[${text}]:${flag.value}:${action}`;
+  const values = valuesOf(flag, command);
+  const action = Array.isArray(values)
+    ? `(${values.join(" ")})`
+    : values === "file"
+    ? "_files"
+    : values && ` _openme_names ${spelling}`;
+  return `${spelling}=[${text}]:${flag.value}:${action ?? ""}`;
 }
 
 function renderFish(commands: readonly CommandText[]): string {
   const names = commands.map(({ name }) => name).join(" ");
   const lines = [
     `${NOTE} fish`,
+    "function __openme_names",
+    "  command -q openme; and openme __complete -- (commandline -opc)[2..-1] $argv < /dev/null 2> /dev/null",
+    "end",
     "complete -c openme -f",
     ...commands.map(({ name, summary }) =>
       `complete -c openme -n "not __fish_seen_subcommand_from ${names}" -a ${name} -d ${
@@ -175,12 +214,14 @@ function renderFish(commands: readonly CommandText[]): string {
       }`
     ),
   ];
-  const flagLine = (flag: FlagText, when: string) => {
-    const values = valuesOf(flag);
+  const flagLine = (flag: FlagText, when: string, command?: string) => {
+    const values = valuesOf(flag, command);
     const argument = flag.value === undefined
       ? ""
       : values === "file"
       ? " -r -F"
+      : values === "names"
+      ? ` -x -a '(__openme_names --${flag.name})'`
       : ` -x${values ? ` -a ${fish(values.join(" "))}` : ""}`;
     const short = flag.short === undefined ? "" : ` -s ${flag.short}`;
     return `complete -c openme ${when} -l ${flag.name}${short}${argument} -d ${fish(flag.text)}`;
@@ -190,7 +231,8 @@ function renderFish(commands: readonly CommandText[]): string {
   }
   for (const { name, flags, words } of commands) {
     const when = `-n "__fish_seen_subcommand_from ${name}"`;
-    for (const flag of flags) lines.push(flagLine(flag, when));
+    for (const flag of flags) lines.push(flagLine(flag, when, name));
+    if (asksFor(name)) lines.push(`complete -c openme ${when} -a '(__openme_names)'`);
     if (words.length > 0) lines.push(`complete -c openme ${when} -a ${fish(words.join(" "))}`);
     if (name === "import") lines.push(`complete -c openme ${when} -F`);
   }

@@ -7,18 +7,7 @@ import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { Folder } from "./folder.ts";
 import { failure, openme } from "./program.ts";
-
-/** Runs a program; `undefined` where there is none of that name. */
-async function run(program: string, args: readonly string[], env: Record<string, string> = {}) {
-  try {
-    const { code, stdout, stderr } = await new Deno.Command(program, { args: [...args], env })
-      .output();
-    const decoder = new TextDecoder();
-    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-  } catch {
-    return undefined;
-  }
-}
+import { inBash, inFish, inZsh, run } from "./shells.ts";
 
 Deno.test("openme help COMMAND says what --help says, and knows what was meant", async () => {
   for (const name of ["knock", "rotate", "help"]) {
@@ -61,22 +50,9 @@ Deno.test("every flag of every command has a text, which completion and man page
   }
 });
 
-async function script(folder: Folder, shell: string): Promise<string> {
-  const { code, stdout, stderr } = await openme(["completion", shell]);
-  assert.deepEqual([code, stderr], [0, ""]);
-  return await folder.write(`openme.${shell}`, stdout);
-}
-
 testWith(["bash"], "openme completion bash completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const path = await script(folder, "bash");
-  const complete = async (...words: string[]) => {
-    const program = 'set -eu; source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _openme; ' +
-      'printf "%s\\n" ${COMPREPLY[@]+"${COMPREPLY[@]}"}';
-    const result = must(await run("bash", ["-c", program, path, ...words]));
-    assert.deepEqual([result.code, result.stderr], [0, ""], words.join(" "));
-    return result.stdout.split("\n").filter(Boolean);
-  };
+  const complete = await inBash(folder);
   assert.deepEqual(await complete("openme", "kn"), ["knock"]);
   const all = await complete("openme", "");
   assert.deepEqual(all.slice(0, -7), Object.keys(COMMANDS));
@@ -93,41 +69,9 @@ testWith(["bash"], "openme completion bash completes commands, flags and values"
   assert.deepEqual(await complete("openme", "nothing", ""), []);
 });
 
-/**
- * Types a line into a real zsh, with its completion system, on a terminal of its own, then Tab and Ctrl-X; prints the
- * matches, a line each, and last what the line has become. The marks are quoted, or their own echo would be taken for them.
- */
-const TYPE_INTO_ZSH = String.raw`
-zmodload zsh/zpty || exit 1
-zpty shell zsh -f -i
-zpty -w shell 'PS1= RPS1= PS2=; autoload -Uz compinit; compinit -u -D; source '"$0"
-zpty -w shell 'compadd() {
-  if [[ " ${"${@[1,(i)(-|--)]}"} " == *" -"[OAD]* ]]; then builtin compadd "$@"; return; fi
-  local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >> '"$2"'; builtin compadd "$@"
-}'
-zpty -w shell 'tell() { print -r -- "$BUFFER" >> '"$2"'; print -r -- EN"D"; }; zle -N tell; bindkey "^X" tell'
-# What is typed before the line editor reads would be taken by the terminal instead.
-zpty -w shell 'zle-line-init() { print -r -- READ"Y"; }; zle -N zle-line-init'
-zpty -r shell output '*READY*'
-zpty -w -n shell "$1"$'\t\C-x'
-zpty -r shell output '*END*'
-zpty -d shell
-`;
-
 testWith(["zsh"], "openme completion zsh completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const path = await script(folder, "zsh");
-  const complete = async (line: string) => {
-    const told = await folder.write("told", "");
-    const args = ["20", "zsh", "-f", "-c", TYPE_INTO_ZSH, path, line, told];
-    const { code, stdout, stderr } = must(await run("timeout", args, { TERM: "dumb" }));
-    assert.deepEqual([code, stdout, stderr], [0, "", ""], line);
-    const lines = (await folder.read("told")).trimEnd().split("\n");
-    return {
-      matches: lines.slice(0, -1).map((each) => each.trim()),
-      line: lines.at(-1)!.trimEnd(),
-    };
-  };
+  const complete = await inZsh(folder);
   const becomes: [typed: string, completed: string][] = [
     ["openme kn", "openme knock"],
     ["openme --config x rot", "openme --config x rotate"],
@@ -149,13 +93,7 @@ testWith(["zsh"], "openme completion zsh completes commands, flags and values", 
 
 testWith(["fish"], "openme completion fish completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const path = await script(folder, "fish");
-  const complete = async (line: string) => {
-    const program = `source ${path}; complete -C '${line}'`;
-    const result = must(await run("fish", ["--no-config", "-c", program], { HOME: folder.path }));
-    assert.deepEqual([result.code, result.stderr], [0, ""]);
-    return result.stdout.split("\n").filter(Boolean).map((each) => each.split("\t")[0]);
-  };
+  const complete = await inFish(folder);
   assert.deepEqual(await complete("openme kn"), ["knock"]);
   assert.deepEqual((await complete("openme ")).sort(), Object.keys(COMMANDS).sort());
   assert.deepEqual(await complete("openme rotate --fi"), ["--finish"]);

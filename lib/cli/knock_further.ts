@@ -46,6 +46,9 @@ export interface Knocker {
 const DEFAULT_TIMEOUT_MS = 15_000;
 const DEFAULT_INTERVAL_MS = 25_000;
 
+const OTHERS_ADDRESS =
+  "--check tells only of this machine's own address; of another --ip, openme sessions on the server does";
+
 /** Reads the flags; throws `OpenmeError`, code `USAGE`. */
 export function readPlan(args: Arguments): Plan {
   const { check, continuous, json } = args.values;
@@ -201,6 +204,7 @@ export async function check(
   const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
   if (asked.kind === "closed") {
     tellClosed(context, name, timeoutMs, asked.waited);
+    if (target) tell(context, `openme: hint: ${OTHERS_ADDRESS}`);
     return { sent: asked.waited.sent, report: undefined };
   }
   const { sent, answer, outcome } = asked;
@@ -229,9 +233,18 @@ export async function check(
       "wait longer: --timeout 1m; on the server, openme doctor says more",
     );
   }
+  const { address } = answer.report;
+  if (outcome !== "open" && target && formatAddress(target) !== address) {
+    return fails(
+      `whether ${
+        formatAddress(target)
+      } was let in cannot be told: ${name} tells only of ${address}, which asks it`,
+      OTHERS_ADDRESS,
+    );
+  }
   if (outcome !== "open") {
     return fails(
-      `${profile.serverHost} did not take this knock; what is open for ${answer.report.address} was opened by another`,
+      `${profile.serverHost} did not take this knock; what is open for ${address} was opened by another`,
       "openme doctor looks for the reason: clock, key, address, ports",
     );
   }

@@ -82,6 +82,22 @@ e2e("a port that is open for others", async (lab, t) => {
   });
   await using _served = await site.serve();
   const profile = ["--client-config", `${site.dir}/alice.yaml`];
+  const forOther = async () => {
+    const args = ["knock", "--check", "--timeout", "1s", "--ip", IPV4.other, ...profile];
+    const { code, stderr } = await openme(lab, "client", args);
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /^openme: hint: --check tells only of this machine's own address; /m);
+    return stderr;
+  };
+
+  await t.step("--check of another machine's address says that it cannot tell", async () => {
+    assert.match(await forOther(), /^openme: error: the health port .* did not open within 1s /);
+    await site.knock("bob", ["--check"]);
+    assert.match(
+      await forOther(),
+      /^openme: error: whether 10\.0\.0\.3 was let in cannot be told: .* only of 10\.0\.0\.2, which asks it\n/,
+    );
+  });
 
   await t.step("does not pass for a knock that was refused for its clock", async () => {
     await site.knock("bob", ["--check"]);

@@ -151,7 +151,7 @@ Deno.test("the GitHub action knocks, quietly, with the profile that it is given"
   assert.equal(failed.knocks, 0);
   assert.match(
     failed.stderr,
-    /^openme: error: cannot load "\$OPENME_PROFILE": profiles: no profile of that name/,
+    /^openme: error: cannot load "\$OPENME_PROFILE": profiles: there is no profile "\$\(touch pwned\)"; there is a, b\n/,
   );
   assert.deepEqual(await run({ profile: "" }), {
     code: 1,

@@ -126,7 +126,7 @@ e2e("a session", async (lab, t) => {
 /** Two grants of alice's, one for each family, and the shape that scripts rely on. */
 function assertSessions(stdout: string): void {
   const report = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(report), ["grants", "clients"]);
+  assert.deepEqual(Object.keys(report), ["grants", "clients", "undecrypted", "unknown_key"]);
   const [{ client, last_seen_at: lastSeenAt }] = report.clients;
   assert.deepEqual([client, report.clients.length], ["alice", 1]);
   assert.ok(Math.abs(Date.parse(lastSeenAt) - Date.now()) < 10_000);

@@ -17,6 +17,7 @@ import {
   profileFor,
   tellHowToKeep,
 } from "./hand_out.ts";
+import { printOrUndo } from "./print_or_undo.ts";
 import { formatTime, spanFlag } from "./time_flag.ts";
 
 const DEFAULT_GRACE_MS = 7 * 86_400_000;
@@ -106,7 +107,7 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
   const path = configPath(args);
   const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
   const publicKey = encodeBase64(publicKeyOf("X25519", privateKey));
-  await editServerFile(path, async ({ config, edit, save }) => {
+  await editServerFile(path, async ({ config, edit, save, restore }) => {
     if (config.previousPrivateKey) {
       throw new OpenmeError("CONFIG", "cannot rotate the server's key: two are good already", {
         hint: "end the old one first: openme rotate --server --finish",
@@ -120,6 +121,8 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
       })
     );
     await save();
+    const shown = args.values["json"] ? renderJson({ server_pubkey: publicKey }) : publicKey + "\n";
+    await printOrUndo(shown, context, { what: "the server's new public key", undo: restore });
   });
   context.stderr(`openme: the server has a new key in ${path}; the old one stays good as well`);
   context.stderr(
@@ -129,10 +132,6 @@ async function rotateServer(args: Arguments, context: Context): Promise<void> {
     "openme: or a whole new profile: openme rotate NAME --out NAME.yaml, and there openme import NAME.yaml --as PROFILE --force",
   );
   context.stderr("openme: then: openme rotate --server --finish");
-  // Last: where nobody takes it, what has been done is told all the same.
-  context.stdout(
-    args.values["json"] ? renderJson({ server_pubkey: publicKey }) : publicKey + "\n",
-  );
 }
 
 async function finishServer(args: Arguments, context: Context): Promise<void> {

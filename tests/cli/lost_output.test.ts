@@ -38,6 +38,7 @@ const CHANGING: readonly { readonly args: string[]; readonly ofKey?: true }[] = 
   { args: ["add", "bob", "--qr"] },
   { args: ["add", "bob", "--json", "--out", "bob.yaml"] },
   { args: ["rotate", "alice"] },
+  { args: ["rotate", "--server"] },
   { args: ["rename", "alice", "carol", "--json"] },
   { args: ["keygen", "--out", "some.key"], ofKey: true },
   { args: ["import", "away.yaml", "--json"] },

@@ -35,9 +35,17 @@ export function parseAddress(text: string): Address | undefined {
 export function parseZonedAddress(text: string): Address | undefined {
   const [, plain, zone] = /^([^%]+)%([A-Za-z0-9._-]{1,15})$/.exec(text) ?? [];
   const address = plain === undefined ? undefined : parseAddress(plain);
-  const isLinkLocal = address?.family === 6 && address.bytes[0] === 0xfe &&
-    (address.bytes[1]! & 0xc0) === 0x80;
-  return isLinkLocal ? { ...address, zone: zone! } : undefined;
+  return address && isLinkLocal(address) ? { ...address, zone: zone! } : undefined;
+}
+
+/** Whether this is an IPv6 address of one link, `fe80::/10`: of use only together with a zone. */
+export function isLinkLocal({ family, bytes }: Address): boolean {
+  return family === 6 && bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80;
+}
+
+/** From which of these to send to an address; `undefined` where none reaches it. A link-local one reaches only its link. */
+export function sourceFor(target: Address, from: readonly Address[]): Address | undefined {
+  return from.find(({ family, zone }) => family === target.family && zone === target.zone);
 }
 
 /** The canonical text: dotted decimal, or RFC 5952, with the zone where there is one. */

@@ -3,10 +3,17 @@
  * the connection takes is open. Nothing comes back; nothing is waited for.
  */
 
-import { type Address, formatAddress, parseAddress, parseZonedAddress } from "./address.ts";
+import {
+  type Address,
+  formatAddress,
+  parseAddress,
+  parseZonedAddress,
+  sourceFor,
+} from "./address.ts";
 import type { Profile } from "./config/client_config.ts";
 import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto.ts";
 import { messageOf, OpenmeError } from "./errors.ts";
+import type { Log } from "./log.ts";
 import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
 
 /** Who is to be let in, and over which families to knock. */
@@ -15,6 +22,24 @@ export interface KnockOptions {
   readonly target: Address | undefined;
   /** Only this family, where it is given. */
   readonly family: 4 | 6 | undefined;
+  /** Told of each knock, at debug. */
+  readonly log?: Log;
+}
+
+/** Over which family to go, where it is one, and from which addresses of this machine, where they are given. */
+export interface Way {
+  readonly family: 4 | 6 | undefined;
+  readonly from: readonly Address[] | undefined;
+}
+
+/** The way of a profile, as this machine's addresses are now. Throws `OpenmeError`, code `SOCKET`. */
+export async function wayOf(
+  { bind }: Pick<Profile, "bind">,
+  family: 4 | 6 | undefined,
+): Promise<Way> {
+  if (bind === undefined) return { family, from: undefined };
+  const { localAddressesOf } = await import("./local_address.ts");
+  return { family, from: localAddressesOf(bind, family) };
 }
 
 /** What became of the knock to one address. */
@@ -28,21 +53,29 @@ export interface Sent {
 
 /** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where not one could be sent. */
 export async function knock(profile: Profile, options: KnockOptions): Promise<Sent[]> {
-  const addresses = await addressesOf(profile.serverHost, options.family);
-  return await knockAt(addresses, profile, options.target);
+  const way = await wayOf(profile, options.family);
+  return await knockAt(await addressesOf(profile.serverHost, way), profile, { ...options, way });
 }
 
 /** Sends a fresh knock to each of these addresses of the profile's server; throws where not one could be sent. */
 export async function knockAt(
   addresses: readonly Address[],
   profile: Profile,
-  target: Address | undefined,
+  { target, way, log }: Pick<KnockOptions, "target" | "log"> & { readonly way: Way },
 ): Promise<Sent[]> {
   const sent: Sent[] = [];
   for (const address of addresses) {
     const { datagram, randomNonce } = await sealFresh(profile, target);
-    const failure = await send(datagram, address, profile.serverUdpPort);
+    const from = way.from && sourceFor(address, way.from);
+    const failure = await send(datagram, { address, port: profile.serverUdpPort, from });
     sent.push({ address, failure, randomNonce });
+    log?.debug(failure === undefined ? "knock_sent" : "knock_not_sent", {
+      address: formatAddress(address),
+      port: profile.serverUdpPort,
+      bytes: datagram.length,
+      from: from && formatAddress(from),
+      error: failure,
+    });
   }
   if (sent.every(({ failure }) => failure !== undefined)) {
     const attempts = sent.map(({ address, failure }) => `${formatAddress(address)}: ${failure}`)
@@ -85,26 +118,33 @@ async function sealFresh(
 }
 
 /**
- * The addresses of a host, of one family where one is given; throws `OpenmeError`, code `SOCKET`, where it has none.
- * `from` says where the name comes from.
+ * The addresses of a host that the way leads to; throws `OpenmeError`, code `SOCKET`, where there is none. `whence`
+ * says where the name comes from.
  */
 export async function addressesOf(
   host: string,
-  only: 4 | 6 | undefined,
-  from = "server_host in the profile",
+  { family: only, from }: Way,
+  whence = "server_host in the profile",
 ): Promise<Address[]> {
-  const found = await resolveHost(host, from);
-  const addresses = found.filter(({ family }) => only === undefined || family === only);
-  if (addresses.length === 0) {
+  const found = await resolveHost(host, whence);
+  const ofFamily = found.filter(({ family }) => only === undefined || family === only);
+  if (ofFamily.length === 0) {
     throw new OpenmeError("SOCKET", `${host} has no IPv${only} address`, {
       hint: `leave out -${only}`,
+    });
+  }
+  const addresses = ofFamily.filter((address) => !from || sourceFor(address, from));
+  if (addresses.length === 0) {
+    const [theirs, ours] = [ofFamily, from ?? []].map((each) => each.map(formatAddress).join(", "));
+    throw new OpenmeError("SOCKET", `${host} (${theirs}) cannot be reached from ${ours}`, {
+      hint: `bind to an address or an interface that has IPv${ofFamily[0]?.family}`,
     });
   }
   return addresses;
 }
 
 /** Every address of a host, as the system resolves names; an address is its own. */
-async function resolveHost(host: string, from: string): Promise<Address[]> {
+async function resolveHost(host: string, whence: string): Promise<Address[]> {
   const literal = parseAddress(host) ?? parseZonedAddress(host);
   if (literal) return [literal];
   // Loaded where a name is given, not for an address. In Deno 2.6 it brings in a module that announces its own end.
@@ -117,7 +157,7 @@ async function resolveHost(host: string, from: string): Promise<Address[]> {
     return [...texts].flatMap((text) => parseAddress(text) ?? []);
   } catch (cause) {
     throw new OpenmeError("SOCKET", `cannot resolve ${host}: ${messageOf(cause)}`, {
-      hint: `check ${from}, and this machine's DNS`,
+      hint: `check ${whence}, and this machine's DNS`,
       cause,
     });
   }
@@ -126,14 +166,17 @@ async function resolveHost(host: string, from: string): Promise<Address[]> {
 /** Why it failed, or `undefined`. */
 async function send(
   datagram: Uint8Array,
-  address: Address,
-  port: number,
+  { address, port, from }: {
+    readonly address: Address;
+    readonly port: number;
+    readonly from: Address | undefined;
+  },
 ): Promise<string | undefined> {
   let socket: Deno.DatagramConn | undefined;
   try {
     socket = Deno.listenDatagram({
       transport: "udp",
-      hostname: address.family === 4 ? "0.0.0.0" : "::",
+      hostname: from ? formatAddress(from) : address.family === 4 ? "0.0.0.0" : "::",
       port: 0,
     });
     await socket.send(datagram, {

@@ -13,9 +13,19 @@ export interface Attempt {
   readonly outcome: string;
 }
 
+/** What is needed of a TCP connection. */
+export type Connection = Pick<Deno.TcpConn, "read" | "write" | "closeWrite" | "close">;
+
+/** Makes one; rejects with an error of Deno's. */
+export type Connect = (
+  address: Address,
+  port: number,
+  signal: AbortSignal,
+) => Promise<Connection>;
+
 /** A connection, or what was tried. */
 export type Dialled =
-  | { readonly kind: "open"; readonly connection: Deno.TcpConn; readonly address: Address }
+  | { readonly kind: "open"; readonly connection: Connection; readonly address: Address }
   | { readonly kind: "closed"; readonly tried: readonly Attempt[] };
 
 /** How long one address has the field to itself (RFC 8305 section 5). */
@@ -25,23 +35,24 @@ const RETRY_MS = 250;
 
 /**
  * Tries all addresses, again and again where they refuse, until one accepts or `signal` aborts. While an address does
- * not answer, the system itself repeats the attempt, each second at first.
+ * not answer, the system itself repeats the attempt, each second at first. `from`: this machine's addresses to use.
  */
 export async function dialFirst(
   addresses: readonly Address[],
   port: number,
   signal: AbortSignal,
+  from?: readonly Address[],
 ): Promise<Dialled> {
+  const connect = from ? (await import("./bound_connection.ts")).connectFrom(from) : connectFromAny;
   const outcomes = new Map(addresses.map((address) => [address, "no answer"]));
   const decided = new AbortController();
   const over = AbortSignal.any([signal, decided.signal]);
-  let winner: { connection: Deno.TcpConn; address: Address } | undefined;
+  let winner: { connection: Connection; address: Address } | undefined;
   const attempt = async (address: Address, headStartMs: number) => {
     await pause(headStartMs, over);
     while (!over.aborted) {
       try {
-        const hostname = formatAddress(address);
-        const connection = await Deno.connect({ hostname, port, signal: over });
+        const connection = await connect(address, port, over);
         if (winner) connection.close();
         else winner = { connection, address };
         return decided.abort();
@@ -61,6 +72,9 @@ export async function dialFirst(
     tried: [...outcomes].map(([address, outcome]) => ({ address, outcome })),
   };
 }
+
+const connectFromAny: Connect = (address, port, signal) =>
+  Deno.connect({ hostname: formatAddress(address), port, signal });
 
 /** One family after the other in turn, beginning with that of the first (RFC 8305 section 4). */
 function alternateFamilies(addresses: readonly Address[]): Address[] {

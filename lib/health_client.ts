@@ -3,6 +3,7 @@
  * that would follow proxies and redirects.
  */
 
+import type { Connection } from "./dial.ts";
 import { type HealthReport, reportFromJson } from "./health_report.ts";
 
 /** A grant's report is some hundred bytes; an address may hold many. */
@@ -17,7 +18,7 @@ export interface HealthAnswer {
 
 /** Asks, and closes the connection. `undefined` where what answers is not an openme health port, or takes too long. */
 export async function askHealth(
-  connection: Deno.Conn,
+  connection: Connection,
   timeoutMs: number,
 ): Promise<HealthAnswer | undefined> {
   const timer = setTimeout(() => connection.close(), timeoutMs);
@@ -49,7 +50,7 @@ export function parseAnswer(text: string): HealthAnswer | undefined {
   return report && { report, dateMs: Number.isNaN(dateMs) ? undefined : dateMs };
 }
 
-async function readAll(connection: Deno.Conn): Promise<string> {
+async function readAll(connection: Connection): Promise<string> {
   const decoder = new TextDecoder();
   const buffer = new Uint8Array(16 * 1024);
   let text = "";

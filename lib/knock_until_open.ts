@@ -4,9 +4,10 @@
  */
 
 import type { Address } from "./address.ts";
-import { addressesOf, knockAt, type Sent } from "./client.ts";
+import { addressesOf, knockAt, type Sent, wayOf } from "./client.ts";
 import type { Profile } from "./config/client_config.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
+import type { Log } from "./log.ts";
 
 /** How long nothing may happen before the next knock. */
 export const KNOCK_AGAIN_MS = 1000;
@@ -25,6 +26,8 @@ export interface WaitOptions {
   readonly target: Address | undefined;
   readonly family: 4 | 6 | undefined;
   readonly timeoutMs: number;
+  /** Told of each knock, at debug. */
+  readonly log?: Log;
   /** How long not to knock: an earlier knock is still under way. @default {0} */
   readonly quietMs?: number;
   /** Told of every round of knocks that was sent. */
@@ -42,21 +45,26 @@ export type Waited = Dialled & {
 /** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
 export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
   const { host = profile.serverHost, port, target, family, timeoutMs } = options;
-  const { quietMs = 0, knocked } = options;
+  const { quietMs = 0, knocked, log } = options;
+  const way = await wayOf(profile, family);
   const over = new AbortController();
   const timer = setTimeout(() => over.abort(), timeoutMs);
   try {
-    const knockAddresses = await inTime(addressesOf(profile.serverHost, family), over.signal);
+    const knockAddresses = await inTime(addressesOf(profile.serverHost, way), over.signal);
     const addresses = host === profile.serverHost || !knockAddresses
       ? knockAddresses
-      : await inTime(addressesOf(host, family, "the HOST that was given"), over.signal);
+      : await inTime(addressesOf(host, way, "the HOST that was given"), over.signal);
     if (!knockAddresses || !addresses) {
       const unresolved = knockAddresses ? host : profile.serverHost;
       return { kind: "closed", tried: [], sent: [], knocks: 0, unresolved };
     }
     let knocks = 0;
     const knockOnce = async () => {
-      const sent = await knockAt(knockAddresses, profile, target);
+      const sent = await knockAt(knockAddresses, profile, {
+        target,
+        way,
+        ...(log && { log }),
+      });
       knocks++;
       await knocked?.(sent);
       return sent;
@@ -71,7 +79,7 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
       }
     })();
     if (quietMs === 0) await pause(OPENS_WITHIN_MS, over.signal);
-    const dialled = await dialFirst(addresses, port, over.signal);
+    const dialled = await dialFirst(addresses, port, over.signal, way.from);
     over.abort();
     await knocking;
     return { ...dialled, sent, knocks };

@@ -3,6 +3,8 @@
  * not keep the other from going on.
  */
 
+import type { Connection } from "./dial.ts";
+
 /** This end: where bytes come from, and where they go. */
 export interface LocalEnd {
   readonly input: { read(buffer: Uint8Array): Promise<number | null> };
@@ -17,7 +19,7 @@ const BUFFER_SIZE = 64 * 1024;
 const INPUT_PAUSE_MS = 2000;
 
 /** Resolves when both directions have ended. Rejects where one breaks; the connection is closed either way. */
-export async function carry(connection: Deno.TcpConn, { input, output }: LocalEnd): Promise<void> {
+export async function carry(connection: Connection, { input, output }: LocalEnd): Promise<void> {
   let lastInputMs = performance.now();
   let sending = true;
   const source = {

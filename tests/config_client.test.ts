@@ -32,6 +32,7 @@ const HOME: Profile = {
   serverPublicKey: must(decodeBase64(SERVER_PUBLIC)),
   clientSeed: must(decodeBase64(CLIENT_SEED)),
   clientPublicKey: must(decodeBase64(CLIENT_PUBLIC)),
+  bind: undefined,
   postKnock: undefined,
 };
 
@@ -126,7 +127,7 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     message: "profiles.home.colour: unknown key",
     hint:
       "the keys here are server_host, server_udp_port, health_port, server_pubkey, private_key, " +
-      "public_key, post_knock",
+      "public_key, bind, post_knock",
   },
   { why: "no private key", text: profileFile(), message: `${PRIVATE}, got nothing` },
   {
@@ -203,6 +204,11 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     why: "a NUL in a command",
     text: GOOD + '    post_knock: "a\\0b"\n',
     message: String.raw`profiles.home.post_knock: expected a command line, got "a\u0000b"`,
+  },
+  {
+    why: "a bind that is no text",
+    text: GOOD + "    bind: [eth0, eth1]\n",
+    message: "profiles.home.bind: expected an address or an interface of this machine, got a list",
   },
   {
     why: "a duplicate profile",

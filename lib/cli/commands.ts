@@ -44,7 +44,8 @@ export const PERMISSIONS = {
   add: ["read", "write", "env"],
   // Reading datagrams many at a time is libc's; given up once that is bound.
   serve: ["net", "read", "write", "run", "env", "sys", "ffi"],
-  knock: ["net", "read", "run", "env"],
+  // sys: the interfaces, where one is bound, here and with connect, status and doctor.
+  knock: ["net", "read", "run", "env", "sys"],
   check: ["read", "run", "env"], // run: cat, for what is under /proc
   plan: ["read", "run", "env"],
   guard: ["read", "write", "run", "env", "sys"],
@@ -66,7 +67,7 @@ export const PERMISSIONS = {
   version: [],
   help: ["read", "env"],
   close: ["net", "read", "write", "env"],
-  connect: ["net", "read", "env"],
-  status: ["net", "read", "env"],
-  doctor: ["net", "read", "write", "run", "env"],
+  connect: ["net", "read", "env", "sys"],
+  status: ["net", "read", "env", "sys"],
+  doctor: ["net", "read", "write", "run", "env", "sys"],
 } as const;

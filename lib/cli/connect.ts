@@ -6,7 +6,7 @@ import { OpenmeError } from "../errors.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
 import { quote } from "../quote.ts";
 import { carry } from "../tunnel.ts";
-import { type Arguments, type Command, durationFlag, OUTPUT_CLOSED } from "./context.ts";
+import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "./context.ts";
 import { readFamily } from "./knock.ts";
 import { tellClosed } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
@@ -18,12 +18,13 @@ export const connect: Command = {
   help:
     `Knocks until a TCP port accepts, then carries standard input and output over the connection.
 
-Usage: openme connect [PROFILE] HOST PORT [--timeout 15s] [-4] [-6]
+Usage: openme connect [PROFILE] HOST PORT [--timeout 15s] [--bind FROM] [-4] [-6]
 
   PROFILE         which profile to knock with (default: the only one, or "default")
   HOST            whom to connect to: a name or an address, or the profile's name for its server
   PORT            a TCP port
   --timeout TIME  how long it may take to open (default 15s)
+  --bind FROM     from this address or interface of this machine (default: bind of the profile)
   -4, --ipv4      only over IPv4
   -6, --ipv6      only over IPv6
 
@@ -39,6 +40,7 @@ Example:
 `,
   options: {
     timeout: { type: "string" },
+    bind: { type: "string" },
     ipv4: { type: "boolean", short: "4" },
     ipv6: { type: "boolean", short: "6" },
   },
@@ -46,10 +48,11 @@ Example:
   run: async (args, context) => {
     const { profileName, host, port } = readTarget(args);
     const family = readFamily(args);
+    const log = logOf(args, context);
     const timeoutMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 }) ??
       DEFAULT_TIMEOUT_MS;
     const profile = await loadProfile(args, context, profileName);
-    await context.keepPermissions(["net"]);
+    await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
     const waited = await knockUntilOpen(profile, {
       // `Host home` alone in ssh's configuration makes %h "home", which no name server knows.
       host: host === profile.name ? undefined : host,
@@ -57,6 +60,7 @@ Example:
       target: undefined,
       family,
       timeoutMs,
+      log,
     });
     if (waited.kind === "closed") {
       tellClosed(context, `port ${port}/tcp of ${host}`, timeoutMs, waited);

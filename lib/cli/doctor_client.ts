@@ -1,7 +1,7 @@
 /** What `openme doctor` looks at on a client. */
 
-import { type Address, formatAddress } from "../address.ts";
-import { addressesOf } from "../client.ts";
+import { type Address, formatAddress, sourceFor } from "../address.ts";
+import { addressesOf, type Way, wayOf } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../errors.ts";
@@ -23,9 +23,15 @@ export async function examineClient(args: Arguments, context: Context): Promise<
     return [fail("profile", messageOf(error), hintOf(error, "get a profile: openme add NAME"))];
   }
   const findings = [ok("profile", `"${profile.name}", server ${profile.serverHost}`)];
+  let way: Way;
+  try {
+    way = await wayOf(profile, undefined);
+  } catch (error) {
+    return [...findings, fail("bind", messageOf(error), hintOf(error, "see bind in the profile"))];
+  }
   let addresses: Address[];
   try {
-    addresses = await addressesOf(profile.serverHost, undefined);
+    addresses = await addressesOf(profile.serverHost, way);
   } catch (error) {
     return [...findings, fail("name", messageOf(error), hintOf(error, "check this machine's DNS"))];
   }
@@ -33,7 +39,9 @@ export async function examineClient(args: Arguments, context: Context): Promise<
     const texts = addresses.filter((each) => each.family === family).map(formatAddress);
     findings.push(ok("name", `IPv${family}: ${texts.join(", ") || "no address"}`));
   }
-  for (const address of addresses) findings.push(await examineRoute(address, context));
+  for (const address of addresses) {
+    findings.push(await examineRoute(address, context, way.from && sourceFor(address, way.from)));
+  }
   return [...findings, ...await examineKnock(profile)];
 }
 
@@ -41,19 +49,23 @@ export async function examineClient(args: Arguments, context: Context): Promise<
 export async function examineRoute(
   address: Address,
   { run }: Pick<Context, "run">,
+  from?: Address,
 ): Promise<Finding> {
   const text = formatAddress(address);
   if (Deno.build.os !== "linux") return ok("route", `to ${text}: not looked at on this system`);
   try {
     const answer = await run({
       program: "ip",
-      args: ["-json", "route", "get", text],
+      args: ["-json", "route", "get", text, ...(from ? ["from", formatAddress(from)] : [])],
       timeoutMs: 2000,
       missingHint: "install iproute2",
     });
     const [route] = JSON.parse(answer) as { dev?: string; prefsrc?: string; gateway?: string }[];
     const via = route?.gateway === undefined ? "" : ` via ${route.gateway}`;
-    return ok("route", `to ${text} from ${route?.prefsrc} on ${route?.dev}${via}`);
+    return ok(
+      "route",
+      `to ${text} from ${from ? formatAddress(from) : route?.prefsrc} on ${route?.dev}${via}`,
+    );
   } catch (error) {
     const none = /unreachable/i.test(messageOf(error));
     return warn(

@@ -9,6 +9,7 @@ import {
   type Command,
   type Context,
   flagError,
+  logOf,
   renderJson,
   textFlag,
 } from "./context.ts";
@@ -19,11 +20,12 @@ export const knock: Command = {
   help:
     `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in for a while.
 
-Usage: openme knock [PROFILE] [--ip ADDRESS] [-4] [-6] [--json]
+Usage: openme knock [PROFILE] [--ip ADDRESS] [--bind ADDRESS|INTERFACE] [-4] [-6] [--json]
                     [--wait PORT] [--check] [--timeout 15s] [--continuous [--interval 25s]]
 
   PROFILE          which profile of the client configuration (default: the only one, or "default")
   --ip ADDRESS     let this address in instead of the one that the knock comes from
+  --bind FROM      send from this address or interface of this machine (default: bind of the profile)
   -4, --ipv4       knock only over IPv4
   -6, --ipv6       knock only over IPv6
   --wait PORT      knock until this TCP port, such as 22/tcp, accepts a connection
@@ -45,6 +47,7 @@ Example:
 `,
   options: {
     ip: { type: "string" },
+    bind: { type: "string" },
     ipv4: { type: "boolean", short: "4" },
     ipv6: { type: "boolean", short: "6" },
     wait: { type: "string" },
@@ -59,6 +62,7 @@ Example:
   run: async (args, context) => {
     const target = readTarget(args);
     const family = readFamily(args);
+    const log = logOf(args, context);
     const further = ["wait", "check", "timeout", "health-port", "continuous", "interval"].some(
       (flag) => args.values[flag] !== undefined,
     );
@@ -67,11 +71,14 @@ Example:
     const plan = more?.readPlan(args);
     const profile = await loadProfile(args, context, args.positionals[0]);
     // The user's own line is all that a client ever runs.
-    await context.keepPermissions(
-      profile.postKnock === undefined ? ["net", "read"] : ["net", "read", "run"],
-    );
-    if (more && plan) return await more.knockFurther({ profile, target, family }, plan, context);
-    const sent = await sendKnocks(profile, { target, family });
+    await context.keepPermissions([
+      ...["net", "read"] as const,
+      ...profile.postKnock === undefined ? [] : ["run"] as const,
+      ...profile.bind === undefined ? [] : ["sys"] as const,
+    ]);
+    const options = { target, family, log };
+    if (more && plan) return await more.knockFurther({ profile, ...options }, plan, context);
+    const sent = await sendKnocks(profile, options);
     tellSent(profile, sent, context);
     if (args.values["json"]) context.stdout(renderJson(describeSent(profile, sent)));
     if (profile.postKnock !== undefined) {

@@ -1,7 +1,7 @@
 /** What `openme knock` does beyond one knock: wait for a port, ask what is open, go on knocking. Loaded when asked for. */
 
 import { type Address, formatAddress } from "../address.ts";
-import { addressesOf, knockAt, type Sent } from "../client.ts";
+import { knock, type KnockOptions, type Sent } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
 import type { Attempt } from "../dial.ts";
 import { pause } from "../dial.ts";
@@ -37,10 +37,8 @@ export interface Plan {
 }
 
 /** Where to knock, and for whom. */
-export interface Knocker {
+export interface Knocker extends KnockOptions {
   readonly profile: Profile;
-  readonly target: Address | undefined;
-  readonly family: 4 | 6 | undefined;
 }
 
 const DEFAULT_TIMEOUT_MS = 15_000;
@@ -153,7 +151,7 @@ async function knockFirst(
 }
 
 async function waitFor(
-  { profile, target, family }: Knocker,
+  { profile, ...options }: Knocker,
   port: number,
   { timeoutMs }: Plan,
   context: Context,
@@ -167,8 +165,7 @@ async function waitFor(
   const waited = await knockUntilOpen(profile, {
     host: undefined,
     port,
-    target,
-    family,
+    ...options,
     timeoutMs,
     knocked: (sent) => {
       all.push(...sent);
@@ -188,7 +185,7 @@ async function waitFor(
 
 /** Knocks until the health port says that this knock was taken; tells why, where it does not. */
 export async function check(
-  { profile, target, family }: Knocker,
+  { profile, ...options }: Knocker,
   { timeoutMs, healthPort = profile.healthPort, earlier }:
     & Pick<Plan, "timeoutMs" | "healthPort">
     & { readonly earlier?: readonly Sent[] | undefined },
@@ -196,15 +193,14 @@ export async function check(
 ): Promise<{ readonly sent: readonly Sent[]; readonly report: HealthReport | undefined }> {
   const asked = await knockAndAsk(profile, {
     port: healthPort,
-    target,
-    family,
+    ...options,
     timeoutMs,
     earlier,
   });
   const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
   if (asked.kind === "closed") {
     tellClosed(context, name, timeoutMs, asked.waited);
-    if (target) tell(context, `openme: hint: ${OTHERS_ADDRESS}`);
+    if (options.target) tell(context, `openme: hint: ${OTHERS_ADDRESS}`);
     return { sent: asked.waited.sent, report: undefined };
   }
   const { sent, answer, outcome } = asked;
@@ -234,6 +230,7 @@ export async function check(
     );
   }
   const { address } = answer.report;
+  const { target } = options;
   if (outcome !== "open" && target && formatAddress(target) !== address) {
     return fails(
       `whether ${
@@ -320,8 +317,8 @@ function tellTryingAgain(error: unknown, context: Context): void {
 }
 
 /** The name is resolved each time: the server may have moved, and this machine too. */
-async function knockOnce({ profile, target, family }: Knocker): Promise<Sent[]> {
-  return await knockAt(await addressesOf(profile.serverHost, family), profile, target);
+async function knockOnce({ profile, ...options }: Knocker): Promise<Sent[]> {
+  return await knock(profile, options);
 }
 
 function readWaitPort(args: Arguments): number | undefined {

@@ -1,16 +1,36 @@
 /** Which profile a client's command is to use, and where it comes from. */
 
-import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
+import {
+  BIND_EXPECTED,
+  BIND_PATTERN,
+  parseClientConfig,
+  pickProfile,
+  type Profile,
+} from "../config/client_config.ts";
 import { loadingFrom } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
 import { readSecretFile } from "../files.ts";
-import { type Arguments, clientConfigPath, type Context, textFlag } from "./context.ts";
+import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
 
 /** Holds a whole profile instead of a file: YAML, the JSON of a QR code, or a link. For CI, where there is no file. */
 export const PROFILE_VARIABLE = "OPENME_PROFILE";
 
-/** The profile called `name`, else the one that is meant; from `--client-config`, `OPENME_PROFILE` or the user's file. */
+/**
+ * The profile called `name`, else the one that is meant; from `--client-config`, `OPENME_PROFILE` or the user's file.
+ * `--bind` stands in for its `bind`.
+ */
 export async function loadProfile(
+  args: Arguments,
+  context: Context,
+  name: string | undefined,
+): Promise<Profile> {
+  const bind = textFlag(args, "bind");
+  if (bind !== undefined && !BIND_PATTERN.test(bind)) throw flagError("bind", BIND_EXPECTED, bind);
+  const profile = await readProfile(args, context, name);
+  return bind === undefined ? profile : { ...profile, bind };
+}
+
+async function readProfile(
   args: Arguments,
   context: Context,
   name: string | undefined,

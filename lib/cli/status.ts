@@ -1,6 +1,6 @@
 /** `openme status`: asks a server's health port who is let in here. */
 
-import { addressesOf } from "../client.ts";
+import { addressesOf, type Way, wayOf } from "../client.ts";
 import { dialFirst } from "../dial.ts";
 import { formatDuration } from "../duration.ts";
 import { OpenmeError } from "../errors.ts";
@@ -9,7 +9,7 @@ import { type HealthReport, reportToJson } from "../health_report.ts";
 import { ANSWER_MS } from "../knock_and_ask.ts";
 import { inTime } from "../knock_until_open.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { type Command, durationFlag, portFlag, renderJson } from "./context.ts";
+import { type Command, durationFlag, logOf, portFlag, renderJson } from "./context.ts";
 import { readFamily } from "./knock.ts";
 import { check, describeReport } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
@@ -22,12 +22,14 @@ export const status: Command = {
   summary: "ask a server what is open for this machine, and for how long",
   help: `Asks a server's health port what is open for this machine, and for how long.
 
-Usage: openme status [PROFILE] [--knock] [--json] [--timeout TIME] [--health-port N] [-4] [-6]
+Usage: openme status [PROFILE] [--knock] [--json] [--timeout TIME] [--health-port N]
+                     [--bind FROM] [-4] [-6]
 
   PROFILE          which profile of the client configuration (default: the only one, or "default")
   --knock          knock first
   --timeout TIME   how long to wait for an answer (default 3s, with --knock 15s)
   --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
+  --bind FROM      from this address or interface of this machine (default: bind of the profile)
   -4, --ipv4       ask only over IPv4
   -6, --ipv6       ask only over IPv6
   --json           {"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md
@@ -41,6 +43,7 @@ Example:
     knock: { type: "boolean" },
     timeout: { type: "string" },
     "health-port": { type: "string" },
+    bind: { type: "string" },
     ipv4: { type: "boolean", short: "4" },
     ipv6: { type: "boolean", short: "6" },
     json: { type: "boolean" },
@@ -48,10 +51,11 @@ Example:
   positionals: 1,
   run: async (args, context) => {
     const family = readFamily(args);
+    const log = logOf(args, context);
     const givenMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 });
     const givenPort = portFlag(args, "health-port");
     const profile = await loadProfile(args, context, args.positionals[0]);
-    await context.keepPermissions(["net"]);
+    await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
     const healthPort = givenPort ?? profile.healthPort;
     const tellJson = (answers: readonly HealthReport[]) => {
       context.stdout(renderJson({
@@ -62,7 +66,7 @@ Example:
     };
     if (args.values["knock"]) {
       const timeoutMs = givenMs ?? 15_000;
-      const knocker = { profile, target: undefined, family };
+      const knocker = { profile, target: undefined, family, log };
       // Until it answers once; what the other family holds is asked for below.
       if (!(await check(knocker, { timeoutMs, healthPort }, context)).report) {
         if (args.values["json"]) tellJson([]);
@@ -70,7 +74,12 @@ Example:
       }
     }
     const timeoutMs = givenMs ?? DEFAULT_TIMEOUT_MS;
-    const answers = await askAll(profile.serverHost, healthPort, family, timeoutMs);
+    const answers = await askAll(
+      profile.serverHost,
+      healthPort,
+      await wayOf(profile, family),
+      timeoutMs,
+    );
     if (args.values["json"]) tellJson(answers);
     else {
       for (const answer of answers) context.stdout(describeReport(profile.name, answer));
@@ -90,19 +99,19 @@ Example:
 async function askAll(
   host: string,
   port: number,
-  family: 4 | 6 | undefined,
+  way: Way,
   timeoutMs: number,
 ): Promise<HealthReport[]> {
   const over = new AbortController();
   const timers = [setTimeout(() => over.abort(), timeoutMs)];
-  const addresses = await inTime(addressesOf(host, family), over.signal);
+  const addresses = await inTime(addressesOf(host, way), over.signal);
   if (!addresses) {
     throw new OpenmeError("SOCKET", `cannot resolve ${host} within ${formatDuration(timeoutMs)}`, {
       hint: "is this machine online, and are its name servers right?",
     });
   }
   const answers = await Promise.all(addresses.map(async (address) => {
-    const dialled = await dialFirst([address], port, over.signal);
+    const dialled = await dialFirst([address], port, over.signal, way.from);
     if (dialled.kind === "closed") return undefined;
     // Where one answers, the others would have by now, or have no grant.
     timers.push(setTimeout(() => over.abort(), OTHERS_MS));

@@ -29,9 +29,15 @@ export interface Profile {
   readonly clientSeed: Bytes;
   /** The public key that belongs to it, 32 bytes. */
   readonly clientPublicKey: Bytes;
+  /** The address or the interface of this machine to send from. */
+  readonly bind: string | undefined;
   /** A line for the shell, run after a knock. */
   readonly postKnock: string | undefined;
 }
+
+/** An address, or an interface's name; Windows has names with spaces. */
+export const BIND_PATTERN = /^[^\p{C}]{1,64}$/u;
+export const BIND_EXPECTED = "an address or an interface of this machine";
 
 const PROFILE_KEYS = [
   "server_host",
@@ -40,6 +46,7 @@ const PROFILE_KEYS = [
   "server_pubkey",
   "private_key",
   "public_key",
+  "bind",
   "post_knock",
 ];
 
@@ -143,6 +150,7 @@ function readProfile(name: string, section: Section): PendingProfile {
     healthPort: section.optional("health_port", (key) => section.port(key)) ?? serverUdpPort,
     serverPublicKey,
     clientSeed: privateKey.slice(0, KEY_SIZE),
+    bind: section.optional("bind", (key) => section.string(key, BIND_EXPECTED, BIND_PATTERN)),
     postKnock: section.optional(
       "post_knock",
       (key) => section.string(key, "a command line", /^[^\0]+$/),

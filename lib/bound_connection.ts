@@ -1,0 +1,115 @@
+/**
+ * TCP connections from an address of this machine's that is given. `Deno.connect` takes none, `node:net` does: loaded
+ * only where something is bound.
+ */
+
+import { connect as connectSocket, type Socket } from "node:net";
+import { type Address, formatAddress, sourceFor } from "./address.ts";
+import type { Connect, Connection } from "./dial.ts";
+import { OpenmeError } from "./errors.ts";
+
+/** Connects from these. Throws `OpenmeError`, code `SOCKET`, on a Deno whose `node:net` passes over the address. */
+export function connectFrom(from: readonly Address[]): Connect {
+  const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
+  if (major < 2 || (major === 2 && minor < 9)) {
+    throw new OpenmeError(
+      "SOCKET",
+      `cannot connect from a given address with Deno ${Deno.version.deno}, only knock from it`,
+      { hint: "take a build of openme with Deno 2.9 or later" },
+    );
+  }
+  return (address, port, signal) => {
+    const source = sourceFor(address, from);
+    if (!source) return Promise.reject(new Deno.errors.AddrNotAvailable("no address to send from"));
+    // node:net binds to no address with a zone; the zone of where it goes decides the same.
+    if (source.zone !== undefined) {
+      return Deno.connect({ hostname: formatAddress(address), port, signal });
+    }
+    return dial(
+      { host: formatAddress(address), port, localAddress: formatAddress(source) },
+      signal,
+    );
+  };
+}
+
+function dial(
+  where: { readonly host: string; readonly port: number; readonly localAddress: string },
+  signal: AbortSignal,
+): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const socket = connectSocket({
+      ...where,
+      allowHalfOpen: true,
+      autoSelectFamily: false,
+    });
+    const cancel = () => {
+      socket.destroy();
+      reject(new Deno.errors.Interrupted("cancelled"));
+    };
+    signal.addEventListener("abort", cancel, { once: true });
+    socket.once("connect", () => {
+      signal.removeEventListener("abort", cancel);
+      resolve(connectionOf(socket));
+    });
+    socket.on("error", (cause) => {
+      signal.removeEventListener("abort", cancel);
+      reject(asDeno(cause));
+    });
+  });
+}
+
+function connectionOf(socket: Socket): Connection {
+  let rest: Uint8Array = new Uint8Array(0);
+  let failure: Error | undefined;
+  let wake = () => {};
+  for (const event of ["readable", "end", "close"]) socket.on(event, () => wake());
+  socket.on("error", (cause) => {
+    failure = asDeno(cause);
+    wake();
+  });
+  const settled = (begin: (done: (cause?: Error | null) => void) => void) =>
+    new Promise<void>((resolve, reject) =>
+      begin((cause) => cause ? reject(asDeno(cause)) : resolve())
+    );
+  return {
+    read: async (buffer) => {
+      while (rest.length === 0) {
+        const woken = Promise.withResolvers<void>();
+        wake = woken.resolve;
+        const chunk = socket.read() as Uint8Array | null;
+        if (chunk) rest = chunk;
+        else if (failure) throw failure;
+        else if (socket.readableEnded) return null;
+        else if (socket.destroyed) throw new Deno.errors.BadResource("the connection is closed");
+        else await woken.promise;
+      }
+      const size = Math.min(buffer.length, rest.length);
+      buffer.set(rest.subarray(0, size));
+      rest = rest.subarray(size);
+      return size;
+    },
+    write: async (bytes) => {
+      await settled((done) => socket.write(bytes, done));
+      return bytes.length;
+    },
+    closeWrite: () => settled((done) => socket.end(done)),
+    close: () => {
+      socket.destroy();
+    },
+  };
+}
+
+/** What `Deno.connect` and its connections would have said. */
+function asDeno(cause: Error & { readonly code?: string }): Error {
+  const { errors } = Deno;
+  const kinds: Record<string, new (message: string) => Error> = {
+    ECONNREFUSED: errors.ConnectionRefused,
+    ECONNRESET: errors.ConnectionReset,
+    EPIPE: errors.BrokenPipe,
+    ENOTCONN: errors.NotConnected,
+    ETIMEDOUT: errors.TimedOut,
+    ERR_STREAM_DESTROYED: errors.BadResource,
+  };
+  const kind = kinds[cause.code ?? ""];
+  return kind ? new kind(cause.message) : cause;
+}

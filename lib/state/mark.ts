@@ -28,6 +28,8 @@ function realPathOf(dir: string): string {
   }
 }
 
+const STALE_MS = 86_400_000;
+
 /** The mark, `undefined` where there is none. One that cannot be read is the worst. */
 export function readMark(dir: string): Mark | undefined {
   try {
@@ -47,7 +49,21 @@ export function removeMark(dir: string): void {
   remove(volatilePath(dir, "state"));
 }
 
-/** Removes the marks of state directories that are gone, but for `own`: a server that is killed leaves its mark. */
+/** A living server says by the time of its mark that it lives. */
+export function refreshMark(dir: string): void {
+  const now = new Date();
+  try {
+    Deno.utimeSync(volatilePath(dir, "state"), now, now);
+  } catch {
+    // It is not there, or could not be written either.
+  }
+}
+
+/**
+ * Removes the marks of state directories that are gone, but for `own`: a server that is killed leaves its mark. One that
+ * was written or refreshed within the last day stays: in another mount namespace a folder of a living server may not be
+ * visible.
+ */
 export function removeStaleMarks(own: string): void {
   const kept = volatilePath(own, "state");
   try {
@@ -62,9 +78,11 @@ export function removeStaleMarks(own: string): void {
   }
 }
 
-/** Whether the folder that a mark names is not there. */
+/** Whether the folder that a mark names is not there, and no server has refreshed it for long. */
 function isStale(path: string): boolean {
   try {
+    const { mtime } = Deno.statSync(path);
+    if (mtime === null || Date.now() - mtime.getTime() < STALE_MS) return false;
     const named = parseMark(Deno.readTextFileSync(path));
     if (!named) return false;
     Deno.lstatSync(named.dir);

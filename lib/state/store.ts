@@ -22,7 +22,14 @@ import {
 } from "./database.ts";
 import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
-import { type Mark, readMark, removeMark, removeStaleMarks, writeMark } from "./mark.ts";
+import {
+  type Mark,
+  readMark,
+  refreshMark,
+  removeMark,
+  removeStaleMarks,
+  writeMark,
+} from "./mark.ts";
 import { DATABASE_NAME, INTACT_NAME } from "./names.ts";
 import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
 import type { SealedRows } from "./sealed_rows.ts";
@@ -228,6 +235,7 @@ export class StateStore {
 
   /** Once a minute or so: forgets old nonces and history; where the disk refused, tries to write everything anew. */
   tend({ grants, replayWindowNs }: { grants: Iterable<Grant>; replayWindowNs: bigint }): void {
+    refreshMark(this.#dir);
     const moved = this.#replay.prune({ nowNs: this.#clock.now().wallNs, replayWindowNs });
     if (!this.isSound()) return this.#rewrite([...grants]);
     this.#write((run, rows) => {

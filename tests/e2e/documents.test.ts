@@ -11,7 +11,8 @@ import { e2e } from "./e2e.ts";
 import { sshMissing } from "./sshd.ts";
 
 const README = await Deno.readTextFile(`${ROOT}README.md`);
-const BLOCKS = (await allBlocks()).filter(({ runBy, notRun }) => !runBy && !notRun);
+const ALL = await allBlocks();
+const BLOCKS = ALL.filter(({ runBy, notRun }) => !runBy && !notRun);
 const missing = await sshMissing();
 
 Deno.test("every profile that the README names is one that it has made", () => {
@@ -24,7 +25,7 @@ Deno.test("every profile that the README names is one that it has made", () => {
 });
 
 Deno.test("the README's first guard is one that a locked-out administrator gets rid of", () => {
-  const lines = linesOf(BLOCKS.find(({ language }) => language === "console")!.text);
+  const lines = linesOf(ALL.find(({ language }) => language === "console")!.text);
   const first = lines.find(({ command }) => /openme serve\b/.test(command))!;
   assert.match(first.command, / --confirm \d+s$/);
   assert.equal(lines.at(-1)?.command, "sudo openme confirm");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { recordGuard } from "../../lib/state/guard_record.ts";
-import { removeMark, volatilePath, writeMark } from "../../lib/state/mark.ts";
+import { refreshMark, removeMark, volatilePath, writeMark } from "../../lib/state/mark.ts";
 import { isOwnName } from "../../lib/state/names.ts";
 import { Folder } from "../cli/folder.ts";
 import { knockRecord, open, take } from "./support.ts";
@@ -72,11 +72,18 @@ Deno.test("a changed plan in the file is damage", async () => {
 
 Deno.test("a start removes the marks of folders that are gone, and no others", async () => {
   await using folder = await Folder.create();
-  const [gone, kept, own] = ["gone", "kept", "own"].map((name) => folder.file(name));
-  for (const dir of [gone!, kept!, own!]) {
+  const [gone, hidden, kept, own] = ["gone", "hidden", "kept", "own"].map((name) =>
+    folder.file(name)
+  );
+  for (const dir of [gone!, hidden!, kept!, own!]) {
     await Deno.mkdir(dir);
     writeMark(dir, "running");
+    const old = new Date(Date.now() - 2 * 86_400_000);
+    await Deno.utime(volatilePath(dir, "state"), old, old);
   }
+  // A server that lives where this process cannot see its folder.
+  refreshMark(hidden!);
+  await Deno.remove(hidden!);
   const markOf = (dir: string) =>
     Deno.lstat(volatilePath(dir, "state")).then(() => true, () => false);
   const lock = volatilePath(gone!, "lock");
@@ -84,14 +91,17 @@ Deno.test("a start removes the marks of folders that are gone, and no others", a
   await Deno.remove(gone!, { recursive: true });
   try {
     using _ = open(own!);
-    assert.deepEqual(await Promise.all([gone!, kept!, own!].map(markOf)), [false, true, true]);
+    assert.deepEqual(
+      await Promise.all([gone!, hidden!, kept!, own!].map(markOf)),
+      [false, true, true, true],
+    );
     await assert.rejects(Deno.lstat(lock));
     // What somebody else has written there says nothing of a folder, and is the worst for its own.
     await Deno.writeTextFile(volatilePath(kept!, "state"), "what?");
     using other = open(kept!);
     assert.deepEqual(other.told(), ["warn state_incomplete"]);
   } finally {
-    for (const dir of [gone!, kept!, own!]) removeMark(dir);
+    for (const dir of [gone!, hidden!, kept!, own!]) removeMark(dir);
   }
 });
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { FIREWALLS } from "../lib/config/firewall_names.ts";
+import { FIREWALLS } from "../lib/firewall/plan.ts";
 import {
   ALICE_PUBLIC,
   configErrorOf,

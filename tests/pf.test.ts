@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../lib/config/firewall_config.ts";
-import type { ClientOpenings, GuardPlan } from "../lib/firewall/backend.ts";
+import type { ClientOpenings } from "../lib/firewall/backend.ts";
+import type { GuardPlan } from "../lib/firewall/plan.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";
 import type { PortRange } from "../lib/ports.ts";
 import { type RunProgram, runProgram } from "../lib/run_program.ts";

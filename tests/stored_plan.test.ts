@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import type { GuardPlan } from "../lib/firewall/backend.ts";
+import type { GuardPlan } from "../lib/firewall/plan.ts";
 import { parsePlan, printPlan } from "../lib/firewall/stored_plan.ts";
 import { guardPlanOf } from "../lib/server.ts";
 import { serverYaml } from "./cli/fixtures.ts";

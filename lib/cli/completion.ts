@@ -1,7 +1,7 @@
 /** `openme completion`: a script that lets bash, zsh or fish complete command lines. Names it asks openme for. */
 
 import { OpenmeError } from "../errors.ts";
-import { FIREWALLS } from "../config/firewall_names.ts";
+import { FIREWALLS } from "../firewall/plan.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
 import { COMMANDS } from "./commands.ts";

@@ -1,7 +1,7 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { isBackendName } from "../config/firewall_names.ts";
+import { isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { printPlan } from "../firewall/stored_plan.ts";
 import { formatPortRange } from "../ports.ts";

@@ -3,7 +3,7 @@
  * those whom it lets in.
  */
 
-import { isBackendName } from "../config/firewall_names.ts";
+import { isBackendName } from "../firewall/plan.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { type Firewall, standingGuards } from "../firewall/left_overs.ts";

@@ -2,16 +2,12 @@
 
 import { readHost } from "../config/host.ts";
 import { DEFAULT_UDP_PORT } from "../config/reader.ts";
-import {
-  DEFAULT_STATE_DIR,
-  INTERFACE_PATTERN,
-  parseServerConfig,
-} from "../config/server_config.ts";
+import { DEFAULT_STATE_DIR, parseServerConfig } from "../config/server_config.ts";
 import { encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { closesPorts, type FirewallName, FIREWALLS } from "../config/firewall_names.ts";
+import { closesPorts, type FirewallName, FIREWALLS, INTERFACE_PATTERN } from "../firewall/plan.ts";
 import { misfitsOf } from "./host_fit.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
 import {

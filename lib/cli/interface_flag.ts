@@ -1,6 +1,7 @@
 /** `--interface IF`: guards another interface than the configuration says, with every command that guards. */
 
-import { INTERFACE_PATTERN, type ServerConfig } from "../config/server_config.ts";
+import { type ServerConfig } from "../config/server_config.ts";
+import { INTERFACE_PATTERN } from "../firewall/plan.ts";
 import { type Arguments, flagError, textFlag } from "./context.ts";
 
 /** The name that the flag gives; `undefined` where it is not there. Throws `USAGE`. */

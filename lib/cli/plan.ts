@@ -1,8 +1,8 @@
 /** `openme plan`: what serve would run, and what becomes of this host's ports; changes nothing. */
 
 import type { ServerConfig } from "../config/server_config.ts";
-import type { Backend } from "../firewall/backend.ts";
-import { closesPorts, isBackendName } from "../config/firewall_names.ts";
+import { type Backend, isGuarding } from "../firewall/backend.ts";
+import { closesPorts, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
 import { listeningPorts } from "../firewall/listening.ts";
@@ -19,7 +19,6 @@ import { type Colour, type Paint, paintFor } from "./colours.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";
 import { guardsInTheWay } from "./guards_in_the_way.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
-import { isGuarding } from "../firewall/is_guarding.ts";
 import { loadServerConfig } from "./load.ts";
 
 export const plan: Command = {

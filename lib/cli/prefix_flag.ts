@@ -1,7 +1,7 @@
 /** `--prefix v4=24,v6=64`: how wide a client's grants are, and what that means with the firewall at hand. */
 
 import { PREFIX_BOUNDS } from "../config/client_entries.ts";
-import type { FirewallName } from "../config/firewall_names.ts";
+import type { FirewallName } from "../firewall/plan.ts";
 import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
 
 type PrefixFlag = Partial<Record<keyof typeof PREFIX_BOUNDS, number>>;

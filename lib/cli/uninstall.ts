@@ -2,8 +2,7 @@
 
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../errors.ts";
-import { type BackendName, BACKENDS } from "../firewall/backends.ts";
-import { isBackendName } from "../config/firewall_names.ts";
+import { BACKENDS } from "../firewall/backends.ts";
 import { standingGuards } from "../firewall/left_overs.ts";
 import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
@@ -12,7 +11,7 @@ import type { RunProgram } from "../run_program.ts";
 import { recordGuard } from "../state/guard_record.ts";
 import { isLocked } from "../state/lock.ts";
 import { DATABASE_NAME } from "../state/names.ts";
-import type { GuardPlan } from "../firewall/backend.ts";
+import { type BackendName, type GuardPlan, isBackendName } from "../firewall/plan.ts";
 import { type Command, configPath, type Context, logOf, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 

@@ -2,23 +2,14 @@
  * The part of the server's configuration that chooses the firewall: its name and, for `command`, the programs to run.
  */
 
-import { type ClosedAs, closingFlaw, type FirewallName, FIREWALLS } from "./firewall_names.ts";
+import {
+  type ClosedAs,
+  closingFlaw,
+  type CommandLines,
+  type FirewallName,
+  FIREWALLS,
+} from "../firewall/plan.ts";
 import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
-
-/** A program and its arguments for each thing that the backend `command` does. */
-export interface CommandLines {
-  readonly open: readonly string[];
-  readonly close: readonly string[];
-  /** Prints what stands in the firewall. Without it nothing can be verified. */
-  readonly list?: CommandList;
-}
-
-/** How openme finds its own rules in what a program prints. */
-export interface CommandList {
-  readonly line: readonly string[];
-  /** A whole line of the output, with placeholders. Every line that matches is a rule of openme's. */
-  readonly entry: string;
-}
 
 /** What stands in an argument for a value of the opening at hand. */
 export const PLACEHOLDERS = [

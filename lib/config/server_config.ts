@@ -7,8 +7,14 @@ import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
 import { mergePortRanges, type PortRange } from "../ports.ts";
 import { type ClientContext, type ClientEntry, readClients, readPerson } from "./client_entries.ts";
-import { type CommandLines, readFirewall, requireClosing } from "./firewall_config.ts";
-import { CLOSED_AS, type ClosedAs, type FirewallName } from "./firewall_names.ts";
+import { readFirewall, requireClosing } from "./firewall_config.ts";
+import {
+  CLOSED_AS,
+  type ClosedAs,
+  type CommandLines,
+  type FirewallName,
+  INTERFACE_PATTERN,
+} from "../firewall/plan.ts";
 import { readGroups } from "./port_groups.ts";
 import { ConfigError, DEFAULT_UDP_PORT, listOf, loadingFrom, mismatch, Section } from "./reader.ts";
 import { parseYaml } from "./yaml.ts";
@@ -77,9 +83,6 @@ const SERVER_KEYS = [
   "previous_private_key",
   "notify",
 ];
-/** What Linux takes as a name (15 bytes), less what a firewall would read as a pattern. */
-export const INTERFACE_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}$/;
-
 /** One file's text, and the name by which errors call it. */
 export interface SourceFile {
   readonly file: string;

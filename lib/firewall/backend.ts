@@ -17,39 +17,38 @@
  * closed by the next `install`.
  */
 
-import type { ClosedAs } from "../config/firewall_names.ts";
 import { OpenmeError } from "../errors.ts";
 import type { AddressOpenings } from "../grants.ts";
+import type { Log } from "../log.ts";
 import type { Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
+import type { RunProgram } from "../run_program.ts";
+import type { CommandLines, GuardPlan } from "./plan.ts";
 
-/** What to guard, and how. */
-export interface GuardPlan {
-  /** Where knocks arrive: never guarded. */
-  readonly knockPort: number;
-  readonly guardedPorts: readonly PortRange[];
-  /** Guarded ports that are guarded in forwarded traffic as well. Disjoint; a part of `guardedPorts`. */
-  readonly forwardedPorts: readonly PortRange[];
-  /** Whether openme closes the guarded ports itself; otherwise the host's own firewall does. */
-  readonly dropPorts: boolean;
-  /** What a stranger sees of a guarded port: nothing at all, or a refusal as of a closed one. */
-  readonly closedAs: ClosedAs;
-  /** Whether the host's own firewall has to be made to let knocks in. */
-  readonly openKnockPort: boolean;
-  /** The one interface to guard, or all. */
-  readonly interface: string | undefined;
-  /** The one bit of the packet mark that let-in traffic carries where the host's own chains need a hole. */
-  readonly mark: number;
-  /** How wide grants may be beside single addresses. Without duplicates. */
-  readonly prefixes: readonly Prefix[];
-  /** For how long a knock opens, ms. */
-  readonly lifetimeMs: number;
+/** A way to change nftables that costs less than a run of `nft`. */
+export interface QuickTransactions {
+  /** Gets ready, so that the next transaction does not wait for a start. */
+  prepare(): void;
+  /** Runs it; false where it cannot tell whether it was run, and `nft` itself must. */
+  transact(text: string): Promise<boolean>;
+  close(): void;
 }
 
-/** Networks of one size. */
-export interface Prefix {
-  readonly family: 4 | 6;
-  readonly length: number;
+/** Gives the generation of nf_tables' rules, which grows with every change; `undefined` where it cannot be had. */
+export type ReadGeneration = () => number | undefined;
+
+/** What backends are made of. */
+export interface BackendParts {
+  readonly plan: GuardPlan;
+  readonly run: RunProgram;
+  readonly log: Log;
+  /** What must outlive the process goes here. */
+  readonly stateDir: string;
+  readonly command: CommandLines | undefined;
+  /** Where `run` leads to this process's own namespace: what makes changes quicker there. */
+  readonly nftSession?: QuickTransactions | undefined;
+  /** The same: what says that no rule of nf_tables was changed. */
+  readonly readGeneration?: ReadGeneration | undefined;
 }
 
 /** What an address or network may reach, and the clients whose grants say so. */
@@ -67,6 +66,9 @@ export class PartlyFailed extends OpenmeError {
     this.addresses = addresses;
   }
 }
+
+/** Somebody lives who guards this host: nothing of his may be touched. */
+export class LivingOwnerError extends OpenmeError {}
 
 /** What stands in the firewall for an address. */
 export interface Standing {
@@ -131,4 +133,9 @@ export interface Backend {
   previewChanges(changes: readonly ClientOpenings[]): string;
   /** For people: what is run when an opening ends, where openme must end it. */
   previewEnd?(address: Network, ports: PortRange, clients: readonly string[]): string;
+}
+
+/** Whether a guard of openme's stands on this host, whoever put it there, as far as the backend can tell. */
+export async function isGuarding(backend: Backend): Promise<boolean> {
+  return await backend.list().then((standing) => standing !== undefined, () => false);
 }

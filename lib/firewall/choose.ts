@@ -3,10 +3,10 @@
  */
 
 import { messageOf, OpenmeError } from "../errors.ts";
-import { closingFlaw, type FirewallName } from "../config/firewall_names.ts";
 import { isProgramThere, type RunProgram } from "../run_program.ts";
-import type { Backend, GuardPlan } from "./backend.ts";
-import { type BackendName, type BackendParts, BACKENDS } from "./backends.ts";
+import type { Backend, BackendParts } from "./backend.ts";
+import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
+import { BACKENDS } from "./backends.ts";
 import { legacyTables } from "./legacy_holes.ts";
 
 const DEADLINE_MS = 5000;

@@ -6,7 +6,6 @@
  * is closed at the next start, from the journal that is written before anything opens, and from the listing.
  */
 
-import type { CommandLines } from "../config/firewall_config.ts";
 import { OpenmeError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { formatNetwork, type Network } from "../network.ts";
@@ -14,14 +13,14 @@ import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import {
   type Backend,
+  type BackendParts,
   type ClientOpenings,
   type Examination,
-  type GuardPlan,
   type OpenPorts,
   PartlyFailed,
   type Standing,
 } from "./backend.ts";
-import type { BackendParts } from "./backends.ts";
+import type { CommandLines, GuardPlan } from "./plan.ts";
 import { Entries, type Look } from "./command_entries.ts";
 import { Journal } from "./command_journal.ts";
 import { type Entry, entryKey, fillIn, showLine } from "./command_line.ts";

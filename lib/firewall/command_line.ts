@@ -1,6 +1,6 @@
 /** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
 
-import type { CommandLines } from "../config/firewall_config.ts";
+import type { CommandLines } from "./plan.ts";
 import { OpenmeError } from "../errors.ts";
 import { formatNetwork, type Network } from "../network.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";

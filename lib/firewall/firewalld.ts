@@ -9,14 +9,8 @@ import { formatNetwork, type Network } from "../network.ts";
 import { intersectPortRanges, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { allEnded, allInTurn } from "./all_ended.ts";
-import type {
-  Backend,
-  ClientOpenings,
-  Examination,
-  GuardPlan,
-  OpenPorts,
-  Standing,
-} from "./backend.ts";
+import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import {
   handlesInTable,
   type OwnRule,

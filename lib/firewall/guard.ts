@@ -13,11 +13,11 @@ import {
   type Backend,
   type ClientOpenings,
   type Examination,
-  type GuardPlan,
+  LivingOwnerError,
   type OpenPorts,
   PartlyFailed,
 } from "./backend.ts";
-import { LivingOwnerError } from "./process_name.ts";
+import type { GuardPlan } from "./plan.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;

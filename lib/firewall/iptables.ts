@@ -6,8 +6,8 @@
 import { formatNetwork } from "../network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
-import type { BackendParts } from "./backends.ts";
+import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import { allEnded } from "./all_ended.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import type { Family } from "./families.ts";

@@ -10,9 +10,8 @@ import {
   type PortRange,
   subtractPortRanges,
 } from "../ports.ts";
-import type { GuardPlan } from "./backend.ts";
+import { CHAIN, type GuardPlan } from "./plan.ts";
 import { type Deviations, differences } from "./deviations.ts";
-import { CHAIN } from "./iptables_rules.ts";
 
 const [LOCAL, GUARD, GRANTS] = ["LOCAL", "GUARD", "GRANTS"].map((each) => `${CHAIN}_${each}`);
 

@@ -5,9 +5,9 @@
 
 import type { PortRange } from "../ports.ts";
 import { type HostChain, type HostRule, mayDrop } from "./host_chains.ts";
-import { HOLE_COMMENT, iptablesHoleRule, isHoleFor } from "./hole_mark.ts";
+import { iptablesHoleRule, isHoleFor } from "./hole_mark.ts";
+import { HOLE_COMMENT } from "./plan.ts";
 import { readRule } from "./iptables_host_rules.ts";
-import { inTable } from "./iptables_rules.ts";
 
 const HOOKS: Readonly<Record<string, HostChain["hook"]>> = {
   PREROUTING: "prerouting",
@@ -124,4 +124,9 @@ export function renderByTable(
     const lines = linesOf(chains.filter((chain) => chain.table === table));
     return lines.length === 0 ? "" : inTable(table, lines);
   }).join("");
+}
+
+/** What `iptables-restore` reads for one table. */
+export function inTable(table: string, lines: readonly string[]): string {
+  return `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
 }

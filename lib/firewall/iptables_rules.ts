@@ -3,18 +3,18 @@
  * explains the chains. Everything in the text is printed from parsed values.
  */
 
+import { inTable } from "./iptables_host.ts";
 import { formatAddress } from "../address.ts";
 import { formatNetwork, type Network, parseNetwork } from "../network.ts";
 import { PACKET_SIZE } from "../packet.ts";
 import { parsePortSpec, type PortRange } from "../ports.ts";
-import type { GuardPlan, Standing } from "./backend.ts";
+import type { Standing } from "./backend.ts";
+import { CHAIN, type GuardPlan } from "./plan.ts";
 import type { Connection } from "./established.ts";
 import type { Family } from "./families.ts";
 import { formatMark } from "./hole_mark.ts";
 import type { ProcessName } from "./process_name.ts";
 
-/** The chain at the top of mangle PREROUTING; all other chains of openme's begin with its name. */
-export const CHAIN = "OPENME";
 const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
   `${CHAIN}_${each}`
 );
@@ -190,11 +190,6 @@ export function renderRemoval(own: OwnChains): string {
 
 function renderJumpRemoval({ jumps }: OwnChains): string[] {
   return Array.from({ length: jumps }, () => `-D PREROUTING -j ${CHAIN}`);
-}
-
-/** What `iptables-restore` reads for one table. */
-export function inTable(table: string, lines: readonly string[]): string {
-  return `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
 }
 
 function renderGrantRules(

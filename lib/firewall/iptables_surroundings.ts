@@ -6,7 +6,7 @@
 import { allInTurn } from "./all_ended.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { GuardPlan } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import type { Family } from "./families.ts";
 import { type HostChain, isOnTheWay, mayDrop } from "./host_chains.ts";
 import {

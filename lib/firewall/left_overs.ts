@@ -7,11 +7,10 @@ import type { RunProgram } from "../run_program.ts";
 import { HOST_TABLES, type HostTable, parseHostTable } from "./iptables_host.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
 import { legacyTables } from "./legacy_holes.ts";
-import { HOLE_COMMENT } from "./hole_mark.ts";
+import { HOLE_COMMENT, TABLE } from "./plan.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { parseEntries } from "./nft_listing.ts";
 import { parseOwner, renderRemoval as renderTableRemoval } from "./nft_rules.ts";
-import { TABLE } from "./nft_sets.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
 
 /** The firewalls of Linux that a guard may stand in. */

@@ -6,7 +6,8 @@
 import { OpenmeError } from "../errors.ts";
 import { escapeUnprintable } from "../quote.ts";
 import type { RunProgram } from "../run_program.ts";
-import { formatMark, HOLE_COMMENT } from "./hole_mark.ts";
+import { formatMark } from "./hole_mark.ts";
+import { HOLE_COMMENT } from "./plan.ts";
 
 /** All rules of iptables by the programs that may have loaded them; none of these makes a table that is not there. */
 const SAVES = ["iptables-nft-save", "iptables-legacy-save", "iptables-save"].flatMap((program) => [

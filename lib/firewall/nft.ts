@@ -11,17 +11,18 @@ import type {
   Backend,
   ClientOpenings,
   Examination,
-  GuardPlan,
-  Prefix,
+  QuickTransactions,
+  ReadGeneration,
   Standing,
 } from "./backend.ts";
+import { type GuardPlan, type Prefix, TABLE } from "./plan.ts";
 import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { mayDrop } from "./host_chains.ts";
 import { findLeftOvers } from "./left_overs.ts";
 import type { LegacyView } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
-import { CheckedRules, type ReadGeneration } from "./nft_generation.ts";
+import { CheckedRules } from "./nft_generation.ts";
 import { HeldOpenings } from "./nft_held.ts";
 import { notesToKeep, standingNotes } from "./nft_notes.ts";
 import {
@@ -37,14 +38,12 @@ import {
   renderRemoval,
   renderTable,
 } from "./nft_rules.ts";
-import type { NftSession } from "./nft_session.ts";
 import {
   elementsBySet,
   openingSets,
   parseOpeningSets,
   prefixOf,
   renderContents,
-  TABLE,
 } from "./nft_sets.ts";
 import { LISTING_DEADLINE_MS } from "./nft_listing.ts";
 import { NftSurroundings } from "./nft_surroundings.ts";
@@ -64,7 +63,7 @@ const MISSING_HINT =
 /** What spares runs of `nft`. */
 export interface NftQuickly {
   /** Takes small changes. */
-  readonly session?: NftSession | undefined;
+  readonly session?: QuickTransactions | undefined;
   /** Says whether there is anything to look for. */
   readonly readGeneration?: ReadGeneration | undefined;
 }
@@ -93,7 +92,7 @@ class NftBackend implements Backend {
   readonly endsByKernel = true;
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #session: NftSession | undefined;
+  readonly #session: QuickTransactions | undefined;
   readonly #surroundings: NftSurroundings;
   readonly #checked: CheckedRules;
   /** What iptables-legacy showed at the last check. */

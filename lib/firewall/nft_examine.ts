@@ -4,11 +4,10 @@
  */
 
 import { type PortRange, subtractPortRanges } from "../ports.ts";
-import type { GuardPlan } from "./backend.ts";
+import { type GuardPlan, TABLE } from "./plan.ts";
 import { type Deviations, differences } from "./deviations.ts";
 import { verdictOf } from "./host_chains.ts";
 import { GUARD_PRIORITY } from "./nft_rules.ts";
-import { TABLE } from "./nft_sets.ts";
 
 type Entry = Record<string, unknown>;
 type Expressions = readonly unknown[];

@@ -4,6 +4,8 @@
  * nothing was changed, and nothing has to be listed. Takes 10 µs and no process.
  */
 
+import type { ReadGeneration } from "./backend.ts";
+
 /** The kernel's numbers, from socket.h, netlink.h and nf_tables.h. */
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0x80000;
@@ -23,9 +25,6 @@ const LIBC = {
   send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
 } as const;
-
-/** Gives the generation; `undefined` where it cannot be had this time. */
-export type ReadGeneration = () => number | undefined;
 
 /**
  * Opens what asks. `undefined` where this system has no such thing or does not let this process: it takes Linux with

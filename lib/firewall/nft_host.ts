@@ -7,8 +7,8 @@ import { OpenmeError } from "../errors.ts";
 import { intersectPortRanges, type PortRange } from "../ports.ts";
 import { quote } from "../quote.ts";
 import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
-import type { GuardPlan } from "./backend.ts";
-import { HOLE_COMMENT, isHoleFor, nftHoleRule } from "./hole_mark.ts";
+import { type GuardPlan, HOLE_COMMENT } from "./plan.ts";
+import { isHoleFor, nftHoleRule } from "./hole_mark.ts";
 import { type Entry, requireEntries } from "./nft_listing.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;

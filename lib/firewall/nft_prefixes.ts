@@ -11,8 +11,8 @@
 import { type Address, formatAddress, parseAddress } from "../address.ts";
 import type { AddressOpenings } from "../grants.ts";
 import { formatNetwork, isSingle, maskOf, type Network } from "../network.ts";
-import type { Prefix } from "./backend.ts";
-import { openingSets, prefixOf, suffixOf, TABLE } from "./nft_sets.ts";
+import { type Prefix, TABLE } from "./plan.ts";
+import { openingSets, prefixOf, suffixOf } from "./nft_sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
 const SPARE_S = 3600;

@@ -5,7 +5,8 @@
 
 import type { AddressOpenings } from "../grants.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
-import type { GuardPlan, Standing } from "./backend.ts";
+import type { Standing } from "./backend.ts";
+import { type GuardPlan, TABLE } from "./plan.ts";
 import type { Connection } from "./established.ts";
 import { formatMark, formatUnmark } from "./hole_mark.ts";
 import { renderKeepChain, renderKeptRules, renderKeptSets } from "./nft_kept.ts";
@@ -22,7 +23,6 @@ import {
   renderOpeningSet,
   renderPorts,
   renderSetElements,
-  TABLE,
 } from "./nft_sets.ts";
 import type { ProcessName } from "./process_name.ts";
 

@@ -15,9 +15,7 @@ import type { AddressOpenings } from "../grants.ts";
 import { isSingle, type Network } from "../network.ts";
 import type { Opening } from "../openings.ts";
 import type { PortRange } from "../ports.ts";
-import type { Prefix } from "./backend.ts";
-
-export const TABLE = "inet openme";
+import { type Prefix, TABLE } from "./plan.ts";
 
 const RANGES = "_ranges";
 

@@ -6,7 +6,8 @@
 import { formatNetwork, type Network } from "../network.ts";
 import { formatPortRange, type PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, GuardPlan, OpenPorts } from "./backend.ts";
+import type { Backend, ClientOpenings, OpenPorts } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import { hostFirewall } from "./host_view.ts";
 
 /** A backend that does nothing; for `firewall: none`. */

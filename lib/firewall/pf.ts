@@ -7,7 +7,8 @@ import { OpenmeError } from "../errors.ts";
 import { formatNetwork, type Network } from "../network.ts";
 import type { PortRange } from "../ports.ts";
 import type { RunProgram } from "../run_program.ts";
-import type { Backend, ClientOpenings, Examination, GuardPlan, Standing } from "./backend.ts";
+import type { Backend, ClientOpenings, Examination, Standing } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import {
   ANCHOR,
   ANCHOR_LINE,

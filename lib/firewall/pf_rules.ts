@@ -5,7 +5,7 @@
 
 import { formatNetwork, type Network } from "../network.ts";
 import { parsePortSpec, type PortRange, subtractPortRanges } from "../ports.ts";
-import type { GuardPlan } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 
 export const ANCHOR = "openme";
 /** What the administrator's pf.conf has to say, behind everything that would pass or block the same traffic. */

@@ -3,7 +3,7 @@
  * tell a dead owner from a living one.
  */
 
-import { OpenmeError } from "../errors.ts";
+import { LivingOwnerError } from "./backend.ts";
 import type { RunProgram } from "../run_program.ts";
 
 /** A process: its number, which is used again, and when it was started, which is not. */
@@ -29,9 +29,6 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
   if (state === "Z" || state === "X" || state === "x") return undefined;
   return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
 }
-
-/** Somebody lives who guards this host: nothing of his may be touched. */
-export class LivingOwnerError extends OpenmeError {}
 
 /** Whether that very process lives, and is not this one. */
 export async function isAnotherLiving(

@@ -4,10 +4,8 @@
  * it become rules. Whatever else is there makes the whole unreadable.
  */
 
-import { CLOSED_AS } from "../config/firewall_names.ts";
-import { INTERFACE_PATTERN } from "../config/server_config.ts";
 import type { PortRange } from "../ports.ts";
-import type { GuardPlan, Prefix } from "./backend.ts";
+import { CLOSED_AS, type GuardPlan, INTERFACE_PATTERN, type Prefix } from "./plan.ts";
 
 /** One line of JSON. */
 export function printPlan(plan: GuardPlan): string {

@@ -11,7 +11,7 @@ import {
   subtractPortRanges,
 } from "../ports.ts";
 import { escapeUnprintable } from "../quote.ts";
-import type { GuardPlan } from "./backend.ts";
+import type { GuardPlan } from "./plan.ts";
 import type { HostChain, HostRule } from "./host_chains.ts";
 import { type Block, findBlock, type Traffic } from "./host_walk.ts";
 

@@ -4,11 +4,12 @@
  */
 
 import assert from "node:assert/strict";
-import { type CommandLines, DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { parseAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
-import type { Backend, ClientOpenings, GuardPlan } from "../../lib/firewall/backend.ts";
-import { type BackendName, BACKENDS } from "../../lib/firewall/backends.ts";
+import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
+import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/plan.ts";
+import { BACKENDS } from "../../lib/firewall/backends.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { NftSession } from "../../lib/firewall/nft_session.ts";
 import { signalNft } from "../attack/siege.ts";

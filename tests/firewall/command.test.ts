@@ -1,7 +1,7 @@
 /** The command backend: what it runs, in which order, and what becomes of an opening that nobody is sure of. */
 
 import assert from "node:assert/strict";
-import type { CommandLines } from "../../lib/config/firewall_config.ts";
+import type { CommandLines } from "../../lib/firewall/plan.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Backend } from "../../lib/firewall/backend.ts";
 import { BACKENDS } from "../../lib/firewall/backends.ts";

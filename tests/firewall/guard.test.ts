@@ -5,12 +5,12 @@ import { type Address, formatAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import {
   type Backend,
-  type GuardPlan,
+  LivingOwnerError,
   PartlyFailed,
   type Standing,
 } from "../../lib/firewall/backend.ts";
+import type { GuardPlan } from "../../lib/firewall/plan.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
-import { LivingOwnerError } from "../../lib/firewall/process_name.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../lib/network.ts";
 import { formatPortRange } from "../../lib/ports.ts";

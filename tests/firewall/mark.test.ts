@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
-import { HOLE_COMMENT, iptablesHoleRule, nftHoleRule } from "../../lib/firewall/hole_mark.ts";
+import { iptablesHoleRule, nftHoleRule } from "../../lib/firewall/hole_mark.ts";
+import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
 import {
   parseFilterChains,
   renderHoleLines,

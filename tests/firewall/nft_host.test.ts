@@ -11,7 +11,7 @@ import {
   renderHoles,
 } from "../../lib/firewall/nft_host.ts";
 import { requireEntries } from "../../lib/firewall/nft_listing.ts";
-import { HOLE_COMMENT } from "../../lib/firewall/hole_mark.ts";
+import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
 import { formatPortRange } from "../../lib/ports.ts";
 import { type Host, HOSTS } from "./hosts.ts";
 import { type Namespace, namespaceTest } from "./namespace.ts";

@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { INTERFACE_PATTERN } from "../../lib/config/server_config.ts";
-import type { Prefix } from "../../lib/firewall/backend.ts";
+import { INTERFACE_PATTERN, type Prefix } from "../../lib/firewall/plan.ts";
 import type { Connection } from "../../lib/firewall/established.ts";
 import { renderForgetting } from "../../lib/firewall/nft_prefixes.ts";
 import { parseOwner, renderRemoval, renderTable } from "../../lib/firewall/nft_rules.ts";

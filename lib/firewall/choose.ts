@@ -7,6 +7,7 @@ import { isProgramThere, type RunProgram } from "../run_program.ts";
 import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
 import { BACKENDS } from "./backends.ts";
+import { findLeftOvers, firewallOf } from "./left_overs.ts";
 import { legacyTables } from "./legacy_holes.ts";
 
 const DEADLINE_MS = 5000;
@@ -16,11 +17,28 @@ export async function chooseBackend(
   firewall: FirewallName,
   parts: BackendParts,
 ): Promise<Backend> {
-  if (firewall !== "auto") return await BACKENDS[firewall].make(parts);
+  if (firewall !== "auto") return await make(firewall, parts);
   const { name, why } = await probe(parts.run);
   parts.log.info("firewall_chosen", { backend: name, why });
   requireClosable(name, parts.plan);
-  return await BACKENDS[name].make(parts);
+  return await make(name, parts);
+}
+
+/**
+ * The backend, whose first `install` also takes out what an earlier openme left in another firewall of Linux. It does so
+ * once the new guard stands, so that no port is open in between.
+ */
+async function make(name: BackendName, parts: BackendParts): Promise<Backend> {
+  const backend = await BACKENDS[name].make(parts);
+  if (!BACKENDS[name].clearsLeftOvers) return backend;
+  const install = backend.install.bind(backend);
+  backend.install = async (openings) => {
+    const clear = await findLeftOvers(await firewallOf(name, parts.run), parts.run);
+    await install(openings);
+    await clear();
+    backend.install = install;
+  };
+  return backend;
 }
 
 /** Throws `FIREWALL` where a backend that `auto` chose cannot close the ports as the configuration says. */

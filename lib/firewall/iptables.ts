@@ -22,7 +22,6 @@ import {
   renderRemoval,
 } from "./iptables_rules.ts";
 import { type IptablesHost, IptablesSurroundings } from "./iptables_surroundings.ts";
-import { findLeftOvers } from "./left_overs.ts";
 import { CheckedRules } from "./nft_generation.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 
@@ -63,13 +62,8 @@ class IptablesBackend implements Backend {
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     const host = await this.#surroundings.look(this.#plan);
-    let clearLeftOvers: (() => Promise<void>) | undefined;
     if (!this.#installed) {
       await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
-      clearLeftOvers = await findLeftOvers(
-        this.#program.isLegacy ? "iptables-legacy" : "iptables-nft",
-        this.#run,
-      );
       await this.#surroundings.requireWayIn(this.#plan, host);
     }
     this.#checked.forget();
@@ -80,7 +74,6 @@ class IptablesBackend implements Backend {
     await this.#surroundings.putLegacyHoles(this.#plan, host);
     await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
     await this.#surroundings.putNftHoles(this.#plan, host);
-    await clearLeftOvers?.();
     for (const family of texts.keys()) this.#written.set(family, version);
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];

@@ -109,6 +109,13 @@ async function inIptables(
   return found;
 }
 
+/** In which firewall the guard of the backend `nft` or of an iptables program stands. */
+export async function firewallOf(program: string, run: RunProgram): Promise<Firewall> {
+  if (program === "nft") return "nft";
+  const version = await run({ program, args: ["--version"], timeoutMs: DEADLINE_MS });
+  return /nf_tables/.test(version) ? "iptables-nft" : "iptables-legacy";
+}
+
 /** The program of that kind; on some systems it has no name but `iptables`. */
 async function programOf(
   kind: Exclude<Firewall, "nft">,

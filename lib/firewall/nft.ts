@@ -19,7 +19,6 @@ import { type GuardPlan, type Prefix, TABLE } from "./plan.ts";
 import type { Deviations } from "./deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
 import { mayDrop } from "./host_chains.ts";
-import { findLeftOvers } from "./left_overs.ts";
 import type { LegacyView } from "./legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
 import { CheckedRules } from "./nft_generation.ts";
@@ -121,7 +120,6 @@ class NftBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     const startMs = performance.now();
     if (!this.#installed) await this.#requireNoOwner();
-    const clearLeftOvers = this.#installed ? undefined : await findLeftOvers("nft", this.#run);
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
     const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
     this.#checked.forget();
@@ -131,7 +129,6 @@ class NftBackend implements Backend {
     await this.#surroundings.putLegacyHoles(this.#plan, host);
     await this.#transact(text);
     this.#writtenWhole = version;
-    await clearLeftOvers?.();
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     this.#installed = { table: await this.#listTable(), holes: host.hole, prefixes };

@@ -9,7 +9,7 @@ import { parseAddress } from "../../lib/address.ts";
 import { OpenmeError } from "../../lib/errors.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/plan.ts";
-import { BACKENDS } from "../../lib/firewall/backends.ts";
+import { chooseBackend } from "../../lib/firewall/choose.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { NftSession } from "../../lib/firewall/nft_session.ts";
 import { signalNft } from "../attack/siege.ts";
@@ -266,7 +266,7 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
     return session;
   };
   const make = (run = runner.run): Promise<Backend> =>
-    BACKENDS[name].make({
+    chooseBackend(name, {
       plan,
       run,
       log,

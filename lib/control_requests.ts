@@ -3,16 +3,15 @@
  * own commands: it is read strictly.
  */
 
-import { NAME_PATTERN } from "./config/reader.ts";
+import { NAME_PATTERN } from "./name.ts";
 import { messageOf, OpenmeError } from "./errors.ts";
 import { type Cut, cutConnections } from "./firewall/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./network.ts";
 import type { DropCounts } from "./recent_drops.ts";
-import { formatPortRange, mergePortRanges } from "./ports.ts";
+import { formatPortRange, mergePortRanges, shownPorts } from "./ports.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
-import { shownPorts } from "./shown_ports.ts";
 import { placesLetIn, type Whose } from "./state/let_in.ts";
 import { VERSION } from "./version.ts";
 
@@ -128,7 +127,7 @@ async function check(running: Running): Promise<FirewallReport> {
     refused: [...running.grants()].filter(running.isRefused).map(({ client, address, ports }) => ({
       client,
       address: formatNetwork(address),
-      ports: shownPorts(ports, running.config()),
+      ports: shownPorts(ports, running.config().healthPort),
     })),
   };
 }
@@ -175,7 +174,7 @@ async function close(
   const closed = live.map((grant) => ({
     client: grant.client,
     address: formatNetwork(grant.address),
-    ports: shownPorts(grant.ports, running.config()),
+    ports: shownPorts(grant.ports, running.config().healthPort),
   })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address));
   if (!kill) return { closed, cut: null, failures };
   const guarded = running.config().guardedPorts;

@@ -8,9 +8,8 @@ import { type Clock, type Moment, wallMsOf } from "./clock.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import type { Grant, Grants } from "./grants.ts";
 import { formatNetwork } from "./network.ts";
-import { subtractPortRanges } from "./ports.ts";
+import { shownPorts, subtractPortRanges } from "./ports.ts";
 import type { RefusalLimit } from "./refusals.ts";
-import { shownPorts } from "./shown_ports.ts";
 import { keyOf, type WhatBecame } from "./state/outcomes.ts";
 import type { StateStore } from "./state/store.ts";
 
@@ -78,7 +77,7 @@ export class GrantOutcomes {
   /** The configuration of now leaves so much of it: fewer ports, less time, or all. */
   narrowed(grant: Grant, left: Grant, config: ServerConfig): void {
     if (subtractPortRanges(grant.ports, left.ports).length > 0) {
-      const ports = shownPorts(left.ports, config).join(" ");
+      const ports = shownPorts(left.ports, config.healthPort).join(" ");
       this.ended(left, `configuration changed${ports && `, ${ports} left open`}`);
     } else if (left.endsSteadyMs < grant.endsSteadyMs - 1) {
       this.ended(left, "configuration changed", left.expiresAtMs);

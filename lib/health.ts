@@ -10,9 +10,9 @@ import { hexToBytes } from "./crypto.ts";
 import { fingerprint } from "./crypto_sync.ts";
 import type { Grant } from "./grants.ts";
 import { healthPage, type PageParts } from "./health_page.ts";
-import { type HealthReport, reportOn, reportToJson } from "./health_report.ts";
+import { type HealthReport, type RecentKnock, reportToJson } from "./health_report.ts";
 import { errorFields, type Log } from "./log.ts";
-import { type PortRange, subtractPortRanges } from "./ports.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "./ports.ts";
 import { escapeUnprintable } from "./quote.ts";
 import type { Running } from "./server.ts";
 
@@ -275,4 +275,42 @@ export function respond(
   }
   const body = escapeUnprintable(JSON.stringify(reportToJson(report))) + "\n";
   return reply("200 OK", "application/json", body, ["Vary: Accept"]);
+}
+
+/** What is to be told of a grant. */
+export interface GrantStory {
+  /** Of its client's key. */
+  readonly fingerprint: string;
+  /** What its holder asked for. */
+  readonly ports: readonly PortRange[];
+  /** Its firewall has refused it so far. */
+  readonly isRefused: boolean;
+  /** Its latest knocks, the oldest first. */
+  readonly knocks: readonly RecentKnock[];
+}
+
+/** The report for an address; `wallMs` and `steadyMs` are the server's clocks. */
+export function reportOn(
+  address: Address,
+  grants: readonly Grant[],
+  { wallMs, steadyMs }: { wallMs: number; steadyMs: number },
+  storyOf: (grant: Grant) => GrantStory,
+): HealthReport {
+  return {
+    address: formatAddress(address),
+    nowMs: wallMs,
+    grants: grants.map((grant) => {
+      const { fingerprint, ports, isRefused, knocks } = storyOf(grant);
+      return {
+        client: grant.client,
+        fingerprint,
+        ports: ports.map(formatPortRange),
+        openedAtMs: grant.openedAtMs,
+        expiresAtMs: grant.expiresAtMs,
+        leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
+        knocks,
+        ...(isRefused ? { failed: true } : {}),
+      };
+    }),
+  };
 }

@@ -3,11 +3,19 @@
  * and as a client reads it: strictly, since a server's word is outside text to a client.
  */
 
-import { type Address, formatAddress, parseAddress } from "./address.ts";
-import { NAME_PATTERN } from "./config/reader.ts";
-import type { Grant } from "./grants.ts";
-import { formatPortRange, parsePortSpec, type PortRange } from "./ports.ts";
-import type { RecentKnock } from "./recent_knocks.ts";
+import { formatAddress, parseAddress } from "./address.ts";
+import { NAME_PATTERN } from "./name.ts";
+import { parsePortSpec } from "./ports.ts";
+
+/** `pending`: accepted, and the firewall has not answered yet. */
+export type KnockState = "pending" | "open" | "refused";
+
+/** One accepted knock. */
+export interface RecentKnock {
+  /** 16 hex digits. */
+  readonly id: string;
+  readonly state: KnockState;
+}
 
 /** A grant, as its holder may know it. */
 export interface ReportedGrant {
@@ -31,44 +39,6 @@ export interface HealthReport {
   /** The server's wall clock, ms since 1970. */
   readonly nowMs: number;
   readonly grants: readonly ReportedGrant[];
-}
-
-/** What is to be told of a grant. */
-export interface GrantStory {
-  /** Of its client's key. */
-  readonly fingerprint: string;
-  /** What its holder asked for. */
-  readonly ports: readonly PortRange[];
-  /** Its firewall has refused it so far. */
-  readonly isRefused: boolean;
-  /** Its latest knocks, the oldest first. */
-  readonly knocks: readonly RecentKnock[];
-}
-
-/** The report for an address; `wallMs` and `steadyMs` are the server's clocks. */
-export function reportOn(
-  address: Address,
-  grants: readonly Grant[],
-  { wallMs, steadyMs }: { wallMs: number; steadyMs: number },
-  storyOf: (grant: Grant) => GrantStory,
-): HealthReport {
-  return {
-    address: formatAddress(address),
-    nowMs: wallMs,
-    grants: grants.map((grant) => {
-      const { fingerprint, ports, isRefused, knocks } = storyOf(grant);
-      return {
-        client: grant.client,
-        fingerprint,
-        ports: ports.map(formatPortRange),
-        openedAtMs: grant.openedAtMs,
-        expiresAtMs: grant.expiresAtMs,
-        leftMs: Math.max(0, Math.round(grant.endsSteadyMs - steadyMs)),
-        knocks,
-        ...(isRefused ? { failed: true } : {}),
-      };
-    }),
-  };
 }
 
 /** The report as `status --json` and the health port itself print it. */

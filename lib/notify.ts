@@ -11,7 +11,7 @@ import type { Opened } from "./pipeline.ts";
 import { formatNetwork } from "./network.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
-import { shownPorts } from "./shown_ports.ts";
+import { shownPorts } from "./ports.ts";
 
 /** How long one run may take. */
 export const NOTIFY_DEADLINE_MS = 10_000;
@@ -68,7 +68,7 @@ function environmentOf(
     OPENME_CLIENT: grant.client,
     OPENME_ADDRESS: formatNetwork(grant.address),
     OPENME_SOURCE: formatAddress(source),
-    OPENME_PORTS: shownPorts(grant.ports, config).join(" "),
+    OPENME_PORTS: shownPorts(grant.ports, config.healthPort).join(" "),
     OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),
     OPENME_EXPIRES_AT: new Date(grant.expiresAtMs).toISOString(),
   };

@@ -123,3 +123,11 @@ export function comparePortRanges(a: PortRange, b: PortRange): number {
   if (a.protocol !== b.protocol) return a.protocol < b.protocol ? -1 : 1;
   return a.first - b.first || a.last - b.last;
 }
+
+/** Ports as people are shown them: what was asked for. The health port comes with every grant and is left out. */
+export function shownPorts(ports: readonly PortRange[], healthPort: number | undefined): string[] {
+  const health = healthPort === undefined
+    ? []
+    : [{ protocol: "tcp", first: healthPort, last: healthPort } as const];
+  return subtractPortRanges(ports, health).map(formatPortRange);
+}

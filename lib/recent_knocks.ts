@@ -3,20 +3,11 @@
  * knows its own knock from those of others behind its address. docs/protocol.md, "The health port".
  */
 
+import type { KnockState, RecentKnock } from "./health_report.ts";
 import type { Bytes } from "./crypto.ts";
 import { knockIdOf } from "./crypto_sync.ts";
 import type { Grant } from "./grants.ts";
 import { formatNetwork } from "./network.ts";
-
-/** `pending`: accepted, and the firewall has not answered yet. */
-export type KnockState = "pending" | "open" | "refused";
-
-/** One accepted knock. */
-export interface RecentKnock {
-  /** 16 hex digits. */
-  readonly id: string;
-  readonly state: KnockState;
-}
 
 /** Knocks that are kept of one grant. */
 const MOST_KNOCKS = 16;

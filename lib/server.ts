@@ -23,7 +23,7 @@ import { errorFields, type Log, type LogFields } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatNetwork, fullLength } from "./network.ts";
 import { formatPortRange, subtractPortRanges } from "./ports.ts";
-import type { RecentKnock } from "./recent_knocks.ts";
+import type { RecentKnock } from "./health_report.ts";
 import type { DropCounts } from "./recent_drops.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";

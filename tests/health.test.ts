@@ -3,13 +3,12 @@
 import assert from "node:assert/strict";
 import { parseAddress } from "../lib/address.ts";
 import { networkOf } from "../lib/network.ts";
-import { respond } from "../lib/health.ts";
+import { reportOn, respond } from "../lib/health.ts";
 import { parseAnswer } from "../lib/health_client.ts";
 import {
   type HealthReport,
   type ReportedGrant,
   reportFromJson,
-  reportOn,
   reportToJson,
 } from "../lib/health_report.ts";
 import { blocksUnder } from "./documents/blocks.ts";

@@ -1,7 +1,7 @@
 /** access.conf and knockd.conf as they are found on servers -> clients, and what is left out. */
 
 import assert from "node:assert/strict";
-import { NAME_PATTERN } from "../lib/config/reader.ts";
+import { NAME_PATTERN } from "../lib/name.ts";
 import { nameFor } from "../lib/import/foreign.ts";
 import { readFwknop } from "../lib/import/fwknop.ts";
 import { readKnockd } from "../lib/import/knockd.ts";

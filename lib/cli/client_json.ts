@@ -4,7 +4,7 @@ import type { ClientEntry } from "../config/client_entries.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
-import { shownPorts } from "../shown_ports.ts";
+import { shownPorts } from "../ports.ts";
 import { isoTime } from "./context.ts";
 
 export function describeClient(client: ClientEntry, config: ServerConfig) {
@@ -13,7 +13,7 @@ export function describeClient(client: ClientEntry, config: ServerConfig) {
     client: name,
     fingerprint: fingerprint(publicKey),
     public_key: encodeBase64(publicKey),
-    ports: shownPorts(ports, config),
+    ports: shownPorts(ports, config.healthPort),
     prefix,
     expires_at: expiresAtMs === undefined ? null : isoTime(expiresAtMs),
     previous_key: previous

@@ -1,6 +1,6 @@
 /** `openme close`: ends grants now. Asks the running server. */
 
-import { NAME_PATTERN } from "../config/reader.ts";
+import { NAME_PATTERN } from "../name.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { OpenmeError } from "../errors.ts";

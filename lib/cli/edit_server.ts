@@ -2,7 +2,8 @@
 
 import { keepGuarded } from "../config/guarded_group.ts";
 import { hasClient } from "../config/server_edit.ts";
-import { loadingFrom, NAME_PATTERN, nearest } from "../config/reader.ts";
+import { loadingFrom, nearest } from "../config/reader.ts";
+import { NAME_PATTERN } from "../name.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { OpenmeError } from "../errors.ts";
 import { replaceFile, withFileLock } from "../files.ts";

@@ -3,7 +3,7 @@
 import { formatDuration } from "../duration.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { causeOf, type RefusalReason } from "../refusals.ts";
-import { shownPorts } from "../shown_ports.ts";
+import { shownPorts } from "../ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, isoTime, renderJson, textFlag } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";
@@ -52,7 +52,10 @@ Example:
     if (client !== undefined && entries.length === 0) {
       requireKnownClient(client, { config, stateDir });
     }
-    const shown = entries.map((entry) => ({ ...entry, ports: shownPorts(entry.ports, config) }));
+    const shown = entries.map((entry) => ({
+      ...entry,
+      ports: shownPorts(entry.ports, config?.healthPort),
+    }));
     if (args.values["json"]) {
       context.stdout(renderJson({ history: shown.map(describe) }));
     } else if (shown.length === 0) context.stderr("openme: nothing has happened");

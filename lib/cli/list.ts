@@ -6,7 +6,7 @@ import { hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf } from "../errors.ts";
 import { SINGLE } from "../network.ts";
-import { shownPorts } from "../shown_ports.ts";
+import { shownPorts } from "../ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { describeClient } from "./client_json.ts";
 import { type Command, configPath, isoTime, renderJson } from "./context.ts";
@@ -79,7 +79,7 @@ function renderClients(
       return [
         client.name,
         fingerprint(client.publicKey) + two,
-        shownPorts(client.ports, config).join(" ") || "none",
+        shownPorts(client.ports, config.healthPort).join(" ") || "none",
         ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
         expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),

@@ -7,9 +7,8 @@ import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { fingerprint } from "../crypto_sync.ts";
 import { messageOf, OpenmeError } from "../errors.ts";
 import { formatNetwork } from "../network.ts";
-import { subtractPortRanges } from "../ports.ts";
+import { shownPorts, subtractPortRanges } from "../ports.ts";
 import { escapeUnprintable } from "../quote.ts";
-import { shownPorts } from "../shown_ports.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { requireAllClosed, tellClosed } from "./close.ts";
 import { type Command, configPath, renderJson, textFlag } from "./context.ts";
@@ -106,7 +105,7 @@ function openOf(name: string, stateDir: string, config: ServerConfig): CloseRepo
       .map(({ client, address, ports }) => ({
         client,
         address: formatNetwork(address),
-        ports: shownPorts(ports, config),
+        ports: shownPorts(ports, config.healthPort),
       }));
   } catch {
     return [];

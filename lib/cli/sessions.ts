@@ -12,7 +12,7 @@ import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../network.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { type DropCounts, tellDrops } from "../recent_drops.ts";
-import { shownPorts } from "../shown_ports.ts";
+import { shownPorts } from "../ports.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import { type Command, isoTime, renderJson } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
@@ -118,7 +118,7 @@ function describeGrant(grant: Grant, config: ServerConfig | undefined) {
   return {
     client: grant.client,
     address: formatNetwork(grant.address),
-    ports: shownPorts(grant.ports, config),
+    ports: shownPorts(grant.ports, config?.healthPort),
     opened_at: isoTime(grant.openedAtMs),
     expires_at: isoTime(grant.expiresAtMs),
   };
@@ -134,7 +134,7 @@ export function renderSessions(
   const rows = grants.map((grant) => [
     grant.client,
     formatNetwork(grant.address),
-    shownPorts(grant.ports, config).join(" ") || "-",
+    shownPorts(grant.ports, config?.healthPort).join(" ") || "-",
     ...(openFor
       ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
       : []),

@@ -3,6 +3,7 @@
  * key's path, what was expected there and what was found. Key material is never repeated in an error.
  */
 
+import { NAME_PATTERN } from "../name.ts";
 import { readHost } from "./host.ts";
 import { type Bytes, decodeBase64 } from "../crypto.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
@@ -27,8 +28,6 @@ function hideKeys(text: string): string {
   return text.replaceAll(/[A-Za-z0-9+/]{28,}={0,2}/g, "(hidden: it looks like a key)");
 }
 
-/** What names of clients, groups and profiles look like: safe in a path, a log line, a terminal and a shell. */
-export const NAME_PATTERN = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;
 const NAME_EXPECTED =
   "a name of letters, digits, dots, hyphens and underscores that starts with a letter";
 

@@ -27,6 +27,7 @@ const forStderr = await journalPriorities();
 let outputIsClosed = false;
 
 const context: Context = {
+  commands: COMMANDS,
   stdout: (text) => {
     try {
       writeAll(Deno.stdout, text);
@@ -83,7 +84,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
     const unknown = unknownFlagIn(rest);
     if (unknown !== undefined) throw unknownOption(unknown);
-    const help = await (await import("./lib/cli/help.ts")).renderHelp();
+    const help = await (await import("./lib/cli/help.ts")).renderHelp(COMMANDS);
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
     return 2;
@@ -93,7 +94,9 @@ async function main(args: readonly string[]): Promise<number> {
   const unknown = isCommand ? undefined : unknownFlagIn(args.slice(0, args.indexOf(name)));
   // In `--confg FILE knock` it is not FILE that is wrong.
   if (unknown !== undefined) throw unknownOption(unknown);
-  const load = isCommand ? commands[name]! : (await import("./lib/cli/help.ts")).findCommand(name);
+  const load = isCommand
+    ? commands[name]!
+    : (await import("./lib/cli/help.ts")).findCommand(name, COMMANDS);
   const command = await load();
   const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);

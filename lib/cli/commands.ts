@@ -2,9 +2,9 @@
  * The subcommands by name, each loaded only when it is called: `knock` must not wait for what `serve` needs.
  */
 
-import type { Command } from "./context.ts";
+import type { Commands } from "./context.ts";
 
-export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+export const COMMANDS: Commands = {
   init: async () => (await import("./init.ts")).init,
   add: async () => (await import("./add.ts")).add,
   serve: async () => (await import("./serve.ts")).serve,

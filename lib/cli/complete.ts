@@ -3,7 +3,6 @@
 import { parseClientValues } from "../config/client_config.ts";
 import { NAME_PATTERN } from "../name.ts";
 import { readSecretFile } from "../files.ts";
-import { COMMANDS } from "./commands.ts";
 import {
   clientConfigPath,
   type Command,
@@ -66,6 +65,7 @@ async function namesAfter(words: readonly string[], context: Context): Promise<r
 
 /** The key of {@linkcode NEXT}, and the flags that were given a value. */
 async function readWords(words: readonly string[], context: Context) {
+  const { commands } = context;
   const values: Record<string, string> = {};
   const plain: string[] = [];
   let options = GLOBAL_OPTIONS;
@@ -81,7 +81,7 @@ async function readWords(words: readonly string[], context: Context) {
       values[of] = given.replace(/^~(?=\/)/, () => homeOf(context) ?? "~"); // as it was typed
     } else if (!isFlag) {
       plain.push(word);
-      const load = plain.length === 1 && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+      const load = plain.length === 1 && Object.hasOwn(commands, word) ? commands[word] : undefined;
       if (load) options = { ...(await load()).options, ...GLOBAL_OPTIONS };
     }
   }

@@ -4,9 +4,8 @@ import { OpenmeError } from "../errors.ts";
 import { FIREWALLS } from "../firewall/plan.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { quote } from "../quote.ts";
-import { COMMANDS } from "./commands.ts";
 import { NEXT } from "./complete.ts";
-import type { Command } from "./context.ts";
+import type { Command, Commands } from "./context.ts";
 import { type FlagText, flagTextsOf } from "./flag_texts.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -38,7 +37,7 @@ Example:
         hint: "openme completion bash",
       });
     }
-    context.stdout(RENDER[shell](await describeCommands()));
+    context.stdout(RENDER[shell](await describeCommands(context.commands)));
     return 0;
   },
 };
@@ -51,18 +50,23 @@ interface CommandText {
   readonly words: readonly string[];
 }
 
-async function describeCommands(): Promise<CommandText[]> {
+async function describeCommands(commands: Commands): Promise<CommandText[]> {
   return await Promise.all(
-    Object.entries(COMMANDS).map(async ([name, load]) => {
+    Object.entries(commands).map(async ([name, load]) => {
       const command = await load();
-      return { name, summary: command.summary, flags: flagTextsOf(command), words: wordsOf(name) };
+      return {
+        name,
+        summary: command.summary,
+        flags: flagTextsOf(command),
+        words: wordsOf(name, commands),
+      };
     }),
   );
 }
 
-function wordsOf(name: string): readonly string[] {
+function wordsOf(name: string, commands: Commands): readonly string[] {
   if (name === "completion") return SHELLS;
-  if (name === "help") return Object.keys(COMMANDS);
+  if (name === "help") return Object.keys(commands);
   return name === "import" ? ["fwknop", "knockd"] : [];
 }
 

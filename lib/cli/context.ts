@@ -18,6 +18,8 @@ export const OUTPUT_CLOSED = 128 + 13;
 
 /** The world of a subcommand. */
 export interface Context {
+  /** Every subcommand that help speaks of. */
+  readonly commands: Commands;
   /** Data, and nothing but data. */
   readonly stdout: (text: string) => void;
   /**
@@ -56,6 +58,9 @@ export interface Command {
   /** Does it; gives the exit code. */
   readonly run: (args: Arguments, context: Context) => Promise<number>;
 }
+
+/** Subcommands by name. Each is loaded only when it is called: `knock` must not wait for what `serve` needs. */
+export type Commands = Readonly<Record<string, () => Promise<Command>>>;
 
 export type Options = PlainOptions;
 

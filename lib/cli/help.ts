@@ -3,8 +3,7 @@
 import { nearest } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
 import { quote } from "../quote.ts";
-import { COMMANDS } from "./commands.ts";
-import { type Command, GLOBAL_HELP } from "./context.ts";
+import { type Command, type Commands, GLOBAL_HELP } from "./context.ts";
 
 export const help: Command = {
   summary: "say more about a command",
@@ -19,15 +18,19 @@ Example:
   positionals: 1,
   run: async (args, context) => {
     const name = args.positionals[0];
-    context.stdout(name === undefined ? await renderHelp() : await renderCommandHelp(name));
+    context.stdout(
+      name === undefined
+        ? await renderHelp(context.commands)
+        : await renderCommandHelp(name, context.commands),
+    );
     return 0;
   },
 };
 
 /** All commands at a glance. */
-export async function renderHelp(): Promise<string> {
+export async function renderHelp(commands: Commands): Promise<string> {
   const rows = await Promise.all(
-    Object.entries(COMMANDS).map(async ([name, load]) =>
+    Object.entries(commands).map(async ([name, load]) =>
       `  ${name.padEnd(10)} ${(await load()).summary}\n`
     ),
   );
@@ -46,15 +49,15 @@ Example:
 }
 
 /** One command's help. Throws, code `USAGE`, where there is no such command. */
-export async function renderCommandHelp(name: string): Promise<string> {
-  return `${(await findCommand(name)()).help}\n${GLOBAL_HELP}`;
+export async function renderCommandHelp(name: string, commands: Commands): Promise<string> {
+  return `${(await findCommand(name, commands)()).help}\n${GLOBAL_HELP}`;
 }
 
 /** What loads the command of that name; throws, code `USAGE`, with the one that is meant. */
-export function findCommand(name: string): () => Promise<Command> {
-  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+export function findCommand(name: string, commands: Commands): () => Promise<Command> {
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (load) return load;
-  const similar = nearest(name, Object.keys(COMMANDS));
+  const similar = nearest(name, Object.keys(commands));
   throw new OpenmeError("USAGE", `unknown command ${quote(name)}`, {
     hint: similar ? `did you mean openme ${similar}?` : "see openme --help",
   });

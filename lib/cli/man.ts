@@ -1,7 +1,6 @@
 /** `openme man`: the manual page, made of the same texts as `--help`. */
 
 import { VERSION } from "../version.ts";
-import { COMMANDS } from "./commands.ts";
 import { type Command, GLOBAL_HELP } from "./context.ts";
 import { PROFILE_VARIABLE } from "./load_profile.ts";
 
@@ -22,7 +21,7 @@ Example:
   positionals: 0,
   run: async (_args, context) => {
     const commands = await Promise.all(
-      Object.entries(COMMANDS).map(async ([name, load]): Promise<[string, Command]> => [
+      Object.entries(context.commands).map(async ([name, load]): Promise<[string, Command]> => [
         name,
         await load(),
       ]),

@@ -4,12 +4,9 @@
  */
 
 import { type Address, isHoldable } from "./address.ts";
-import type { KeyAgreement } from "./crypto.ts";
+import type { KeyAgreement, VerifySignature } from "./crypto.ts";
 import { signatureParts, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
-import type { GateClient, Signers } from "./signers.ts";
-
-export type { GateClient } from "./signers.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
 export type DropReason =
@@ -21,12 +18,32 @@ export type DropReason =
   | "replay"
   | "limit";
 
+/** A registered client, as far as the gate knows it. */
+export interface GateClient {
+  readonly name: string;
+  /** The Ed25519 public key in hex: whose nonces are whose, also after a change of name. */
+  readonly key: string;
+  readonly verify: VerifySignature;
+  /** ns since 1970; from this time on the key is no good. */
+  readonly expiresNs: bigint | undefined;
+}
+
+/** The registered clients, in the order in which their keys are worth trying. */
+export interface Candidates {
+  /** Those that the hint in a random nonce names: one, or by chance a few. */
+  hinted(randomNonce: Uint8Array): readonly GateClient[];
+  /** Every client once, those that the hint names first. */
+  candidates(randomNonce: Uint8Array, source: Address): Iterator<GateClient, unknown>;
+  /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
+  accepted(client: GateClient, source: Address): void;
+}
+
 /** What the gate decides by. `replay` is the only part that a judgement changes. */
 export interface GateRules {
   readonly agree: KeyAgreement;
   /** The server's key before this one, while a rotation is under way. */
   readonly previousAgree?: KeyAgreement | undefined;
-  readonly signers: Signers;
+  readonly signers: Candidates;
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
@@ -64,10 +81,9 @@ export type Verdict = GrantVerdict | DropVerdict;
  * import { judge } from "./gate.ts";
  * import { parseAddress } from "./address.ts";
  * import { ReplayMemory } from "./replay.ts";
- * import { Signers } from "./signers.ts";
  * const rules = {
  *   agree: () => undefined,
- *   signers: new Signers([]),
+ *   signers: { hinted: () => [], candidates: () => [].values(), accepted() {} },
  *   replayWindowNs: 60_000_000_000n,
  *   replay: new ReplayMemory(),
  *   hasRoom: () => true,

@@ -74,7 +74,7 @@ export class Pipeline {
   readonly #parts: PipelineParts;
   readonly #refusals = new RefusalLimit();
   readonly #recentDrops = new RecentDrops();
-  #rules: GateRules;
+  #rules: GateRules & { readonly signers: Signers };
   /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
   #rememberingRules: GateRules;
   /** By the key in hex: a client may have two, and may get another name. */
@@ -356,7 +356,7 @@ export class Pipeline {
     });
   }
 
-  #rulesOf(config: ServerConfig, before?: Signers): GateRules {
+  #rulesOf(config: ServerConfig, before?: Signers): GateRules & { readonly signers: Signers } {
     const prefixes = new Map<string, PrefixLengths>(
       config.clients.map(({ name, prefix }) => [name, prefix]),
     );

@@ -3,20 +3,11 @@
  * however many clients there are. docs/protocol.md, "Whose signature".
  */
 
+import type { Candidates, GateClient } from "./gate.ts";
 import { type Address, formatAddress } from "./address.ts";
-import { hexToBytes, type VerifySignature } from "./crypto.ts";
+import { hexToBytes } from "./crypto.ts";
 import { fingerprintBytes } from "./crypto_sync.ts";
 import { hintOf, RANDOM_NONCE_SIZE } from "./packet.ts";
-
-/** A registered client, as far as the gate knows it. */
-export interface GateClient {
-  readonly name: string;
-  /** The Ed25519 public key in hex: whose nonces are whose, also after a change of name. */
-  readonly key: string;
-  readonly verify: VerifySignature;
-  /** ns since 1970; from this time on the key is no good. */
-  readonly expiresNs: bigint | undefined;
-}
 
 /** Keys that are tried whatever the budget says: seen from this source, and the last used. */
 export const FREE_CANDIDATES = 3;
@@ -34,7 +25,7 @@ interface Recency {
 }
 
 /** The registered clients, in the order in which their keys are worth trying. */
-export class Signers {
+export class Signers implements Candidates {
   readonly #clients: readonly GateClient[];
   readonly #byKey: ReadonlyMap<string, GateClient>;
   readonly #byHint = new Map<number, GateClient[]>();

@@ -5,8 +5,17 @@
 
 import { connect as connectSocket, type Socket } from "node:net";
 import { type Address, formatAddress, sourceFor } from "./address.ts";
-import type { Connect, Connection } from "./dial.ts";
 import { OpenmeError } from "./errors.ts";
+
+/** What is needed of a TCP connection. */
+export type Connection = Pick<Deno.TcpConn, "read" | "write" | "closeWrite" | "close">;
+
+/** Makes one; rejects with an error of Deno's. */
+export type Connect = (
+  address: Address,
+  port: number,
+  signal: AbortSignal,
+) => Promise<Connection>;
 
 /** Connects from these. Throws `OpenmeError`, code `SOCKET`, on a Deno whose `node:net` passes over the address. */
 export function connectFrom(from: readonly Address[]): Connect {

@@ -3,6 +3,7 @@
  * cancelled before it is established: the service behind a port never sees a connection that nobody wants.
  */
 
+import type { Connect, Connection } from "./bound_connection.ts";
 import { type Address, formatAddress } from "./address.ts";
 import { messageOf } from "./errors.ts";
 
@@ -12,16 +13,6 @@ export interface Attempt {
   /** `no answer`, `refused`, or what the system said. */
   readonly outcome: string;
 }
-
-/** What is needed of a TCP connection. */
-export type Connection = Pick<Deno.TcpConn, "read" | "write" | "closeWrite" | "close">;
-
-/** Makes one; rejects with an error of Deno's. */
-export type Connect = (
-  address: Address,
-  port: number,
-  signal: AbortSignal,
-) => Promise<Connection>;
 
 /** A connection, or what was tried. */
 export type Dialled =

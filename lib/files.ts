@@ -302,3 +302,12 @@ function writeError(path: string, cause: unknown): OpenmeError {
     ...(hint === undefined ? {} : { hint }),
   });
 }
+
+/** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
+export async function readPlainFile(path: string, missingHint: string): Promise<string> {
+  try {
+    return decodeText(await Deno.readFile(path));
+  } catch (cause) {
+    throw loadError(path, cause, { missingHint });
+  }
+}

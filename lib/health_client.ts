@@ -3,7 +3,7 @@
  * that would follow proxies and redirects.
  */
 
-import type { Connection } from "./dial.ts";
+import type { Connection } from "./bound_connection.ts";
 import { type HealthReport, reportFromJson } from "./health_report.ts";
 
 /** A grant's report is some hundred bytes; an address may hold many. */

@@ -3,7 +3,7 @@
  * not keep the other from going on.
  */
 
-import type { Connection } from "./dial.ts";
+import type { Connection } from "./bound_connection.ts";
 
 /** This end: where bytes come from, and where they go. */
 export interface LocalEnd {

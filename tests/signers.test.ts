@@ -98,7 +98,7 @@ Deno.test("only accepted knocks are remembered: replays, strangers and stale one
   const rules = freshRules({ clients: [...clients, ALICE] });
   outcome(await knockBy(MALLORY), rules);
   outcome(await knockBy(ALICE, { timestampNs: 0n }), rules);
-  assert.equal(namesOf(rules.signers, NO_HINT)[0], "client0");
+  assert.equal(namesOf(rules.signers as Signers, NO_HINT)[0], "client0");
 });
 
 Deno.test("a hint that names another client costs one key more, and proves nothing", async () => {

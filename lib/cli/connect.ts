@@ -7,7 +7,7 @@ import { knockUntilOpen } from "../knock_until_open.ts";
 import { quote } from "../quote.ts";
 import { carry } from "../tunnel.ts";
 import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "./context.ts";
-import { readFamily } from "./knock.ts";
+import { readFamily } from "./family_flag.ts";
 import { tellClosed } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
 

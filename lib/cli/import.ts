@@ -4,7 +4,7 @@ import { putProfiles } from "../config/client_edit.ts";
 import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
 import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
 import { OpenmeError } from "../errors.ts";
-import { decodeText, loadError } from "../files.ts";
+import { decodeText, loadError, readPlainFile } from "../files.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../quote.ts";
 import {
   type Arguments,
@@ -258,15 +258,6 @@ async function refuseOthersThere(
       hint: "give it another name with --as NAME, or replace the old one with --force",
     },
   );
-}
-
-/** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
-export async function readPlainFile(path: string, missingHint: string): Promise<string> {
-  try {
-    return decodeText(await Deno.readFile(path));
-  } catch (cause) {
-    throw loadError(path, cause, { missingHint });
-  }
 }
 
 function refuse({ values }: Arguments, flags: readonly string[], what: string): void {

@@ -6,7 +6,7 @@ import { addGroup } from "../config/server_edit.ts";
 import { renderProfileYaml } from "../config/profile_text.ts";
 import { encodeBase64 } from "../crypto.ts";
 import { OpenmeError } from "../errors.ts";
-import { createSecretFile } from "../files.ts";
+import { createSecretFile, readPlainFile } from "../files.ts";
 import type { Foreign, ForeignClient } from "../import/foreign.ts";
 import { readFwknop } from "../import/fwknop.ts";
 import { readKnockd } from "../import/knockd.ts";
@@ -15,7 +15,6 @@ import { type Arguments, configPath, type Context, renderJson, textFlag } from "
 import { printOrUndo } from "./print_or_undo.ts";
 import { editServerFile } from "./edit_server.ts";
 import { clientKeyOf, profileFor } from "./hand_out.ts";
-import { readPlainFile } from "./import.ts";
 import { formatTime } from "./time_flag.ts";
 
 const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;

@@ -1,18 +1,10 @@
 /** `openme knock`: the client. Kept light: what it imports is what a knock waits for. */
 
-import { formatAddress, isHoldable, parseAddress } from "../address.ts";
-import { knock as sendKnocks, type Sent } from "../client.ts";
-import type { Profile } from "../config/client_config.ts";
-import { OpenmeError } from "../errors.ts";
-import {
-  type Arguments,
-  type Command,
-  type Context,
-  flagError,
-  logOf,
-  renderJson,
-  textFlag,
-} from "./context.ts";
+import { readFamily } from "./family_flag.ts";
+import { describeSent, tellSent } from "./sent.ts";
+import { isHoldable, parseAddress } from "../address.ts";
+import { knock as sendKnocks } from "../client.ts";
+import { type Arguments, type Command, flagError, logOf, renderJson, textFlag } from "./context.ts";
 import { loadProfile } from "./load_profile.ts";
 
 export const knock: Command = {
@@ -89,32 +81,6 @@ Example:
   },
 };
 
-/** What became of the knocks, for a person who is watching. */
-export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {
-  if (!context.interactive) return;
-  const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>
-    formatAddress(address)
-  );
-  context.stderr(`openme: knocked at ${profile.serverHost} (${reached.join(", ")})`);
-  for (const { address, failure } of sent) {
-    if (failure !== undefined) {
-      context.stderr(`openme: not sent to ${formatAddress(address)}: ${failure}`);
-    }
-  }
-}
-
-/** The beginning of what `--json` prints. */
-export function describeSent(profile: Profile, sent: readonly Sent[]) {
-  return {
-    profile: profile.name,
-    host: profile.serverHost,
-    sent: sent.map(({ address, failure }) => ({
-      address: formatAddress(address),
-      failure: failure ?? null,
-    })),
-  };
-}
-
 /** The address to let in. Never a wildcard: who writes `--ip` means an address, and gets it or an error. */
 function readTarget(args: Arguments) {
   const text = textFlag(args, "ip");
@@ -124,14 +90,4 @@ function readTarget(args: Arguments) {
   if (!target) throw flagError("ip", `an IPv4 or IPv6 address`, text, hint);
   if (!isHoldable(target)) throw flagError("ip", "an address that a client can have", text, hint);
   return target;
-}
-
-/** The one family to use, where the flags limit it. */
-export function readFamily({ values }: Arguments): 4 | 6 | undefined {
-  if (values["ipv4"] && values["ipv6"]) {
-    throw new OpenmeError("USAGE", "-4 and -6 exclude each other", {
-      hint: "leave out both to knock over both",
-    });
-  }
-  return values["ipv4"] ? 4 : values["ipv6"] ? 6 : undefined;
 }

@@ -21,7 +21,7 @@ import {
   renderJson,
   textFlag,
 } from "./context.ts";
-import { describeSent, tellSent } from "./knock.ts";
+import { describeSent, tellSent } from "./sent.ts";
 import { runPostKnock } from "./post_knock.ts";
 
 /** What the flags ask for. */

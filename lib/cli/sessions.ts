@@ -3,25 +3,17 @@
  * knocks with a wrong key, and where the firewall ends nothing by itself, rules that no grant covers.
  */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import { describeSnapshot, renderSessions } from "./sessions_table.ts";
 import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
-import { formatDuration } from "../duration.ts";
 import { messageOf } from "../errors.ts";
-import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../network.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { type DropCounts, tellDrops } from "../recent_drops.ts";
-import { shownPorts } from "../ports.ts";
-import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
-import { type Command, isoTime, renderJson } from "./context.ts";
+import { readSnapshot } from "../state/snapshot.ts";
+import { type Command, renderJson } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
 import { requireState } from "./state_dir.ts";
-import { renderTable } from "./table.ts";
 import { rulesWithoutGrant } from "./without_grant.ts";
-
-/** What stands beside a grant that the firewall does not have. */
-export const REFUSED = "refused by the firewall";
 
 export const sessions: Command = {
   summary: "show who is let in now",
@@ -98,49 +90,4 @@ async function recentDrops(stateDir: string): Promise<DropCounts | undefined> {
   } catch {
     return undefined;
   }
-}
-
-/** What `--json` prints. */
-export function describeSnapshot(
-  { grants, refused, lastSeenMs }: Snapshot,
-  config: ServerConfig | undefined,
-) {
-  return {
-    grants: grants.map((grant) => ({
-      ...describeGrant(grant, config),
-      ...(refused.has(grant) ? { failed: true } : {}),
-    })),
-    clients: [...lastSeenMs].map(([client, atMs]) => ({ client, last_seen_at: isoTime(atMs) })),
-  };
-}
-
-function describeGrant(grant: Grant, config: ServerConfig | undefined) {
-  return {
-    client: grant.client,
-    address: formatNetwork(grant.address),
-    ports: shownPorts(grant.ports, config?.healthPort),
-    opened_at: isoTime(grant.openedAtMs),
-    expires_at: isoTime(grant.expiresAtMs),
-  };
-}
-
-/** The table for people; without `openFor`, one column narrower. */
-export function renderSessions(
-  { grants, refused }: Pick<Snapshot, "grants" | "refused">,
-  config: ServerConfig | undefined,
-  nowMs: number,
-  { openFor = true }: { openFor?: boolean } = {},
-): string {
-  const rows = grants.map((grant) => [
-    grant.client,
-    formatNetwork(grant.address),
-    shownPorts(grant.ports, config?.healthPort).join(" ") || "-",
-    ...(openFor
-      ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
-      : []),
-    formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
-    refused.has(grant) ? REFUSED : "",
-  ]);
-  const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT", ""];
-  return renderTable(head, rows);
 }

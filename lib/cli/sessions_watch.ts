@@ -6,7 +6,7 @@ import { OpenmeError } from "../errors.ts";
 import type { Grant } from "../grants.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import type { Context } from "./context.ts";
-import { describeSnapshot, renderSessions } from "./sessions.ts";
+import { describeSnapshot, renderSessions } from "./sessions_table.ts";
 
 const EVERY_MS = 1000;
 /** A bar with its brackets: no wider than is looked at, and no narrower than says something. */

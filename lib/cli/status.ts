@@ -10,7 +10,7 @@ import { ANSWER_MS } from "../knock_and_ask.ts";
 import { inTime } from "../knock_until_open.ts";
 import { escapeUnprintable } from "../quote.ts";
 import { type Command, durationFlag, logOf, portFlag, renderJson } from "./context.ts";
-import { readFamily } from "./knock.ts";
+import { readFamily } from "./family_flag.ts";
 import { check, describeReport } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";
 

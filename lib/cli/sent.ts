@@ -1,0 +1,32 @@
+/** What knocks were sent, for people and as JSON. */
+
+import type { Context } from "./context.ts";
+import type { Profile } from "../config/client_config.ts";
+import type { Sent } from "../client.ts";
+import { formatAddress } from "../address.ts";
+
+/** What became of the knocks, for a person who is watching. */
+export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {
+  if (!context.interactive) return;
+  const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>
+    formatAddress(address)
+  );
+  context.stderr(`openme: knocked at ${profile.serverHost} (${reached.join(", ")})`);
+  for (const { address, failure } of sent) {
+    if (failure !== undefined) {
+      context.stderr(`openme: not sent to ${formatAddress(address)}: ${failure}`);
+    }
+  }
+}
+
+/** The beginning of what `--json` prints. */
+export function describeSent(profile: Profile, sent: readonly Sent[]) {
+  return {
+    profile: profile.name,
+    host: profile.serverHost,
+    sent: sent.map(({ address, failure }) => ({
+      address: formatAddress(address),
+      failure: failure ?? null,
+    })),
+  };
+}

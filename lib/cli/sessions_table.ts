@@ -1,0 +1,58 @@
+/** Who is let in, as a table for people and as JSON. */
+
+import { renderTable } from "./table.ts";
+import { isoTime } from "./context.ts";
+import type { Snapshot } from "../state/snapshot.ts";
+import { shownPorts } from "../ports.ts";
+import { formatNetwork } from "../network.ts";
+import type { Grant } from "../grants.ts";
+import { formatDuration } from "../duration.ts";
+import type { ServerConfig } from "../config/server_config.ts";
+
+/** What stands beside a grant that the firewall does not have. */
+export const REFUSED = "refused by the firewall";
+
+/** What `--json` prints. */
+export function describeSnapshot(
+  { grants, refused, lastSeenMs }: Snapshot,
+  config: ServerConfig | undefined,
+) {
+  return {
+    grants: grants.map((grant) => ({
+      ...describeGrant(grant, config),
+      ...(refused.has(grant) ? { failed: true } : {}),
+    })),
+    clients: [...lastSeenMs].map(([client, atMs]) => ({ client, last_seen_at: isoTime(atMs) })),
+  };
+}
+
+function describeGrant(grant: Grant, config: ServerConfig | undefined) {
+  return {
+    client: grant.client,
+    address: formatNetwork(grant.address),
+    ports: shownPorts(grant.ports, config?.healthPort),
+    opened_at: isoTime(grant.openedAtMs),
+    expires_at: isoTime(grant.expiresAtMs),
+  };
+}
+
+/** The table for people; without `openFor`, one column narrower. */
+export function renderSessions(
+  { grants, refused }: Pick<Snapshot, "grants" | "refused">,
+  config: ServerConfig | undefined,
+  nowMs: number,
+  { openFor = true }: { openFor?: boolean } = {},
+): string {
+  const rows = grants.map((grant) => [
+    grant.client,
+    formatNetwork(grant.address),
+    shownPorts(grant.ports, config?.healthPort).join(" ") || "-",
+    ...(openFor
+      ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
+      : []),
+    formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
+    refused.has(grant) ? REFUSED : "",
+  ]);
+  const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT", ""];
+  return renderTable(head, rows);
+}

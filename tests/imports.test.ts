@@ -8,9 +8,8 @@ const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 /** The core, beside all of `config/`: values, the packet, the gate, grants. */
 const CORE = [
   ...["address", "clock", "duration", "errors", "network", "openings", "ports", "quote"],
-  ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "refusals"],
+  ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "name", "refusals"],
   ...[
-    "seen_nonces",
     "fair_queue",
     "token_bucket",
     "known_keys",

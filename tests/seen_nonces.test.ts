@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { bytesToHex } from "../lib/crypto.ts";
-import { ReplayMemory } from "../lib/replay.ts";
-import { SeenNonces } from "../lib/seen_nonces.ts";
+import { ReplayMemory, SeenNonces } from "../lib/replay.ts";
 import { anyBytes, anyInt64, NOW_NS, WINDOW_NS } from "./support.ts";
 
 const anyTime = fc.oneof(fc.bigInt({ min: 0n, max: 20n }), anyInt64);

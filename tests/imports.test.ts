@@ -7,23 +7,36 @@ const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 
 /** The core, beside all of `config/`: values, the packet, the gate, grants. */
 const CORE = [
-  ...["address", "clock", "duration", "errors", "network", "openings", "ports", "quote"],
-  ...["crypto", "crypto_sync", "packet", "replay", "signers", "gate", "grants", "name", "refusals"],
-  ...[
-    "fair_queue",
-    "token_bucket",
-    "known_keys",
-    "knock_queue",
-    "recent_drops",
-    "searches",
-  ],
-].map((name) => `${name}.ts`);
+  "../lib/address.ts",
+  "../lib/clock.ts",
+  "../lib/crypto.ts",
+  "../lib/crypto_sync.ts",
+  "../lib/duration.ts",
+  "../lib/errors.ts",
+  "../lib/fair_queue.ts",
+  "../lib/gate.ts",
+  "../lib/grants.ts",
+  "../lib/knock_queue.ts",
+  "../lib/known_keys.ts",
+  "../lib/name.ts",
+  "../lib/network.ts",
+  "../lib/openings.ts",
+  "../lib/packet.ts",
+  "../lib/ports.ts",
+  "../lib/quote.ts",
+  "../lib/recent_drops.ts",
+  "../lib/refusals.ts",
+  "../lib/replay.ts",
+  "../lib/searches.ts",
+  "../lib/signers.ts",
+  "../lib/token_bucket.ts",
+].map((path) => path.replace("../lib/", ""));
 
 /** Names and facts of firewalls, as data. */
-const PLAN = "firewall/plan.ts";
+const PLAN = "../lib/firewall/plan.ts".replace("../lib/", "");
 
 /** It loads a backend only for an edge that asks for one. */
-const TABLE = "firewall/backends.ts";
+const TABLE = "../lib/firewall/backends.ts".replace("../lib/", "");
 
 async function coreFiles(): Promise<string[]> {
   const config = await Array.fromAsync(Deno.readDir(`${LIB}config`));

@@ -13,10 +13,10 @@ import {
   type PermissionName,
 } from "./lib/cli/context.ts";
 import { nearest } from "./lib/config/reader.ts";
-import { diskTroubleOf, messageOf, OpenmeError } from "./lib/errors.ts";
-import { escapeUnprintable, hideSecrets, quote } from "./lib/quote.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "./lib/values/errors.ts";
+import { escapeUnprintable, hideSecrets, quote } from "./lib/values/text.ts";
 import { runProgram } from "./lib/run_program.ts";
-import { VERSION } from "./lib/version.ts";
+import { VERSION } from "./lib/values/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
 

@@ -9,10 +9,10 @@ import {
   parseAddress,
   parseZonedAddress,
   sourceFor,
-} from "./address.ts";
+} from "./values/address.ts";
 import type { Profile } from "./config/client_config.ts";
 import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto.ts";
-import { messageOf, OpenmeError } from "./errors.ts";
+import { messageOf, OpenmeError } from "./values/errors.ts";
 import type { Log } from "./log.ts";
 import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
 

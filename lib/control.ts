@@ -5,9 +5,9 @@
  */
 
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "./errors.ts";
+import { messageOf, OpenmeError } from "./values/errors.ts";
 import { errorFields, type Log } from "./log.ts";
-import { quote } from "./quote.ts";
+import { quote } from "./values/text.ts";
 import { CONTROL_NAME } from "./state/names.ts";
 
 /** The socket of the server with this state directory. */

@@ -3,7 +3,7 @@
  * `cli/doctor_server.ts` and `cli/doctor_client.ts`.
  */
 
-import { OpenmeError } from "./errors.ts";
+import { OpenmeError } from "./values/errors.ts";
 
 /** One thing that was looked at. */
 export interface Finding {

@@ -3,7 +3,7 @@
  * docs/protocol.md. Total over all byte strings: whatever the bytes, it returns, and it never answers anyone.
  */
 
-import { type Address, isHoldable } from "./address.ts";
+import { type Address, isHoldable } from "./values/address.ts";
 import type { KeyAgreement, VerifySignature } from "./crypto.ts";
 import { signatureParts, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
@@ -79,7 +79,7 @@ export type Verdict = GrantVerdict | DropVerdict;
  * @example
  * ```ts
  * import { judge } from "./gate.ts";
- * import { parseAddress } from "./address.ts";
+ * import { parseAddress } from "./values/address.ts";
  * import { ReplayMemory } from "./replay.ts";
  * const rules = {
  *   agree: () => undefined,

@@ -3,8 +3,8 @@
  * complete list of an address's openings, disjoint, each with the time it has left.
  */
 
-import type { Address } from "./address.ts";
-import { type Moment, wallMsOf } from "./clock.ts";
+import type { Address } from "./values/address.ts";
+import { type Moment, wallMsOf } from "./values/moment.ts";
 import {
   formatNetwork,
   grantedNetwork,
@@ -12,9 +12,9 @@ import {
   type Network,
   networkOf,
   type PrefixLengths,
-} from "./network.ts";
-import { disjointOpenings, type Opening } from "./openings.ts";
-import { intersectPortRanges, mergePortRanges, type PortRange } from "./ports.ts";
+} from "./values/network.ts";
+import { disjointOpenings, type Opening } from "./values/openings.ts";
+import { intersectPortRanges, mergePortRanges, type PortRange } from "./values/ports.ts";
 
 /** Access in force for one client at one address, or in the network around it. */
 export interface Grant {

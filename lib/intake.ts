@@ -4,7 +4,7 @@
  * loop, between two receives, so that the socket's buffer (277 knocks) never waits for more than a slice.
  */
 
-import type { Address } from "./address.ts";
+import type { Address } from "./values/address.ts";
 import type { KnockQueue, Waiting } from "./knock_queue.ts";
 import { MOST_AT_ONCE } from "./udp.ts";
 

@@ -3,7 +3,7 @@
  * everything is taken off it at once; what is worth the curve arithmetic is decided here, for 4 µs a datagram.
  */
 
-import type { Address } from "./address.ts";
+import type { Address } from "./values/address.ts";
 import type { KnockTags } from "./crypto.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { type KnownKeys, nameOf } from "./known_keys.ts";

@@ -3,7 +3,7 @@
  * second of silence is answered with another knock; each is fresh, and one too many only restarts the grant's time.
  */
 
-import type { Address } from "./address.ts";
+import type { Address } from "./values/address.ts";
 import { addressesOf, knockAt, type Sent, wayOf } from "./client.ts";
 import type { Profile } from "./config/client_config.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";

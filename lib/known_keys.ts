@@ -5,7 +5,7 @@
  */
 
 import { KEY_SIZE } from "./crypto.ts";
-import { TokenBucket } from "./token_bucket.ts";
+import { TokenBucket } from "./values/token_bucket.ts";
 
 /** Fingerprints of known keys: a million, 4 MB. Two of one place are rare, and the older is then forgotten. */
 const PLACES = 1 << 20;

@@ -3,15 +3,15 @@
  * told is printed from parsed values, in its environment, never in its arguments. What it prints goes nowhere.
  */
 
-import { formatAddress } from "./address.ts";
+import { formatAddress } from "./values/address.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import { formatDuration } from "./duration.ts";
+import { formatDuration } from "./values/duration.ts";
 import { errorFields, type Log } from "./log.ts";
 import type { Opened } from "./pipeline.ts";
-import { formatNetwork } from "./network.ts";
+import { formatNetwork } from "./values/network.ts";
 import type { RunProgram } from "./run_program.ts";
 import type { Running } from "./server.ts";
-import { shownPorts } from "./ports.ts";
+import { shownPorts } from "./values/ports.ts";
 
 /** How long one run may take. */
 export const NOTIFY_DEADLINE_MS = 10_000;

@@ -3,7 +3,12 @@
  * whose signature it is and whether it is wanted now is for `gate.ts`.
  */
 
-import { type Address, addressFromBytes16, addressToBytes16, isUnspecified } from "./address.ts";
+import {
+  type Address,
+  addressFromBytes16,
+  addressToBytes16,
+  isUnspecified,
+} from "./values/address.ts";
 import {
   AEAD_NONCE_SIZE,
   AEAD_TAG_SIZE,

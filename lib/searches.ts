@@ -4,7 +4,7 @@
  * a time under an ephemeral key.
  */
 
-import type { Address } from "./address.ts";
+import type { Address } from "./values/address.ts";
 import type { UnsignedKnock } from "./gate.ts";
 import { blockOf } from "./knock_queue.ts";
 import { nameOf } from "./known_keys.ts";

@@ -4,8 +4,8 @@
  */
 
 import { setImmediate } from "node:timers";
-import type { Address } from "./address.ts";
-import { type Clock, wallMsOf } from "./clock.ts";
+import type { Address } from "./values/address.ts";
+import { type Clock, wallMsOf } from "./values/moment.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import { type Backend, isGuarding } from "./firewall/backend.ts";
 import type { GuardPlan, Prefix } from "./firewall/plan.ts";
@@ -17,13 +17,13 @@ import { DropLog, limitLog } from "./drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
-import { OpenmeError } from "./errors.ts";
+import { OpenmeError } from "./values/errors.ts";
 import { KnownKeys } from "./known_keys.ts";
 import { errorFields, type Log, type LogFields } from "./log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
-import { formatNetwork, fullLength } from "./network.ts";
-import { formatPortRange, subtractPortRanges } from "./ports.ts";
-import type { RecentKnock } from "./health_report.ts";
+import { formatNetwork, fullLength } from "./values/network.ts";
+import { formatPortRange, subtractPortRanges } from "./values/ports.ts";
+import type { RecentKnock } from "./values/health_report.ts";
 import type { DropCounts } from "./recent_drops.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";

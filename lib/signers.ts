@@ -4,7 +4,7 @@
  */
 
 import type { Candidates, GateClient } from "./gate.ts";
-import { type Address, formatAddress } from "./address.ts";
+import { type Address, formatAddress } from "./values/address.ts";
 import { hexToBytes } from "./crypto.ts";
 import { fingerprintBytes } from "./crypto_sync.ts";
 import { hintOf, RANDOM_NONCE_SIZE } from "./packet.ts";

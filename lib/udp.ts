@@ -2,8 +2,8 @@
  * The knock port: receiving only. Nothing here can send.
  */
 
-import { type Address, parseAddress } from "./address.ts";
-import { OpenmeError } from "./errors.ts";
+import { type Address, parseAddress } from "./values/address.ts";
+import { OpenmeError } from "./values/errors.ts";
 import type { RunProgram } from "./run_program.ts";
 import { type BatchReader, batchReader } from "./udp_batch.ts";
 

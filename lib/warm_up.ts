@@ -3,7 +3,7 @@
  * this server by a client that nobody knows, judged by rules of their own: nothing of them reaches the state or the log.
  */
 
-import { parseAddress } from "./address.ts";
+import { parseAddress } from "./values/address.ts";
 import { freshKnock } from "./client.ts";
 import { bytesToHex, keyPairOf } from "./crypto.ts";
 import type { ServerConfig } from "./config/server_config.ts";

@@ -6,7 +6,7 @@
 
 import process from "node:process";
 import { setImmediate } from "node:timers";
-import { type Address, parseAddress } from "../lib/address.ts";
+import { type Address, parseAddress } from "../lib/values/address.ts";
 import { freshKnock } from "../lib/client.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto.ts";
 import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto_sync.ts";

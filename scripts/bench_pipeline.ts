@@ -4,7 +4,7 @@
  * same rows.
  */
 
-import { type Address, formatAddress } from "../lib/address.ts";
+import { type Address, formatAddress } from "../lib/values/address.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
 import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto.ts";
 import { knockTags } from "../lib/crypto_sync.ts";

@@ -1,6 +1,6 @@
 /** What a knock costs beside a million nonces that are remembered, over what it costs beside none; and their memory. */
 
-import { parseAddress } from "../lib/address.ts";
+import { parseAddress } from "../lib/values/address.ts";
 import { freshKnock } from "../lib/client.ts";
 import { bytesToHex, keyPairOf } from "../lib/crypto.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto_sync.ts";

@@ -6,8 +6,8 @@ import { parseSocket, parseSshConnection } from "../lib/cli/own_session.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
 import { fillIn } from "../lib/firewall/command_line.ts";
 import { parseListening } from "../lib/firewall/listening.ts";
-import { OpenmeError } from "../lib/errors.ts";
-import { formatPortRange } from "../lib/ports.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
+import { formatPortRange } from "../lib/values/ports.ts";
 import { ALICE_PUBLIC } from "./config_support.ts";
 import { network } from "./support.ts";
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { parseExpiry } from "../lib/config/expiry.ts";
 import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
 import { bytesToHex, decodeBase64, encodeBase64 } from "../lib/crypto.ts";
-import { formatPortRange, type PortRange } from "../lib/ports.ts";
+import { formatPortRange, type PortRange } from "../lib/values/ports.ts";
 import {
   ALICE_PUBLIC,
   aliceFile,

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseClientConfig } from "../lib/config/client_config.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { OpenmeError } from "../lib/errors.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
 import {
   ALICE_PUBLIC,
   CLIENT_KEY,

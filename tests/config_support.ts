@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { parseServerConfig } from "../lib/config/server_config.ts";
 import { concatBytes, encodeBase64 } from "../lib/crypto.ts";
 import { publicKeyOf } from "../lib/crypto_sync.ts";
-import { OpenmeError } from "../lib/errors.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
 import { filled } from "./support.ts";
 
 const serverPrivateKey = Uint8Array.from({ length: 32 }, (_, i) => (i * 37 + 251) & 0xff);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Confirmation } from "../lib/cli/confirmation.ts";
 import { formatCountdown } from "../lib/cli/countdown.ts";
-import { OpenmeError } from "../lib/errors.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
 import { waitFor } from "./e2e/wait.ts";
 import { memoryLog } from "./state/support.ts";
 

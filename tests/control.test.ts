@@ -9,7 +9,7 @@ import {
   type ControlLimits,
   serveControl,
 } from "../lib/control.ts";
-import { OpenmeError } from "../lib/errors.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
 import { Folder } from "./cli/folder.ts";
 import { waitFor } from "./e2e/wait.ts";
 import { ask, closeAll, readToEnd, trickle } from "./hostile_clients.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Context } from "../lib/cli/context.ts";
 import { examineClock as examineAgainstServer, examineRoute } from "../lib/cli/doctor_client.ts";
 import { examineClock, examineServer } from "../lib/cli/doctor_server.ts";
-import { OpenmeError } from "../lib/errors.ts";
+import { OpenmeError } from "../lib/values/errors.ts";
 import type { ProgramRun, RunProgram } from "../lib/run_program.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./cli/fixtures.ts";
 import { Folder } from "./cli/folder.ts";

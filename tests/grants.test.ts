@@ -2,11 +2,16 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, formatAddress } from "../lib/address.ts";
+import { type Address, formatAddress } from "../lib/values/address.ts";
 import { type Grant, GRANT_CAPS, Grants } from "../lib/grants.ts";
-import { formatNetwork, networkOf } from "../lib/network.ts";
-import type { Opening } from "../lib/openings.ts";
-import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../lib/ports.ts";
+import { formatNetwork, networkOf } from "../lib/values/network.ts";
+import type { Opening } from "../lib/values/openings.ts";
+import {
+  expandPortSpec,
+  formatPortRange,
+  parsePortSpec,
+  type PortRange,
+} from "../lib/values/ports.ts";
 import { address, moment, must, permission, SOURCE, START_MS } from "./support.ts";
 
 const ELSEWHERE = address("2001:db8::7");

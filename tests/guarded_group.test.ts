@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { isGuardedGroup, keepGuarded } from "../lib/config/guarded_group.ts";
 import { removeClient } from "../lib/config/server_edit.ts";
 import { lastingPorts, parseServerConfig } from "../lib/config/server_config.ts";
-import { formatPortRange, includesPortRanges, subtractPortRanges } from "../lib/ports.ts";
+import { formatPortRange, includesPortRanges, subtractPortRanges } from "../lib/values/ports.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./cli/fixtures.ts";
 import { anyRange, ranges } from "./firewall/support.ts";
 

@@ -1,8 +1,8 @@
 /** What the health port says to a request, and what a client makes of an answer. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../lib/address.ts";
-import { networkOf } from "../lib/network.ts";
+import { parseAddress } from "../lib/values/address.ts";
+import { networkOf } from "../lib/values/network.ts";
 import { reportOn, respond } from "../lib/health.ts";
 import { parseAnswer } from "../lib/health_client.ts";
 import {
@@ -10,7 +10,7 @@ import {
   type ReportedGrant,
   reportFromJson,
   reportToJson,
-} from "../lib/health_report.ts";
+} from "../lib/values/health_report.ts";
 import { blocksUnder } from "./documents/blocks.ts";
 import { must } from "./support.ts";
 

@@ -1,11 +1,11 @@
 /** access.conf and knockd.conf as they are found on servers -> clients, and what is left out. */
 
 import assert from "node:assert/strict";
-import { NAME_PATTERN } from "../lib/name.ts";
+import { NAME_PATTERN } from "../lib/values/name.ts";
 import { nameFor } from "../lib/import/foreign.ts";
 import { readFwknop } from "../lib/import/fwknop.ts";
 import { readKnockd } from "../lib/import/knockd.ts";
-import { parsePortSpec } from "../lib/ports.ts";
+import { parsePortSpec } from "../lib/values/ports.ts";
 import fc from "fast-check";
 
 const ACCESS_CONF = `# /etc/fwknop/access.conf

@@ -2,14 +2,14 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseAddress } from "../lib/address.ts";
+import { parseAddress } from "../lib/values/address.ts";
 import { freshKnock } from "../lib/client.ts";
 import { concatBytes } from "../lib/crypto.ts";
 import { knockTags } from "../lib/crypto_sync.ts";
 import { FairQueue } from "../lib/fair_queue.ts";
 import { KnockQueue, rememberingAgreement, type Waiting } from "../lib/knock_queue.ts";
 import { KnownKeys } from "../lib/known_keys.ts";
-import { TokenBucket } from "../lib/token_bucket.ts";
+import { TokenBucket } from "../lib/values/token_bucket.ts";
 import {
   address,
   agreeAsServer,

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, addressToBytes16, isUnspecified } from "../lib/address.ts";
+import { type Address, addressToBytes16, isUnspecified } from "../lib/values/address.ts";
 import { bytesToHex, concatBytes, hexToBytes, keyPairOf, sign } from "../lib/crypto.ts";
 import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
 import * as packet from "../lib/packet.ts";

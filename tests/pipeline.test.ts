@@ -6,14 +6,14 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
-import type { Clock, Moment } from "../lib/clock.ts";
+import type { Clock, Moment } from "../lib/values/moment.ts";
 import { DropLog } from "../lib/drop_log.ts";
 import type { Backend, ClientOpenings } from "../lib/firewall/backend.ts";
 import { Guard } from "../lib/firewall/guard.ts";
 import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../lib/grants.ts";
 import { KnownKeys } from "../lib/known_keys.ts";
 import { Pipeline } from "../lib/pipeline.ts";
-import { formatPortRange } from "../lib/ports.ts";
+import { formatPortRange } from "../lib/values/ports.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { grantFromRow, type Row } from "../lib/state/schema.ts";
 import { StateStore } from "../lib/state/store.ts";

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Moment } from "../lib/clock.ts";
+import type { Moment } from "../lib/values/moment.ts";
 import { type Grant, Grants, narrowGrant, type Permission, resumeGrant } from "../lib/grants.ts";
-import { formatPortRange, includesPortRanges, intersectPortRanges } from "../lib/ports.ts";
+import { formatPortRange, includesPortRanges, intersectPortRanges } from "../lib/values/ports.ts";
 import { moment, permission, SOURCE, START_MS } from "./support.ts";
 
 /** Opened at 0 for 30 s, to 22/tcp and 8080-8090/tcp. */

@@ -1,7 +1,7 @@
 /** Knocks that wait for their client to be found: bounded, by turns, and always with the clients of now. */
 
 import assert from "node:assert/strict";
-import type { Address } from "../lib/address.ts";
+import type { Address } from "../lib/values/address.ts";
 import { concatBytes } from "../lib/crypto.ts";
 import type { UnsignedKnock } from "../lib/gate.ts";
 import { type Search, Searches } from "../lib/searches.ts";

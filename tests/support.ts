@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, addressFromBytes16, parseAddress } from "../lib/address.ts";
-import type { Moment } from "../lib/clock.ts";
+import { type Address, addressFromBytes16, parseAddress } from "../lib/values/address.ts";
+import type { Moment } from "../lib/values/moment.ts";
 import { type Bytes, bytesToHex, hexToBytes, type KeyPair, keyPairOf } from "../lib/crypto.ts";
 import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
 import {
@@ -17,9 +17,9 @@ import {
   type Verdict,
 } from "../lib/gate.ts";
 import type { Permission } from "../lib/grants.ts";
-import { type Network, parseNetwork } from "../lib/network.ts";
+import { type Network, parseNetwork } from "../lib/values/network.ts";
 import { type Knock, sealKnock } from "../lib/packet.ts";
-import { expandPortSpec, parsePortSpec } from "../lib/ports.ts";
+import { expandPortSpec, parsePortSpec } from "../lib/values/ports.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { Signers } from "../lib/signers.ts";
 

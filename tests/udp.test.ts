@@ -1,7 +1,7 @@
 /** The knock port's socket: what is read many at a time is what the runtime's own `receive` gives one by one. */
 
 import assert from "node:assert/strict";
-import { type Address, formatAddress } from "../lib/address.ts";
+import { type Address, formatAddress } from "../lib/values/address.ts";
 import { bytesToHex } from "../lib/crypto.ts";
 import { runProgram } from "../lib/run_program.ts";
 import { bindKnockSocket } from "../lib/udp.ts";

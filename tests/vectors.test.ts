@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { hkdfSync } from "node:crypto";
-import { addressToBytes16, formatAddress, isUnspecified } from "../lib/address.ts";
+import { addressToBytes16, formatAddress, isUnspecified } from "../lib/values/address.ts";
 import {
   aeadOpen,
   aeadSeal,

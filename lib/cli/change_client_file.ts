@@ -1,6 +1,6 @@
 /** Changes of the client's file: one at a time, whole or not at all. */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
 
 /**

@@ -4,7 +4,7 @@ import type { ClientEntry } from "../config/client_entries.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { encodeBase64, hexToBytes } from "../crypto.ts";
 import { fingerprint } from "../crypto_sync.ts";
-import { shownPorts } from "../ports.ts";
+import { shownPorts } from "../values/ports.ts";
 import { isoTime } from "./context.ts";
 
 export function describeClient(client: ClientEntry, config: ServerConfig) {

@@ -1,11 +1,11 @@
 /** `openme close`: ends grants now. Asks the running server. */
 
-import { NAME_PATTERN } from "../name.ts";
+import { NAME_PATTERN } from "../values/name.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
-import { OpenmeError } from "../errors.ts";
-import { parseNetwork } from "../network.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { parseNetwork } from "../values/network.ts";
+import { quote } from "../values/text.ts";
 import { type Arguments, type Command, type Context, renderJson } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";
 import { loadWhereabouts } from "./load_state.ts";

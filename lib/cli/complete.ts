@@ -1,7 +1,7 @@
 /** `openme __complete`: the names that the completion scripts offer, a line each. No help speaks of it. */
 
 import { parseClientValues } from "../config/client_config.ts";
-import { NAME_PATTERN } from "../name.ts";
+import { NAME_PATTERN } from "../values/name.ts";
 import { readSecretFile } from "../files.ts";
 import {
   clientConfigPath,

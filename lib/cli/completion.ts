@@ -1,9 +1,9 @@
 /** `openme completion`: a script that lets bash, zsh or fish complete command lines. Names it asks openme for. */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { FIREWALLS } from "../firewall/plan.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import { NEXT } from "./complete.ts";
 import type { Command, Commands } from "./context.ts";
 import { type FlagText, flagTextsOf } from "./flag_texts.ts";

@@ -4,8 +4,8 @@
  * server is asked to stop, and when anything in it fails.
  */
 
-import { formatDuration } from "../duration.ts";
-import { OpenmeError } from "../errors.ts";
+import { formatDuration } from "../values/duration.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { errorFields, type Log } from "../log.ts";
 import { formatCountdown } from "./countdown.ts";
 

@@ -1,10 +1,10 @@
 /** `openme connect`: knocks, connects, and carries stdin and stdout. What `ssh` calls as its ProxyCommand. */
 
-import { formatAddress } from "../address.ts";
+import { formatAddress } from "../values/address.ts";
 import { readHost } from "../config/host.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import { carry } from "../tunnel.ts";
 import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "./context.ts";
 import { readFamily } from "./family_flag.ts";

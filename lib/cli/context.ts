@@ -3,10 +3,10 @@
  */
 
 import { nearest } from "../config/reader.ts";
-import { formatDuration, parseDuration } from "../duration.ts";
-import { OpenmeError } from "../errors.ts";
+import { formatDuration, parseDuration } from "../values/duration.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../log.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import type { RunProgram } from "../run_program.ts";
 import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
 

@@ -1,10 +1,10 @@
 /** What `openme doctor` looks at on a client. */
 
-import { type Address, formatAddress, sourceFor } from "../address.ts";
+import { type Address, formatAddress, sourceFor } from "../values/address.ts";
 import { addressesOf, type Way, wayOf } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf } from "../values/errors.ts";
 import { type Asked, knockAndAsk } from "../knock_and_ask.ts";
 import type { Arguments, Context } from "./context.ts";
 import { describeReport } from "./knock_further.ts";

@@ -4,11 +4,11 @@
  */
 
 import type { ServerConfig } from "../config/server_config.ts";
-import { diskTroubleOf, messageOf, OpenmeError } from "../errors.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
 import type { Log } from "../log.ts";
-import { escapeUnprintable, quote } from "../quote.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 import type { RunProgram } from "../run_program.ts";
 import { DRY_RUN_PREFIX } from "../state/names.ts";
 

@@ -3,12 +3,12 @@
 import { keepGuarded } from "../config/guarded_group.ts";
 import { hasClient } from "../config/server_edit.ts";
 import { loadingFrom, nearest } from "../config/reader.ts";
-import { NAME_PATTERN } from "../name.ts";
+import { NAME_PATTERN } from "../values/name.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { replaceFile, withFileLock } from "../files.ts";
-import { formatPortRange, type PortRange } from "../ports.ts";
-import { escapeUnprintable, quote } from "../quote.ts";
+import { formatPortRange, type PortRange } from "../values/ports.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 import { loadServerConfig } from "./load.ts";
 
 /** A configuration that nobody else edits at the moment. */

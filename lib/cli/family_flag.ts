@@ -1,7 +1,7 @@
 /** The flags `-4` and `-6`. */
 
 import type { Arguments } from "./context.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 
 /** The one family to use, where the flags limit it. */
 export function readFamily({ values }: Arguments): 4 | 6 | undefined {

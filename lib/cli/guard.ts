@@ -1,13 +1,13 @@
 /** `openme guard`: closes the guarded ports and exits, for the time before `serve` runs. */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import { isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { printPlan } from "../firewall/stored_plan.ts";
-import { formatPortRange } from "../ports.ts";
+import { formatPortRange } from "../values/ports.ts";
 import { makeStateDir } from "../state/directory.ts";
 import { recordGuard } from "../state/guard_record.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, type Context, logOf } from "./context.ts";
 import type { ServerConfig } from "../config/server_config.ts";

@@ -1,6 +1,6 @@
 /** How `add` and `rotate` hand a new profile to its client: on stdout, as a file, as a QR code, as JSON or as a link. */
 
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import {
   type NewProfile,
   renderProfileJson,
@@ -10,7 +10,7 @@ import {
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import { createSecretFile, createSecretFileFor, type Owner } from "../files.ts";
 import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server.ts";

@@ -1,8 +1,8 @@
 /** `openme help`, and what `openme` alone and `--help` print. */
 
 import { nearest } from "../config/reader.ts";
-import { OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 import { type Command, type Commands, GLOBAL_HELP } from "./context.ts";
 
 export const help: Command = {

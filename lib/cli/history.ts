@@ -1,9 +1,9 @@
 /** `openme history`: who was let in, who was not, and why. Reads the database; `serve` is not asked. */
 
-import { formatDuration } from "../duration.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { formatDuration } from "../values/duration.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { causeOf, type RefusalReason } from "../refusals.ts";
-import { shownPorts } from "../ports.ts";
+import { shownPorts } from "../values/ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, isoTime, renderJson, textFlag } from "./context.ts";
 import { requireKnownClient } from "./known_client.ts";

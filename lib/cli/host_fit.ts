@@ -7,7 +7,7 @@ import { nearest } from "../config/reader.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import { controlPath } from "../control.ts";
 import { parseListening, TCP_TABLES } from "../firewall/listening.ts";
-import { includesPortRanges } from "../ports.ts";
+import { includesPortRanges } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 
 /** One thing that does not fit, and what to do. */

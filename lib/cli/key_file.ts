@@ -1,9 +1,9 @@
 /** A client's key in a file of its own, as `openme keygen` writes it. */
 
 import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../files.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 
 /** Both halves in base64. Throws where the file cannot be read or holds something else. */
 export async function readKeyFile(

@@ -1,9 +1,9 @@
 /** `openme keygen`: a client's key whose private half never leaves the client. */
 
 import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile } from "../files.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import {
   type Arguments,
   clientConfigPath,

@@ -1,17 +1,17 @@
 /** What `openme knock` does beyond one knock: wait for a port, ask what is open, go on knocking. Loaded when asked for. */
 
-import { type Address, formatAddress } from "../address.ts";
+import { type Address, formatAddress } from "../values/address.ts";
 import { knock, type KnockOptions, type Sent } from "../client.ts";
 import type { Profile } from "../config/client_config.ts";
 import type { Attempt } from "../dial.ts";
 import { pause } from "../dial.ts";
-import { formatDuration } from "../duration.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { type HealthReport, reportToJson } from "../health_report.ts";
+import { formatDuration } from "../values/duration.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { type HealthReport, reportToJson } from "../values/health_report.ts";
 import { knockAndAsk } from "../knock_and_ask.ts";
 import { knockUntilOpen } from "../knock_until_open.ts";
-import { parsePortSpec } from "../ports.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { parsePortSpec } from "../values/ports.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import {
   type Arguments,
   type Context,

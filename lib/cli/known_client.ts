@@ -2,8 +2,8 @@
 
 import { nearest } from "../config/reader.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 import { readHistory } from "../state/history.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { noSuchClient } from "./edit_server.ts";

@@ -8,7 +8,7 @@ import {
   type Profile,
 } from "../config/client_config.ts";
 import { loadingFrom } from "../config/reader.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../files.ts";
 import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
 

@@ -4,8 +4,8 @@
  */
 
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
-import { messageOf } from "../errors.ts";
-import { escapeUnprintable, hideSecrets, quote } from "../quote.ts";
+import { messageOf } from "../values/errors.ts";
+import { escapeUnprintable, hideSecrets, quote } from "../values/text.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
 import { loadServerConfig } from "./load.ts";
 

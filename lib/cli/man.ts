@@ -1,6 +1,6 @@
 /** `openme man`: the manual page, made of the same texts as `--help`. */
 
-import { VERSION } from "../version.ts";
+import { VERSION } from "../values/version.ts";
 import { type Command, GLOBAL_HELP } from "./context.ts";
 import { PROFILE_VARIABLE } from "./load_profile.ts";
 

@@ -3,12 +3,12 @@
  * need a knock.
  */
 
-import { formatAddress, parseAddress } from "../address.ts";
+import { formatAddress, parseAddress } from "../values/address.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { type Connection, establishedConnections } from "../firewall/established.ts";
 import type { Log } from "../log.ts";
-import { formatPortRange } from "../ports.ts";
+import { formatPortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Context } from "./context.ts";
 

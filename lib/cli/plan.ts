@@ -13,7 +13,7 @@ import {
   mergePortRanges,
   type PortRange,
   subtractPortRanges,
-} from "../ports.ts";
+} from "../values/ports.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Colour, type Paint, paintFor } from "./colours.ts";
 import { type Command, configPath, logOf, renderJson } from "./context.ts";

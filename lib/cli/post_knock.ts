@@ -1,6 +1,6 @@
 /** The user's own line after a knock, `post_knock` of the profile. Standard output is openme's: the line has stderr. */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 
 /** The user's own line from the user's own file, by `sh -c` as deployed files expect; nothing is put into it. */
 export async function runPostKnock(line: string): Promise<void> {

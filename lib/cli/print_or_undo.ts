@@ -1,6 +1,6 @@
 /** What is printed of a change that was made: where that fails, on a full disk or into a broken pipe, it is undone. */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Context } from "./context.ts";
 
 /** Prints; throws, code `OUTPUT`, where that fails, and says whether it could be undone. */

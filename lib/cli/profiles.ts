@@ -3,9 +3,9 @@
 import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
 import { removeProfile, renameProfile } from "../config/client_edit.ts";
 import { loadingFrom } from "../config/reader.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../files.ts";
-import { escapeUnprintable, quote } from "../quote.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 import { changeClientFile } from "./change_client_file.ts";
 import {
   type Arguments,

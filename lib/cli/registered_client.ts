@@ -4,9 +4,9 @@ import type { ClientEntry } from "../config/client_entries.ts";
 import { parseExpiry } from "../config/expiry.ts";
 import { readPortSpec } from "../config/port_groups.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { OpenmeError } from "../errors.ts";
-import { includesPortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { includesPortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
+import { quote } from "../values/text.ts";
 import { type Arguments, textFlag } from "./context.ts";
 import { prefixFlag } from "./prefix_flag.ts";
 

@@ -1,8 +1,8 @@
 /** `openme rename`: the same client under another name. */
 
 import { renameClient } from "../config/server_edit.ts";
-import { OpenmeError } from "../errors.ts";
-import { escapeUnprintable, quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { printOrUndo } from "./print_or_undo.ts";
 import { editServerFile, requireClient, requireName } from "./edit_server.ts";

@@ -3,8 +3,8 @@
 import { changeClient, changeServer } from "../config/server_edit.ts";
 import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
-import { OpenmeError } from "../errors.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { describeClient } from "./client_json.ts";
 import { type Arguments, type Command, configPath, type Context, renderJson } from "./context.ts";
 import { editServerFile, requireClient } from "./edit_server.ts";

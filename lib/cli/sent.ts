@@ -3,7 +3,7 @@
 import type { Context } from "./context.ts";
 import type { Profile } from "../config/client_config.ts";
 import type { Sent } from "../client.ts";
-import { formatAddress } from "../address.ts";
+import { formatAddress } from "../values/address.ts";
 
 /** What became of the knocks, for a person who is watching. */
 export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {

@@ -20,14 +20,14 @@ import {
 import { warnOfOwnSession } from "./own_session.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { unguardable } from "../config/unguardable.ts";
-import { parseDuration } from "../duration.ts";
+import { parseDuration } from "../values/duration.ts";
 import { identifyConfig } from "../config_files.ts";
 import { watchConfig } from "../config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { openGeneration } from "../firewall/nft_generation.ts";
 import { NftSession } from "../firewall/nft_session.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
 import { requirePrograms } from "../firewall/command_line.ts";

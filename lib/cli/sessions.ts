@@ -6,8 +6,8 @@
 import { describeSnapshot, renderSessions } from "./sessions_table.ts";
 import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
-import { messageOf } from "../errors.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { messageOf } from "../values/errors.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { type DropCounts, tellDrops } from "../recent_drops.ts";
 import { readSnapshot } from "../state/snapshot.ts";
 import { type Command, renderJson } from "./context.ts";

@@ -3,10 +3,10 @@
 import { renderTable } from "./table.ts";
 import { isoTime } from "./context.ts";
 import type { Snapshot } from "../state/snapshot.ts";
-import { shownPorts } from "../ports.ts";
-import { formatNetwork } from "../network.ts";
+import { shownPorts } from "../values/ports.ts";
+import { formatNetwork } from "../values/network.ts";
 import type { Grant } from "../grants.ts";
-import { formatDuration } from "../duration.ts";
+import { formatDuration } from "../values/duration.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 
 /** What stands beside a grant that the firewall does not have. */

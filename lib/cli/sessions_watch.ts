@@ -2,7 +2,7 @@
 
 import type { ServerConfig } from "../config/server_config.ts";
 import { pause } from "../dial.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
 import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
 import type { Context } from "./context.ts";

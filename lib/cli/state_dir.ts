@@ -2,8 +2,8 @@
 
 import { join } from "node:path";
 import type { ServerConfig } from "../config/server_config.ts";
-import { OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 import { DATABASE_NAME } from "../state/names.ts";
 import { type Arguments, textFlag } from "./context.ts";
 

@@ -2,13 +2,13 @@
 
 import { addressesOf, type Way, wayOf } from "../client.ts";
 import { dialFirst } from "../dial.ts";
-import { formatDuration } from "../duration.ts";
-import { OpenmeError } from "../errors.ts";
+import { formatDuration } from "../values/duration.ts";
+import { OpenmeError } from "../values/errors.ts";
 import { askHealth } from "../health_client.ts";
-import { type HealthReport, reportToJson } from "../health_report.ts";
+import { type HealthReport, reportToJson } from "../values/health_report.ts";
 import { ANSWER_MS } from "../knock_and_ask.ts";
 import { inTime } from "../knock_until_open.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { type Command, durationFlag, logOf, portFlag, renderJson } from "./context.ts";
 import { readFamily } from "./family_flag.ts";
 import { check, describeReport } from "./knock_further.ts";

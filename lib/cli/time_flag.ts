@@ -1,7 +1,7 @@
 /** Flags that name a time to come, or a span. */
 
 import { EXPIRY_EXPECTED, parseExpiry } from "../config/expiry.ts";
-import { parseDuration } from "../duration.ts";
+import { parseDuration } from "../values/duration.ts";
 import { type Arguments, flagError, textFlag } from "./context.ts";
 
 const DAY_MS = 86_400_000;

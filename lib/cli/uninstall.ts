@@ -1,7 +1,7 @@
 /** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
 
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { standingGuards } from "../firewall/left_overs.ts";
 import { DEFAULT_MARK } from "../config/firewall_config.ts";

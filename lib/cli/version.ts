@@ -1,6 +1,6 @@
 /** `openme version`: the same as `openme --version`. */
 
-import { VERSION } from "../version.ts";
+import { VERSION } from "../values/version.ts";
 import type { Command } from "./context.ts";
 
 export const version: Command = {

@@ -5,8 +5,8 @@ import { askServer } from "../control.ts";
 import type { FirewallReport } from "../control_requests.ts";
 import { readJournal } from "../firewall/command_journal.ts";
 import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../network.ts";
-import { formatPortRange, subtractPortRanges } from "../ports.ts";
+import { formatNetwork } from "../values/network.ts";
+import { formatPortRange, subtractPortRanges } from "../values/ports.ts";
 
 /** A rule, and whether it was seen; a dead server's may be gone. */
 export interface RuleWithoutGrant {

@@ -13,7 +13,7 @@ import {
   Section,
 } from "./reader.ts";
 import { readPlainProfiles } from "./plain_yaml.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import { readShortProfile } from "./profile_text.ts";
 
 /** A client's way to one server. */

@@ -12,14 +12,14 @@ import {
   type VerifySignature,
 } from "../crypto.ts";
 import { fingerprint, signatureVerifier } from "../crypto_sync.ts";
-import { type PrefixLengths, SINGLE } from "../network.ts";
+import { type PrefixLengths, SINGLE } from "../values/network.ts";
 import {
   formatPortRange,
   mergePortRanges,
   type PortRange,
   reversedHint,
   subtractPortRanges,
-} from "../ports.ts";
+} from "../values/ports.ts";
 import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
 import { PORT_OR_GROUP_EXPECTED, readPortSpec } from "./port_groups.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";

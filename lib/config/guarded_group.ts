@@ -4,7 +4,7 @@
  */
 
 import { isMap, isScalar, isSeq, type YAMLSeq } from "yaml";
-import { formatPortRange, type PortRange } from "../ports.ts";
+import { formatPortRange, type PortRange } from "../values/ports.ts";
 import { insertEntry, saysTheSame } from "./insert_client.ts";
 import { parseYaml, parseYamlDocument } from "./yaml.ts";
 

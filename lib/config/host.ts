@@ -1,6 +1,6 @@
 /** Names and addresses of hosts as people write them, and as they are dialled. */
 
-import { parseAddress, parseZonedAddress } from "../address.ts";
+import { parseAddress, parseZonedAddress } from "../values/address.ts";
 
 const ASCII_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/;
 

@@ -6,7 +6,7 @@ import {
   parsePortSpec,
   type PortRange,
   reversedHint,
-} from "../ports.ts";
+} from "../values/ports.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
 
 export const PORT_EXPECTED = `a port such as "22/tcp"`;

@@ -3,12 +3,12 @@
  * key's path, what was expected there and what was found. Key material is never repeated in an error.
  */
 
-import { NAME_PATTERN } from "../name.ts";
+import { NAME_PATTERN } from "../values/name.ts";
 import { readHost } from "./host.ts";
 import { type Bytes, decodeBase64 } from "../crypto.ts";
-import { formatDuration, parseDuration } from "../duration.ts";
-import { OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { formatDuration, parseDuration } from "../values/duration.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 
 /** What is wrong, and where in the file. The caller adds which file. */
 export class ConfigError extends Error {

@@ -5,7 +5,7 @@
 
 import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto.ts";
 import { publicKeyOf } from "../crypto_sync.ts";
-import { mergePortRanges, type PortRange } from "../ports.ts";
+import { mergePortRanges, type PortRange } from "../values/ports.ts";
 import { type ClientContext, type ClientEntry, readClients, readPerson } from "./client_entries.ts";
 import { readFirewall, requireClosing } from "./firewall_config.ts";
 import {

@@ -5,7 +5,7 @@
 
 import { isNode, isPair, isSeq, LineCounter, parseDocument, visit } from "yaml";
 import type { Document } from "yaml";
-import { escapeUnprintable } from "../quote.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { ConfigError, joinPath } from "./reader.ts";
 
 /** What an alias may multiply: the library counts resolved nodes. */

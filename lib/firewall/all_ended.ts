@@ -1,6 +1,6 @@
 /** Several runs of a firewall's programs: none of them is left out because another fails. */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 
 /** What one of them threw, but not before all have ended: whoever puts things right must not be overtaken by the rest. */
 export async function allEnded(runs: readonly Promise<void>[]): Promise<void> {

@@ -17,11 +17,11 @@
  * closed by the next `install`.
  */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { Log } from "../log.ts";
-import type { Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
+import type { Network } from "../values/network.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
 

@@ -2,7 +2,7 @@
  * Makes the backend that the configuration names, or for `auto` the one that fits this host, and says why.
  */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import { isProgramThere, type RunProgram } from "../run_program.ts";
 import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";

@@ -6,10 +6,10 @@
  * is closed at the next start, from the journal that is written before anything opens, and from the listing.
  */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import type { Log } from "../log.ts";
-import { formatNetwork, type Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import {
   type Backend,

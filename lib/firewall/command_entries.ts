@@ -4,7 +4,7 @@
  * there is a `list`, what it prints decides.
  */
 
-import type { OpenmeError } from "../errors.ts";
+import type { OpenmeError } from "../values/errors.ts";
 import { errorFields, type Log } from "../log.ts";
 import type { Journal } from "./command_journal.ts";
 import { type Entry, entryKey } from "./command_line.ts";

@@ -5,11 +5,11 @@
  */
 
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import { errorFields, type Log } from "../log.ts";
-import { formatNetwork, parseNetwork } from "../network.ts";
-import { formatPortRange, parsePortSpec } from "../ports.ts";
-import { quote } from "../quote.ts";
+import { formatNetwork, parseNetwork } from "../values/network.ts";
+import { formatPortRange, parsePortSpec } from "../values/ports.ts";
+import { quote } from "../values/text.ts";
 import type { Entry } from "./command_line.ts";
 
 const NAME = "opened.json";

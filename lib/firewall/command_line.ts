@@ -1,10 +1,10 @@
 /** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
 
 import type { CommandLines } from "./plan.ts";
-import { OpenmeError } from "../errors.ts";
-import { formatNetwork, type Network } from "../network.ts";
-import { formatPortRange, type PortRange } from "../ports.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import { formatPortRange, type PortRange } from "../values/ports.ts";
+import { quote } from "../values/text.ts";
 import { isProgramThere } from "../run_program.ts";
 
 /** One opening that may stand. */

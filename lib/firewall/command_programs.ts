@@ -1,7 +1,7 @@
 /** Runs the user's programs for one entry, and reads what stands. Each has a deadline; its children end with it. */
 
 import type { CommandLines } from "./plan.ts";
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type Entry, fillIn } from "./command_line.ts";
 import { listingReader } from "./command_listing.ts";

@@ -7,9 +7,9 @@
  * told. No failure keeps the rest from being done.
  */
 
-import { formatAddress } from "../address.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { formatPortRange } from "../ports.ts";
+import { formatAddress } from "../values/address.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { formatPortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type Connection, requireEstablishedConnections } from "./established.ts";
 import { deleteFlow, type Flow, listFlows } from "./flows.ts";

@@ -1,6 +1,6 @@
 /** How what a firewall holds differs from what is to be guarded. Pure; each backend reads its own rules. */
 
-import { formatPortRange, type PortRange, subtractPortRanges } from "../ports.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "../values/ports.ts";
 
 /** What is not as the plan wants it, in words, and the ports of the plan that are not guarded. */
 export interface Deviations {

@@ -3,8 +3,8 @@
  * sessions as `new`; so they are read from the kernel's socket tables (proc_net_tcp.txt) and let through by name.
  */
 
-import { type Address, addressFromBytes16, formatAddress } from "../address.ts";
-import type { PortRange } from "../ports.ts";
+import { type Address, addressFromBytes16, formatAddress } from "../values/address.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { readProc } from "./families.ts";
 

@@ -3,7 +3,7 @@
  * IPv6: only a file that is not there means that.
  */
 
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "../run_program.ts";
 
 export type Family = 4 | 6;

@@ -4,9 +4,9 @@
  * openme puts it back.
  */
 
-import { messageOf, OpenmeError } from "../errors.ts";
-import { formatNetwork, type Network } from "../network.ts";
-import { intersectPortRanges, type PortRange } from "../ports.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import { intersectPortRanges, type PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { allEnded, allInTurn } from "./all_ended.ts";
 import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "./backend.ts";

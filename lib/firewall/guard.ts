@@ -4,11 +4,11 @@
  * grants, not knocks.
  */
 
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../values/moment.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
-import { messageOf } from "../errors.ts";
+import { messageOf } from "../values/errors.ts";
 import { errorFields, type Log } from "../log.ts";
-import { formatNetwork, type Network } from "../network.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
 import {
   type Backend,
   type ClientOpenings,

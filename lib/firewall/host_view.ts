@@ -3,7 +3,7 @@
  * anything.
  */
 
-import { intersectPortRanges, mergePortRanges, type PortRange } from "../ports.ts";
+import { intersectPortRanges, mergePortRanges, type PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { hostFamilies } from "./families.ts";
 import type { HostChain } from "./host_chains.ts";

@@ -3,8 +3,8 @@
  * `iptables_surroundings.ts` render, one `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
-import { formatNetwork } from "../network.ts";
-import { mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
+import { formatNetwork } from "../values/network.ts";
+import { mergePortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";

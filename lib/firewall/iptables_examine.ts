@@ -9,7 +9,7 @@ import {
   parsePortSpec,
   type PortRange,
   subtractPortRanges,
-} from "../ports.ts";
+} from "../values/ports.ts";
 import { CHAIN, type GuardPlan } from "./plan.ts";
 import { type Deviations, differences } from "./deviations.ts";
 

@@ -3,7 +3,7 @@
  * hole at their top or takes it out. Pure.
  */
 
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 import { type HostChain, type HostRule, mayDrop } from "./host_chains.ts";
 import { iptablesHoleRule, isHoleFor } from "./hole_mark.ts";
 import { HOLE_COMMENT } from "./plan.ts";

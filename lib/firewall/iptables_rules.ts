@@ -4,10 +4,10 @@
  */
 
 import { inTable } from "./iptables_host.ts";
-import { formatAddress } from "../address.ts";
-import { formatNetwork, type Network, parseNetwork } from "../network.ts";
+import { formatAddress } from "../values/address.ts";
+import { formatNetwork, type Network, parseNetwork } from "../values/network.ts";
 import { PACKET_SIZE } from "../packet.ts";
-import { parsePortSpec, type PortRange } from "../ports.ts";
+import { parsePortSpec, type PortRange } from "../values/ports.ts";
 import type { Standing } from "./backend.ts";
 import { CHAIN, type GuardPlan } from "./plan.ts";
 import type { Connection } from "./established.ts";

@@ -4,7 +4,7 @@
  */
 
 import { allInTurn } from "./all_ended.ts";
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { GuardPlan } from "./plan.ts";
 import type { Family } from "./families.ts";

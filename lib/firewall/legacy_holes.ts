@@ -3,8 +3,8 @@
  * and nft shows nothing of the old tables.
  */
 
-import { OpenmeError } from "../errors.ts";
-import type { PortRange } from "../ports.ts";
+import { OpenmeError } from "../values/errors.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { ProgramRun, RunProgram } from "../run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import {

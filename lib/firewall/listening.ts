@@ -3,8 +3,8 @@
  * but the loopback (proc_net_tcp.txt).
  */
 
-import type { Address } from "../address.ts";
-import { mergePortRanges, type PortRange, type Protocol } from "../ports.ts";
+import type { Address } from "../values/address.ts";
+import { mergePortRanges, type PortRange, type Protocol } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { parseEndpoint } from "./established.ts";
 

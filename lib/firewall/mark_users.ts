@@ -3,8 +3,8 @@
  * pass what carries it: another's traffic would lose its mark, or come in. Calico uses the one that is openme's default.
  */
 
-import { OpenmeError } from "../errors.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import type { RunProgram } from "../run_program.ts";
 import { formatMark } from "./hole_mark.ts";
 import { HOLE_COMMENT } from "./plan.ts";

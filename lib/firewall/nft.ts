@@ -2,9 +2,9 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_surroundings.ts` render, one `nft` a transaction.
  */
 
-import { OpenmeError } from "../errors.ts";
-import { isSingle, type Network } from "../network.ts";
-import { type PortRange, subtractPortRanges } from "../ports.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { isSingle, type Network } from "../values/network.ts";
+import { type PortRange, subtractPortRanges } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { allInTurn } from "./all_ended.ts";
 import type {

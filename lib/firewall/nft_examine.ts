@@ -3,7 +3,7 @@
  * becomes of a stranger there, and which ports are guarded. Pure; reads what `nft --json list` prints.
  */
 
-import { type PortRange, subtractPortRanges } from "../ports.ts";
+import { type PortRange, subtractPortRanges } from "../values/ports.ts";
 import { type GuardPlan, TABLE } from "./plan.ts";
 import { type Deviations, differences } from "./deviations.ts";
 import { verdictOf } from "./host_chains.ts";

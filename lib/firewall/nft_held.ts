@@ -4,8 +4,8 @@
  */
 
 import type { AddressOpenings, Knocks } from "../grants.ts";
-import { formatNetwork, isSingle, type Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
+import { formatNetwork, isSingle, type Network } from "../values/network.ts";
+import type { PortRange } from "../values/ports.ts";
 import { MOST_NOTE_MS } from "./nft_prefixes.ts";
 import { setOf } from "./nft_sets.ts";
 

@@ -3,8 +3,8 @@
  * is no `nft`, or no nf_tables in the kernel, there is nothing that it could have loaded.
  */
 
-import { OpenmeError } from "../errors.ts";
-import type { PortRange } from "../ports.ts";
+import { OpenmeError } from "../values/errors.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import type { WantedHoles } from "./legacy_holes.ts";

@@ -3,9 +3,9 @@
  * are, and which ports are sent elsewhere. Reads the entries of `nft --json --terse list ruleset`; pure.
  */
 
-import { OpenmeError } from "../errors.ts";
-import { intersectPortRanges, type PortRange } from "../ports.ts";
-import { quote } from "../quote.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { intersectPortRanges, type PortRange } from "../values/ports.ts";
+import { quote } from "../values/text.ts";
 import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
 import { type GuardPlan, HOLE_COMMENT } from "./plan.ts";
 import { isHoleFor, nftHoleRule } from "./hole_mark.ts";

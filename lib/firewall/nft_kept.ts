@@ -8,7 +8,7 @@
  * of connection tracking.
  */
 
-import { formatAddress } from "../address.ts";
+import { formatAddress } from "../values/address.ts";
 import type { Connection } from "./established.ts";
 
 /** As many as are noted, some 30 MB at the most. A full set notes no more, and lets in those that it has. */

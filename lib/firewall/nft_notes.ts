@@ -3,10 +3,10 @@
  * opens anew, and to keep it where the table is made anew.
  */
 
-import { type Address, sameAddress } from "../address.ts";
-import { OpenmeError } from "../errors.ts";
+import { type Address, sameAddress } from "../values/address.ts";
+import { OpenmeError } from "../values/errors.ts";
 import type { AddressOpenings } from "../grants.ts";
-import { containsAddress, isSingle, type Network } from "../network.ts";
+import { containsAddress, isSingle, type Network } from "../values/network.ts";
 import type { HeldOpenings } from "./nft_held.ts";
 import {
   CLAIMED_NETWORKS,

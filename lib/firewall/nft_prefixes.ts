@@ -8,9 +8,9 @@
  * the first set, whose elements the kernel ends: what is left of them lets nobody in.
  */
 
-import { type Address, formatAddress, parseAddress } from "../address.ts";
+import { type Address, formatAddress, parseAddress } from "../values/address.ts";
 import type { AddressOpenings } from "../grants.ts";
-import { formatNetwork, isSingle, maskOf, type Network } from "../network.ts";
+import { formatNetwork, isSingle, maskOf, type Network } from "../values/network.ts";
 import { type Prefix, TABLE } from "./plan.ts";
 import { openingSets, prefixOf, suffixOf } from "./nft_sets.ts";
 

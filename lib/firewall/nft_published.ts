@@ -1,6 +1,6 @@
 /** The ports that the host's nftables rules send elsewhere, as for containers. */
 
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 import { parseMapPorts, parsePublished } from "./nft_host.ts";
 import type { Entry, RunNft } from "./nft_listing.ts";
 

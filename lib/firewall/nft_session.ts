@@ -4,8 +4,8 @@
  * about that one, on stderr like everything else, the line before it is done.
  */
 
-import { messageOf, OpenmeError } from "../errors.ts";
-import { escapeUnprintable } from "../quote.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import { programEnvironment } from "../run_program.ts";
 
 /** A batch takes a millisecond; what takes this long hangs. */

@@ -3,8 +3,8 @@
  * to show what that one would have run.
  */
 
-import { formatNetwork, type Network } from "../network.ts";
-import { formatPortRange, type PortRange } from "../ports.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import { formatPortRange, type PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, OpenPorts } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";

@@ -3,7 +3,12 @@
 import type { Family } from "./families.ts";
 import { type HostChain, verdictOf } from "./host_chains.ts";
 import { findBlock } from "./host_walk.ts";
-import { formatPortRange, mergePortRanges, type PortRange, subtractPortRanges } from "../ports.ts";
+import {
+  formatPortRange,
+  mergePortRanges,
+  type PortRange,
+  subtractPortRanges,
+} from "../values/ports.ts";
 
 /**
  * What of the given ports, as far as the rules show, a stranger can reach over one of `families`: where no chain of that

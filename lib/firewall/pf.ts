@@ -3,9 +3,9 @@
  * openme's timers do, and what a dead process left goes with the load at the next start.
  */
 
-import { OpenmeError } from "../errors.ts";
-import { formatNetwork, type Network } from "../network.ts";
-import type { PortRange } from "../ports.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../run_program.ts";
 import type { Backend, ClientOpenings, Examination, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";

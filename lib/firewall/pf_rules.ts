@@ -3,8 +3,8 @@
  * share it. Everything in the text is printed from parsed values.
  */
 
-import { formatNetwork, type Network } from "../network.ts";
-import { parsePortSpec, type PortRange, subtractPortRanges } from "../ports.ts";
+import { formatNetwork, type Network } from "../values/network.ts";
+import { parsePortSpec, type PortRange, subtractPortRanges } from "../values/ports.ts";
 import type { GuardPlan } from "./plan.ts";
 
 export const ANCHOR = "openme";

@@ -3,7 +3,7 @@
  * openme's rules bear in every firewall. The configuration and every backend read it.
  */
 
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 
 /** What to guard, and how. */
 export interface GuardPlan {

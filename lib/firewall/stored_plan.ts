@@ -4,7 +4,7 @@
  * it become rules. Whatever else is there makes the whole unreadable.
  */
 
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 import { CLOSED_AS, type GuardPlan, INTERFACE_PATTERN, type Prefix } from "./plan.ts";
 
 /** One line of JSON. */

@@ -3,14 +3,14 @@
  * no hole can be put there.
  */
 
-import { OpenmeError } from "../errors.ts";
+import { OpenmeError } from "../values/errors.ts";
 import {
   formatPortRange,
   intersectPortRanges,
   type PortRange,
   subtractPortRanges,
-} from "../ports.ts";
-import { escapeUnprintable } from "../quote.ts";
+} from "../values/ports.ts";
+import { escapeUnprintable } from "../values/text.ts";
 import type { GuardPlan } from "./plan.ts";
 import type { HostChain, HostRule } from "./host_chains.ts";
 import { type Block, findBlock, type Traffic } from "./host_walk.ts";

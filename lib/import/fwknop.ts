@@ -2,7 +2,7 @@
  * fwknop's access.conf: one client for each stanza (man fwknopd, "ACCESS.CONF VARIABLES"). Pure: text in, clients out.
  */
 
-import { formatPortSpec, parsePortSpec } from "../ports.ts";
+import { formatPortSpec, parsePortSpec } from "../values/ports.ts";
 import { type Foreign, type ForeignClient, type LeftOut, nameFor } from "./foreign.ts";
 
 interface Setting {

@@ -3,7 +3,7 @@
  * the usual ones of iptables, ip6tables, nft, ufw and firewall-cmd are understood. Pure: text in, clients out.
  */
 
-import { formatPortSpec, parsePortSpec } from "../ports.ts";
+import { formatPortSpec, parsePortSpec } from "../values/ports.ts";
 import { type Foreign, type ForeignClient, type LeftOut, nameFor } from "./foreign.ts";
 
 interface Door {

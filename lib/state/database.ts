@@ -4,9 +4,9 @@
  */
 
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import {
   bigintOf,
   bytesOf,

@@ -1,7 +1,7 @@
 /** The state directory: made where it is missing, and refused where somebody else could put another database there. */
 
-import { diskTroubleOf, messageOf, OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 import { diskFault } from "./disk_fault.ts";
 import { isOwnName } from "./names.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { join } from "node:path";
-import { messageOf } from "../errors.ts";
+import { messageOf } from "../values/errors.ts";
 import { PROBE_NAME } from "./names.ts";
 
 /** What SQLite needs before it writes its first row. */

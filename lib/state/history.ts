@@ -1,6 +1,6 @@
 /** The history as it is on disk: knocks that were taken, and refusals of registered clients. */
 
-import type { PortRange } from "../ports.ts";
+import type { PortRange } from "../values/ports.ts";
 import { addOutcomes } from "./outcomes.ts";
 import { numberOf, portsOf, type Row, textOf } from "./schema.ts";
 import { withDatabase } from "./snapshot.ts";

@@ -5,9 +5,9 @@
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { type Network, overlap, parseNetwork } from "../network.ts";
-import { expandPortSpec, parsePortSpec, type PortRange } from "../ports.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { type Network, overlap, parseNetwork } from "../values/network.ts";
+import { expandPortSpec, parsePortSpec, type PortRange } from "../values/ports.ts";
 import { type Row, textOf } from "./schema.ts";
 import { DATABASE_NAME } from "./names.ts";
 

@@ -5,8 +5,8 @@
 
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "../errors.ts";
-import { quote } from "../quote.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 import { diskFault } from "./disk_fault.ts";
 import { volatilePath } from "./mark.ts";
 import { LOCK_NAME } from "./names.ts";

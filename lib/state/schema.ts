@@ -3,8 +3,8 @@
  */
 
 import type { Grant } from "../grants.ts";
-import { formatNetwork, parseNetwork } from "../network.ts";
-import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../ports.ts";
+import { formatNetwork, parseNetwork } from "../values/network.ts";
+import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../values/ports.ts";
 
 /** Counted up with every change of the tables. */
 export const SCHEMA_VERSION = 3;

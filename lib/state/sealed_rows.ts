@@ -6,7 +6,7 @@
 
 import type { DatabaseSync } from "node:sqlite";
 import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../network.ts";
+import { formatNetwork } from "../values/network.ts";
 import { Digest, rowText, type Value } from "./digest.ts";
 import { bigintOf, bytesOf, DamagedStateError, grantToRow, type Row } from "./schema.ts";
 import type { Statements } from "./statements.ts";

@@ -4,10 +4,10 @@
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../network.ts";
-import { quote } from "../quote.ts";
+import { formatNetwork } from "../values/network.ts";
+import { quote } from "../values/text.ts";
 import { DATABASE_NAME } from "./names.ts";
 import { keyOf, readFailures } from "./outcomes.ts";
 import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";

@@ -5,12 +5,12 @@
  */
 
 import { join } from "node:path";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../values/moment.ts";
 import { hexToBytes } from "../crypto.ts";
-import { messageOf, OpenmeError } from "../errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";
-import { quote } from "../quote.ts";
+import { quote } from "../values/text.ts";
 import type { ReplayMemory } from "../replay.ts";
 import {
   connectToRead,

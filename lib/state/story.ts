@@ -5,9 +5,9 @@
  */
 
 import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../network.ts";
-import { formatPortRange } from "../ports.ts";
-import { TokenBucket } from "../token_bucket.ts";
+import { formatNetwork } from "../values/network.ts";
+import { formatPortRange } from "../values/ports.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
 import { type Outcome, outcomeToRow } from "./outcomes.ts";
 import type { Statements } from "./statements.ts";
 

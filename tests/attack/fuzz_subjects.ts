@@ -7,7 +7,7 @@ import { parseArguments } from "../../lib/cli/context.ts";
 import { bytesToHex, encodeBase64, hexToBytes } from "../../lib/crypto.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import {

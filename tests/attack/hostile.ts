@@ -3,7 +3,7 @@
  * dropped for. The same seed makes the same datagrams.
  */
 
-import { parseAddress } from "../../lib/address.ts";
+import { parseAddress } from "../../lib/values/address.ts";
 import {
   aeadSeal,
   type Bytes,

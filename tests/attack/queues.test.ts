@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import {
   aeadSeal,
   type Bytes,

@@ -1,7 +1,7 @@
 /** What the attack tests do to a lab: floods with good knocks in them, and faults at the firewall program. */
 
 import { fileURLToPath } from "node:url";
-import { parseAddress } from "../../lib/address.ts";
+import { parseAddress } from "../../lib/values/address.ts";
 import { freshKnock } from "../../lib/client.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
 import { bytesToHex } from "../../lib/crypto.ts";

@@ -3,7 +3,7 @@
  * what a flood does to it comes out the same on every machine. Costs are those that docs/performance.md states.
  */
 
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import type { ServerConfig } from "../../lib/config/server_config.ts";
 import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
 import { knockTags, signatureVerifier } from "../../lib/crypto_sync.ts";

@@ -6,7 +6,7 @@ import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
 import { decodeBase64, encodeBase64 } from "../../lib/crypto.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto_sync.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { filled, must } from "../support.ts";
 import {
   ALICE_PUBLIC,

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
 import { bytesToHex } from "../../lib/crypto.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { must } from "../support.ts";
 import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";

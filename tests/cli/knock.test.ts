@@ -1,7 +1,7 @@
 /** `openme knock`: one fresh knock to every address of a server, and not a word more. */
 
 import assert from "node:assert/strict";
-import { formatAddress } from "../../lib/address.ts";
+import { formatAddress } from "../../lib/values/address.ts";
 import { bytesToHex } from "../../lib/crypto.ts";
 import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";

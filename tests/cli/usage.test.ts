@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
-import { VERSION } from "../../lib/version.ts";
+import { VERSION } from "../../lib/values/version.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, mapSome, openme, type Result } from "./program.ts";

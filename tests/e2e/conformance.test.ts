@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
-import { parseAddress } from "../../lib/address.ts";
-import { OpenmeError } from "../../lib/errors.ts";
+import { parseAddress } from "../../lib/values/address.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/plan.ts";
 import { chooseBackend } from "../../lib/firewall/choose.ts";
@@ -15,8 +15,8 @@ import { NftSession } from "../../lib/firewall/nft_session.ts";
 import { signalNft } from "../attack/siege.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/log.ts";
-import { parseNetwork } from "../../lib/network.ts";
-import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/ports.ts";
+import { parseNetwork } from "../../lib/values/network.ts";
+import { mergePortRanges, parsePortSpec, type PortRange } from "../../lib/values/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
 import { processClock } from "../../lib/system_clock.ts";
 import { e2e } from "./e2e.ts";

@@ -1,8 +1,8 @@
 /** The table of docs/json.md as a check: whether a value has only names of the table, each with its type. */
 
 import assert from "node:assert/strict";
-import { parseNetwork } from "../../lib/network.ts";
-import { parsePortSpec } from "../../lib/ports.ts";
+import { parseNetwork } from "../../lib/values/network.ts";
+import { parsePortSpec } from "../../lib/values/ports.ts";
 
 const isText = (value: unknown) => typeof value === "string" && value !== "";
 

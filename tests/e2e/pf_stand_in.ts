@@ -3,8 +3,8 @@
  * small reader of such rules says which packets they let through.
  */
 
-import { parseAddress } from "../../lib/address.ts";
-import { containsAddress, parseNetwork } from "../../lib/network.ts";
+import { parseAddress } from "../../lib/values/address.ts";
+import { containsAddress, parseNetwork } from "../../lib/values/network.ts";
 
 /** A program that stands in for another. */
 export interface StandIn {

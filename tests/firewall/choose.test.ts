@@ -1,7 +1,7 @@
 /** Which firewall `auto` takes where firewalld runs. */
 
 import assert from "node:assert/strict";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { chooseBackend, probe } from "../../lib/firewall/choose.ts";
 import { readProc } from "../../lib/firewall/families.ts";
 import { createLog } from "../../lib/log.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { CommandLines } from "../../lib/firewall/plan.ts";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import type { Backend } from "../../lib/firewall/backend.ts";
 import { BACKENDS } from "../../lib/firewall/backends.ts";
 import { requirePrograms } from "../../lib/firewall/command_line.ts";

@@ -1,11 +1,11 @@
 /** Which connections are cut, as far as text goes; that they really are is in tests/e2e/kill.test.ts. */
 
 import assert from "node:assert/strict";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { cutConnections } from "../../lib/firewall/cut.ts";
 import { parseFlows } from "../../lib/firewall/flows.ts";
 import { portsByPlace } from "../../lib/firewall/wanted_ports.ts";
-import type { PortRange } from "../../lib/ports.ts";
+import type { PortRange } from "../../lib/values/ports.ts";
 import type { RunProgram } from "../../lib/run_program.ts";
 import { network } from "../support.ts";
 

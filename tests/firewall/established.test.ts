@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatAddress, parseAddress } from "../../lib/address.ts";
+import { formatAddress, parseAddress } from "../../lib/values/address.ts";
 import {
   type Connection,
   establishedConnections,

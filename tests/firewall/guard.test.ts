@@ -1,8 +1,8 @@
 /** The guard: many changes in one run, repaired whole when one fails, put back when somebody takes it away. */
 
 import assert from "node:assert/strict";
-import { type Address, formatAddress } from "../../lib/address.ts";
-import { OpenmeError } from "../../lib/errors.ts";
+import { type Address, formatAddress } from "../../lib/values/address.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import {
   type Backend,
   LivingOwnerError,
@@ -12,8 +12,8 @@ import {
 import type { GuardPlan } from "../../lib/firewall/plan.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
-import { formatNetwork, networkOf } from "../../lib/network.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatNetwork, networkOf } from "../../lib/values/network.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { memoryLog, StillClock } from "../state/support.ts";
 import { address, must } from "../support.ts";

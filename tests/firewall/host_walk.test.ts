@@ -5,7 +5,7 @@ import { type Block, findBlock, type Traffic } from "../../lib/firewall/host_wal
 import { parseFilterChains } from "../../lib/firewall/iptables_host.ts";
 import { listRuleset, parseOwnedTables, requireEntries } from "../../lib/firewall/nft_listing.ts";
 import { parseHostChains } from "../../lib/firewall/nft_host.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { namespaceTest } from "./namespace.ts";
 import { ranges } from "./support.ts";
 

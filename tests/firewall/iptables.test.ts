@@ -19,7 +19,7 @@ import {
   renderDateStop,
   renderGrants,
 } from "../../lib/firewall/iptables_rules.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { address, network } from "../support.ts";
 import { planOf, ranges } from "./support.ts";
 

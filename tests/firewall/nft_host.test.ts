@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
 import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
 import {
@@ -12,7 +12,7 @@ import {
 } from "../../lib/firewall/nft_host.ts";
 import { requireEntries } from "../../lib/firewall/nft_listing.ts";
 import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
-import { formatPortRange } from "../../lib/ports.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
 import { type Host, HOSTS } from "./hosts.ts";
 import { type Namespace, namespaceTest } from "./namespace.ts";
 import { ranges } from "./support.ts";

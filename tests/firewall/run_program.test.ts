@@ -1,7 +1,7 @@
 /** Running programs for real: what comes back, what an error says, and that nothing hangs. */
 
 import assert from "node:assert/strict";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { type ProgramRun, runProgram } from "../../lib/run_program.ts";
 import { waitFor } from "../e2e/wait.ts";
 

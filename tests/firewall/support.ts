@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Address } from "../../lib/address.ts";
+import type { Address } from "../../lib/values/address.ts";
 import type { ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { GuardPlan } from "../../lib/firewall/plan.ts";
-import type { Opening } from "../../lib/openings.ts";
-import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/ports.ts";
+import type { Opening } from "../../lib/values/openings.ts";
+import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/values/ports.ts";
 import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
 import { address, anyAddress, must, network } from "../support.ts";
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import { takeLock } from "../../lib/state/lock.ts";
 import { Folder } from "../cli/folder.ts";
 import { Program } from "../e2e/program.ts";

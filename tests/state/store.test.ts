@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
-import { OpenmeError } from "../../lib/errors.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import type { Grant } from "../../lib/grants.ts";
-import { formatNetwork } from "../../lib/network.ts";
+import { formatNetwork } from "../../lib/values/network.ts";
 import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";

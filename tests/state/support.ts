@@ -1,7 +1,7 @@
 /** What the tests of the state share: a clock that stands still, a log that is remembered, knocks to write down. */
 
 import assert from "node:assert/strict";
-import type { Clock } from "../../lib/clock.ts";
+import type { Clock } from "../../lib/values/moment.ts";
 import type { Grant } from "../../lib/grants.ts";
 import type { Log, LogFields } from "../../lib/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";

@@ -14,8 +14,8 @@ import {
   type PortRange,
   type PortSpec,
   reversedHint,
-} from "../lib/ports.ts";
-import { must } from "./support.ts";
+} from "../../lib/values/ports.ts";
+import { must } from "../support.ts";
 
 Deno.test("parsePortSpec() reads a spec, formatPortSpec() writes it canonically", () => {
   const rows: { text: string; spec: PortSpec; canonical?: string }[] = [

@@ -11,9 +11,9 @@ import {
   isUnspecified,
   parseAddress,
   sameAddress,
-} from "../lib/address.ts";
-import { bytesToHex, hexToBytes } from "../lib/crypto.ts";
-import { address, anyAddress, anyBytes, filled } from "./support.ts";
+} from "../../lib/values/address.ts";
+import { bytesToHex, hexToBytes } from "../../lib/crypto.ts";
+import { address, anyAddress, anyBytes, filled } from "../support.ts";
 
 Deno.test("parseAddress() reads an address, formatAddress() writes it canonically", () => {
   const rows = [

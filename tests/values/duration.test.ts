@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatDuration, parseDuration } from "../lib/duration.ts";
+import { formatDuration, parseDuration } from "../../lib/values/duration.ts";
 
 Deno.test("parseDuration() reads a duration, formatDuration() writes it as Go does", () => {
   const rows = [

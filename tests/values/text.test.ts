@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { messageOf, OpenmeError } from "../lib/errors.ts";
-import { escapeUnprintable, hideSecrets, looksLikeSecret, quote } from "../lib/quote.ts";
+import { messageOf, OpenmeError } from "../../lib/values/errors.ts";
+import { escapeUnprintable, hideSecrets, looksLikeSecret, quote } from "../../lib/values/text.ts";
 
 Deno.test("quote() escapes all but printable ASCII", () => {
   const rows = [
@@ -79,7 +79,7 @@ Deno.test("hideSecrets() hides keys and links, and nothing else that errors repe
   for (const secret of secrets) {
     assert.ok(looksLikeSecret(secret), secret);
     for (
-      const text of [secret, quote(secret), quote(secret, 1000), `cannot load "./${secret}": no`]
+      const text of [secret, quote(secret), quote(secret, 1000), `cannot load "../${secret}": no`]
     ) {
       assert.ok(!/q6urq6urq6ur/.test(hideSecrets(text)), text);
     }

@@ -1,6 +1,6 @@
 /** What several grants open together, as a firewall needs it: disjoint ranges of ports, each with the time it has left. */
 
-import type { Moment } from "./clock.ts";
+import type { Moment } from "./moment.ts";
 import { comparePortRanges, type PortRange } from "./ports.ts";
 
 /** A range that may be reached for `timeoutMs` from now. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatAddress } from "../lib/address.ts";
+import { formatAddress } from "../../lib/values/address.ts";
 import {
   containsAddress,
   formatNetwork,
@@ -13,8 +13,8 @@ import {
   networkOf,
   overlap,
   parseNetwork,
-} from "../lib/network.ts";
-import { address, anyAddress, flipBit, must } from "./support.ts";
+} from "../../lib/values/network.ts";
+import { address, anyAddress, flipBit, must } from "../support.ts";
 
 const anyNetwork: fc.Arbitrary<Network> = anyAddress.chain((each) =>
   fc.integer({ min: 0, max: fullLength(each.family) }).map((length) => networkOf(each, length))

@@ -11,7 +11,7 @@ import {
   sourceFor,
 } from "./values/address.ts";
 import type { Profile } from "./config/client_config.ts";
-import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto.ts";
+import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto/keys.ts";
 import { messageOf, OpenmeError } from "./values/errors.ts";
 import type { Log } from "./log.ts";
 import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";

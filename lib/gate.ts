@@ -4,7 +4,7 @@
  */
 
 import { type Address, isHoldable } from "./values/address.ts";
-import type { KeyAgreement, VerifySignature } from "./crypto.ts";
+import type { KeyAgreement, VerifySignature } from "./crypto/keys.ts";
 import { signatureParts, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
 

@@ -6,8 +6,8 @@
 
 import { type Address, formatAddress, parseAddress, sameAddress } from "./values/address.ts";
 import { type Clock, wallMsOf } from "./values/moment.ts";
-import { hexToBytes } from "./crypto.ts";
-import { fingerprint } from "./crypto_sync.ts";
+import { hexToBytes } from "./crypto/keys.ts";
+import { fingerprint } from "./crypto/sync.ts";
 import type { Grant } from "./grants.ts";
 import { healthPage, type PageParts } from "./health_page.ts";
 import { type HealthReport, type RecentKnock, reportToJson } from "./values/health_report.ts";

@@ -5,7 +5,7 @@
 
 import type { Sent } from "./client.ts";
 import type { Profile } from "./config/client_config.ts";
-import { knockId } from "./crypto.ts";
+import { knockId } from "./crypto/keys.ts";
 import { pause } from "./dial.ts";
 import { askHealth, type HealthAnswer } from "./health_client.ts";
 import {

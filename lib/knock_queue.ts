@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "./values/address.ts";
-import type { KnockTags } from "./crypto.ts";
+import type { KnockTags } from "./crypto/keys.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { type KnownKeys, nameOf } from "./known_keys.ts";
 import {

@@ -25,7 +25,7 @@ import {
   sha256,
   sign,
   SIGNATURE_SIZE,
-} from "./crypto.ts";
+} from "./crypto/keys.ts";
 
 export const VERSION = 1;
 
@@ -70,7 +70,7 @@ export interface SealingKeys {
  *
  * @example
  * ```ts
- * import { keyPairOf } from "./crypto.ts";
+ * import { keyPairOf } from "./crypto/keys.ts";
  * import { sealKnock } from "./packet.ts";
  * const [server, ephemeral] = await Promise.all([7, 8].map((n) => keyPairOf("X25519", new Uint8Array(32).fill(n))));
  * const datagram = await sealKnock(

@@ -2,7 +2,7 @@
 
 import type { ClientEntry } from "./config/client_entries.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import type { VerifySignature } from "./crypto.ts";
+import type { VerifySignature } from "./crypto/keys.ts";
 import type { GateClient } from "./gate.ts";
 import type { Permission } from "./grants.ts";
 

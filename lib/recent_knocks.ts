@@ -4,8 +4,8 @@
  */
 
 import type { KnockState, RecentKnock } from "./values/health_report.ts";
-import type { Bytes } from "./crypto.ts";
-import { knockIdOf } from "./crypto_sync.ts";
+import type { Bytes } from "./crypto/keys.ts";
+import { knockIdOf } from "./crypto/sync.ts";
 import type { Grant } from "./grants.ts";
 import { formatNetwork } from "./values/network.ts";
 

@@ -7,7 +7,7 @@
  * Nothing is ever forgotten to make room while it could be replayed: a client that fills its quota is refused.
  */
 
-import { bytesToHex } from "./crypto.ts";
+import { bytesToHex } from "./crypto/keys.ts";
 
 /** How many nonces one client may have in memory: a knock every 2 s for the widest window there is (1 h, both ways). */
 export const NONCES_PER_CLIENT = 4096;

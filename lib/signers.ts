@@ -5,8 +5,8 @@
 
 import type { Candidates, GateClient } from "./gate.ts";
 import { type Address, formatAddress } from "./values/address.ts";
-import { hexToBytes } from "./crypto.ts";
-import { fingerprintBytes } from "./crypto_sync.ts";
+import { hexToBytes } from "./crypto/keys.ts";
+import { fingerprintBytes } from "./crypto/sync.ts";
 import { hintOf, RANDOM_NONCE_SIZE } from "./packet.ts";
 
 /** Keys that are tried whatever the budget says: seen from this source, and the last used. */

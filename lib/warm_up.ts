@@ -5,9 +5,9 @@
 
 import { parseAddress } from "./values/address.ts";
 import { freshKnock } from "./client.ts";
-import { bytesToHex, keyPairOf } from "./crypto.ts";
+import { bytesToHex, keyPairOf } from "./crypto/keys.ts";
 import type { ServerConfig } from "./config/server_config.ts";
-import { keyAgreement, knockTags, signatureVerifier } from "./crypto_sync.ts";
+import { keyAgreement, knockTags, signatureVerifier } from "./crypto/sync.ts";
 import { judge } from "./gate.ts";
 import { bearsTag } from "./packet.ts";
 import { ReplayMemory } from "./replay.ts";

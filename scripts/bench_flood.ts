@@ -5,7 +5,7 @@
  */
 
 import { flood, goodKnocks, taggedKnock } from "../tests/attack/siege.ts";
-import { bytesToHex } from "../lib/crypto.ts";
+import { bytesToHex } from "../lib/crypto/keys.ts";
 import { IPV4, Lab } from "../tests/e2e/lab.ts";
 import { OPENME } from "../tests/e2e/openme.ts";
 import { pause } from "../tests/e2e/wait.ts";

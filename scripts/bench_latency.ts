@@ -5,7 +5,7 @@
 
 import { fileURLToPath } from "node:url";
 import { labMissing } from "../tests/e2e/e2e.ts";
-import { bytesToHex } from "../lib/crypto.ts";
+import { bytesToHex } from "../lib/crypto/keys.ts";
 import { taggedKnock } from "../tests/attack/siege.ts";
 import { Lab } from "../tests/e2e/lab.ts";
 import { OPENME } from "../tests/e2e/openme.ts";

@@ -6,8 +6,8 @@
 
 import { type Address, formatAddress } from "../lib/values/address.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto.ts";
-import { knockTags } from "../lib/crypto_sync.ts";
+import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto/keys.ts";
+import { knockTags } from "../lib/crypto/sync.ts";
 import { DropLog, limitLog } from "../lib/drop_log.ts";
 import { Guard } from "../lib/firewall/guard.ts";
 import { createNoneBackend } from "../lib/firewall/none.ts";

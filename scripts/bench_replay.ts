@@ -2,8 +2,8 @@
 
 import { parseAddress } from "../lib/values/address.ts";
 import { freshKnock } from "../lib/client.ts";
-import { bytesToHex, keyPairOf } from "../lib/crypto.ts";
-import { keyAgreement, signatureVerifier } from "../lib/crypto_sync.ts";
+import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
+import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { Signers } from "../lib/signers.ts";

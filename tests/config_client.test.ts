@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parseClientConfig, pickProfile, type Profile } from "../lib/config/client_config.ts";
-import { decodeBase64 } from "../lib/crypto.ts";
+import { decodeBase64 } from "../lib/crypto/keys.ts";
 import {
   ALICE_PUBLIC,
   CLIENT_KEY,

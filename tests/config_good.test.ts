@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parseExpiry } from "../lib/config/expiry.ts";
 import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
-import { bytesToHex, decodeBase64, encodeBase64 } from "../lib/crypto.ts";
+import { bytesToHex, decodeBase64, encodeBase64 } from "../lib/crypto/keys.ts";
 import { formatPortRange, type PortRange } from "../lib/values/ports.ts";
 import {
   ALICE_PUBLIC,

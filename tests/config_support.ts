@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../lib/config/server_config.ts";
-import { concatBytes, encodeBase64 } from "../lib/crypto.ts";
-import { publicKeyOf } from "../lib/crypto_sync.ts";
+import { concatBytes, encodeBase64 } from "../lib/crypto/keys.ts";
+import { publicKeyOf } from "../lib/crypto/sync.ts";
 import { OpenmeError } from "../lib/values/errors.ts";
 import { filled } from "./support.ts";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Address, formatAddress, isHoldable } from "../lib/values/address.ts";
-import { type Bytes, concatBytes, sign } from "../lib/crypto.ts";
+import { type Bytes, concatBytes, sign } from "../lib/crypto/keys.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { concatBytes } from "../lib/crypto.ts";
+import { concatBytes } from "../lib/crypto/keys.ts";
 import {
   address,
   ALICE,

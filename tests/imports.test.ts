@@ -9,8 +9,8 @@ const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 const CORE = [
   "../lib/values/address.ts",
   "../lib/values/moment.ts",
-  "../lib/crypto.ts",
-  "../lib/crypto_sync.ts",
+  "../lib/crypto/keys.ts",
+  "../lib/crypto/sync.ts",
   "../lib/values/duration.ts",
   "../lib/values/errors.ts",
   "../lib/fair_queue.ts",

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Address, addressToBytes16, isUnspecified } from "../lib/values/address.ts";
-import { bytesToHex, concatBytes, hexToBytes, keyPairOf, sign } from "../lib/crypto.ts";
-import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
+import { bytesToHex, concatBytes, hexToBytes, keyPairOf, sign } from "../lib/crypto/keys.ts";
+import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto/sync.ts";
 import * as packet from "../lib/packet.ts";
 import { type Knock, sealKnock, unsealKnock } from "../lib/packet.ts";
 import {

@@ -1,8 +1,8 @@
 /** The ids of knocks, and which of them the server keeps. */
 
 import assert from "node:assert/strict";
-import { knockId } from "../lib/crypto.ts";
-import { knockIdOf } from "../lib/crypto_sync.ts";
+import { knockId } from "../lib/crypto/keys.ts";
+import { knockIdOf } from "../lib/crypto/sync.ts";
 import { RecentKnocks } from "../lib/recent_knocks.ts";
 import { grantOf } from "./state/support.ts";
 import { filled } from "./support.ts";

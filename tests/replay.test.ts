@@ -1,7 +1,7 @@
 /** The replay memory: hand-written histories. Random ones are in `replay_model.test.ts`. */
 
 import assert from "node:assert/strict";
-import { bytesToHex } from "../lib/crypto.ts";
+import { bytesToHex } from "../lib/crypto/keys.ts";
 import {
   KEEP_AFTER_WINDOW_NS,
   NONCES_PER_CLIENT,

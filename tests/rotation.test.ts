@@ -1,7 +1,7 @@
 /** Two keys at once: of the server, and of a client; and a client that gets another name. */
 
 import assert from "node:assert/strict";
-import { keyAgreement, publicKeyOf } from "../lib/crypto_sync.ts";
+import { keyAgreement, publicKeyOf } from "../lib/crypto/sync.ts";
 import { Grants, resumeGrant } from "../lib/grants.ts";
 import { filled } from "./support.ts";
 import {

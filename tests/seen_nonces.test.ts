@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { bytesToHex } from "../lib/crypto.ts";
+import { bytesToHex } from "../lib/crypto/keys.ts";
 import { ReplayMemory, SeenNonces } from "../lib/replay.ts";
 import { anyBytes, anyInt64, NOW_NS, WINDOW_NS } from "./support.ts";
 

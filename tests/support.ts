@@ -7,8 +7,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { type Address, addressFromBytes16, parseAddress } from "../lib/values/address.ts";
 import type { Moment } from "../lib/values/moment.ts";
-import { type Bytes, bytesToHex, hexToBytes, type KeyPair, keyPairOf } from "../lib/crypto.ts";
-import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto_sync.ts";
+import { type Bytes, bytesToHex, hexToBytes, type KeyPair, keyPairOf } from "../lib/crypto/keys.ts";
+import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto/sync.ts";
 import {
   type DropReason,
   type GateClient,

@@ -20,14 +20,14 @@ import {
   KEY_SIZE,
   keyPairOf,
   sign,
-} from "../lib/crypto.ts";
+} from "../lib/crypto/keys.ts";
 import {
   fingerprint,
   keyAgreement,
   publicKeyOf,
   sharedSecret,
   signatureVerifier,
-} from "../lib/crypto_sync.ts";
+} from "../lib/crypto/sync.ts";
 import { type GateClient, judge } from "../lib/gate.ts";
 import {
   OFFSET_AEAD_NONCE,

@@ -2,8 +2,8 @@
 
 import type { ClientEntry } from "../config/client_entries.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { encodeBase64, hexToBytes } from "../crypto.ts";
-import { fingerprint } from "../crypto_sync.ts";
+import { encodeBase64, hexToBytes } from "../crypto/keys.ts";
+import { fingerprint } from "../crypto/sync.ts";
 import { shownPorts } from "../values/ports.ts";
 import { isoTime } from "./context.ts";
 

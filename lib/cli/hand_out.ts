@@ -7,9 +7,9 @@ import {
   renderProfileLink,
   renderProfileYaml,
 } from "../config/profile_text.ts";
-import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto.ts";
+import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { publicKeyOf } from "../crypto_sync.ts";
+import { publicKeyOf } from "../crypto/sync.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { createSecretFile, createSecretFileFor, type Owner } from "../files.ts";
 import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";

@@ -4,7 +4,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { insertClient } from "../config/insert_client.ts";
 import { addGroup } from "../config/server_edit.ts";
 import { renderProfileYaml } from "../config/profile_text.ts";
-import { encodeBase64 } from "../crypto.ts";
+import { encodeBase64 } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile, readPlainFile } from "../files.ts";
 import type { Foreign, ForeignClient } from "../import/foreign.ts";

@@ -3,8 +3,8 @@
 import { readHost } from "../config/host.ts";
 import { DEFAULT_UDP_PORT } from "../config/reader.ts";
 import { DEFAULT_STATE_DIR, parseServerConfig } from "../config/server_config.ts";
-import { encodeBase64, KEY_SIZE } from "../crypto.ts";
-import { publicKeyOf } from "../crypto_sync.ts";
+import { encodeBase64, KEY_SIZE } from "../crypto/keys.ts";
+import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { closesPorts, type FirewallName, FIREWALLS, INTERFACE_PATTERN } from "../firewall/plan.ts";

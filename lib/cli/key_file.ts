@@ -1,6 +1,6 @@
 /** A client's key in a file of its own, as `openme keygen` writes it. */
 
-import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../files.ts";
 import { quote } from "../values/text.ts";

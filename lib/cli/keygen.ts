@@ -1,6 +1,6 @@
 /** `openme keygen`: a client's key whose private half never leaves the client. */
 
-import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile } from "../files.ts";
 import { escapeUnprintable } from "../values/text.ts";

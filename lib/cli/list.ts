@@ -2,8 +2,8 @@
 
 import type { ClientEntry } from "../config/client_entries.ts";
 import type { ServerConfig } from "../config/server_config.ts";
-import { hexToBytes } from "../crypto.ts";
-import { fingerprint } from "../crypto_sync.ts";
+import { hexToBytes } from "../crypto/keys.ts";
+import { fingerprint } from "../crypto/sync.ts";
 import { messageOf } from "../values/errors.ts";
 import { SINGLE } from "../values/network.ts";
 import { shownPorts } from "../values/ports.ts";

@@ -4,7 +4,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { removeClient } from "../config/server_edit.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
-import { fingerprint } from "../crypto_sync.ts";
+import { fingerprint } from "../crypto/sync.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { formatNetwork } from "../values/network.ts";
 import { shownPorts, subtractPortRanges } from "../values/ports.ts";

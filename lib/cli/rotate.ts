@@ -1,8 +1,8 @@
 /** `openme rotate`: a new key for a client or for the server, the old one good for a while. */
 
 import { changeClient, changeServer } from "../config/server_edit.ts";
-import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto.ts";
-import { publicKeyOf } from "../crypto_sync.ts";
+import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto/keys.ts";
+import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { describeClient } from "./client_json.ts";

@@ -3,7 +3,7 @@
  * the deployed clients read; docs/configuration.md describes them.
  */
 
-import { type Bytes, bytesToHex, isLowOrder, KEY_SIZE, keyPairOf } from "../crypto.ts";
+import { type Bytes, bytesToHex, isLowOrder, KEY_SIZE, keyPairOf } from "../crypto/keys.ts";
 import {
   ConfigError,
   DEFAULT_UDP_PORT,

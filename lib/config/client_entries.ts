@@ -10,8 +10,8 @@ import {
   KEY_SIZE,
   signingKeyFlaw,
   type VerifySignature,
-} from "../crypto.ts";
-import { fingerprint, signatureVerifier } from "../crypto_sync.ts";
+} from "../crypto/keys.ts";
+import { fingerprint, signatureVerifier } from "../crypto/sync.ts";
 import { type PrefixLengths, SINGLE } from "../values/network.ts";
 import {
   formatPortRange,

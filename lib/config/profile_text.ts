@@ -3,7 +3,7 @@
  * mobile apps read from a QR code, and the same as an `openme://` link. docs/client.md, "Ways to hand a profile on".
  */
 
-import { encodeBase64 } from "../crypto.ts";
+import { encodeBase64 } from "../crypto/keys.ts";
 import { ConfigError, Section } from "./reader.ts";
 
 /** What `add` and `rotate` hand to a client. */

@@ -5,7 +5,7 @@
 
 import { NAME_PATTERN } from "../values/name.ts";
 import { readHost } from "./host.ts";
-import { type Bytes, decodeBase64 } from "../crypto.ts";
+import { type Bytes, decodeBase64 } from "../crypto/keys.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";

@@ -3,8 +3,8 @@
  * deployed reference server's; docs/configuration.md describes them.
  */
 
-import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto.ts";
-import { publicKeyOf } from "../crypto_sync.ts";
+import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto/keys.ts";
+import { publicKeyOf } from "../crypto/sync.ts";
 import { mergePortRanges, type PortRange } from "../values/ports.ts";
 import { type ClientContext, type ClientEntry, readClients, readPerson } from "./client_entries.ts";
 import { readFirewall, requireClosing } from "./firewall_config.ts";

@@ -4,7 +4,7 @@
  * errs, not against somebody who writes there: who can do that can do anything.
  */
 
-import { bytesToHex } from "../crypto.ts";
+import { bytesToHex } from "../crypto/keys.ts";
 
 /** A value as SQLite takes it and gives it back. */
 export type Value = string | number | bigint | Uint8Array | null;

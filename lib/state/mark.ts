@@ -5,7 +5,7 @@
  */
 
 import { join, resolve } from "node:path";
-import { fingerprint } from "../crypto_sync.ts";
+import { fingerprint } from "../crypto/sync.ts";
 
 const VOLATILE_DIR = "/run";
 const MARK_NAME = /^openme-[0-9a-f]{16}\.state$/;

@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import type { Clock } from "../values/moment.ts";
-import { hexToBytes } from "../crypto.ts";
+import { hexToBytes } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../log.ts";

@@ -1,6 +1,6 @@
 /** fwknop 2.6.10 as Debian packages it, in both its modes: sniffing (its default) and a UDP server. */
 
-import { bytesToHex, encodeBase64 } from "../../lib/crypto.ts";
+import { bytesToHex, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { IPV4, type Lab } from "../../tests/e2e/lab.ts";
 import { waitFor } from "../../tests/e2e/wait.ts";
 import { targetOf } from "../../tests/attack/siege.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { parseArguments } from "../../lib/cli/context.ts";
-import { bytesToHex, encodeBase64, hexToBytes } from "../../lib/crypto.ts";
+import { bytesToHex, encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";

@@ -11,8 +11,8 @@ import {
   hexToBytes,
   type KeyPair,
   sign,
-} from "../../lib/crypto.ts";
-import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto_sync.ts";
+} from "../../lib/crypto/keys.ts";
+import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { hintedNonce, type Knock, sealKnock } from "../../lib/packet.ts";
 import scenarioFile from "../vectors/scenarios.json" with { type: "json" };
 import {

@@ -5,8 +5,8 @@
  */
 
 import { DatabaseSync } from "node:sqlite";
-import type { Bytes } from "../../lib/crypto.ts";
-import { knockTags } from "../../lib/crypto_sync.ts";
+import type { Bytes } from "../../lib/crypto/keys.ts";
+import { knockTags } from "../../lib/crypto/sync.ts";
 import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support.ts";
 import { good, goodIn, UNIT_WORLD } from "./hostile.ts";
 import { Random } from "./random.ts";

@@ -13,8 +13,8 @@ import {
   type KeyPair,
   keyPairOf,
   sign,
-} from "../../lib/crypto.ts";
-import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto_sync.ts";
+} from "../../lib/crypto/keys.ts";
+import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { hintedNonce, OFFSET_SEALED, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
 import { address, must, SERVER_PUBLIC_KEY, START_MS } from "../support.ts";
 import { type Arrival, SimulatedServer } from "./simulated_server.ts";

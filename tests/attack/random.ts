@@ -1,6 +1,6 @@
 /** Bytes that only have to be different, and the same for the same seed. */
 
-import type { Bytes } from "../../lib/crypto.ts";
+import type { Bytes } from "../../lib/crypto/keys.ts";
 
 /** mulberry32. */
 export class Random {

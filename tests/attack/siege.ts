@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseAddress } from "../../lib/values/address.ts";
 import { freshKnock } from "../../lib/client.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
-import { bytesToHex } from "../../lib/crypto.ts";
+import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, type Lab } from "../e2e/lab.ts";
 import type { Site } from "../e2e/site.ts";

@@ -5,8 +5,8 @@
 
 import type { Address } from "../../lib/values/address.ts";
 import type { ServerConfig } from "../../lib/config/server_config.ts";
-import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
-import { knockTags, signatureVerifier } from "../../lib/crypto_sync.ts";
+import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
+import { knockTags, signatureVerifier } from "../../lib/crypto/sync.ts";
 import { DropLog } from "../../lib/drop_log.ts";
 import type { Guard } from "../../lib/firewall/guard.ts";
 import { Grants } from "../../lib/grants.ts";

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
-import { encodeBase64, hexToBytes } from "../../lib/crypto.ts";
+import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { messageOf, OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ALICE, BOB, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../support.ts";

@@ -1,7 +1,7 @@
 /** Configuration files with fixed keys. */
 
-import { concatBytes, encodeBase64, hexToBytes } from "../../lib/crypto.ts";
-import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { concatBytes, encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
+import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { ALICE, filled, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../support.ts";
 
 export const SERVER_PRIVATE = encodeBase64(SERVER_PRIVATE_KEY);

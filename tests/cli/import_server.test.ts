@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parseClientConfig } from "../../lib/config/client_config.ts";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
-import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { must } from "../support.ts";
 import { serverYaml } from "./fixtures.ts";

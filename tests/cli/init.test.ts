@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
-import { bytesToHex } from "../../lib/crypto.ts";
+import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { must } from "../support.ts";
 import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";

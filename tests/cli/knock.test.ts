@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { formatAddress } from "../../lib/values/address.ts";
-import { bytesToHex } from "../../lib/crypto.ts";
+import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";
 import { skip, testWith } from "../programs.ts";

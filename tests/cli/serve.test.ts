@@ -1,7 +1,7 @@
 /** `openme serve` without a firewall to speak of: an `nft` that only writes down what it is asked. */
 
 import assert from "node:assert/strict";
-import { keyPairOf } from "../../lib/crypto.ts";
+import { keyPairOf } from "../../lib/crypto/keys.ts";
 import { Program } from "../e2e/program.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { address, ALICE, knockBy } from "../support.ts";

@@ -1,7 +1,7 @@
 /** Chromium in a lab, driven over the DevTools protocol through two pipes: its network is the client's. */
 
 import assert from "node:assert/strict";
-import { decodeBase64 } from "../../lib/crypto.ts";
+import { decodeBase64 } from "../../lib/crypto/keys.ts";
 import type { Lab, Side } from "./lab.ts";
 
 const FLAGS = [

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { encodeBase64 } from "../../lib/crypto.ts";
-import { publicKeyOf } from "../../lib/crypto_sync.ts";
+import { encodeBase64 } from "../../lib/crypto/keys.ts";
+import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { lacks, unless } from "../programs.ts";
 import { e2e } from "./e2e.ts";
 import type { Lab } from "./lab.ts";

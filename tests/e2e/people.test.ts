@@ -1,7 +1,7 @@
 /** `clients.d`: files that appear, are wrong, and go, under a server that runs. */
 
 import assert from "node:assert/strict";
-import { encodeBase64, keyPairOf } from "../../lib/crypto.ts";
+import { encodeBase64, keyPairOf } from "../../lib/crypto/keys.ts";
 import { e2e } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { knock } from "./openme.ts";

@@ -1,7 +1,7 @@
 /** What acts on, or follows from, a running server: `close`, the control socket, the health port, notifications. */
 
 import assert from "node:assert/strict";
-import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto.ts";
+import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto/keys.ts";
 import { lacks } from "../programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";

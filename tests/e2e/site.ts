@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/values/address.ts";
-import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto.ts";
+import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
 import { volatilePath } from "../../lib/state/mark.ts";
 import { sealKnock } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "./e2e.ts";

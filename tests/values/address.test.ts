@@ -12,7 +12,7 @@ import {
   parseAddress,
   sameAddress,
 } from "../../lib/values/address.ts";
-import { bytesToHex, hexToBytes } from "../../lib/crypto.ts";
+import { bytesToHex, hexToBytes } from "../../lib/crypto/keys.ts";
 import { address, anyAddress, anyBytes, filled } from "../support.ts";
 
 Deno.test("parseAddress() reads an address, formatAddress() writes it canonically", () => {

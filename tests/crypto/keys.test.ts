@@ -9,9 +9,9 @@ import {
   encodeBase64,
   hexToBytes,
   signingKeyFlaw,
-} from "../lib/crypto.ts";
-import { fingerprint, publicKeyOf } from "../lib/crypto_sync.ts";
-import { anyBytes, littleEndian } from "./support.ts";
+} from "../../lib/crypto/keys.ts";
+import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
+import { anyBytes, littleEndian } from "../support.ts";
 
 const ascii = new TextEncoder();
 

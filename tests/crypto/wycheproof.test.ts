@@ -12,13 +12,13 @@ import {
   concatBytes,
   hexToBytes,
   isLowOrder,
-} from "../lib/crypto.ts";
-import { sharedSecret, signatureVerifier } from "../lib/crypto_sync.ts";
-import { must } from "./support.ts";
+} from "../../lib/crypto/keys.ts";
+import { sharedSecret, signatureVerifier } from "../../lib/crypto/sync.ts";
+import { must } from "../support.ts";
 
 /** The cases of one file, each with the number that Wycheproof gives it. */
 async function casesOf<Case>(name: string): Promise<readonly (Case & { readonly tcId: number })[]> {
-  const url = new URL(`./vectors/wycheproof/${name}.json`, import.meta.url);
+  const url = new URL(`../vectors/wycheproof/${name}.json`, import.meta.url);
   return JSON.parse(await Deno.readTextFile(url)).cases;
 }
 

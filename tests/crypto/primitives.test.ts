@@ -20,9 +20,14 @@ import {
   isLowOrder,
   keyPairOf,
   sign,
-} from "../lib/crypto.ts";
-import { keyAgreement, publicKeyOf, sharedSecret, signatureVerifier } from "../lib/crypto_sync.ts";
-import { anyBytes, filled, flipBit, littleEndian, must } from "./support.ts";
+} from "../../lib/crypto/keys.ts";
+import {
+  keyAgreement,
+  publicKeyOf,
+  sharedSecret,
+  signatureVerifier,
+} from "../../lib/crypto/sync.ts";
+import { anyBytes, filled, flipBit, littleEndian, must } from "../support.ts";
 
 const ascii = new TextEncoder();
 

@@ -29,7 +29,7 @@ import {
   type KnockTags,
   PKCS8_HEAD,
   type VerifySignature,
-} from "./crypto.ts";
+} from "./keys.ts";
 
 /** DER heads that turn 32 raw bytes into a SubjectPublicKeyInfo (RFC 8410 section 4). */
 const SPKI_HEAD = {

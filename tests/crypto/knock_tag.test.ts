@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { createHmac, hkdfSync } from "node:crypto";
-import { freshKnock } from "../lib/client.ts";
-import { hexToBytes, knockTag } from "../lib/crypto.ts";
-import { fingerprint, knockTags } from "../lib/crypto_sync.ts";
-import { bearsTag, hintedNonce, hintOf, unsealKnock } from "../lib/packet.ts";
+import { freshKnock } from "../../lib/client.ts";
+import { hexToBytes, knockTag } from "../../lib/crypto/keys.ts";
+import { fingerprint, knockTags } from "../../lib/crypto/sync.ts";
+import { bearsTag, hintedNonce, hintOf, unsealKnock } from "../../lib/packet.ts";
 import {
   agreeAsServer,
   ALICE,
@@ -16,7 +16,7 @@ import {
   knockBy,
   outcome,
   SERVER_PUBLIC_KEY,
-} from "./support.ts";
+} from "../support.ts";
 
 const tags = knockTags(SERVER_PUBLIC_KEY);
 

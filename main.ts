@@ -15,7 +15,7 @@ import {
 import { nearest } from "./lib/config/reader.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "./lib/values/errors.ts";
 import { escapeUnprintable, hideSecrets, quote } from "./lib/values/text.ts";
-import { runProgram } from "./lib/run_program.ts";
+import { runProgram } from "./lib/system/run_program.ts";
 import { VERSION } from "./lib/values/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
@@ -74,7 +74,7 @@ async function journalPriorities() {
   const stream = Deno.env.get("JOURNAL_STREAM");
   const asItIs: Context["forStderr"] = (line) => line;
   if (stream === undefined) return asItIs;
-  const { isJournal, withPriority } = await import("./lib/journal.ts");
+  const { isJournal, withPriority } = await import("./lib/system/journal.ts");
   return isJournal(stream) ? withPriority : asItIs;
 }
 

@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "./values/errors.ts";
-import { errorFields, type Log } from "./log.ts";
+import { errorFields, type Log } from "./system/log.ts";
 import { quote } from "./values/text.ts";
 import { CONTROL_NAME } from "./state/names.ts";
 

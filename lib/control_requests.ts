@@ -10,7 +10,7 @@ import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./values/network.ts";
 import type { DropCounts } from "./recent_drops.ts";
 import { formatPortRange, mergePortRanges, shownPorts } from "./values/ports.ts";
-import type { RunProgram } from "./run_program.ts";
+import type { RunProgram } from "./system/run_program.ts";
 import type { Running } from "./server.ts";
 import { placesLetIn, type Whose } from "./state/let_in.ts";
 import { VERSION } from "./values/version.ts";

@@ -11,7 +11,7 @@ import { fingerprint } from "./crypto/sync.ts";
 import type { Grant } from "./grants.ts";
 import { healthPage, type PageParts } from "./health_page.ts";
 import { type HealthReport, type RecentKnock, reportToJson } from "./values/health_report.ts";
-import { errorFields, type Log } from "./log.ts";
+import { errorFields, type Log } from "./system/log.ts";
 import { formatPortRange, type PortRange, subtractPortRanges } from "./values/ports.ts";
 import { escapeUnprintable } from "./values/text.ts";
 import type { Running } from "./server.ts";

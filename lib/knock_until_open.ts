@@ -7,7 +7,7 @@ import type { Address } from "./values/address.ts";
 import { addressesOf, knockAt, type Sent, wayOf } from "./client.ts";
 import type { Profile } from "./config/client_config.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
-import type { Log } from "./log.ts";
+import type { Log } from "./system/log.ts";
 
 /** How long nothing may happen before the next knock. */
 export const KNOCK_AGAIN_MS = 1000;

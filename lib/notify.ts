@@ -6,10 +6,10 @@
 import { formatAddress } from "./values/address.ts";
 import type { ServerConfig } from "./config/server_config.ts";
 import { formatDuration } from "./values/duration.ts";
-import { errorFields, type Log } from "./log.ts";
+import { errorFields, type Log } from "./system/log.ts";
 import type { Opened } from "./pipeline.ts";
 import { formatNetwork } from "./values/network.ts";
-import type { RunProgram } from "./run_program.ts";
+import type { RunProgram } from "./system/run_program.ts";
 import type { Running } from "./server.ts";
 import { shownPorts } from "./values/ports.ts";
 

@@ -24,7 +24,7 @@ import type { DropLog } from "./drop_log.ts";
 import { GrantOutcomes } from "./grant_outcomes.ts";
 import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
 import type { KnownKeys } from "./known_keys.ts";
-import type { Log } from "./log.ts";
+import type { Log } from "./system/log.ts";
 import { formatNetwork, type Network, type PrefixLengths } from "./values/network.ts";
 import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
 import { gateClientsOf, permissionsOf } from "./permissions.ts";

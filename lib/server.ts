@@ -19,7 +19,7 @@ import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
 import { KnockQueue } from "./knock_queue.ts";
 import { OpenmeError } from "./values/errors.ts";
 import { KnownKeys } from "./known_keys.ts";
-import { errorFields, type Log, type LogFields } from "./log.ts";
+import { errorFields, type Log, type LogFields } from "./system/log.ts";
 import { type Opened, Pipeline } from "./pipeline.ts";
 import { formatNetwork, fullLength } from "./values/network.ts";
 import { formatPortRange, subtractPortRanges } from "./values/ports.ts";

@@ -4,7 +4,7 @@
 
 import { type Address, parseAddress } from "./values/address.ts";
 import { OpenmeError } from "./values/errors.ts";
-import type { RunProgram } from "./run_program.ts";
+import type { RunProgram } from "./system/run_program.ts";
 import { type BatchReader, batchReader } from "./udp_batch.ts";
 
 /** More than a knock (165 bytes), so that a longer datagram is seen to be longer; `receive` truncates silently. */

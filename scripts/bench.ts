@@ -21,7 +21,7 @@ import {
 } from "../lib/packet.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { Signers } from "../lib/signers.ts";
-import { processClock } from "../lib/system_clock.ts";
+import { processClock } from "../lib/system/clock.ts";
 import { besideForeignRules } from "./bench_foreign_rules.ts";
 import { startToSent } from "./bench_knock.ts";
 import { datagramToRule } from "./bench_latency.ts";

@@ -14,15 +14,15 @@ import { createNoneBackend } from "../lib/firewall/none.ts";
 import { Grants } from "../lib/grants.ts";
 import { KnockQueue } from "../lib/knock_queue.ts";
 import { KnownKeys } from "../lib/known_keys.ts";
-import { createLog } from "../lib/log.ts";
+import { createLog } from "../lib/system/log.ts";
 import { Pipeline } from "../lib/pipeline.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { connectDatabase } from "../lib/state/database.ts";
 import { prepareStatements } from "../lib/state/statements.ts";
-import { runProgram } from "../lib/run_program.ts";
+import { runProgram } from "../lib/system/run_program.ts";
 import { guardPlanOf } from "../lib/server.ts";
 import { StateStore } from "../lib/state/store.ts";
-import { processClock } from "../lib/system_clock.ts";
+import { processClock } from "../lib/system/clock.ts";
 
 const WINDOW = "3600s";
 const LIFETIME_MS = 30_000;

@@ -5,7 +5,7 @@ import type { Context } from "../lib/cli/context.ts";
 import { examineClock as examineAgainstServer, examineRoute } from "../lib/cli/doctor_client.ts";
 import { examineClock, examineServer } from "../lib/cli/doctor_server.ts";
 import { OpenmeError } from "../lib/values/errors.ts";
-import type { ProgramRun, RunProgram } from "../lib/run_program.ts";
+import type { ProgramRun, RunProgram } from "../lib/system/run_program.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./cli/fixtures.ts";
 import { Folder } from "./cli/folder.ts";
 import { bareEnvironment, failure, openme, unprivileged } from "./cli/program.ts";

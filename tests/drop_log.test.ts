@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DropLog, limitLog } from "../lib/drop_log.ts";
-import { createLog, type LogLevel } from "../lib/log.ts";
+import { createLog, type LogLevel } from "../lib/system/log.ts";
 
 function recorder(level: LogLevel) {
   const lines: string[] = [];

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DropLog } from "../lib/drop_log.ts";
-import { createLog } from "../lib/log.ts";
+import { createLog } from "../lib/system/log.ts";
 import { tallyDrops } from "./attack/drop_tally.ts";
 
 Deno.test("tallyDrops() counts every drop once, whether told in a line, a summary or both", () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../lib/notify.ts";
 import type { Opened } from "../lib/pipeline.ts";
-import { type ProgramRun, type RunProgram, runProgram } from "../lib/run_program.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../lib/system/run_program.ts";
 import type { Running } from "../lib/server.ts";
 import { parseServerConfig } from "../lib/config/server_config.ts";
 import { serverYaml } from "./cli/fixtures.ts";

@@ -6,7 +6,7 @@ import type { ClientOpenings } from "../lib/firewall/backend.ts";
 import type { GuardPlan } from "../lib/firewall/plan.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";
 import type { PortRange } from "../lib/values/ports.ts";
-import { type RunProgram, runProgram } from "../lib/run_program.ts";
+import { type RunProgram, runProgram } from "../lib/system/run_program.ts";
 import { createPfStandIn, type PfStandIn } from "./e2e/pf_stand_in.ts";
 import { waitFor } from "./e2e/wait.ts";
 import { network } from "./support.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type Address, formatAddress } from "../lib/values/address.ts";
 import { bytesToHex } from "../lib/crypto/keys.ts";
-import { runProgram } from "../lib/run_program.ts";
+import { runProgram } from "../lib/system/run_program.ts";
 import { bindKnockSocket } from "../lib/udp.ts";
 import { type BatchReader, batchReader } from "../lib/udp_batch.ts";
 import { must } from "./support.ts";

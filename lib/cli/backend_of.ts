@@ -3,7 +3,7 @@
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend } from "../firewall/choose.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 import { guardPlanOf } from "../server.ts";
 import type { Context } from "./context.ts";
 

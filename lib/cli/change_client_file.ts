@@ -1,7 +1,7 @@
 /** Changes of the client's file: one at a time, whole or not at all. */
 
 import { OpenmeError } from "../values/errors.ts";
-import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../files.ts";
+import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../system/files.ts";
 
 /**
  * Changes the client's file, or makes it, with no other openme in between. `change` gets what is there, or `undefined`.

@@ -5,7 +5,7 @@ import { type FirewallName, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
 import { unguardable } from "../config/unguardable.ts";
-import { isProgramThere } from "../run_program.ts";
+import { isProgramThere } from "../system/run_program.ts";
 import { type Command, configPath, renderJson } from "./context.ts";
 import { misfitsOf } from "./host_fit.ts";
 import { loadServerConfig } from "./load.ts";

@@ -2,7 +2,7 @@
 
 import { parseClientValues } from "../config/client_config.ts";
 import { NAME_PATTERN } from "../values/name.ts";
-import { readSecretFile } from "../files.ts";
+import { readSecretFile } from "../system/files.ts";
 import {
   clientConfigPath,
   type Command,

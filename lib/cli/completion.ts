@@ -2,7 +2,7 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import { FIREWALLS } from "../firewall/plan.ts";
-import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../system/log.ts";
 import { quote } from "../values/text.ts";
 import { NEXT } from "./complete.ts";
 import type { Command, Commands } from "./context.ts";

@@ -6,7 +6,7 @@
 
 import { formatDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log } from "../system/log.ts";
 import { formatCountdown } from "./countdown.ts";
 
 const COUNT_MS = 1000;

@@ -5,9 +5,9 @@
 import { nearest } from "../config/reader.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../log.ts";
+import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../system/log.ts";
 import { quote } from "../values/text.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
 
 /**

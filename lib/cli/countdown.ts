@@ -1,6 +1,6 @@
 /** The line that counts while `serve --confirm` waits, and whether this process may use the terminal for it. */
 
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 /** One line of a terminal. */
 export function formatCountdown(leftMs: number): string {

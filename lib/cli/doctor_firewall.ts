@@ -8,7 +8,7 @@ import { askServer } from "../control.ts";
 import { describeFirewall, type FirewallReport } from "../control_requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
-import { createLog } from "../log.ts";
+import { createLog } from "../system/log.ts";
 import { formatPortRange } from "../values/ports.ts";
 import { backendOf } from "./backend_of.ts";
 import type { Context } from "./context.ts";

@@ -7,9 +7,9 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { hostFirewall } from "../firewall/host_view.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { DRY_RUN_PREFIX } from "../state/names.ts";
 
 /** A folder in the state directory that goes with the run; what a killed run left goes with the next. */

@@ -6,7 +6,7 @@ import { loadingFrom, nearest } from "../config/reader.ts";
 import { NAME_PATTERN } from "../values/name.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { replaceFile, withFileLock } from "../files.ts";
+import { replaceFile, withFileLock } from "../system/files.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import { loadServerConfig } from "./load.ts";

@@ -1,6 +1,6 @@
 /** SIGHUP: a terminal that was closed, or `systemctl reload`. */
 
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 
 /**
  * From now on SIGHUP does not end the process. Where it was started on a terminal, the signal says that the terminal was

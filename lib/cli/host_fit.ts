@@ -8,7 +8,7 @@ import type { ServerConfig } from "../config/server_config.ts";
 import { controlPath } from "../control.ts";
 import { parseListening, TCP_TABLES } from "../firewall/listening.ts";
 import { includesPortRanges } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 /** One thing that does not fit, and what to do. */
 export interface Misfit {

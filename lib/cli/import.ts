@@ -4,7 +4,7 @@ import { putProfiles } from "../config/client_edit.ts";
 import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
 import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { decodeText, loadError, readPlainFile } from "../files.ts";
+import { decodeText, loadError, readPlainFile } from "../system/files.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../values/text.ts";
 import {
   type Arguments,

@@ -6,7 +6,7 @@ import { addGroup } from "../config/server_edit.ts";
 import { renderProfileYaml } from "../config/profile_text.ts";
 import { encodeBase64 } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { createSecretFile, readPlainFile } from "../files.ts";
+import { createSecretFile, readPlainFile } from "../system/files.ts";
 import type { Foreign, ForeignClient } from "../import/foreign.ts";
 import { readFwknop } from "../import/fwknop.ts";
 import { readKnockd } from "../import/knockd.ts";

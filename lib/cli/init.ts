@@ -9,7 +9,7 @@ import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { closesPorts, type FirewallName, FIREWALLS, INTERFACE_PATTERN } from "../firewall/plan.ts";
 import { misfitsOf } from "./host_fit.ts";
-import { createSecretFile, keepOldCopy, replaceFile } from "../files.ts";
+import { createSecretFile, keepOldCopy, replaceFile } from "../system/files.ts";
 import {
   type Arguments,
   choiceFlag,

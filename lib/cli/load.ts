@@ -4,8 +4,8 @@
  */
 
 import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server_config.ts";
-import { clientsFolder, listClientFiles } from "../config_files.ts";
-import { loadError, readSecretFile, readSharedFile, requireUnwritable } from "../files.ts";
+import { clientsFolder, listClientFiles } from "../system/config_files.ts";
+import { loadError, readSecretFile, readSharedFile, requireUnwritable } from "../system/files.ts";
 
 /** A configuration, with the texts that it was read from. */
 export interface LoadedConfig {

@@ -9,7 +9,7 @@ import {
 } from "../config/client_config.ts";
 import { loadingFrom } from "../config/reader.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { readSecretFile } from "../files.ts";
+import { readSecretFile } from "../system/files.ts";
 import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
 
 /** Holds a whole profile instead of a file: YAML, the JSON of a QR code, or a link. For CI, where there is no file. */

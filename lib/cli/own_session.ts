@@ -7,9 +7,9 @@ import { formatAddress, parseAddress } from "../values/address.ts";
 import type { ServerConfig } from "../config/server_config.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { type Connection, establishedConnections } from "../firewall/established.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 import { formatPortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { Context } from "./context.ts";
 
 const MOST_ANCESTORS = 32;

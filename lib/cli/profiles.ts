@@ -4,7 +4,7 @@ import { parseClientConfig, pickProfile, type Profile } from "../config/client_c
 import { removeProfile, renameProfile } from "../config/client_edit.ts";
 import { loadingFrom } from "../config/reader.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { readSecretFile } from "../files.ts";
+import { readSecretFile } from "../system/files.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import { changeClientFile } from "./change_client_file.ts";
 import {

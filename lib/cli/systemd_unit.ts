@@ -1,6 +1,6 @@
 /** Whether systemd runs the server here, as packaging/openme.service has it. */
 
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 export const UNIT = "openme.service";
 

@@ -7,7 +7,7 @@ import { standingGuards } from "../firewall/left_overs.ts";
 import { DEFAULT_MARK } from "../config/firewall_config.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
 import { guardPlanOf } from "../server.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { recordGuard } from "../state/guard_record.ts";
 import { isLocked } from "../state/lock.ts";
 import { DATABASE_NAME } from "../state/names.ts";

@@ -19,10 +19,10 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import type { AddressOpenings } from "../grants.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 import type { Network } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
 
 /** A way to change nftables that costs less than a run of `nft`. */

@@ -3,7 +3,7 @@
  */
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import { isProgramThere, type RunProgram } from "../run_program.ts";
+import { isProgramThere, type RunProgram } from "../system/run_program.ts";
 import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
 import { BACKENDS } from "./backends.ts";

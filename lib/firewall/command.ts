@@ -7,10 +7,10 @@
  */
 
 import { OpenmeError } from "../values/errors.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../system/log.ts";
 import { formatNetwork, type Network } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import {
   type Backend,
   type BackendParts,

@@ -5,7 +5,7 @@
  */
 
 import type { OpenmeError } from "../values/errors.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log } from "../system/log.ts";
 import type { Journal } from "./command_journal.ts";
 import { type Entry, entryKey } from "./command_line.ts";
 import type { Programs } from "./command_programs.ts";

@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log } from "../system/log.ts";
 import { formatNetwork, parseNetwork } from "../values/network.ts";
 import { formatPortRange, parsePortSpec } from "../values/ports.ts";
 import { quote } from "../values/text.ts";

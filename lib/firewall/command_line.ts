@@ -5,7 +5,7 @@ import { OpenmeError } from "../values/errors.ts";
 import { formatNetwork, type Network } from "../values/network.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
-import { isProgramThere } from "../run_program.ts";
+import { isProgramThere } from "../system/run_program.ts";
 
 /** One opening that may stand. */
 export interface Entry {

@@ -2,7 +2,7 @@
 
 import type { CommandLines } from "./plan.ts";
 import { OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { type Entry, fillIn } from "./command_line.ts";
 import { listingReader } from "./command_listing.ts";
 import { runFirewall } from "./run_firewall.ts";

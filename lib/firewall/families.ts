@@ -4,7 +4,7 @@
  */
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 export type Family = 4 | 6;
 

@@ -7,7 +7,7 @@
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { formatNetwork, type Network } from "../values/network.ts";
 import { intersectPortRanges, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { allEnded, allInTurn } from "./all_ended.ts";
 import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";

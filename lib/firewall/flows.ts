@@ -6,7 +6,7 @@
 import { type Address, formatAddress, parseAddress } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
 import type { Protocol } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { readProc } from "./families.ts";
 import { isWanted, type WantedPorts } from "./wanted_ports.ts";
 

@@ -7,7 +7,7 @@
 import type { Clock } from "../values/moment.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../values/errors.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log } from "../system/log.ts";
 import { formatNetwork, type Network } from "../values/network.ts";
 import {
   type Backend,

@@ -4,7 +4,7 @@
  */
 
 import { intersectPortRanges, mergePortRanges, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { hostFamilies } from "./families.ts";
 import type { HostChain } from "./host_chains.ts";
 import { findBlock } from "./host_walk.ts";

@@ -5,7 +5,7 @@
 
 import { formatNetwork } from "../values/network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
 import { allEnded } from "./all_ended.ts";

@@ -2,8 +2,8 @@
  * Runs the iptables programs of one kind: lists tables, restores them, in each family that the kernel has.
  */
 
-import type { Log } from "../log.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { Log } from "../system/log.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { type Family, hostFamilies, readProc } from "./families.ts";
 import { runFirewall } from "./run_firewall.ts";
 

@@ -3,7 +3,7 @@
  * the back of the one that lets clients in now.
  */
 
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { HOST_TABLES, type HostTable, parseHostTable } from "./iptables_host.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
 import { legacyTables } from "./legacy_holes.ts";

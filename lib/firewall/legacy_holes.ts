@@ -5,7 +5,7 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { ProgramRun, RunProgram } from "../run_program.ts";
+import type { ProgramRun, RunProgram } from "../system/run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import {
   HOST_TABLES,

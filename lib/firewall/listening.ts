@@ -5,7 +5,7 @@
 
 import type { Address } from "../values/address.ts";
 import { mergePortRanges, type PortRange, type Protocol } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { parseEndpoint } from "./established.ts";
 
 const TABLES: readonly { path: string; protocol: Protocol; state: string }[] = [

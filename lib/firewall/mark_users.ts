@@ -5,7 +5,7 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { formatMark } from "./hole_mark.ts";
 import { HOLE_COMMENT } from "./plan.ts";
 

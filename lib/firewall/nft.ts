@@ -5,7 +5,7 @@
 import { OpenmeError } from "../values/errors.ts";
 import { isSingle, type Network } from "../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { allInTurn } from "./all_ended.ts";
 import type {
   Backend,

@@ -5,7 +5,7 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import { type HostChain, isOnTheWay } from "./host_chains.ts";
 import type { WantedHoles } from "./legacy_holes.ts";
 import { type Entry, LISTING_DEADLINE_MS, listRuleset, type NftListing } from "./nft_listing.ts";

@@ -6,7 +6,7 @@
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
-import { programEnvironment } from "../run_program.ts";
+import { programEnvironment } from "../system/run_program.ts";
 
 /** A batch takes a millisecond; what takes this long hangs. */
 const DEADLINE_MS = 1000;

@@ -5,7 +5,7 @@
 
 import { allInTurn } from "./all_ended.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { GuardPlan } from "./plan.ts";
 import { type HostChain, mayDrop } from "./host_chains.ts";
 import { LegacyHoles, type LegacyView, showRuns, type WantedHoles } from "./legacy_holes.ts";

@@ -5,7 +5,7 @@
 
 import { formatNetwork, type Network } from "../values/network.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { Backend, ClientOpenings, OpenPorts } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
 import { hostFirewall } from "./host_view.ts";

@@ -6,7 +6,7 @@
 import { OpenmeError } from "../values/errors.ts";
 import { formatNetwork, type Network } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 import type { Backend, ClientOpenings, Examination, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
 import {

@@ -4,7 +4,7 @@
  */
 
 import { LivingOwnerError } from "./backend.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 /** A process: its number, which is used again, and when it was started, which is not. */
 export interface ProcessName {

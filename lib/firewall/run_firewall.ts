@@ -1,7 +1,7 @@
 /** Runs a firewall's own program: whatever is wrong with it is an error of the firewall's, with something to do. */
 
 import { OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../run_program.ts";
+import type { RunProgram } from "../system/run_program.ts";
 
 /** What to run, and what to say where that is of no use. */
 export interface FirewallRun {

@@ -9,7 +9,7 @@ import type { Clock } from "../values/moment.ts";
 import { hexToBytes } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
-import { errorFields, type Log } from "../log.ts";
+import { errorFields, type Log } from "../system/log.ts";
 import { quote } from "../values/text.ts";
 import type { ReplayMemory } from "../replay.ts";
 import {

@@ -1,7 +1,7 @@
 /** Faults under a running server: after each, no replay is accepted, nobody is forgotten, and the next good knock works. */
 
 import assert from "node:assert/strict";
-import { createLog } from "../../lib/log.ts";
+import { createLog } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";

@@ -13,7 +13,7 @@ import { Grants } from "../../lib/grants.ts";
 import { Intake, PACE_BATCHES } from "../../lib/intake.ts";
 import { KnockQueue } from "../../lib/knock_queue.ts";
 import { KnownKeys } from "../../lib/known_keys.ts";
-import type { Log } from "../../lib/log.ts";
+import type { Log } from "../../lib/system/log.ts";
 import { Pipeline } from "../../lib/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";

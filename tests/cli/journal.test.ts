@@ -1,7 +1,7 @@
 /** Where standard error is systemd's journal, lines carry their priority; everywhere else nothing changes. */
 
 import assert from "node:assert/strict";
-import { withPriority } from "../../lib/journal.ts";
+import { withPriority } from "../../lib/system/journal.ts";
 import { lacks, unless } from "../programs.ts";
 import { Folder } from "./folder.ts";
 import { freeUdpPort } from "./program.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { drawFrame } from "../../lib/cli/sessions_watch.ts";
 import { parseServerConfig } from "../../lib/config/server_config.ts";
 import type { Grant } from "../../lib/grants.ts";
-import { createLog } from "../../lib/log.ts";
+import { createLog } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { waitFor } from "../e2e/wait.ts";

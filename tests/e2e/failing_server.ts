@@ -5,10 +5,10 @@
 
 import { loadServerConfig } from "../../lib/cli/load.ts";
 import { createNftBackend } from "../../lib/firewall/nft.ts";
-import { createLog } from "../../lib/log.ts";
-import { runProgram } from "../../lib/run_program.ts";
+import { createLog } from "../../lib/system/log.ts";
+import { runProgram } from "../../lib/system/run_program.ts";
 import { guardPlanOf, runServer } from "../../lib/server.ts";
-import { bootClock } from "../../lib/system_clock.ts";
+import { bootClock } from "../../lib/system/clock.ts";
 import { bindKnockSocket } from "../../lib/udp.ts";
 
 /** The ways to fail. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createFirewalldBackend } from "../../lib/firewall/firewalld.ts";
-import { runProgram } from "../../lib/run_program.ts";
+import { runProgram } from "../../lib/system/run_program.ts";
 import { openings, planOf, ranges } from "../firewall/support.ts";
 import { blocksUnder } from "../documents/blocks.ts";
 import { linesOf } from "../documents/session.ts";

@@ -8,8 +8,8 @@ import { BACKENDS } from "../../lib/firewall/backends.ts";
 import { requirePrograms } from "../../lib/firewall/command_line.ts";
 import { listingReader } from "../../lib/firewall/command_listing.ts";
 import { createDryBackend } from "../../lib/firewall/none.ts";
-import { createLog } from "../../lib/log.ts";
-import type { ProgramRun } from "../../lib/run_program.ts";
+import { createLog } from "../../lib/system/log.ts";
+import type { ProgramRun } from "../../lib/system/run_program.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { openings, planOf } from "./support.ts";
 

@@ -6,7 +6,7 @@ import { cutConnections } from "../../lib/firewall/cut.ts";
 import { parseFlows } from "../../lib/firewall/flows.ts";
 import { portsByPlace } from "../../lib/firewall/wanted_ports.ts";
 import type { PortRange } from "../../lib/values/ports.ts";
-import type { RunProgram } from "../../lib/run_program.ts";
+import type { RunProgram } from "../../lib/system/run_program.ts";
 import { network } from "../support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };

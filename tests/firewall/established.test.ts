@@ -8,8 +8,8 @@ import {
   establishedConnections,
   parseSocketTable,
 } from "../../lib/firewall/established.ts";
-import type { ProgramRun } from "../../lib/run_program.ts";
-import { runProgram } from "../../lib/run_program.ts";
+import type { ProgramRun } from "../../lib/system/run_program.ts";
+import { runProgram } from "../../lib/system/run_program.ts";
 import "../cli/loopback.ts";
 import { anyAddress } from "../support.ts";
 import { ranges } from "./support.ts";

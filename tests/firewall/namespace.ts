@@ -1,7 +1,7 @@
 /** A network namespace of a test's own, in which it may do with nftables what it likes. */
 
 import assert from "node:assert/strict";
-import { type ProgramRun, runProgram } from "../../lib/run_program.ts";
+import { type ProgramRun, runProgram } from "../../lib/system/run_program.ts";
 import { Program } from "../e2e/program.ts";
 import { lacks, unless } from "../programs.ts";
 

@@ -16,7 +16,7 @@ import {
   SINGLE,
 } from "../../lib/values/network.ts";
 import { mergePortRanges, type PortRange } from "../../lib/values/ports.ts";
-import { type ProgramRun, type RunProgram, runProgram } from "../../lib/run_program.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../../lib/system/run_program.ts";
 import { address, network } from "../support.ts";
 import { type Namespace, namespaceTest } from "./namespace.ts";
 import { anyRange, openings, planOf, ranges } from "./support.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { CheckedRules, parseGeneration } from "../../lib/firewall/nft_generation.ts";
 import { createNftBackend } from "../../lib/firewall/nft.ts";
-import type { RunProgram } from "../../lib/run_program.ts";
+import type { RunProgram } from "../../lib/system/run_program.ts";
 import { openings, planOf } from "./support.ts";
 
 /** What the kernel answers to question 7, here with generation 258 and then its process. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { nameProcess, requireNoLivingOwner } from "../../lib/firewall/process_name.ts";
-import { runProgram } from "../../lib/run_program.ts";
+import { runProgram } from "../../lib/system/run_program.ts";
 import { Program } from "../e2e/program.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { must } from "../support.ts";

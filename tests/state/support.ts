@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Clock } from "../../lib/values/moment.ts";
 import type { Grant } from "../../lib/grants.ts";
-import type { Log, LogFields } from "../../lib/log.ts";
+import type { Log, LogFields } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore, type StoredGrants } from "../../lib/state/store.ts";
 import type { KnockRecord } from "../../lib/state/story.ts";

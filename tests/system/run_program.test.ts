@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../lib/values/errors.ts";
-import { type ProgramRun, runProgram } from "../../lib/run_program.ts";
+import { type ProgramRun, runProgram } from "../../lib/system/run_program.ts";
 import { waitFor } from "../e2e/wait.ts";
 
 /** Runs a shell line; `$1` and on are the given arguments. */

@@ -3,7 +3,7 @@
  * before a restart can be measured on the same line after it.
  */
 
-import type { Clock } from "./values/moment.ts";
+import type { Clock } from "../values/moment.ts";
 import type { RunProgram } from "./run_program.ts";
 
 /** A clock of this process only: enough for whoever runs once. */

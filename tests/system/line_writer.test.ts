@@ -1,7 +1,7 @@
 /** Lines to standard error: in order, one batch at a time, and never in anybody's way. */
 
 import assert from "node:assert/strict";
-import { LineWriter } from "../lib/line_writer.ts";
+import { LineWriter } from "../../lib/system/line_writer.ts";
 
 /** A sink that takes what it is given when `take` says so. */
 class SlowSink {

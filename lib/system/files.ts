@@ -2,8 +2,8 @@
  * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
  */
 
-import { diskTroubleOf, messageOf, OpenmeError } from "./values/errors.ts";
-import { quote } from "./values/text.ts";
+import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 
 /** To whom a file belongs. */
 export interface Owner {

@@ -3,8 +3,8 @@
  * which program, how it ended and what it complained about.
  */
 
-import { OpenmeError } from "./values/errors.ts";
-import { escapeUnprintable } from "./values/text.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable } from "../values/text.ts";
 
 /** What to run and how long to wait for it. */
 export interface ProgramRun {

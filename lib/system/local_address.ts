@@ -8,9 +8,9 @@ import {
   parseAddress,
   parseZonedAddress,
   sameAddress,
-} from "./values/address.ts";
-import { OpenmeError } from "./values/errors.ts";
-import { quote } from "./values/text.ts";
+} from "../values/address.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 
 /** An address, with the name of the interface that has it. */
 interface Held {

@@ -1,8 +1,8 @@
 /** Which files make up a server's configuration: the file itself, and those of `clients.d` beside it. */
 
 import { dirname, join } from "node:path";
-import { OpenmeError } from "./values/errors.ts";
-import { quote } from "./values/text.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
 
 /** The folder beside the configuration whose files hold clients. */
 export function clientsFolder(path: string): string {

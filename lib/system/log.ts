@@ -3,8 +3,8 @@
  * are escaped. Never a key, a nonce or a byte of a packet.
  */
 
-import { OpenmeError } from "./values/errors.ts";
-import { escapeUnprintable, quote } from "./values/text.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];

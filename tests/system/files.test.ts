@@ -1,8 +1,8 @@
 /** Files that hold secrets: what is on disk, and in which order it gets there. */
 
 import assert from "node:assert/strict";
-import { createSecretFile, replaceFile } from "../lib/files.ts";
-import { Folder } from "./cli/folder.ts";
+import { createSecretFile, replaceFile } from "../../lib/system/files.ts";
+import { Folder } from "../cli/folder.ts";
 
 /** What `work` does with files, in its order: every call that decides what a power cut leaves. */
 async function traced(folder: string, work: () => Promise<void>): Promise<string[]> {

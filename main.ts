@@ -12,7 +12,7 @@ import {
   parseArguments,
   type PermissionName,
 } from "./lib/cli/context.ts";
-import { nearest } from "./lib/config/reader.ts";
+import { nearest } from "./lib/config/fields.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "./lib/values/errors.ts";
 import { escapeUnprintable, hideSecrets, quote } from "./lib/values/text.ts";
 import { runProgram } from "./lib/system/run_program.ts";

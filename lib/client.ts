@@ -10,7 +10,7 @@ import {
   parseZonedAddress,
   sourceFor,
 } from "./values/address.ts";
-import type { Profile } from "./config/client_config.ts";
+import type { Profile } from "./config/profiles.ts";
 import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto/keys.ts";
 import { messageOf, OpenmeError } from "./values/errors.ts";
 import type { Log } from "./system/log.ts";

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress } from "./values/address.ts";
 import { type Clock, type Moment, wallMsOf } from "./values/moment.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ServerConfig } from "./config/server.ts";
 import type { Grant, Grants } from "./grants.ts";
 import { formatNetwork } from "./values/network.ts";
 import { shownPorts, subtractPortRanges } from "./values/ports.ts";

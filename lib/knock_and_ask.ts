@@ -4,7 +4,7 @@
  */
 
 import type { Sent } from "./client.ts";
-import type { Profile } from "./config/client_config.ts";
+import type { Profile } from "./config/profiles.ts";
 import { knockId } from "./crypto/keys.ts";
 import { pause } from "./dial.ts";
 import { askHealth, type HealthAnswer } from "./health_client.ts";

@@ -5,7 +5,7 @@
 
 import type { Address } from "./values/address.ts";
 import { addressesOf, knockAt, type Sent, wayOf } from "./client.ts";
-import type { Profile } from "./config/client_config.ts";
+import type { Profile } from "./config/profiles.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
 import type { Log } from "./system/log.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { formatAddress } from "./values/address.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ServerConfig } from "./config/server.ts";
 import { formatDuration } from "./values/duration.ts";
 import { errorFields, type Log } from "./system/log.ts";
 import type { Opened } from "./pipeline.ts";

@@ -5,7 +5,7 @@
 
 import { type Address, formatAddress } from "./values/address.ts";
 import { type Clock, wallMsOf } from "./values/moment.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ServerConfig } from "./config/server.ts";
 import { keyAgreement } from "./crypto/sync.ts";
 import { formatDuration } from "./values/duration.ts";
 import type { Guard } from "./firewall/guard.ts";

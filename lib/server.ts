@@ -6,7 +6,7 @@
 import { setImmediate } from "node:timers";
 import type { Address } from "./values/address.ts";
 import { type Clock, wallMsOf } from "./values/moment.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ServerConfig } from "./config/server.ts";
 import { type Backend, isGuarding } from "./firewall/backend.ts";
 import type { GuardPlan, Prefix } from "./firewall/plan.ts";
 import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";

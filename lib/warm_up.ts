@@ -6,7 +6,7 @@
 import { parseAddress } from "./values/address.ts";
 import { freshKnock } from "./client.ts";
 import { bytesToHex, keyPairOf } from "./crypto/keys.ts";
-import type { ServerConfig } from "./config/server_config.ts";
+import type { ServerConfig } from "./config/server.ts";
 import { keyAgreement, knockTags, signatureVerifier } from "./crypto/sync.ts";
 import { judge } from "./gate.ts";
 import { bearsTag } from "./packet.ts";

@@ -5,7 +5,7 @@
  */
 
 import { type Address, formatAddress } from "../lib/values/address.ts";
-import { parseServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig } from "../lib/config/server.ts";
 import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto/keys.ts";
 import { knockTags } from "../lib/crypto/sync.ts";
 import { DropLog, limitLog } from "../lib/drop_log.ts";

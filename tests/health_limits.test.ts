@@ -1,7 +1,7 @@
 /** What clients can make the health listener hold: few connections, small heads, a short time. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig } from "../lib/config/server.ts";
 import { HEALTH_LIMITS, type HealthLimits, keepHealthListener } from "../lib/health.ts";
 import type { Running } from "../lib/server.ts";
 import { serverYaml } from "./cli/fixtures.ts";

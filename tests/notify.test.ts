@@ -5,7 +5,7 @@ import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../lib/notify.ts";
 import type { Opened } from "../lib/pipeline.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../lib/system/run_program.ts";
 import type { Running } from "../lib/server.ts";
-import { parseServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig } from "../lib/config/server.ts";
 import { serverYaml } from "./cli/fixtures.ts";
 import { waitFor } from "./e2e/wait.ts";
 import { grantOf, memoryLog } from "./state/support.ts";

@@ -1,7 +1,7 @@
 /** The pf backend against a stand-in: what it says to pfctl, to the letter, and what it refuses. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../lib/config/firewall.ts";
 import type { ClientOpenings } from "../lib/firewall/backend.ts";
 import type { GuardPlan } from "../lib/firewall/plan.ts";
 import { createPfBackend } from "../lib/firewall/pf.ts";

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig, type ServerConfig } from "../lib/config/server.ts";
 import type { Clock, Moment } from "../lib/values/moment.ts";
 import { DropLog } from "../lib/drop_log.ts";
 import type { Backend, ClientOpenings } from "../lib/firewall/backend.ts";

@@ -2,7 +2,7 @@
 
 import { insertClient } from "../config/insert_client.ts";
 import { isGuardedGroup } from "../config/guarded_group.ts";
-import { lastingPorts, type ServerConfig } from "../config/server_config.ts";
+import { lastingPorts, type ServerConfig } from "../config/server.ts";
 import { bytesToHex, encodeBase64 } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { parsePortSpec, reversedHint, subtractPortRanges } from "../values/ports.ts";

@@ -1,6 +1,6 @@
 /** The backend of a configuration, for the subcommands that work on the firewall without `serve`. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend } from "../firewall/choose.ts";
 import type { Log } from "../system/log.ts";

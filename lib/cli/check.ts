@@ -1,6 +1,6 @@
 /** `openme check`: reads the configuration and says what is wrong with it, or odd. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { type FirewallName, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";

@@ -1,7 +1,7 @@
 /** A registered client as `--json` prints it, the same in `list`, `add` and `rotate`. docs/json.md has the names. */
 
-import type { ClientEntry } from "../config/client_entries.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ClientEntry } from "../config/clients.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { encodeBase64, hexToBytes } from "../crypto/keys.ts";
 import { fingerprint } from "../crypto/sync.ts";
 import { shownPorts } from "../values/ports.ts";

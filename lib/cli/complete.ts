@@ -1,6 +1,6 @@
 /** `openme __complete`: the names that the completion scripts offer, a line each. No help speaks of it. */
 
-import { parseClientValues } from "../config/client_config.ts";
+import { parseClientValues } from "../config/profiles.ts";
 import { NAME_PATTERN } from "../values/name.ts";
 import { readSecretFile } from "../system/files.ts";
 import {

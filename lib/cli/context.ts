@@ -2,7 +2,7 @@
  * What a subcommand gets from `main.ts`, and what every subcommand shares: its shape, its flags, its errors' wording.
  */
 
-import { nearest } from "../config/reader.ts";
+import { nearest } from "../config/fields.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../system/log.ts";

@@ -2,7 +2,7 @@
 
 import { type Address, formatAddress, sourceFor } from "../values/address.ts";
 import { addressesOf, type Way, wayOf } from "../client.ts";
-import type { Profile } from "../config/client_config.ts";
+import type { Profile } from "../config/profiles.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
 import { type Asked, knockAndAsk } from "../knock_and_ask.ts";

@@ -3,7 +3,7 @@
  * backend of the configuration does.
  */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { askServer } from "../control.ts";
 import { describeFirewall, type FirewallReport } from "../control_requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";

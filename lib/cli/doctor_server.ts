@@ -1,6 +1,6 @@
 /** What `openme doctor` looks at on a server. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";

@@ -3,7 +3,7 @@
  * what it cannot do as the real one would.
  */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { hostFirewall } from "../firewall/host_view.ts";

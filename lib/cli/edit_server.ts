@@ -1,10 +1,10 @@
 /** Edits of the server's configuration file: one at a time, checked before it is written, whole or not at all. */
 
 import { keepGuarded } from "../config/guarded_group.ts";
-import { hasClient } from "../config/server_edit.ts";
-import { loadingFrom, nearest } from "../config/reader.ts";
+import { hasClient } from "../config/edit_server.ts";
+import { loadingFrom, nearest } from "../config/fields.ts";
 import { NAME_PATTERN } from "../values/name.ts";
-import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
+import { parseServerConfig, type ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { replaceFile, withFileLock } from "../system/files.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";

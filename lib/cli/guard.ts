@@ -10,7 +10,7 @@ import { recordGuard } from "../state/guard_record.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { backendOf } from "./backend_of.ts";
 import { type Command, configPath, type Context, logOf } from "./context.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { guardPlanOf } from "../server.ts";
 import { interfaceFlag, withInterface } from "./interface_flag.ts";
 import { loadServerConfig } from "./load.ts";

@@ -8,7 +8,7 @@ import {
   renderProfileYaml,
 } from "../config/profile_text.ts";
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { createSecretFile, createSecretFileFor, type Owner } from "../system/files.ts";

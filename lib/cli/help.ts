@@ -1,6 +1,6 @@
 /** `openme help`, and what `openme` alone and `--help` print. */
 
-import { nearest } from "../config/reader.ts";
+import { nearest } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { type Command, type Commands, GLOBAL_HELP } from "./context.ts";

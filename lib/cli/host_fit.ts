@@ -3,8 +3,8 @@
  * program has. On Linux; elsewhere nothing is said.
  */
 
-import { nearest } from "../config/reader.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import { nearest } from "../config/fields.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { controlPath } from "../control.ts";
 import { parseListening, TCP_TABLES } from "../firewall/listening.ts";
 import { includesPortRanges } from "../values/ports.ts";

@@ -1,8 +1,8 @@
 /** `openme import`: profiles into the client's file; what other programs' files say into the server's. */
 
-import { putProfiles } from "../config/client_edit.ts";
-import { parseClientConfig, parseClientValues, readProfiles } from "../config/client_config.ts";
-import { loadingFrom, namedEntries, Section } from "../config/reader.ts";
+import { putProfiles } from "../config/edit_profiles.ts";
+import { parseClientConfig, parseClientValues, readProfiles } from "../config/profiles.ts";
+import { loadingFrom, namedEntries, Section } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { decodeText, loadError, readPlainFile } from "../system/files.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../values/text.ts";

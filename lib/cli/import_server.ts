@@ -1,8 +1,8 @@
 /** `openme import fwknop|knockd`: another program's clients as groups and clients of the server's configuration. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { insertClient } from "../config/insert_client.ts";
-import { addGroup } from "../config/server_edit.ts";
+import { addGroup } from "../config/edit_server.ts";
 import { renderProfileYaml } from "../config/profile_text.ts";
 import { encodeBase64 } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";

@@ -1,8 +1,8 @@
 /** `openme init`: keys and a commented configuration for a server. */
 
 import { readHost } from "../config/host.ts";
-import { DEFAULT_UDP_PORT } from "../config/reader.ts";
-import { DEFAULT_STATE_DIR, parseServerConfig } from "../config/server_config.ts";
+import { DEFAULT_UDP_PORT } from "../config/fields.ts";
+import { DEFAULT_STATE_DIR, parseServerConfig } from "../config/server.ts";
 import { encodeBase64, KEY_SIZE } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";

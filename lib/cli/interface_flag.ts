@@ -1,6 +1,6 @@
 /** `--interface IF`: guards another interface than the configuration says, with every command that guards. */
 
-import { type ServerConfig } from "../config/server_config.ts";
+import { type ServerConfig } from "../config/server.ts";
 import { INTERFACE_PATTERN } from "../firewall/plan.ts";
 import { type Arguments, flagError, textFlag } from "./context.ts";
 

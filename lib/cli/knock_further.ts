@@ -2,7 +2,7 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { knock, type KnockOptions, type Sent } from "../client.ts";
-import type { Profile } from "../config/client_config.ts";
+import type { Profile } from "../config/profiles.ts";
 import type { Attempt } from "../dial.ts";
 import { pause } from "../dial.ts";
 import { formatDuration } from "../values/duration.ts";

@@ -1,7 +1,7 @@
 /** Whether there is, or was, a client of a name: for commands that look a client up rather than change it. */
 
-import { nearest } from "../config/reader.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import { nearest } from "../config/fields.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { readHistory } from "../state/history.ts";

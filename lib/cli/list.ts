@@ -1,7 +1,7 @@
 /** `openme list`: who is registered. */
 
-import type { ClientEntry } from "../config/client_entries.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ClientEntry } from "../config/clients.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { hexToBytes } from "../crypto/keys.ts";
 import { fingerprint } from "../crypto/sync.ts";
 import { messageOf } from "../values/errors.ts";

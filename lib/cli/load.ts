@@ -3,7 +3,7 @@
  * clients and nothing else.
  */
 
-import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server_config.ts";
+import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server.ts";
 import { clientsFolder, listClientFiles } from "../system/config_files.ts";
 import { loadError, readSecretFile, readSharedFile, requireUnwritable } from "../system/files.ts";
 

@@ -6,8 +6,8 @@ import {
   parseClientConfig,
   pickProfile,
   type Profile,
-} from "../config/client_config.ts";
-import { loadingFrom } from "../config/reader.ts";
+} from "../config/profiles.ts";
+import { loadingFrom } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../system/files.ts";
 import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";

@@ -3,7 +3,7 @@
  * `serve` does not mind, must not stand between its administrator and `openme confirm`.
  */
 
-import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server_config.ts";
+import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server.ts";
 import { messageOf } from "../values/errors.ts";
 import { escapeUnprintable, hideSecrets, quote } from "../values/text.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";

@@ -4,7 +4,7 @@
  */
 
 import { formatAddress, parseAddress } from "../values/address.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { type Connection, establishedConnections } from "../firewall/established.ts";
 import type { Log } from "../system/log.ts";

@@ -1,6 +1,6 @@
 /** `openme plan`: what serve would run, and what becomes of this host's ports; changes nothing. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { type Backend, isGuarding } from "../firewall/backend.ts";
 import { closesPorts, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";

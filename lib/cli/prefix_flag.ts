@@ -1,6 +1,6 @@
 /** `--prefix v4=24,v6=64`: how wide a client's grants are, and what that means with the firewall at hand. */
 
-import { PREFIX_BOUNDS } from "../config/client_entries.ts";
+import { PREFIX_BOUNDS } from "../config/clients.ts";
 import type { FirewallName } from "../firewall/plan.ts";
 import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
 

@@ -1,8 +1,8 @@
 /** `openme profiles`: what is in the client's file. */
 
-import { parseClientConfig, pickProfile, type Profile } from "../config/client_config.ts";
-import { removeProfile, renameProfile } from "../config/client_edit.ts";
-import { loadingFrom } from "../config/reader.ts";
+import { parseClientConfig, pickProfile, type Profile } from "../config/profiles.ts";
+import { removeProfile, renameProfile } from "../config/edit_profiles.ts";
+import { loadingFrom } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../system/files.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";

@@ -1,9 +1,9 @@
 /** `openme add` of a client that is registered already: whether what is asked for is what stands. */
 
-import type { ClientEntry } from "../config/client_entries.ts";
+import type { ClientEntry } from "../config/clients.ts";
 import { parseExpiry } from "../config/expiry.ts";
 import { readPortSpec } from "../config/port_groups.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { includesPortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
 import { quote } from "../values/text.ts";

@@ -1,6 +1,6 @@
 /** `openme rename`: the same client under another name. */
 
-import { renameClient } from "../config/server_edit.ts";
+import { renameClient } from "../config/edit_server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import { type Command, configPath, renderJson } from "./context.ts";

@@ -1,7 +1,7 @@
 /** `openme revoke`: a client's key is no good from now on. */
 
-import type { ServerConfig } from "../config/server_config.ts";
-import { removeClient } from "../config/server_edit.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { removeClient } from "../config/edit_server.ts";
 import { askServer } from "../control.ts";
 import type { CloseReport, CloseRequest } from "../control_requests.ts";
 import { fingerprint } from "../crypto/sync.ts";

@@ -1,6 +1,6 @@
 /** `openme rotate`: a new key for a client or for the server, the old one good for a while. */
 
-import { changeClient, changeServer } from "../config/server_edit.ts";
+import { changeClient, changeServer } from "../config/edit_server.ts";
 import { bytesToHex, encodeBase64, KEY_SIZE } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";

@@ -1,7 +1,7 @@
 /** What knocks were sent, for people and as JSON. */
 
 import type { Context } from "./context.ts";
-import type { Profile } from "../config/client_config.ts";
+import type { Profile } from "../config/profiles.ts";
 import type { Sent } from "../client.ts";
 import { formatAddress } from "../values/address.ts";
 

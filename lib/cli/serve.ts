@@ -18,7 +18,7 @@ import {
   textFlag,
 } from "./context.ts";
 import { warnOfOwnSession } from "./own_session.ts";
-import { parseServerConfig, type ServerConfig } from "../config/server_config.ts";
+import { parseServerConfig, type ServerConfig } from "../config/server.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { parseDuration } from "../values/duration.ts";
 import { identifyConfig } from "../system/config_files.ts";

@@ -7,7 +7,7 @@ import { shownPorts } from "../values/ports.ts";
 import { formatNetwork } from "../values/network.ts";
 import type { Grant } from "../grants.ts";
 import { formatDuration } from "../values/duration.ts";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 
 /** What stands beside a grant that the firewall does not have. */
 export const REFUSED = "refused by the firewall";

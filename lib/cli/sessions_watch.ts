@@ -1,6 +1,6 @@
 /** `openme sessions --watch`: the table, drawn anew each second, with the time left as a bar. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { pause } from "../dial.ts";
 import { OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";

@@ -1,7 +1,7 @@
 /** Where commands that only look find the state of `serve`. */
 
 import { join } from "node:path";
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { DATABASE_NAME } from "../state/names.ts";

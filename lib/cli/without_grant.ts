@@ -1,6 +1,6 @@
 /** Rules of `firewall: command` that stand though no grant covers them: as the server sees it, or as its journal says. */
 
-import type { ServerConfig } from "../config/server_config.ts";
+import type { ServerConfig } from "../config/server.ts";
 import { askServer } from "../control.ts";
 import type { FirewallReport } from "../control_requests.ts";
 import { readJournal } from "../firewall/command_journal.ts";

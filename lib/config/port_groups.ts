@@ -7,7 +7,7 @@ import {
   type PortRange,
   reversedHint,
 } from "../values/ports.ts";
-import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
+import { ConfigError, listOf, mismatch, namedEntries, Section } from "./fields.ts";
 
 export const PORT_EXPECTED = `a port such as "22/tcp"`;
 export const PORT_OR_GROUP_EXPECTED = `${PORT_EXPECTED} or a group name`;

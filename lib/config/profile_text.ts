@@ -4,7 +4,7 @@
  */
 
 import { encodeBase64 } from "../crypto/keys.ts";
-import { ConfigError, Section } from "./reader.ts";
+import { ConfigError, Section } from "./fields.ts";
 
 /** What `add` and `rotate` hand to a client. */
 export interface NewProfile {

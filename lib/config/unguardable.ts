@@ -1,7 +1,7 @@
 /** The one port that nobody can close: where knocks arrive. Whoever lists it among the guarded ones means something else. */
 
 import { formatPortRange, intersectPortRanges, type PortRange } from "../values/ports.ts";
-import type { ServerConfig } from "./server_config.ts";
+import type { ServerConfig } from "./server.ts";
 
 /** Where the configuration asks to guard the knock port, a sentence each; none where it does not. */
 export function unguardable({ udpPort, groups, clients }: ServerConfig): string[] {

@@ -6,7 +6,7 @@
 import { isNode, isPair, isSeq, LineCounter, parseDocument, visit } from "yaml";
 import type { Document } from "yaml";
 import { escapeUnprintable } from "../values/text.ts";
-import { ConfigError, joinPath } from "./reader.ts";
+import { ConfigError, joinPath } from "./fields.ts";
 
 /** What an alias may multiply: the library counts resolved nodes. */
 const MAX_ALIASES = 100;

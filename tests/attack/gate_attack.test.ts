@@ -10,7 +10,7 @@ import { knockTags } from "../../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../../lib/gate.ts";
 import { KnockQueue, rememberingAgreement } from "../../lib/knock_queue.ts";
 import { KnownKeys } from "../../lib/known_keys.ts";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../../lib/crypto/sync.ts";
 import scenarioFile from "../vectors/scenarios.json" with { type: "json" };

@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { parseAddress } from "../../lib/values/address.ts";
 import { freshKnock } from "../../lib/client.ts";
-import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
+import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, type Lab } from "../e2e/lab.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../../lib/values/address.ts";
-import type { ServerConfig } from "../../lib/config/server_config.ts";
+import type { ServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
 import { knockTags, signatureVerifier } from "../../lib/crypto/sync.ts";
 import { DropLog } from "../../lib/drop_log.ts";

@@ -4,8 +4,8 @@
  */
 
 import assert from "node:assert/strict";
-import { parseClientConfig, pickProfile } from "../../lib/config/client_config.ts";
-import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
+import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { messageOf, OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";

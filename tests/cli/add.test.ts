@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { insertClient } from "../../lib/config/insert_client.ts";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
-import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { decodeBase64, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";

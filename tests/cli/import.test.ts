@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { renderJson } from "../../lib/cli/context.ts";
 import { encodeBase64 } from "../../lib/crypto/keys.ts";
 import { must } from "../support.ts";

@@ -1,8 +1,8 @@
 /** `openme import fwknop` and `knockd`, spawned: groups, clients and profiles, and nothing where something is wrong. */
 
 import assert from "node:assert/strict";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { must } from "../support.ts";

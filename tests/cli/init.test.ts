@@ -1,7 +1,7 @@
 /** `openme init`: a configuration that nobody else can read, and that is never overwritten by mistake. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { must } from "../support.ts";

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { renderJson } from "../../lib/cli/context.ts";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
-import { parseServerConfig, type ServerConfig } from "../../lib/config/server_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { testWith } from "../programs.ts";

@@ -1,8 +1,8 @@
 /** Many people: a file for each in `clients.d`, groups of groups, and `add` that may be called again. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
-import { configErrorOf } from "../config_support.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { configErrorOf } from "../config/support.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
 import { Folder } from "./folder.ts";
 import { failure, good, openme, type Result } from "./program.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { encode as encodePng } from "fast-png";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { serverYaml } from "./fixtures.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { drawFrame } from "../../lib/cli/sessions_watch.ts";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";

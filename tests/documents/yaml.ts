@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { parseClientConfig } from "../../lib/config/client_config.ts";
-import { parseServerConfig } from "../../lib/config/server_config.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64 } from "../../lib/crypto/keys.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { ALICE_PRIVATE, ALICE_PUBLIC, SERVER_PRIVATE, SERVER_PUBLIC } from "../cli/fixtures.ts";

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
 import { parseAddress } from "../../lib/values/address.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { DEFAULT_UDP_PORT } from "../../lib/config/reader.ts";
+import { DEFAULT_UDP_PORT } from "../../lib/config/fields.ts";
 import { allBlocks, type Block, ROOT } from "../documents/blocks.ts";
 import { linesOf, Session } from "../documents/session.ts";
 import { e2e } from "./e2e.ts";

@@ -1,7 +1,7 @@
 /** The iptables backend's text, to the letter, and what it reads of a host. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
 import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
 import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
 import { findBlock } from "../../lib/firewall/host_walk.ts";

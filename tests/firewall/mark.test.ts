@@ -1,7 +1,7 @@
 /** The bit of openme's holes: which rules of others use it, and that a hole for another bit does not stay. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
 import { iptablesHoleRule, nftHoleRule } from "../../lib/firewall/hole_mark.ts";
 import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
 import {

@@ -1,7 +1,7 @@
 /** What openme reads from a host's own rules: where it needs a hole, where it has one, and what is open all the same. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
 import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";

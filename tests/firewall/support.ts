@@ -7,7 +7,7 @@ import type { ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { GuardPlan } from "../../lib/firewall/plan.ts";
 import type { Opening } from "../../lib/values/openings.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/values/ports.ts";
-import { DEFAULT_MARK } from "../../lib/config/firewall_config.ts";
+import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
 import { address, anyAddress, must, network } from "../support.ts";
 
 /** The ranges that texts such as `22/tcp` mean. */

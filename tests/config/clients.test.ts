@@ -1,7 +1,7 @@
 /** Bad server files: the groups of ports and the clients. Each with the whole error that its operator reads. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server_config.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
 import {
   ALICE_PUBLIC,
   aliceFile,
@@ -13,7 +13,7 @@ import {
   SERVER_PUBLIC,
   serverFile,
   testRefused,
-} from "./config_support.ts";
+} from "./support.ts";
 
 const PORT_SPEC = `a port such as "22/tcp"`;
 const PORT_OR_GROUP = `a port such as "22/tcp" or a group name`;

@@ -6,8 +6,8 @@
 import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { mergePortRanges, type PortRange } from "../values/ports.ts";
-import { type ClientContext, type ClientEntry, readClients, readPerson } from "./client_entries.ts";
-import { readFirewall, requireClosing } from "./firewall_config.ts";
+import { type ClientContext, type ClientEntry, readClients, readPerson } from "./clients.ts";
+import { readFirewall, requireClosing } from "./firewall.ts";
 import {
   CLOSED_AS,
   type ClosedAs,
@@ -16,7 +16,7 @@ import {
   INTERFACE_PATTERN,
 } from "../firewall/plan.ts";
 import { readGroups } from "./port_groups.ts";
-import { ConfigError, DEFAULT_UDP_PORT, listOf, loadingFrom, mismatch, Section } from "./reader.ts";
+import { ConfigError, DEFAULT_UDP_PORT, listOf, loadingFrom, mismatch, Section } from "./fields.ts";
 import { parseYaml } from "./yaml.ts";
 
 export const DEFAULT_STATE_DIR = "/var/lib/openme";

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseClientConfig } from "../lib/config/client_config.ts";
-import { parseServerConfig } from "../lib/config/server_config.ts";
-import { OpenmeError } from "../lib/values/errors.ts";
+import { parseClientConfig } from "../../lib/config/profiles.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
 import {
   ALICE_PUBLIC,
   CLIENT_KEY,
@@ -15,7 +15,7 @@ import {
   SERVER_KEY,
   SERVER_PUBLIC,
   serverFile,
-} from "./config_support.ts";
+} from "./support.ts";
 
 /** So many characters of a private key in a row are too many: 192 of its 256 bits. */
 const TELLING = 32;

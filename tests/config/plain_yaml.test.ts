@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { readPlainProfiles } from "../lib/config/plain_yaml.ts";
-import { type NewProfile, renderProfileYaml } from "../lib/config/profile_text.ts";
-import { parseYaml } from "../lib/config/yaml.ts";
+import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
+import { type NewProfile, renderProfileYaml } from "../../lib/config/profile_text.ts";
+import { parseYaml } from "../../lib/config/yaml.ts";
 
 const profile: fc.Arbitrary<NewProfile> = fc.record({
   name: fc.oneof(

@@ -9,7 +9,7 @@ import {
   type FirewallName,
   FIREWALLS,
 } from "../firewall/plan.ts";
-import { ConfigError, listOf, mismatch, Section } from "./reader.ts";
+import { ConfigError, listOf, mismatch, Section } from "./fields.ts";
 
 /** What stands in an argument for a value of the opening at hand. */
 export const PLACEHOLDERS = [

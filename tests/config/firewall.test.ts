@@ -1,15 +1,15 @@
 /** The keys that choose and shape the firewall: read as they are meant, refused with their path. */
 
 import assert from "node:assert/strict";
-import { odditiesOf } from "../lib/cli/check.ts";
-import { parseSocket, parseSshConnection } from "../lib/cli/own_session.ts";
-import { parseServerConfig } from "../lib/config/server_config.ts";
-import { fillIn } from "../lib/firewall/command_line.ts";
-import { parseListening } from "../lib/firewall/listening.ts";
-import { OpenmeError } from "../lib/values/errors.ts";
-import { formatPortRange } from "../lib/values/ports.ts";
-import { ALICE_PUBLIC } from "./config_support.ts";
-import { network } from "./support.ts";
+import { odditiesOf } from "../../lib/cli/check.ts";
+import { parseSocket, parseSshConnection } from "../../lib/cli/own_session.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { fillIn } from "../../lib/firewall/command_line.ts";
+import { parseListening } from "../../lib/firewall/listening.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
+import { ALICE_PUBLIC } from "./support.ts";
+import { network } from "../support.ts";
 
 const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
 

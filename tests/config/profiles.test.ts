@@ -1,8 +1,8 @@
 /** Client files: profiles, their keys, which one is used; and the whole error of each bad file. */
 
 import assert from "node:assert/strict";
-import { parseClientConfig, pickProfile, type Profile } from "../lib/config/client_config.ts";
-import { decodeBase64 } from "../lib/crypto/keys.ts";
+import { parseClientConfig, pickProfile, type Profile } from "../../lib/config/profiles.ts";
+import { decodeBase64 } from "../../lib/crypto/keys.ts";
 import {
   ALICE_PUBLIC,
   CLIENT_KEY,
@@ -11,8 +11,8 @@ import {
   configErrorOf,
   profileFile,
   SERVER_PUBLIC,
-} from "./config_support.ts";
-import { must } from "./support.ts";
+} from "./support.ts";
+import { must } from "../support.ts";
 
 const PRIVATE = "profiles.home.private_key: expected the client's Ed25519 private key " +
   "(64 or 32 bytes in base64)";

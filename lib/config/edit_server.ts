@@ -5,7 +5,7 @@
 
 import { isMap, isScalar, type Pair, type YAMLMap } from "yaml";
 import type { Document } from "yaml";
-import { ConfigError } from "./reader.ts";
+import { ConfigError } from "./fields.ts";
 import { parseYamlDocument } from "./yaml.ts";
 
 /** Values of one entry; `undefined` takes a key out. */

@@ -1,7 +1,7 @@
 /** Edits of the client's file: text -> text, everything else as it was, comments included. */
 
 import { isMap, isScalar, type Node, type Pair, Scalar, visit, type YAMLMap } from "yaml";
-import { ConfigError } from "./reader.ts";
+import { ConfigError } from "./fields.ts";
 import { parseYamlDocument } from "./yaml.ts";
 
 /** Keys and values of profiles by name, as they stand in a client file. */

@@ -1,8 +1,8 @@
 /** The YAML below the configuration: where it is wrong, what openme does not take, and what it does. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server_config.ts";
-import { parseYaml } from "../lib/config/yaml.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { parseYaml } from "../../lib/config/yaml.ts";
 import {
   ALICE_PUBLIC,
   aliceFile,
@@ -11,7 +11,7 @@ import {
   SERVER_KEY,
   serverFile,
   testRefused,
-} from "./config_support.ts";
+} from "./support.ts";
 
 const TWICE_HINT = "take one of the two out";
 const SERVER_KEYS_START = "the keys here are ed25519_pubkey";

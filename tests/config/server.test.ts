@@ -1,10 +1,10 @@
 /** Good server files: what every key means, and what is taken where a key is absent. */
 
 import assert from "node:assert/strict";
-import { parseExpiry } from "../lib/config/expiry.ts";
-import { parseServerConfig, type ServerConfig } from "../lib/config/server_config.ts";
-import { bytesToHex, decodeBase64, encodeBase64 } from "../lib/crypto/keys.ts";
-import { formatPortRange, type PortRange } from "../lib/values/ports.ts";
+import { parseExpiry } from "../../lib/config/expiry.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
+import { bytesToHex, decodeBase64, encodeBase64 } from "../../lib/crypto/keys.ts";
+import { formatPortRange, type PortRange } from "../../lib/values/ports.ts";
 import {
   ALICE_PUBLIC,
   aliceFile,
@@ -14,8 +14,8 @@ import {
   SERVER_KEY,
   SERVER_PUBLIC,
   serverFile,
-} from "./config_support.ts";
-import { ALICE, knockBy, must } from "./support.ts";
+} from "./support.ts";
+import { ALICE, knockBy, must } from "../support.ts";
 
 const FULL = `# openme server configuration
 server:

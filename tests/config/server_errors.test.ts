@@ -1,8 +1,8 @@
 /** Bad server files: the file as a whole, and its `server` section. Each with the whole error that its operator reads. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server_config.ts";
-import { FIREWALLS } from "../lib/firewall/plan.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { FIREWALLS } from "../../lib/firewall/plan.ts";
 import {
   ALICE_PUBLIC,
   configErrorOf,
@@ -13,7 +13,7 @@ import {
   SERVER_KEY,
   serverFile,
   testRefused,
-} from "./config_support.ts";
+} from "./support.ts";
 
 const TIMEOUT = `a duration from 1s to 24h0m0s, such as "30s"`;
 const WINDOW = `a duration from 1s to 1h0m0s, such as "30s"`;

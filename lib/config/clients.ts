@@ -22,7 +22,7 @@ import {
 } from "../values/ports.ts";
 import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
 import { PORT_OR_GROUP_EXPECTED, readPortSpec } from "./port_groups.ts";
-import { ConfigError, listOf, mismatch, namedEntries, Section } from "./reader.ts";
+import { ConfigError, listOf, mismatch, namedEntries, Section } from "./fields.ts";
 
 /** One registered client. */
 export interface ClientEntry {

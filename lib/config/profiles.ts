@@ -11,7 +11,7 @@ import {
   namedEntries,
   nearest,
   Section,
-} from "./reader.ts";
+} from "./fields.ts";
 import { readPlainProfiles } from "./plain_yaml.ts";
 import { quote } from "../values/text.ts";
 import { readShortProfile } from "./profile_text.ts";

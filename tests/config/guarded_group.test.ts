@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { isGuardedGroup, keepGuarded } from "../lib/config/guarded_group.ts";
-import { removeClient } from "../lib/config/server_edit.ts";
-import { lastingPorts, parseServerConfig } from "../lib/config/server_config.ts";
-import { formatPortRange, includesPortRanges, subtractPortRanges } from "../lib/values/ports.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./cli/fixtures.ts";
-import { anyRange, ranges } from "./firewall/support.ts";
+import { isGuardedGroup, keepGuarded } from "../../lib/config/guarded_group.ts";
+import { removeClient } from "../../lib/config/edit_server.ts";
+import { lastingPorts, parseServerConfig } from "../../lib/config/server.ts";
+import { formatPortRange, includesPortRanges, subtractPortRanges } from "../../lib/values/ports.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../cli/fixtures.ts";
+import { anyRange, ranges } from "../firewall/support.ts";
 
 const clients = (alice: string) =>
   `clients: # who\n  alice:\n    ed25519_pubkey: ${ALICE_PUBLIC}\n    allowed_ports: ${alice} # hers`;

@@ -8,7 +8,7 @@ import { messageOf, OpenmeError } from "./values/errors.ts";
 import { type Cut, cutConnections } from "./firewall/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./values/network.ts";
-import type { DropCounts } from "./recent_drops.ts";
+import type { DropCounts } from "./receive/recent_drops.ts";
 import { formatPortRange, mergePortRanges, shownPorts } from "./values/ports.ts";
 import type { RunProgram } from "./system/run_program.ts";
 import type { Running } from "./server.ts";

@@ -13,21 +13,21 @@ import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts"
 import { parsePlan, printPlan } from "./firewall/stored_plan.ts";
 import { type KnockTags } from "./crypto/keys.ts";
 import { knockTags, publicKeyOf } from "./crypto/sync.ts";
-import { DropLog, limitLog } from "./drop_log.ts";
+import { DropLog, limitLog } from "./receive/drop_log.ts";
 import { type Grant, Grants } from "./grants.ts";
-import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./intake.ts";
-import { KnockQueue } from "./knock_queue.ts";
+import { Intake, PACE_BATCHES, PACE_ONE_BY_ONE } from "./receive/scheduler.ts";
+import { KnockQueue } from "./receive/queue.ts";
 import { OpenmeError } from "./values/errors.ts";
-import { KnownKeys } from "./known_keys.ts";
+import { KnownKeys } from "./receive/ephemeral_keys.ts";
 import { errorFields, type Log, type LogFields } from "./system/log.ts";
-import { type Opened, Pipeline } from "./pipeline.ts";
+import { type Opened, Pipeline } from "./receive/pipeline.ts";
 import { formatNetwork, fullLength } from "./values/network.ts";
 import { formatPortRange, subtractPortRanges } from "./values/ports.ts";
 import type { RecentKnock } from "./values/health_report.ts";
-import type { DropCounts } from "./recent_drops.ts";
+import type { DropCounts } from "./receive/recent_drops.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
-import type { KnockSocket } from "./udp.ts";
+import type { KnockSocket } from "./receive/socket.ts";
 
 /** How often ended grants are cleared away; the kernel has closed them by then. */
 const TICK_MS = 1000;

@@ -11,7 +11,7 @@ import { keyAgreement, knockTags, signatureVerifier } from "./crypto/sync.ts";
 import { judge } from "./gate.ts";
 import { bearsTag } from "./packet.ts";
 import { ReplayMemory } from "./replay.ts";
-import { Signers } from "./signers.ts";
+import { Signers } from "./receive/candidates.ts";
 
 const KNOCKS = 200;
 /** In between there is time for everything else. */

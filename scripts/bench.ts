@@ -11,8 +11,8 @@ import { freshKnock } from "../lib/client.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";
-import { KnockQueue } from "../lib/knock_queue.ts";
-import { KnownKeys } from "../lib/known_keys.ts";
+import { KnockQueue } from "../lib/receive/queue.ts";
+import { KnownKeys } from "../lib/receive/ephemeral_keys.ts";
 import {
   OFFSET_AEAD_NONCE,
   OFFSET_EPHEMERAL_KEY,
@@ -20,7 +20,7 @@ import {
   OFFSET_SIGNATURE,
 } from "../lib/packet.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/signers.ts";
+import { Signers } from "../lib/receive/candidates.ts";
 import { processClock } from "../lib/system/clock.ts";
 import { besideForeignRules } from "./bench_foreign_rules.ts";
 import { startToSent } from "./bench_knock.ts";

@@ -6,7 +6,7 @@ import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/signers.ts";
+import { Signers } from "../lib/receive/candidates.ts";
 import { print } from "./run.ts";
 
 const CLIENTS = 500;

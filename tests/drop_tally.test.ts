@@ -1,7 +1,7 @@
 /** The tests' own sum over a log of drops, against the log that it reads. */
 
 import assert from "node:assert/strict";
-import { DropLog } from "../lib/drop_log.ts";
+import { DropLog } from "../lib/receive/drop_log.ts";
 import { createLog } from "../lib/system/log.ts";
 import { tallyDrops } from "./attack/drop_tally.ts";
 

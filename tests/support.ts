@@ -21,7 +21,7 @@ import { type Network, parseNetwork } from "../lib/values/network.ts";
 import { type Knock, sealKnock } from "../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../lib/values/ports.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/signers.ts";
+import { Signers } from "../lib/receive/candidates.ts";
 
 /** The value, where a test knows that there is one. */
 export function must<T>(value: T | null | undefined): T {

@@ -5,7 +5,7 @@ import { askServer } from "../control.ts";
 import type { ServerReport } from "../control_requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
-import { type DropCounts, tellDrops } from "../recent_drops.ts";
+import { type DropCounts, tellDrops } from "../receive/recent_drops.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import { VERSION } from "../values/version.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";

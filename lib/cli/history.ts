@@ -2,7 +2,7 @@
 
 import { formatDuration } from "../values/duration.ts";
 import { escapeUnprintable } from "../values/text.ts";
-import { causeOf, type RefusalReason } from "../refusals.ts";
+import { causeOf, type RefusalReason } from "../receive/refusals.ts";
 import { shownPorts } from "../values/ports.ts";
 import { type HistoryEntry, readHistory } from "../state/history.ts";
 import { type Command, isoTime, renderJson, textFlag } from "./context.ts";

@@ -40,7 +40,7 @@ import { guardPlanOf, runServer } from "../server.ts";
 import { makeStateDir } from "../state/directory.ts";
 import { takeLock } from "../state/lock.ts";
 import { bootClock } from "../system/clock.ts";
-import { bindKnockSocket, wildcards } from "../udp.ts";
+import { bindKnockSocket, wildcards } from "../receive/socket.ts";
 import { warmUp } from "../warm_up.ts";
 
 export const serve: Command = {

@@ -7,17 +7,17 @@ import type { Address } from "../../lib/values/address.ts";
 import type { ServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
 import { knockTags, signatureVerifier } from "../../lib/crypto/sync.ts";
-import { DropLog } from "../../lib/drop_log.ts";
+import { DropLog } from "../../lib/receive/drop_log.ts";
 import type { Guard } from "../../lib/firewall/guard.ts";
 import { Grants } from "../../lib/grants.ts";
-import { Intake, PACE_BATCHES } from "../../lib/intake.ts";
-import { KnockQueue } from "../../lib/knock_queue.ts";
-import { KnownKeys } from "../../lib/known_keys.ts";
+import { Intake, PACE_BATCHES } from "../../lib/receive/scheduler.ts";
+import { KnockQueue } from "../../lib/receive/queue.ts";
+import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
 import type { Log } from "../../lib/system/log.ts";
-import { Pipeline } from "../../lib/pipeline.ts";
+import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
-import { MOST_AT_ONCE } from "../../lib/udp.ts";
+import { MOST_AT_ONCE } from "../../lib/receive/socket.ts";
 import { must, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY, START_MS } from "../support.ts";
 
 /**

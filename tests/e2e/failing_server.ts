@@ -9,7 +9,7 @@ import { createLog } from "../../lib/system/log.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
 import { guardPlanOf, runServer } from "../../lib/server.ts";
 import { bootClock } from "../../lib/system/clock.ts";
-import { bindKnockSocket } from "../../lib/udp.ts";
+import { bindKnockSocket } from "../../lib/receive/socket.ts";
 
 /** The ways to fail. */
 export const FAILURES = ["listen throws", "listen ends", "uncaught error", "rejection"] as const;

@@ -1,9 +1,14 @@
 /** Which refusals are told, and in which words. */
 
 import assert from "node:assert/strict";
-import { judge } from "../lib/gate.ts";
-import { causeOf, formatOffset, RefusalLimit, type RefusalReason } from "../lib/refusals.ts";
-import { ReplayMemory } from "../lib/replay.ts";
+import { judge } from "../../lib/gate.ts";
+import {
+  causeOf,
+  formatOffset,
+  RefusalLimit,
+  type RefusalReason,
+} from "../../lib/receive/refusals.ts";
+import { ReplayMemory } from "../../lib/replay.ts";
 import {
   ALICE,
   BOB,
@@ -16,7 +21,7 @@ import {
   NOW_NS,
   SOURCE,
   WINDOW_NS,
-} from "./support.ts";
+} from "../support.ts";
 
 const STALE_NS = NOW_NS - 5n * WINDOW_NS;
 

@@ -1,10 +1,10 @@
 /** What the configuration permits each client's key: to be tried by the gate, and to open what, for how long. */
 
-import type { ClientEntry } from "./config/clients.ts";
-import type { ServerConfig } from "./config/server.ts";
-import type { VerifySignature } from "./crypto/keys.ts";
-import type { GateClient } from "./gate.ts";
-import type { Permission } from "./grants.ts";
+import type { ClientEntry } from "../config/clients.ts";
+import type { ServerConfig } from "../config/server.ts";
+import type { VerifySignature } from "../crypto/keys.ts";
+import type { GateClient } from "../gate.ts";
+import type { Permission } from "../grants.ts";
 
 /** A key of a client, and until when it is good. */
 interface LiveKey {

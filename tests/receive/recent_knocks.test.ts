@@ -1,11 +1,11 @@
 /** The ids of knocks, and which of them the server keeps. */
 
 import assert from "node:assert/strict";
-import { knockId } from "../lib/crypto/keys.ts";
-import { knockIdOf } from "../lib/crypto/sync.ts";
-import { RecentKnocks } from "../lib/recent_knocks.ts";
-import { grantOf } from "./state/support.ts";
-import { filled } from "./support.ts";
+import { knockId } from "../../lib/crypto/keys.ts";
+import { knockIdOf } from "../../lib/crypto/sync.ts";
+import { RecentKnocks } from "../../lib/receive/recent_knocks.ts";
+import { grantOf } from "../state/support.ts";
+import { filled } from "../support.ts";
 
 const nonce = (n: number) => filled(n).subarray(0, 16);
 

@@ -1,10 +1,10 @@
 /** The order in which clients' keys are tried: the right one first, however many there are. */
 
 import assert from "node:assert/strict";
-import { freshKnock } from "../lib/client.ts";
-import { beginJudging, continueJudging, type GateClient } from "../lib/gate.ts";
-import { hintedNonce } from "../lib/packet.ts";
-import { Signers } from "../lib/signers.ts";
+import { freshKnock } from "../../lib/client.ts";
+import { beginJudging, continueJudging, type GateClient } from "../../lib/gate.ts";
+import { hintedNonce } from "../../lib/packet.ts";
+import { Signers } from "../../lib/receive/candidates.ts";
 import {
   address,
   ALICE,
@@ -17,7 +17,7 @@ import {
   must,
   outcome,
   SOURCE,
-} from "./support.ts";
+} from "../support.ts";
 
 const NO_HINT = filled(0, 16);
 const ELSEWHERE = address("192.0.2.200");

@@ -1,14 +1,14 @@
 /** Knocks that wait for their client to be found: bounded, by turns, and always with the clients of now. */
 
 import assert from "node:assert/strict";
-import type { Address } from "../lib/values/address.ts";
-import { concatBytes } from "../lib/crypto/keys.ts";
-import type { UnsignedKnock } from "../lib/gate.ts";
-import { type Search, Searches } from "../lib/searches.ts";
-import { SimulatedServer } from "./attack/simulated_server.ts";
-import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "./support.ts";
-import { keyPairOf } from "../lib/crypto/keys.ts";
-import { sealKnock } from "../lib/packet.ts";
+import type { Address } from "../../lib/values/address.ts";
+import { concatBytes } from "../../lib/crypto/keys.ts";
+import type { UnsignedKnock } from "../../lib/gate.ts";
+import { type Search, Searches } from "../../lib/receive/deferred.ts";
+import { SimulatedServer } from "../attack/simulated_server.ts";
+import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support.ts";
+import { keyPairOf } from "../../lib/crypto/keys.ts";
+import { sealKnock } from "../../lib/packet.ts";
 
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const OTHER = address("203.0.113.9");

@@ -5,22 +5,22 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { parseServerConfig, type ServerConfig } from "../lib/config/server.ts";
-import type { Clock, Moment } from "../lib/values/moment.ts";
-import { DropLog } from "../lib/drop_log.ts";
-import type { Backend, ClientOpenings } from "../lib/firewall/backend.ts";
-import { Guard } from "../lib/firewall/guard.ts";
-import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../lib/grants.ts";
-import { KnownKeys } from "../lib/known_keys.ts";
-import { Pipeline } from "../lib/pipeline.ts";
-import { formatPortRange } from "../lib/values/ports.ts";
-import { ReplayMemory } from "../lib/replay.ts";
-import { grantFromRow, type Row } from "../lib/state/schema.ts";
-import { StateStore } from "../lib/state/store.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./cli/fixtures.ts";
-import { Folder } from "./cli/folder.ts";
-import { copyOfState, memoryLog } from "./state/support.ts";
-import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "./support.ts";
+import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
+import type { Clock, Moment } from "../../lib/values/moment.ts";
+import { DropLog } from "../../lib/receive/drop_log.ts";
+import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
+import { Guard } from "../../lib/firewall/guard.ts";
+import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../../lib/grants.ts";
+import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { Pipeline } from "../../lib/receive/pipeline.ts";
+import { formatPortRange } from "../../lib/values/ports.ts";
+import { ReplayMemory } from "../../lib/replay.ts";
+import { grantFromRow, type Row } from "../../lib/state/schema.ts";
+import { StateStore } from "../../lib/state/store.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../cli/fixtures.ts";
+import { Folder } from "../cli/folder.ts";
+import { copyOfState, memoryLog } from "../state/support.ts";
+import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "../support.ts";
 
 /** A server that knows alice, who may reach these ports. */
 function configOf(ports = "[22/tcp, 80/tcp]", server: string[] = []): ServerConfig {

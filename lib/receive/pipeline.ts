@@ -3,12 +3,12 @@
  * so that nothing interleaves; and the one place that knows which configuration holds now.
  */
 
-import { type Address, formatAddress } from "./values/address.ts";
-import { type Clock, wallMsOf } from "./values/moment.ts";
-import type { ServerConfig } from "./config/server.ts";
-import { keyAgreement } from "./crypto/sync.ts";
-import { formatDuration } from "./values/duration.ts";
-import type { Guard } from "./firewall/guard.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { type Clock, wallMsOf } from "../values/moment.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { keyAgreement } from "../crypto/sync.ts";
+import { formatDuration } from "../values/duration.ts";
+import type { Guard } from "../firewall/guard.ts";
 import {
   beginJudging,
   continueJudging,
@@ -18,26 +18,26 @@ import {
   isStale,
   type Verdict,
   withBytesOf,
-} from "./gate.ts";
-import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "./grants.ts";
+} from "../gate.ts";
+import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "../grants.ts";
 import type { DropLog } from "./drop_log.ts";
 import { GrantOutcomes } from "./grant_outcomes.ts";
-import { rememberingAgreement, type Waiting } from "./knock_queue.ts";
-import type { KnownKeys } from "./known_keys.ts";
-import type { Log } from "./system/log.ts";
-import { formatNetwork, type Network, type PrefixLengths } from "./values/network.ts";
-import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
+import { rememberingAgreement, type Waiting } from "./queue.ts";
+import type { KnownKeys } from "./ephemeral_keys.ts";
+import type { Log } from "../system/log.ts";
+import { formatNetwork, type Network, type PrefixLengths } from "../values/network.ts";
+import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "../packet.ts";
 import { gateClientsOf, permissionsOf } from "./permissions.ts";
-import { formatPortRange } from "./values/ports.ts";
+import { formatPortRange } from "../values/ports.ts";
 import { RecentKnocks } from "./recent_knocks.ts";
-import type { RecentKnock } from "./values/health_report.ts";
+import type { RecentKnock } from "../values/health_report.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
 import { type DropCounts, RecentDrops } from "./recent_drops.ts";
-import type { ReplayMemory } from "./replay.ts";
-import { Searches } from "./searches.ts";
-import { FREE_CANDIDATES, Signers } from "./signers.ts";
-import type { StateStore } from "./state/store.ts";
-import { TokenBucket } from "./values/token_bucket.ts";
+import type { ReplayMemory } from "../replay.ts";
+import { Searches } from "./deferred.ts";
+import { FREE_CANDIDATES, Signers } from "./candidates.ts";
+import type { StateStore } from "../state/store.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
 
 /** What looking for clients that are not found at once may cost. */
 const VERIFICATIONS = { perSecond: 4000, capacity: 400 };

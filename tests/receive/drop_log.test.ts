@@ -1,8 +1,8 @@
 /** The log under attack: a line a drop while they are few, a line a second from then on. */
 
 import assert from "node:assert/strict";
-import { DropLog, limitLog } from "../lib/drop_log.ts";
-import { createLog, type LogLevel } from "../lib/system/log.ts";
+import { DropLog, limitLog } from "../../lib/receive/drop_log.ts";
+import { createLog, type LogLevel } from "../../lib/system/log.ts";
 
 function recorder(level: LogLevel) {
   const lines: string[] = [];

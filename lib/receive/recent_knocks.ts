@@ -3,11 +3,11 @@
  * knows its own knock from those of others behind its address. docs/protocol.md, "The health port".
  */
 
-import type { KnockState, RecentKnock } from "./values/health_report.ts";
-import type { Bytes } from "./crypto/keys.ts";
-import { knockIdOf } from "./crypto/sync.ts";
-import type { Grant } from "./grants.ts";
-import { formatNetwork } from "./values/network.ts";
+import type { KnockState, RecentKnock } from "../values/health_report.ts";
+import type { Bytes } from "../crypto/keys.ts";
+import { knockIdOf } from "../crypto/sync.ts";
+import type { Grant } from "../grants.ts";
+import { formatNetwork } from "../values/network.ts";
 
 /** Knocks that are kept of one grant. */
 const MOST_KNOCKS = 16;

@@ -4,8 +4,8 @@
  * Nobody adds to it who has not been given this server's public key: only tagged keys, and those whose seal was good.
  */
 
-import { KEY_SIZE } from "./crypto/keys.ts";
-import { TokenBucket } from "./values/token_bucket.ts";
+import { KEY_SIZE } from "../crypto/keys.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
 
 /** Fingerprints of known keys: a million, 4 MB. Two of one place are rare, and the older is then forgotten. */
 const PLACES = 1 << 20;

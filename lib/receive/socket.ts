@@ -2,10 +2,10 @@
  * The knock port: receiving only. Nothing here can send.
  */
 
-import { type Address, parseAddress } from "./values/address.ts";
-import { OpenmeError } from "./values/errors.ts";
-import type { RunProgram } from "./system/run_program.ts";
-import { type BatchReader, batchReader } from "./udp_batch.ts";
+import { type Address, parseAddress } from "../values/address.ts";
+import { OpenmeError } from "../values/errors.ts";
+import type { RunProgram } from "../system/run_program.ts";
+import { type BatchReader, batchReader } from "./recvmmsg.ts";
 
 /** More than a knock (165 bytes), so that a longer datagram is seen to be longer; `receive` truncates silently. */
 const BUFFER_SIZE = 512;

@@ -3,9 +3,9 @@
  * act on. Old captures can be sent again by anyone, so one of a kind, client and minute, and none for a replay.
  */
 
-import type { Moment } from "./values/moment.ts";
-import { formatDuration } from "./values/duration.ts";
-import type { DropReason, DropVerdict, GateClient } from "./gate.ts";
+import type { Moment } from "../values/moment.ts";
+import { formatDuration } from "../values/duration.ts";
+import type { DropReason, DropVerdict, GateClient } from "../gate.ts";
 
 /** Why a registered client was not let in: the gate's reasons, and the firewall's refusal. */
 export type RefusalReason = DropReason | "backend";

@@ -3,15 +3,15 @@
  * hot path costs nothing by it: where the firewall does as it is told and time runs out, there is nothing to write.
  */
 
-import { type Address, formatAddress } from "./values/address.ts";
-import { type Clock, type Moment, wallMsOf } from "./values/moment.ts";
-import type { ServerConfig } from "./config/server.ts";
-import type { Grant, Grants } from "./grants.ts";
-import { formatNetwork } from "./values/network.ts";
-import { shownPorts, subtractPortRanges } from "./values/ports.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { type Clock, type Moment, wallMsOf } from "../values/moment.ts";
+import type { ServerConfig } from "../config/server.ts";
+import type { Grant, Grants } from "../grants.ts";
+import { formatNetwork } from "../values/network.ts";
+import { shownPorts, subtractPortRanges } from "../values/ports.ts";
 import type { RefusalLimit } from "./refusals.ts";
-import { keyOf, type WhatBecame } from "./state/outcomes.ts";
-import type { StateStore } from "./state/store.ts";
+import { keyOf, type WhatBecame } from "../state/outcomes.ts";
+import type { StateStore } from "../state/store.ts";
 
 /** Tells the store, and remembers which grants the firewall does not have. */
 export class GrantOutcomes {

@@ -4,9 +4,9 @@
  * loop, between two receives, so that the socket's buffer (277 knocks) never waits for more than a slice.
  */
 
-import type { Address } from "./values/address.ts";
-import type { KnockQueue, Waiting } from "./knock_queue.ts";
-import { MOST_AT_ONCE } from "./udp.ts";
+import type { Address } from "../values/address.ts";
+import type { KnockQueue, Waiting } from "./queue.ts";
+import { MOST_AT_ONCE } from "./socket.ts";
 
 /** How long one turn may judge, and when the socket counts as delivering more than can be judged. */
 export interface Pace {

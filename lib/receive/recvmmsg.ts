@@ -4,7 +4,7 @@
  * processors; elsewhere `receive` does it alone. Receiving only: nothing here can send.
  */
 
-import { type Address, addressFromBytes16 } from "./values/address.ts";
+import { type Address, addressFromBytes16 } from "../values/address.ts";
 
 /** What the kernel is asked to keep while this process is busy; it counts double: 21,000 knocks, 400 ms of 50,000/s. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;

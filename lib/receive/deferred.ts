@@ -4,11 +4,11 @@
  * a time under an ephemeral key.
  */
 
-import type { Address } from "./values/address.ts";
-import type { UnsignedKnock } from "./gate.ts";
-import { blockOf } from "./knock_queue.ts";
-import { nameOf } from "./known_keys.ts";
-import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "./packet.ts";
+import type { Address } from "../values/address.ts";
+import type { UnsignedKnock } from "../gate.ts";
+import { blockOf } from "./queue.ts";
+import { nameOf } from "./ephemeral_keys.ts";
+import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "../packet.ts";
 
 const CAPACITY = 256;
 const PER_SOURCE = 64;

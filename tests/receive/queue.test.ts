@@ -2,14 +2,14 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseAddress } from "../lib/values/address.ts";
-import { freshKnock } from "../lib/client.ts";
-import { concatBytes } from "../lib/crypto/keys.ts";
-import { knockTags } from "../lib/crypto/sync.ts";
-import { FairQueue } from "../lib/fair_queue.ts";
-import { KnockQueue, rememberingAgreement, type Waiting } from "../lib/knock_queue.ts";
-import { KnownKeys } from "../lib/known_keys.ts";
-import { TokenBucket } from "../lib/values/token_bucket.ts";
+import { parseAddress } from "../../lib/values/address.ts";
+import { freshKnock } from "../../lib/client.ts";
+import { concatBytes } from "../../lib/crypto/keys.ts";
+import { knockTags } from "../../lib/crypto/sync.ts";
+import { FairQueue } from "../../lib/receive/fair_queue.ts";
+import { KnockQueue, rememberingAgreement, type Waiting } from "../../lib/receive/queue.ts";
+import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { TokenBucket } from "../../lib/values/token_bucket.ts";
 import {
   address,
   agreeAsServer,
@@ -21,7 +21,7 @@ import {
   must,
   SERVER_PUBLIC_KEY,
   SOURCE,
-} from "./support.ts";
+} from "../support.ts";
 
 const tags = knockTags(SERVER_PUBLIC_KEY);
 const STRANGER = address("203.0.113.66");

@@ -1,13 +1,13 @@
 /** The knock port's socket: what is read many at a time is what the runtime's own `receive` gives one by one. */
 
 import assert from "node:assert/strict";
-import { type Address, formatAddress } from "../lib/values/address.ts";
-import { bytesToHex } from "../lib/crypto/keys.ts";
-import { runProgram } from "../lib/system/run_program.ts";
-import { bindKnockSocket } from "../lib/udp.ts";
-import { type BatchReader, batchReader } from "../lib/udp_batch.ts";
-import { must } from "./support.ts";
-import { waitFor, within } from "./e2e/wait.ts";
+import { type Address, formatAddress } from "../../lib/values/address.ts";
+import { bytesToHex } from "../../lib/crypto/keys.ts";
+import { runProgram } from "../../lib/system/run_program.ts";
+import { bindKnockSocket } from "../../lib/receive/socket.ts";
+import { type BatchReader, batchReader } from "../../lib/receive/recvmmsg.ts";
+import { must } from "../support.ts";
+import { waitFor, within } from "../e2e/wait.ts";
 
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const LINUX = Deno.build.os === "linux";

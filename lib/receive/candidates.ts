@@ -3,11 +3,11 @@
  * however many clients there are. docs/protocol.md, "Whose signature".
  */
 
-import type { Candidates, GateClient } from "./gate.ts";
-import { type Address, formatAddress } from "./values/address.ts";
-import { hexToBytes } from "./crypto/keys.ts";
-import { fingerprintBytes } from "./crypto/sync.ts";
-import { hintOf, RANDOM_NONCE_SIZE } from "./packet.ts";
+import type { Candidates, GateClient } from "../gate.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { hexToBytes } from "../crypto/keys.ts";
+import { fingerprintBytes } from "../crypto/sync.ts";
+import { hintOf, RANDOM_NONCE_SIZE } from "../packet.ts";
 
 /** Keys that are tried whatever the budget says: seen from this source, and the last used. */
 export const FREE_CANDIDATES = 3;

@@ -3,7 +3,7 @@
  * says how many there were of each reason, those that the kernel dropped included.
  */
 
-import type { Log, LogFields } from "./system/log.ts";
+import type { Log, LogFields } from "../system/log.ts";
 
 /**
  * Lines between two ticks, which are a second apart at least: debug lines for single drops; others, below and from the

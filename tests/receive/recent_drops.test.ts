@@ -1,7 +1,7 @@
 /** What is counted of knocks with a wrong key: an hour of it, whatever comes. */
 
 import assert from "node:assert/strict";
-import { RecentDrops } from "../lib/recent_drops.ts";
+import { RecentDrops } from "../../lib/receive/recent_drops.ts";
 
 const MINUTE_MS = 60_000;
 

@@ -3,17 +3,17 @@
  * everything is taken off it at once; what is worth the curve arithmetic is decided here, for 4 µs a datagram.
  */
 
-import type { Address } from "./values/address.ts";
-import type { KnockTags } from "./crypto/keys.ts";
+import type { Address } from "../values/address.ts";
+import type { KnockTags } from "../crypto/keys.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { type KnownKeys, nameOf } from "./known_keys.ts";
+import { type KnownKeys, nameOf } from "./ephemeral_keys.ts";
 import {
   bearsTag,
   OFFSET_AEAD_NONCE,
   OFFSET_EPHEMERAL_KEY,
   PACKET_SIZE,
   VERSION,
-} from "./packet.ts";
+} from "../packet.ts";
 
 /** A datagram of the right size and version. The bytes are its own unless it is `other` or `late`: then they are lent. */
 export interface Waiting {

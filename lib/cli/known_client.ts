@@ -5,7 +5,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { readHistory } from "../state/history.ts";
-import { readSnapshot } from "../state/snapshot.ts";
+import { readSnapshot } from "../state/read.ts";
 import { noSuchClient } from "./edit_server.ts";
 
 /** Throws where nobody of that name is registered, and the state knows of nobody who was. */

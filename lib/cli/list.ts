@@ -7,7 +7,7 @@ import { fingerprint } from "../crypto/sync.ts";
 import { messageOf } from "../values/errors.ts";
 import { SINGLE } from "../values/network.ts";
 import { shownPorts } from "../values/ports.ts";
-import { readSnapshot } from "../state/snapshot.ts";
+import { readSnapshot } from "../state/read.ts";
 import { describeClient } from "./client_json.ts";
 import { type Command, configPath, isoTime, renderJson } from "./context.ts";
 import { loadServerConfig } from "./load.ts";

@@ -9,7 +9,7 @@ import { messageOf, OpenmeError } from "../values/errors.ts";
 import { formatNetwork } from "../values/network.ts";
 import { shownPorts, subtractPortRanges } from "../values/ports.ts";
 import { escapeUnprintable } from "../values/text.ts";
-import { readSnapshot } from "../state/snapshot.ts";
+import { readSnapshot } from "../state/read.ts";
 import { requireAllClosed, tellClosed } from "./close.ts";
 import { type Command, configPath, renderJson, textFlag } from "./context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "./edit_server.ts";

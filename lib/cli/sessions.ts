@@ -9,7 +9,7 @@ import type { ServerReport } from "../control_requests.ts";
 import { messageOf } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { type DropCounts, tellDrops } from "../receive/recent_drops.ts";
-import { readSnapshot } from "../state/snapshot.ts";
+import { readSnapshot } from "../state/read.ts";
 import { type Command, renderJson } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";
 import { requireState } from "./state_dir.ts";

@@ -2,7 +2,7 @@
 
 import { renderTable } from "./table.ts";
 import { isoTime } from "./context.ts";
-import type { Snapshot } from "../state/snapshot.ts";
+import type { Snapshot } from "../state/read.ts";
 import { shownPorts } from "../values/ports.ts";
 import { formatNetwork } from "../values/network.ts";
 import type { Grant } from "../grants.ts";

@@ -4,7 +4,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { pause } from "../dial.ts";
 import { OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
-import { readSnapshot, type Snapshot } from "../state/snapshot.ts";
+import { readSnapshot, type Snapshot } from "../state/read.ts";
 import type { Context } from "./context.ts";
 import { describeSnapshot, renderSessions } from "./sessions_table.ts";
 

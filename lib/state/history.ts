@@ -3,7 +3,7 @@
 import type { PortRange } from "../values/ports.ts";
 import { addOutcomes } from "./outcomes.ts";
 import { numberOf, portsOf, type Row, textOf } from "./schema.ts";
-import { withDatabase } from "./snapshot.ts";
+import { withDatabase } from "./read.ts";
 
 /** One thing that happened. */
 export interface HistoryEntry {

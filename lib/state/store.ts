@@ -33,7 +33,7 @@ import {
 import { DATABASE_NAME, INTACT_NAME } from "./names.ts";
 import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
 import type { SealedRows } from "./sealed_rows.ts";
-import { type KnockRecord, type RefusalRecord, Story } from "./story.ts";
+import { type KnockRecord, type RefusalRecord, Story } from "./history_writer.ts";
 import { readWitness } from "./witness.ts";
 import { type Change, exists, StateWriter } from "./writer.ts";
 

@@ -1,7 +1,7 @@
 /** Who is let in when nobody serves: what the last stop has left in the firewall, and nothing else. */
 
 import assert from "node:assert/strict";
-import { readSnapshot } from "../../lib/state/snapshot.ts";
+import { readSnapshot } from "../../lib/state/read.ts";
 import { Folder } from "../cli/folder.ts";
 import { NOW_NS } from "../support.ts";
 import { copyOfState, grantOf, knockRecord, open, StillClock, take } from "./support.ts";

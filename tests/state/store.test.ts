@@ -9,7 +9,7 @@ import { formatNetwork } from "../../lib/values/network.ts";
 import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
-import { readSnapshot } from "../../lib/state/snapshot.ts";
+import { readSnapshot } from "../../lib/state/read.ts";
 import { Folder } from "../cli/folder.ts";
 import { waitFor } from "../e2e/wait.ts";
 import { DAY_NS, NOW_NS, WINDOW_NS } from "../support.ts";

@@ -6,7 +6,7 @@ import type { Grant } from "../../lib/grants.ts";
 import type { Log, LogFields } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore, type StoredGrants } from "../../lib/state/store.ts";
-import type { KnockRecord } from "../../lib/state/story.ts";
+import type { KnockRecord } from "../../lib/state/history_writer.ts";
 import { network, NOW_NS, WINDOW_NS } from "../support.ts";
 
 /** A clock that stands still until it is moved. */

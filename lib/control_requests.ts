@@ -5,7 +5,7 @@
 
 import { NAME_PATTERN } from "./values/name.ts";
 import { messageOf, OpenmeError } from "./values/errors.ts";
-import { type Cut, cutConnections } from "./firewall/cut.ts";
+import { type Cut, cutConnections } from "./firewall/host/cut.ts";
 import type { GuardReport } from "./firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "./values/network.ts";
 import type { DropCounts } from "./receive/recent_drops.ts";

@@ -6,7 +6,7 @@
 import type { ServerConfig } from "../config/server.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
-import { hostFirewall } from "../firewall/host_view.ts";
+import { hostFirewall } from "../firewall/host/summary.ts";
 import type { Log } from "../system/log.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import type { RunProgram } from "../system/run_program.ts";

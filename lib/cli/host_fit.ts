@@ -6,7 +6,7 @@
 import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { controlPath } from "../control.ts";
-import { parseListening, TCP_TABLES } from "../firewall/listening.ts";
+import { parseListening, TCP_TABLES } from "../firewall/host/listening.ts";
 import { includesPortRanges } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 

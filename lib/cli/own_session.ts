@@ -6,7 +6,7 @@
 import { formatAddress, parseAddress } from "../values/address.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Backend } from "../firewall/backend.ts";
-import { type Connection, establishedConnections } from "../firewall/established.ts";
+import { type Connection, establishedConnections } from "../firewall/host/sockets.ts";
 import type { Log } from "../system/log.ts";
 import { formatPortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";

@@ -5,8 +5,8 @@ import { type Backend, isGuarding } from "../firewall/backend.ts";
 import { closesPorts, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
 import { requirePrograms } from "../firewall/command_line.ts";
-import { listeningPorts } from "../firewall/listening.ts";
-import { hostFirewall } from "../firewall/host_view.ts";
+import { listeningPorts } from "../firewall/host/listening.ts";
+import { hostFirewall } from "../firewall/host/summary.ts";
 import {
   formatPortRange,
   intersectPortRanges,

@@ -8,7 +8,7 @@ import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
 import { BACKENDS } from "./backends.ts";
 import { findLeftOvers, firewallOf } from "./left_overs.ts";
-import { legacyTables } from "./legacy_holes.ts";
+import { legacyTables } from "./host/legacy_holes.ts";
 
 const DEADLINE_MS = 5000;
 

@@ -26,7 +26,7 @@ import { Journal } from "./command_journal.ts";
 import { type Entry, entryKey, fillIn, showLine } from "./command_line.ts";
 import { showEntries } from "./command_listing.ts";
 import { Programs } from "./command_programs.ts";
-import { hostFirewall } from "./host_view.ts";
+import { hostFirewall } from "./host/summary.ts";
 
 /**
  * Without a `list`, nobody can tell a rule that stays from a program that fails because there is none: after so many

@@ -9,8 +9,8 @@ import type { RunProgram } from "../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
 import { allEnded } from "./all_ended.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
-import type { Family } from "./families.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./host/sockets.ts";
+import type { Family } from "./host/families.ts";
 import { examineMangle } from "./iptables_examine.ts";
 import { IptablesProgram } from "./iptables_program.ts";
 import {
@@ -22,7 +22,7 @@ import {
   renderRemoval,
 } from "./iptables_rules.ts";
 import { type IptablesHost, IptablesSurroundings } from "./iptables_surroundings.ts";
-import { CheckedRules } from "./nft_generation.ts";
+import { CheckedRules } from "./host/generation.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */

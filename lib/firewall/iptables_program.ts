@@ -4,7 +4,7 @@
 
 import type { Log } from "../system/log.ts";
 import type { RunProgram } from "../system/run_program.ts";
-import { type Family, hostFamilies, readProc } from "./families.ts";
+import { type Family, hostFamilies, readProc } from "./host/families.ts";
 import { runFirewall } from "./run_firewall.ts";
 
 const DEADLINE_MS = 5000;

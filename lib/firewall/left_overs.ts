@@ -4,12 +4,12 @@
  */
 
 import type { RunProgram } from "../system/run_program.ts";
-import { HOST_TABLES, type HostTable, parseHostTable } from "./iptables_host.ts";
+import { HOST_TABLES, type HostTable, parseHostTable } from "./host/read_iptables.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
-import { legacyTables } from "./legacy_holes.ts";
+import { legacyTables } from "./host/legacy_holes.ts";
 import { HOLE_COMMENT, TABLE } from "./plan.ts";
-import { NftHoles } from "./nft_holes.ts";
-import { parseEntries } from "./nft_listing.ts";
+import { NftHoles } from "./host/nft_holes.ts";
+import { parseEntries } from "./host/nft_listing.ts";
 import { parseOwner, renderRemoval as renderTableRemoval } from "./nft_rules.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
 

@@ -17,11 +17,11 @@ import type {
 } from "./backend.ts";
 import { type GuardPlan, type Prefix, TABLE } from "./plan.ts";
 import type { Deviations } from "./deviations.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "./established.ts";
-import { mayDrop } from "./host_chains.ts";
-import type { LegacyView } from "./legacy_holes.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "./host/sockets.ts";
+import { mayDrop } from "./host/chain.ts";
+import type { LegacyView } from "./host/legacy_holes.ts";
 import { examineTable } from "./nft_examine.ts";
-import { CheckedRules } from "./nft_generation.ts";
+import { CheckedRules } from "./host/generation.ts";
 import { HeldOpenings } from "./nft_held.ts";
 import { notesToKeep, standingNotes } from "./nft_notes.ts";
 import {
@@ -44,7 +44,7 @@ import {
   prefixOf,
   renderContents,
 } from "./nft_sets.ts";
-import { LISTING_DEADLINE_MS } from "./nft_listing.ts";
+import { LISTING_DEADLINE_MS } from "./host/nft_listing.ts";
 import { NftSurroundings } from "./nft_surroundings.ts";
 import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
 import { runFirewall } from "./run_firewall.ts";

@@ -6,7 +6,7 @@
 import { type PortRange, subtractPortRanges } from "../values/ports.ts";
 import { type GuardPlan, TABLE } from "./plan.ts";
 import { type Deviations, differences } from "./deviations.ts";
-import { verdictOf } from "./host_chains.ts";
+import { verdictOf } from "./host/chain.ts";
 import { GUARD_PRIORITY } from "./nft_rules.ts";
 
 type Entry = Record<string, unknown>;

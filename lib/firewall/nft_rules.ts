@@ -7,8 +7,8 @@ import type { AddressOpenings } from "../grants.ts";
 import { PACKET_SIZE, VERSION } from "../packet.ts";
 import type { Standing } from "./backend.ts";
 import { type GuardPlan, TABLE } from "./plan.ts";
-import type { Connection } from "./established.ts";
-import { formatMark, formatUnmark } from "./hole_mark.ts";
+import type { Connection } from "./host/sockets.ts";
+import { formatMark, formatUnmark } from "./host/hole.ts";
 import { renderKeepChain, renderKeptRules, renderKeptSets } from "./nft_kept.ts";
 import {
   type NetworkNotes,

@@ -8,7 +8,7 @@ import { formatPortRange, type PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { Backend, ClientOpenings, OpenPorts } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
-import { hostFirewall } from "./host_view.ts";
+import { hostFirewall } from "./host/summary.ts";
 
 /** A backend that does nothing; for `firewall: none`. */
 export function createNoneBackend(plan: GuardPlan, run: RunProgram): Backend {

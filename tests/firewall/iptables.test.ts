@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
-import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
-import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
-import { findBlock } from "../../lib/firewall/host_walk.ts";
+import { type HostChain, mayDrop } from "../../lib/firewall/host/chain.ts";
+import { portsOpenToEveryone } from "../../lib/firewall/host/open_to_everyone.ts";
+import { findBlock } from "../../lib/firewall/host/trace.ts";
 import {
   parseFilterChains,
   parseHostTable,
@@ -12,7 +12,7 @@ import {
   renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
-} from "../../lib/firewall/iptables_host.ts";
+} from "../../lib/firewall/host/read_iptables.ts";
 import {
   parseOwnChains,
   renderChains,

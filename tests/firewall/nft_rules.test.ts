@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { INTERFACE_PATTERN, type Prefix } from "../../lib/firewall/plan.ts";
-import type { Connection } from "../../lib/firewall/established.ts";
+import type { Connection } from "../../lib/firewall/host/sockets.ts";
 import { renderForgetting } from "../../lib/firewall/nft_prefixes.ts";
 import { parseOwner, renderRemoval, renderTable } from "../../lib/firewall/nft_rules.ts";
 import { elementsBySet, openingSets, renderContents } from "../../lib/firewall/nft_sets.ts";

@@ -3,10 +3,10 @@
  * but the loopback (proc_net_tcp.txt).
  */
 
-import type { Address } from "../values/address.ts";
-import { mergePortRanges, type PortRange, type Protocol } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { parseEndpoint } from "./established.ts";
+import type { Address } from "../../values/address.ts";
+import { mergePortRanges, type PortRange, type Protocol } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { parseEndpoint } from "./sockets.ts";
 
 const TABLES: readonly { path: string; protocol: Protocol; state: string }[] = [
   { path: "/proc/net/tcp", protocol: "tcp", state: "0A" }, // TCP_LISTEN

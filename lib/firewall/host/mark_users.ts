@@ -3,11 +3,11 @@
  * pass what carries it: another's traffic would lose its mark, or come in. Calico uses the one that is openme's default.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import { escapeUnprintable } from "../values/text.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { formatMark } from "./hole_mark.ts";
-import { HOLE_COMMENT } from "./plan.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { formatMark } from "./hole.ts";
+import { HOLE_COMMENT } from "../plan.ts";
 
 /** All rules of iptables by the programs that may have loaded them; none of these makes a table that is not there. */
 const SAVES = ["iptables-nft-save", "iptables-legacy-save", "iptables-save"].flatMap((program) => [

@@ -3,9 +3,9 @@
  * sessions as `new`; so they are read from the kernel's socket tables (proc_net_tcp.txt) and let through by name.
  */
 
-import { type Address, addressFromBytes16, formatAddress } from "../values/address.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import { type Address, addressFromBytes16, formatAddress } from "../../values/address.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 import { readProc } from "./families.ts";
 
 /** One established TCP connection of this host. */

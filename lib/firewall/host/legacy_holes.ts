@@ -3,10 +3,10 @@
  * and nft shows nothing of the old tables.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { ProgramRun, RunProgram } from "../system/run_program.ts";
-import { type HostChain, isOnTheWay } from "./host_chains.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { ProgramRun, RunProgram } from "../../system/run_program.ts";
+import { type HostChain, isOnTheWay } from "./chain.ts";
 import {
   HOST_TABLES,
   parseHostTable,
@@ -14,8 +14,8 @@ import {
   renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
-} from "./iptables_host.ts";
-import { runFirewall } from "./run_firewall.ts";
+} from "./read_iptables.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 const LOCK_WAIT = ["-w", "4"];

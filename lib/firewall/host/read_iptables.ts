@@ -3,11 +3,11 @@
  * hole at their top or takes it out. Pure.
  */
 
-import type { PortRange } from "../values/ports.ts";
-import { type HostChain, type HostRule, mayDrop } from "./host_chains.ts";
-import { iptablesHoleRule, isHoleFor } from "./hole_mark.ts";
-import { HOLE_COMMENT } from "./plan.ts";
-import { readRule } from "./iptables_host_rules.ts";
+import type { PortRange } from "../../values/ports.ts";
+import { type HostChain, type HostRule, mayDrop } from "./chain.ts";
+import { iptablesHoleRule, isHoleFor } from "./hole.ts";
+import { HOLE_COMMENT } from "../plan.ts";
+import { readRule } from "./iptables_rule.ts";
 
 const HOOKS: Readonly<Record<string, HostChain["hook"]>> = {
   PREROUTING: "prerouting",

@@ -3,8 +3,8 @@
  * rule that looks at it. Pure.
  */
 
-import { HOLE_COMMENT } from "./plan.ts";
-import type { HostRule } from "./host_chains.ts";
+import { HOLE_COMMENT } from "../plan.ts";
+import type { HostRule } from "./chain.ts";
 
 /** As firewalls print it: `0x40000000`. */
 export function formatMark(mark: number): string {

@@ -1,18 +1,22 @@
 /** The bit of openme's holes: which rules of others use it, and that a hole for another bit does not stay. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
-import { iptablesHoleRule, nftHoleRule } from "../../lib/firewall/hole_mark.ts";
-import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
+import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
+import { iptablesHoleRule, nftHoleRule } from "../../../lib/firewall/host/hole.ts";
+import { HOLE_COMMENT } from "../../../lib/firewall/plan.ts";
 import {
   parseFilterChains,
   renderHoleLines,
   renderHoleRemovalLines,
-} from "../../lib/firewall/iptables_host.ts";
-import { findInIptables, findInNft, requireFreeMark } from "../../lib/firewall/mark_users.ts";
-import { parseHostChains, renderHoles } from "../../lib/firewall/nft_host.ts";
-import { requireEntries } from "../../lib/firewall/nft_listing.ts";
-import { namespaceTest } from "./namespace.ts";
+} from "../../../lib/firewall/host/read_iptables.ts";
+import {
+  findInIptables,
+  findInNft,
+  requireFreeMark,
+} from "../../../lib/firewall/host/mark_users.ts";
+import { parseHostChains, renderHoles } from "../../../lib/firewall/host/read_nft.ts";
+import { requireEntries } from "../../../lib/firewall/host/nft_listing.ts";
+import { namespaceTest } from "../namespace.ts";
 
 const MARK = DEFAULT_MARK;
 const OTHER = 0x2000_0000;

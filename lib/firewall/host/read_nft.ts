@@ -3,12 +3,12 @@
  * are, and which ports are sent elsewhere. Reads the entries of `nft --json --terse list ruleset`; pure.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import { intersectPortRanges, type PortRange } from "../values/ports.ts";
-import { quote } from "../values/text.ts";
-import { type HostChain, type HostRule, mayDrop, verdictOf } from "./host_chains.ts";
-import { type GuardPlan, HOLE_COMMENT } from "./plan.ts";
-import { isHoleFor, nftHoleRule } from "./hole_mark.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
+import { quote } from "../../values/text.ts";
+import { type HostChain, type HostRule, mayDrop, verdictOf } from "./chain.ts";
+import { type GuardPlan, HOLE_COMMENT } from "../plan.ts";
+import { isHoleFor, nftHoleRule } from "./hole.ts";
 import { type Entry, requireEntries } from "./nft_listing.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;

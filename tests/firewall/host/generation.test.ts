@@ -1,10 +1,10 @@
 /** What spares the check of the rules: the generation that the kernel tells, and what is concluded from it. */
 
 import assert from "node:assert/strict";
-import { CheckedRules, parseGeneration } from "../../lib/firewall/nft_generation.ts";
-import { createNftBackend } from "../../lib/firewall/nft.ts";
-import type { RunProgram } from "../../lib/system/run_program.ts";
-import { openings, planOf } from "./support.ts";
+import { CheckedRules, parseGeneration } from "../../../lib/firewall/host/generation.ts";
+import { createNftBackend } from "../../../lib/firewall/nft.ts";
+import type { RunProgram } from "../../../lib/system/run_program.ts";
+import { openings, planOf } from "../support.ts";
 
 /** What the kernel answers to question 7, here with generation 258 and then its process. */
 const ANSWER = Uint8Array.from([

@@ -4,7 +4,7 @@
  * nothing was changed, and nothing has to be listed. Takes 10 µs and no process.
  */
 
-import type { ReadGeneration } from "./backend.ts";
+import type { ReadGeneration } from "../backend.ts";
 
 /** The kernel's numbers, from socket.h, netlink.h and nf_tables.h. */
 const AF_NETLINK = 16;

@@ -3,7 +3,7 @@
  * a table's flags, its name for example, and where that is no text the output ends there.
  */
 
-import { OpenmeError } from "../values/errors.ts";
+import { OpenmeError } from "../../values/errors.ts";
 
 /** How long a listing of the whole ruleset may take: 50,000 rules take 2 s on a machine that has nothing else to do. */
 export const LISTING_DEADLINE_MS = 10_000;

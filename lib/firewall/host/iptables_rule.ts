@@ -3,7 +3,7 @@
  * whatever has no such word is a condition that nobody knows. Pure.
  */
 
-import { CHAIN } from "./plan.ts";
+import { CHAIN } from "../plan.ts";
 
 /** What ends nothing: a packet goes on to the next rule. */
 const HARMLESS = new Set([

@@ -1,8 +1,8 @@
 /** Whose connections to which ports are wanted: addresses and networks, each with ports of its own. */
 
-import { type Address, formatAddress } from "../values/address.ts";
-import { containsAddress, formatNetwork, isSingle, type Network } from "../values/network.ts";
-import type { PortRange, Protocol } from "../values/ports.ts";
+import { type Address, formatAddress } from "../../values/address.ts";
+import { containsAddress, formatNetwork, isSingle, type Network } from "../../values/network.ts";
+import type { PortRange, Protocol } from "../../values/ports.ts";
 
 /** An address, or a network, whose connections to these ports are wanted. */
 export interface Place {

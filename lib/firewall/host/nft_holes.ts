@@ -3,14 +3,14 @@
  * is no `nft`, or no nf_tables in the kernel, there is nothing that it could have loaded.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { type HostChain, isOnTheWay } from "./host_chains.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type HostChain, isOnTheWay } from "./chain.ts";
 import type { WantedHoles } from "./legacy_holes.ts";
 import { type Entry, LISTING_DEADLINE_MS, listRuleset, type NftListing } from "./nft_listing.ts";
-import { publishedPorts } from "./nft_published.ts";
-import { parseHostChains, renderHoleRemoval, renderHoles } from "./nft_host.ts";
+import { publishedPorts } from "./published.ts";
+import { parseHostChains, renderHoleRemoval, renderHoles } from "./read_nft.ts";
 
 const DEADLINE_MS = 5000;
 

@@ -3,10 +3,10 @@
  * answers there. Read by `conntrack`, or from the kernel's own list where that is not installed; taken out by `conntrack`.
  */
 
-import { type Address, formatAddress, parseAddress } from "../values/address.ts";
-import { OpenmeError } from "../values/errors.ts";
-import type { Protocol } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { Protocol } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 import { readProc } from "./families.ts";
 import { isWanted, type WantedPorts } from "./wanted_ports.ts";
 

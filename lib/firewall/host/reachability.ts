@@ -3,17 +3,17 @@
  * no hole can be put there.
  */
 
-import { OpenmeError } from "../values/errors.ts";
+import { OpenmeError } from "../../values/errors.ts";
 import {
   formatPortRange,
   intersectPortRanges,
   type PortRange,
   subtractPortRanges,
-} from "../values/ports.ts";
-import { escapeUnprintable } from "../values/text.ts";
-import type { GuardPlan } from "./plan.ts";
-import type { HostChain, HostRule } from "./host_chains.ts";
-import { type Block, findBlock, type Traffic } from "./host_walk.ts";
+} from "../../values/ports.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import type { GuardPlan } from "../plan.ts";
+import type { HostChain, HostRule } from "./chain.ts";
+import { type Block, findBlock, type Traffic } from "./trace.ts";
 
 /** The chains that take no hole, and what is known of the traffic that comes to them. */
 export interface ClosedChains {

@@ -3,11 +3,11 @@
  * anything.
  */
 
-import { intersectPortRanges, mergePortRanges, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import { intersectPortRanges, mergePortRanges, type PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 import { hostFamilies } from "./families.ts";
-import type { HostChain } from "./host_chains.ts";
-import { findBlock } from "./host_walk.ts";
+import type { HostChain } from "./chain.ts";
+import { findBlock } from "./trace.ts";
 import { LegacyHoles } from "./legacy_holes.ts";
 import { NftHoles } from "./nft_holes.ts";
 import { portsOpenToEveryone } from "./open_to_everyone.ts";

@@ -1,13 +1,13 @@
 /** Which connections are cut, as far as text goes; that they really are is in tests/e2e/kill.test.ts. */
 
 import assert from "node:assert/strict";
-import { OpenmeError } from "../../lib/values/errors.ts";
-import { cutConnections } from "../../lib/firewall/cut.ts";
-import { parseFlows } from "../../lib/firewall/flows.ts";
-import { portsByPlace } from "../../lib/firewall/wanted_ports.ts";
-import type { PortRange } from "../../lib/values/ports.ts";
-import type { RunProgram } from "../../lib/system/run_program.ts";
-import { network } from "../support.ts";
+import { OpenmeError } from "../../../lib/values/errors.ts";
+import { cutConnections } from "../../../lib/firewall/host/cut.ts";
+import { parseFlows } from "../../../lib/firewall/host/flows.ts";
+import { portsByPlace } from "../../../lib/firewall/host/wanted_ports.ts";
+import type { PortRange } from "../../../lib/values/ports.ts";
+import type { RunProgram } from "../../../lib/system/run_program.ts";
+import { network } from "../../support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "udp", first: 8080, last: 8090 };

@@ -1,7 +1,7 @@
 /** The ports that the host's nftables rules send elsewhere, as for containers. */
 
-import type { PortRange } from "../values/ports.ts";
-import { parseMapPorts, parsePublished } from "./nft_host.ts";
+import type { PortRange } from "../../values/ports.ts";
+import { parseMapPorts, parsePublished } from "./read_nft.ts";
 import type { Entry, RunNft } from "./nft_listing.ts";
 
 /** Those in a listing of the ruleset, its maps looked up; `undefined` where rules do not say which. */

@@ -1,13 +1,17 @@
 /** What surely becomes of let-in traffic in a chain that takes no hole: followed by hand, in nft's words and iptables'. */
 
 import assert from "node:assert/strict";
-import { type Block, findBlock, type Traffic } from "../../lib/firewall/host_walk.ts";
-import { parseFilterChains } from "../../lib/firewall/iptables_host.ts";
-import { listRuleset, parseOwnedTables, requireEntries } from "../../lib/firewall/nft_listing.ts";
-import { parseHostChains } from "../../lib/firewall/nft_host.ts";
-import { formatPortRange } from "../../lib/values/ports.ts";
-import { namespaceTest } from "./namespace.ts";
-import { ranges } from "./support.ts";
+import { type Block, findBlock, type Traffic } from "../../../lib/firewall/host/trace.ts";
+import { parseFilterChains } from "../../../lib/firewall/host/read_iptables.ts";
+import {
+  listRuleset,
+  parseOwnedTables,
+  requireEntries,
+} from "../../../lib/firewall/host/nft_listing.ts";
+import { parseHostChains } from "../../../lib/firewall/host/read_nft.ts";
+import { formatPortRange } from "../../../lib/values/ports.ts";
+import { namespaceTest } from "../namespace.ts";
+import { ranges } from "../support.ts";
 
 function traffic(...ports: string[]): Traffic {
   return { ports: ranges(...ports), state: "new", sentOn: false };

@@ -1,21 +1,21 @@
 /** What openme reads from a host's own rules: where it needs a hole, where it has one, and what is open all the same. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
-import { OpenmeError } from "../../lib/values/errors.ts";
-import { type HostChain, mayDrop } from "../../lib/firewall/host_chains.ts";
-import { portsOpenToEveryone } from "../../lib/firewall/open_to_everyone.ts";
+import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
+import { OpenmeError } from "../../../lib/values/errors.ts";
+import { type HostChain, mayDrop } from "../../../lib/firewall/host/chain.ts";
+import { portsOpenToEveryone } from "../../../lib/firewall/host/open_to_everyone.ts";
 import {
   parseHostChains as parseAllChains,
   renderHoleRemoval,
   renderHoles,
-} from "../../lib/firewall/nft_host.ts";
-import { requireEntries } from "../../lib/firewall/nft_listing.ts";
-import { HOLE_COMMENT } from "../../lib/firewall/plan.ts";
-import { formatPortRange } from "../../lib/values/ports.ts";
+} from "../../../lib/firewall/host/read_nft.ts";
+import { requireEntries } from "../../../lib/firewall/host/nft_listing.ts";
+import { HOLE_COMMENT } from "../../../lib/firewall/plan.ts";
+import { formatPortRange } from "../../../lib/values/ports.ts";
 import { type Host, HOSTS } from "./hosts.ts";
-import { type Namespace, namespaceTest } from "./namespace.ts";
-import { ranges } from "./support.ts";
+import { type Namespace, namespaceTest } from "../namespace.ts";
+import { ranges } from "../support.ts";
 
 const GUARDED = ranges("22/tcp", "443/tcp", "8080-8090/tcp", "53/udp");
 const RULE = "meta mark & 0x40000000 == 0x40000000 accept";
@@ -28,7 +28,7 @@ function parseHostChains(json: string): HostChain[] {
 const nameOf = ({ family, table, name }: HostChain) => `${family} ${table} ${name}`;
 
 function goldenOf({ name }: Host): URL {
-  return new URL(`./golden/${name}.json`, import.meta.url);
+  return new URL(`../golden/${name}.json`, import.meta.url);
 }
 
 /** What openme makes of a listing. */
@@ -121,7 +121,7 @@ namespaceTest(
 
 Deno.test("portsOpenToEveryone() says why", async () => {
   const chainsOf = async (name: string) =>
-    parseHostChains(await Deno.readTextFile(new URL(`./golden/${name}.json`, import.meta.url)));
+    parseHostChains(await Deno.readTextFile(new URL(`../golden/${name}.json`, import.meta.url)));
   assert.deepEqual(portsOpenToEveryone(GUARDED, []), {
     ports: GUARDED,
     why: "no firewall chain of this host drops what it does not know",

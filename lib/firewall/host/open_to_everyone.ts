@@ -1,14 +1,14 @@
 /** Which ports the host's own chains leave open to strangers, followed through the chains that they jump to. Pure. */
 
 import type { Family } from "./families.ts";
-import { type HostChain, verdictOf } from "./host_chains.ts";
-import { findBlock } from "./host_walk.ts";
+import { type HostChain, verdictOf } from "./chain.ts";
+import { findBlock } from "./trace.ts";
 import {
   formatPortRange,
   mergePortRanges,
   type PortRange,
   subtractPortRanges,
-} from "../values/ports.ts";
+} from "../../values/ports.ts";
 
 /**
  * What of the given ports, as far as the rules show, a stranger can reach over one of `families`: where no chain of that

@@ -7,11 +7,11 @@
  * told. No failure keeps the rest from being done.
  */
 
-import { formatAddress } from "../values/address.ts";
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import { formatPortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { type Connection, requireEstablishedConnections } from "./established.ts";
+import { formatAddress } from "../../values/address.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { formatPortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type Connection, requireEstablishedConnections } from "./sockets.ts";
 import { deleteFlow, type Flow, listFlows } from "./flows.ts";
 import { isWanted, type Place, portsByPlace } from "./wanted_ports.ts";
 

@@ -3,8 +3,8 @@
  * IPv6: only a file that is not there means that.
  */
 
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 
 export type Family = 4 | 6;
 

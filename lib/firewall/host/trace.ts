@@ -3,8 +3,8 @@
  * that it jumps to as far as they can be followed. For chains into which openme can put no hole. Pure.
  */
 
-import { intersectPortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
-import { type HostChain, type HostRule, targetOf, valuesOf, verdictOf } from "./host_chains.ts";
+import { intersectPortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import { type HostChain, type HostRule, targetOf, valuesOf, verdictOf } from "./chain.ts";
 
 /** Packets that openme lets in, as they come to a chain. */
 export interface Traffic {

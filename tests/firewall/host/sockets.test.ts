@@ -2,17 +2,17 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatAddress, parseAddress } from "../../lib/values/address.ts";
+import { formatAddress, parseAddress } from "../../../lib/values/address.ts";
 import {
   type Connection,
   establishedConnections,
   parseSocketTable,
-} from "../../lib/firewall/established.ts";
-import type { ProgramRun } from "../../lib/system/run_program.ts";
-import { runProgram } from "../../lib/system/run_program.ts";
-import "../cli/loopback.ts";
-import { anyAddress } from "../support.ts";
-import { ranges } from "./support.ts";
+} from "../../../lib/firewall/host/sockets.ts";
+import type { ProgramRun } from "../../../lib/system/run_program.ts";
+import { runProgram } from "../../../lib/system/run_program.ts";
+import "../../cli/loopback.ts";
+import { anyAddress } from "../../support.ts";
+import { ranges } from "../support.ts";
 
 /** As `/proc/net/tcp` and `/proc/net/tcp6` look on a machine with some sessions. */
 const TCP =

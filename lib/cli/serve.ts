@@ -26,7 +26,7 @@ import { watchConfig } from "../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../control.ts";
 import { controlHandler } from "../control_requests.ts";
 import { openGeneration } from "../firewall/host/generation.ts";
-import { NftSession } from "../firewall/nft_session.ts";
+import { NftSession } from "../firewall/nft/session.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";

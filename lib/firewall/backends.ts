@@ -26,7 +26,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
     leaves: ["nft", "--version"],
     clearsLeftOvers: true,
     make: async ({ plan, run, nftSession: session, readGeneration }) =>
-      (await import("./nft.ts")).createNftBackend(plan, run, { session, readGeneration }),
+      (await import("./nft/backend.ts")).createNftBackend(plan, run, { session, readGeneration }),
   },
   "iptables": iptables("iptables"),
   "iptables-nft": iptables("iptables-nft"),

@@ -10,7 +10,7 @@ import { legacyTables } from "./host/legacy_holes.ts";
 import { HOLE_COMMENT, TABLE } from "./plan.ts";
 import { NftHoles } from "./host/nft_holes.ts";
 import { parseEntries } from "./host/nft_listing.ts";
-import { parseOwner, renderRemoval as renderTableRemoval } from "./nft_rules.ts";
+import { parseOwner, renderRemoval as renderTableRemoval } from "./nft/rules.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
 
 /** The firewalls of Linux that a guard may stand in. */

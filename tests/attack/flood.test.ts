@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
-import { parseKnockCounters } from "../../lib/firewall/nft_rules.ts";
+import { parseKnockCounters } from "../../lib/firewall/nft/rules.ts";
 import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, IPV6, type Lab, runToEnd } from "../e2e/lab.ts";
 import { Site } from "../e2e/site.ts";

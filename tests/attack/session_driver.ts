@@ -1,6 +1,6 @@
 /** Runs in a namespace: one NftSession, so many batches; prints what became of the odd ones. */
 
-import { NftSession } from "../../lib/firewall/nft_session.ts";
+import { NftSession } from "../../lib/firewall/nft/session.ts";
 
 const session = new NftSession();
 const batches = Number(Deno.args[0]);

@@ -11,7 +11,7 @@ import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/plan.ts";
 import { chooseBackend } from "../../lib/firewall/choose.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
-import { NftSession } from "../../lib/firewall/nft_session.ts";
+import { NftSession } from "../../lib/firewall/nft/session.ts";
 import { signalNft } from "../attack/siege.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/system/log.ts";

@@ -4,7 +4,7 @@
  */
 
 import { loadServerConfig } from "../../lib/cli/load.ts";
-import { createNftBackend } from "../../lib/firewall/nft.ts";
+import { createNftBackend } from "../../lib/firewall/nft/backend.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
 import { guardPlanOf, runServer } from "../../lib/server.ts";

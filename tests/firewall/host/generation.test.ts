@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { CheckedRules, parseGeneration } from "../../../lib/firewall/host/generation.ts";
-import { createNftBackend } from "../../../lib/firewall/nft.ts";
+import { createNftBackend } from "../../../lib/firewall/nft/backend.ts";
 import type { RunProgram } from "../../../lib/system/run_program.ts";
 import { openings, planOf } from "../support.ts";
 

@@ -3,11 +3,11 @@
  * becomes of a stranger there, and which ports are guarded. Pure; reads what `nft --json list` prints.
  */
 
-import { type PortRange, subtractPortRanges } from "../values/ports.ts";
-import { type GuardPlan, TABLE } from "./plan.ts";
-import { type Deviations, differences } from "./deviations.ts";
-import { verdictOf } from "./host/chain.ts";
-import { GUARD_PRIORITY } from "./nft_rules.ts";
+import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import { type GuardPlan, TABLE } from "../plan.ts";
+import { type Deviations, differences } from "../deviations.ts";
+import { verdictOf } from "../host/chain.ts";
+import { GUARD_PRIORITY } from "./rules.ts";
 
 type Entry = Record<string, unknown>;
 type Expressions = readonly unknown[];

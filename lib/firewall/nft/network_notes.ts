@@ -3,11 +3,11 @@
  * opens anew, and to keep it where the table is made anew.
  */
 
-import { type Address, sameAddress } from "../values/address.ts";
-import { OpenmeError } from "../values/errors.ts";
-import type { AddressOpenings } from "../grants.ts";
-import { containsAddress, isSingle, type Network } from "../values/network.ts";
-import type { HeldOpenings } from "./nft_held.ts";
+import { type Address, sameAddress } from "../../values/address.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { AddressOpenings } from "../../grants.ts";
+import { containsAddress, isSingle, type Network } from "../../values/network.ts";
+import type { HeldOpenings } from "./narrowing_state.ts";
 import {
   CLAIMED_NETWORKS,
   claimedSet,
@@ -15,8 +15,8 @@ import {
   notedSet,
   parseAddressSet,
   prefixesIn,
-} from "./nft_prefixes.ts";
-import { prefixOf } from "./nft_sets.ts";
+} from "./prefix_rules.ts";
+import { prefixOf } from "./sets.ts";
 
 /** A table is made in one message to the kernel, whose length has a bound. Who is noted beyond that needs another knock. */
 const MOST_KEPT = 2048;

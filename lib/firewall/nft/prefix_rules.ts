@@ -8,11 +8,11 @@
  * the first set, whose elements the kernel ends: what is left of them lets nobody in.
  */
 
-import { type Address, formatAddress, parseAddress } from "../values/address.ts";
-import type { AddressOpenings } from "../grants.ts";
-import { formatNetwork, isSingle, maskOf, type Network } from "../values/network.ts";
-import { type Prefix, TABLE } from "./plan.ts";
-import { openingSets, prefixOf, suffixOf } from "./nft_sets.ts";
+import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
+import type { AddressOpenings } from "../../grants.ts";
+import { formatNetwork, isSingle, maskOf, type Network } from "../../values/network.ts";
+import { type Prefix, TABLE } from "../plan.ts";
+import { openingSets, prefixOf, suffixOf } from "./sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
 const SPARE_S = 3600;

@@ -8,8 +8,8 @@
  * of connection tracking.
  */
 
-import { formatAddress } from "../values/address.ts";
-import type { Connection } from "./host/sockets.ts";
+import { formatAddress } from "../../values/address.ts";
+import type { Connection } from "../host/sockets.ts";
 
 /** As many as are noted, some 30 MB at the most. A full set notes no more, and lets in those that it has. */
 const MOST_KEPT = 262_144;

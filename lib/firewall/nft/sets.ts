@@ -10,12 +10,12 @@
  * too, which takes 3 s beside 200,000 addresses.
  */
 
-import { formatAddress } from "../values/address.ts";
-import type { AddressOpenings } from "../grants.ts";
-import { isSingle, type Network } from "../values/network.ts";
-import type { Opening } from "../values/openings.ts";
-import type { PortRange } from "../values/ports.ts";
-import { type Prefix, TABLE } from "./plan.ts";
+import { formatAddress } from "../../values/address.ts";
+import type { AddressOpenings } from "../../grants.ts";
+import { isSingle, type Network } from "../../values/network.ts";
+import type { Opening } from "../../values/openings.ts";
+import type { PortRange } from "../../values/ports.ts";
+import { type Prefix, TABLE } from "../plan.ts";
 
 const RANGES = "_ranges";
 

@@ -3,11 +3,11 @@
  * of its openings, each with the time that it has left. And which networks were knocked for anew.
  */
 
-import type { AddressOpenings, Knocks } from "../grants.ts";
-import { formatNetwork, isSingle, type Network } from "../values/network.ts";
-import type { PortRange } from "../values/ports.ts";
-import { MOST_NOTE_MS } from "./nft_prefixes.ts";
-import { setOf } from "./nft_sets.ts";
+import type { AddressOpenings, Knocks } from "../../grants.ts";
+import { formatNetwork, isSingle, type Network } from "../../values/network.ts";
+import type { PortRange } from "../../values/ports.ts";
+import { MOST_NOTE_MS } from "./prefix_rules.ts";
+import { setOf } from "./sets.ts";
 
 /** How long after its end a network is still reckoned with: the kernel's end may come a little later than ours. */
 const NOTED_SLACK_MS = 60_000;

@@ -4,9 +4,9 @@
  * about that one, on stderr like everything else, the line before it is done.
  */
 
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import { escapeUnprintable } from "../values/text.ts";
-import { programEnvironment } from "../system/run_program.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { programEnvironment } from "../../system/run_program.ts";
 
 /** A batch takes a millisecond; what takes this long hangs. */
 const DEADLINE_MS = 1000;

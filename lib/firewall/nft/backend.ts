@@ -2,11 +2,11 @@
  * The nftables backend: runs what `nft_rules.ts` and `nft_surroundings.ts` render, one `nft` a transaction.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import { isSingle, type Network } from "../values/network.ts";
-import { type PortRange, subtractPortRanges } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { allInTurn } from "./all_ended.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { isSingle, type Network } from "../../values/network.ts";
+import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { allInTurn } from "../all_ended.ts";
 import type {
   Backend,
   ClientOpenings,
@@ -14,40 +14,34 @@ import type {
   QuickTransactions,
   ReadGeneration,
   Standing,
-} from "./backend.ts";
-import { type GuardPlan, type Prefix, TABLE } from "./plan.ts";
-import type { Deviations } from "./deviations.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "./host/sockets.ts";
-import { mayDrop } from "./host/chain.ts";
-import type { LegacyView } from "./host/legacy_holes.ts";
-import { examineTable } from "./nft_examine.ts";
-import { CheckedRules } from "./host/generation.ts";
-import { HeldOpenings } from "./nft_held.ts";
-import { notesToKeep, standingNotes } from "./nft_notes.ts";
+} from "../backend.ts";
+import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
+import type { Deviations } from "../deviations.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
+import { mayDrop } from "../host/chain.ts";
+import type { LegacyView } from "../host/legacy_holes.ts";
+import { examineTable } from "./examine.ts";
+import { CheckedRules } from "../host/generation.ts";
+import { HeldOpenings } from "./narrowing_state.ts";
+import { notesToKeep, standingNotes } from "./network_notes.ts";
 import {
   describeMissing,
   type NetworkNotes,
   prefixesIn,
   renderForgetting,
-} from "./nft_prefixes.ts";
+} from "./prefix_rules.ts";
 import {
   parseGranted,
   parseKnockCounters,
   parseOwner,
   renderRemoval,
   renderTable,
-} from "./nft_rules.ts";
-import {
-  elementsBySet,
-  openingSets,
-  parseOpeningSets,
-  prefixOf,
-  renderContents,
-} from "./nft_sets.ts";
-import { LISTING_DEADLINE_MS } from "./host/nft_listing.ts";
-import { NftSurroundings } from "./nft_surroundings.ts";
-import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
-import { runFirewall } from "./run_firewall.ts";
+} from "./rules.ts";
+import { elementsBySet, openingSets, parseOpeningSets, prefixOf, renderContents } from "./sets.ts";
+import { LISTING_DEADLINE_MS } from "../host/nft_listing.ts";
+import { NftSurroundings } from "./host.ts";
+import { nameProcess, requireNoLivingOwner } from "../process_name.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;

@@ -3,19 +3,19 @@
  * where none can be put.
  */
 
-import { allInTurn } from "./all_ended.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import type { GuardPlan } from "./plan.ts";
-import { type HostChain, mayDrop } from "./host/chain.ts";
-import { LegacyHoles, type LegacyView, showRuns, type WantedHoles } from "./host/legacy_holes.ts";
-import { requireFreeMark } from "./host/mark_users.ts";
-import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "./host/read_nft.ts";
-import { listRuleset } from "./host/nft_listing.ts";
-import { publishedPorts } from "./host/published.ts";
-import { GUARD_PRIORITY } from "./nft_rules.ts";
-import { portsOpenToEveryone } from "./host/open_to_everyone.ts";
-import { barringChains, requireWayIn } from "./host/reachability.ts";
+import { allInTurn } from "../all_ended.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { GuardPlan } from "../plan.ts";
+import { type HostChain, mayDrop } from "../host/chain.ts";
+import { LegacyHoles, type LegacyView, showRuns, type WantedHoles } from "../host/legacy_holes.ts";
+import { requireFreeMark } from "../host/mark_users.ts";
+import { needsForward, parseHostChains, renderHoleRemoval, renderHoles } from "../host/read_nft.ts";
+import { listRuleset } from "../host/nft_listing.ts";
+import { publishedPorts } from "../host/published.ts";
+import { GUARD_PRIORITY } from "./rules.ts";
+import { portsOpenToEveryone } from "../host/open_to_everyone.ts";
+import { barringChains, requireWayIn } from "../host/reachability.ts";
 
 /** The host's chains as openme meets them. */
 export interface NftHost {

@@ -3,28 +3,28 @@
  * Everything in the text is printed from parsed values.
  */
 
-import type { AddressOpenings } from "../grants.ts";
-import { PACKET_SIZE, VERSION } from "../packet.ts";
-import type { Standing } from "./backend.ts";
-import { type GuardPlan, TABLE } from "./plan.ts";
-import type { Connection } from "./host/sockets.ts";
-import { formatMark, formatUnmark } from "./host/hole.ts";
-import { renderKeepChain, renderKeptRules, renderKeptSets } from "./nft_kept.ts";
+import type { AddressOpenings } from "../../grants.ts";
+import { PACKET_SIZE, VERSION } from "../../packet.ts";
+import type { Standing } from "../backend.ts";
+import { type GuardPlan, TABLE } from "../plan.ts";
+import type { Connection } from "../host/sockets.ts";
+import { formatMark, formatUnmark } from "../host/hole.ts";
+import { renderKeepChain, renderKeptRules, renderKeptSets } from "./kept_connections.ts";
 import {
   type NetworkNotes,
   prefixesIn,
   renderPrefixChains,
   renderPrefixRules,
   renderPrefixSets,
-} from "./nft_prefixes.ts";
+} from "./prefix_rules.ts";
 import {
   elementsBySet,
   openingSets,
   renderOpeningSet,
   renderPorts,
   renderSetElements,
-} from "./nft_sets.ts";
-import type { ProcessName } from "./process_name.ts";
+} from "./sets.ts";
+import type { ProcessName } from "../process_name.ts";
 
 /** Where the guard sits in prerouting. */
 export const GUARD_PRIORITY = -110;

@@ -2,17 +2,17 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { INTERFACE_PATTERN, type Prefix } from "../../lib/firewall/plan.ts";
-import type { Connection } from "../../lib/firewall/host/sockets.ts";
-import { renderForgetting } from "../../lib/firewall/nft_prefixes.ts";
-import { parseOwner, renderRemoval, renderTable } from "../../lib/firewall/nft_rules.ts";
-import { elementsBySet, openingSets, renderContents } from "../../lib/firewall/nft_sets.ts";
-import type { AddressOpenings } from "../../lib/grants.ts";
-import { formatNetwork, networkOf } from "../../lib/values/network.ts";
-import { mergePortRanges, type PortRange } from "../../lib/values/ports.ts";
-import { address, network } from "../support.ts";
-import { namespaceTest } from "./namespace.ts";
-import { anyRange, assertGolden, fewAddresses, openings, planOf, ranges } from "./support.ts";
+import { INTERFACE_PATTERN, type Prefix } from "../../../lib/firewall/plan.ts";
+import type { Connection } from "../../../lib/firewall/host/sockets.ts";
+import { renderForgetting } from "../../../lib/firewall/nft/prefix_rules.ts";
+import { parseOwner, renderRemoval, renderTable } from "../../../lib/firewall/nft/rules.ts";
+import { elementsBySet, openingSets, renderContents } from "../../../lib/firewall/nft/sets.ts";
+import type { AddressOpenings } from "../../../lib/grants.ts";
+import { formatNetwork, networkOf } from "../../../lib/values/network.ts";
+import { mergePortRanges, type PortRange } from "../../../lib/values/ports.ts";
+import { address, network } from "../../support.ts";
+import { namespaceTest } from "../namespace.ts";
+import { anyRange, assertGolden, fewAddresses, openings, planOf, ranges } from "../support.ts";
 
 const NOTHING = { openings: [], kept: [], hole: false };
 

@@ -3,23 +3,23 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
-import type { Address } from "../../lib/values/address.ts";
-import { OpenmeError } from "../../lib/values/errors.ts";
-import type { ClientOpenings } from "../../lib/firewall/backend.ts";
-import { HOLE_COMMENT, type Prefix } from "../../lib/firewall/plan.ts";
-import { createNftBackend } from "../../lib/firewall/nft.ts";
-import { type AddressOpenings, Grants } from "../../lib/grants.ts";
+import type { Address } from "../../../lib/values/address.ts";
+import { OpenmeError } from "../../../lib/values/errors.ts";
+import type { ClientOpenings } from "../../../lib/firewall/backend.ts";
+import { HOLE_COMMENT, type Prefix } from "../../../lib/firewall/plan.ts";
+import { createNftBackend } from "../../../lib/firewall/nft/backend.ts";
+import { type AddressOpenings, Grants } from "../../../lib/grants.ts";
 import {
   formatNetwork,
   grantedNetwork,
   type PrefixLengths,
   SINGLE,
-} from "../../lib/values/network.ts";
-import { mergePortRanges, type PortRange } from "../../lib/values/ports.ts";
-import { type ProgramRun, type RunProgram, runProgram } from "../../lib/system/run_program.ts";
-import { address, network } from "../support.ts";
-import { type Namespace, namespaceTest } from "./namespace.ts";
-import { anyRange, openings, planOf, ranges } from "./support.ts";
+} from "../../../lib/values/network.ts";
+import { mergePortRanges, type PortRange } from "../../../lib/values/ports.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../../../lib/system/run_program.ts";
+import { address, network } from "../../support.ts";
+import { type Namespace, namespaceTest } from "../namespace.ts";
+import { anyRange, openings, planOf, ranges } from "../support.ts";
 
 const NO_TABLE =
   "nft list table inet openme failed with exit code 1: Error: No such file or directory";

@@ -58,6 +58,6 @@ function iptables(program: string): BackendEntry {
   return {
     leaves: [program, "--version"],
     clearsLeftOvers: true,
-    make: async (parts) => (await import("./iptables.ts")).makeIptables(program, parts),
+    make: async (parts) => (await import("./iptables/backend.ts")).makeIptables(program, parts),
   };
 }

@@ -5,7 +5,7 @@
 
 import type { RunProgram } from "../system/run_program.ts";
 import { HOST_TABLES, type HostTable, parseHostTable } from "./host/read_iptables.ts";
-import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables_rules.ts";
+import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables/rules.ts";
 import { legacyTables } from "./host/legacy_holes.ts";
 import { HOLE_COMMENT, TABLE } from "./plan.ts";
 import { NftHoles } from "./host/nft_holes.ts";

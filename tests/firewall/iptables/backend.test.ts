@@ -1,10 +1,10 @@
 /** The iptables backend's text, to the letter, and what it reads of a host. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
-import { type HostChain, mayDrop } from "../../lib/firewall/host/chain.ts";
-import { portsOpenToEveryone } from "../../lib/firewall/host/open_to_everyone.ts";
-import { findBlock } from "../../lib/firewall/host/trace.ts";
+import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
+import { type HostChain, mayDrop } from "../../../lib/firewall/host/chain.ts";
+import { portsOpenToEveryone } from "../../../lib/firewall/host/open_to_everyone.ts";
+import { findBlock } from "../../../lib/firewall/host/trace.ts";
 import {
   parseFilterChains,
   parseHostTable,
@@ -12,16 +12,16 @@ import {
   renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
-} from "../../lib/firewall/host/read_iptables.ts";
+} from "../../../lib/firewall/host/read_iptables.ts";
 import {
   parseOwnChains,
   renderChains,
   renderDateStop,
   renderGrants,
-} from "../../lib/firewall/iptables_rules.ts";
-import { formatPortRange } from "../../lib/values/ports.ts";
-import { address, network } from "../support.ts";
-import { planOf, ranges } from "./support.ts";
+} from "../../../lib/firewall/iptables/rules.ts";
+import { formatPortRange } from "../../../lib/values/ports.ts";
+import { address, network } from "../../support.ts";
+import { planOf, ranges } from "../support.ts";
 
 const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);
 const HOLE =

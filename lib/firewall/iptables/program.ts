@@ -2,10 +2,10 @@
  * Runs the iptables programs of one kind: lists tables, restores them, in each family that the kernel has.
  */
 
-import type { Log } from "../system/log.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { type Family, hostFamilies, readProc } from "./host/families.ts";
-import { runFirewall } from "./run_firewall.ts";
+import type { Log } from "../../system/log.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type Family, hostFamilies, readProc } from "../host/families.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 /** Seconds to wait for the lock that all iptables programs share. */

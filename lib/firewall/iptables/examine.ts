@@ -9,9 +9,9 @@ import {
   parsePortSpec,
   type PortRange,
   subtractPortRanges,
-} from "../values/ports.ts";
-import { CHAIN, type GuardPlan } from "./plan.ts";
-import { type Deviations, differences } from "./deviations.ts";
+} from "../../values/ports.ts";
+import { CHAIN, type GuardPlan } from "../plan.ts";
+import { type Deviations, differences } from "../deviations.ts";
 
 const [LOCAL, GUARD, GRANTS] = ["LOCAL", "GUARD", "GRANTS"].map((each) => `${CHAIN}_${each}`);
 

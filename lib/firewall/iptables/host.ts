@@ -3,12 +3,12 @@
  * passes, of iptables and of nftables, whether they need the hole, and what to do where none can be put.
  */
 
-import { allInTurn } from "./all_ended.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import type { GuardPlan } from "./plan.ts";
-import type { Family } from "./host/families.ts";
-import { type HostChain, isOnTheWay, mayDrop } from "./host/chain.ts";
+import { allInTurn } from "../all_ended.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { GuardPlan } from "../plan.ts";
+import type { Family } from "../host/families.ts";
+import { type HostChain, isOnTheWay, mayDrop } from "../host/chain.ts";
 import {
   HOST_TABLES,
   parseHostTable,
@@ -16,15 +16,15 @@ import {
   renderByTable,
   renderHoleLines,
   renderHoleRemovalLines,
-} from "./host/read_iptables.ts";
-import type { IptablesProgram } from "./iptables_program.ts";
-import { type OwnChains, parseOwnChains } from "./iptables_rules.ts";
-import { LegacyHoles, showRuns, type WantedHoles } from "./host/legacy_holes.ts";
-import { requireFreeMark } from "./host/mark_users.ts";
-import { needsForward } from "./host/read_nft.ts";
-import { NftHoles } from "./host/nft_holes.ts";
-import { portsOpenToEveryone } from "./host/open_to_everyone.ts";
-import { requireWayIn } from "./host/reachability.ts";
+} from "../host/read_iptables.ts";
+import type { IptablesProgram } from "./program.ts";
+import { type OwnChains, parseOwnChains } from "./rules.ts";
+import { LegacyHoles, showRuns, type WantedHoles } from "../host/legacy_holes.ts";
+import { requireFreeMark } from "../host/mark_users.ts";
+import { needsForward } from "../host/read_nft.ts";
+import { NftHoles } from "../host/nft_holes.ts";
+import { portsOpenToEveryone } from "../host/open_to_everyone.ts";
+import { requireWayIn } from "../host/reachability.ts";
 
 /** What the host looks like now. */
 export interface IptablesHost {

@@ -3,16 +3,16 @@
  * `iptables_surroundings.ts` render, one `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
-import { formatNetwork } from "../values/network.ts";
-import { mergePortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "./backend.ts";
-import type { GuardPlan } from "./plan.ts";
-import { allEnded } from "./all_ended.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "./host/sockets.ts";
-import type { Family } from "./host/families.ts";
-import { examineMangle } from "./iptables_examine.ts";
-import { IptablesProgram } from "./iptables_program.ts";
+import { formatNetwork } from "../../values/network.ts";
+import { mergePortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
+import type { GuardPlan } from "../plan.ts";
+import { allEnded } from "../all_ended.ts";
+import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
+import type { Family } from "../host/families.ts";
+import { examineMangle } from "./examine.ts";
+import { IptablesProgram } from "./program.ts";
 import {
   type DatedOpening,
   type OwnChains,
@@ -20,10 +20,10 @@ import {
   renderChains,
   renderGrants,
   renderRemoval,
-} from "./iptables_rules.ts";
-import { type IptablesHost, IptablesSurroundings } from "./iptables_surroundings.ts";
-import { CheckedRules } from "./host/generation.ts";
-import { nameProcess, requireNoLivingOwner } from "./process_name.ts";
+} from "./rules.ts";
+import { type IptablesHost, IptablesSurroundings } from "./host.ts";
+import { CheckedRules } from "../host/generation.ts";
+import { nameProcess, requireNoLivingOwner } from "../process_name.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {

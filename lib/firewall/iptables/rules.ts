@@ -3,17 +3,17 @@
  * explains the chains. Everything in the text is printed from parsed values.
  */
 
-import { inTable } from "./host/read_iptables.ts";
-import { formatAddress } from "../values/address.ts";
-import { formatNetwork, type Network, parseNetwork } from "../values/network.ts";
-import { PACKET_SIZE } from "../packet.ts";
-import { parsePortSpec, type PortRange } from "../values/ports.ts";
-import type { Standing } from "./backend.ts";
-import { CHAIN, type GuardPlan } from "./plan.ts";
-import type { Connection } from "./host/sockets.ts";
-import type { Family } from "./host/families.ts";
-import { formatMark } from "./host/hole.ts";
-import type { ProcessName } from "./process_name.ts";
+import { inTable } from "../host/read_iptables.ts";
+import { formatAddress } from "../../values/address.ts";
+import { formatNetwork, type Network, parseNetwork } from "../../values/network.ts";
+import { PACKET_SIZE } from "../../packet.ts";
+import { parsePortSpec, type PortRange } from "../../values/ports.ts";
+import type { Standing } from "../backend.ts";
+import { CHAIN, type GuardPlan } from "../plan.ts";
+import type { Connection } from "../host/sockets.ts";
+import type { Family } from "../host/families.ts";
+import { formatMark } from "../host/hole.ts";
+import type { ProcessName } from "../process_name.ts";
 
 const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
   `${CHAIN}_${each}`

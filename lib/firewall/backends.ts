@@ -34,7 +34,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "pf": {
     leaves: ["pfctl", "-s", "info"],
     clearsLeftOvers: false,
-    make: async ({ plan, run }) => (await import("./pf.ts")).createPfBackend(plan, run),
+    make: async ({ plan, run }) => (await import("./pf/backend.ts")).createPfBackend(plan, run),
   },
   "firewalld": {
     leaves: ["firewall-cmd", "--state"],

@@ -1,15 +1,15 @@
 /** The pf backend against a stand-in: what it says to pfctl, to the letter, and what it refuses. */
 
 import assert from "node:assert/strict";
-import { DEFAULT_MARK } from "../lib/config/firewall.ts";
-import type { ClientOpenings } from "../lib/firewall/backend.ts";
-import type { GuardPlan } from "../lib/firewall/plan.ts";
-import { createPfBackend } from "../lib/firewall/pf.ts";
-import type { PortRange } from "../lib/values/ports.ts";
-import { type RunProgram, runProgram } from "../lib/system/run_program.ts";
-import { createPfStandIn, type PfStandIn } from "./e2e/pf_stand_in.ts";
-import { waitFor } from "./e2e/wait.ts";
-import { network } from "./support.ts";
+import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
+import type { ClientOpenings } from "../../../lib/firewall/backend.ts";
+import type { GuardPlan } from "../../../lib/firewall/plan.ts";
+import { createPfBackend } from "../../../lib/firewall/pf/backend.ts";
+import type { PortRange } from "../../../lib/values/ports.ts";
+import { type RunProgram, runProgram } from "../../../lib/system/run_program.ts";
+import { createPfStandIn, type PfStandIn } from "../../e2e/pf_stand_in.ts";
+import { waitFor } from "../../e2e/wait.ts";
+import { network } from "../../support.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "tcp", first: 8080, last: 8090 };

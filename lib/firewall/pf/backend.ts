@@ -3,21 +3,14 @@
  * openme's timers do, and what a dead process left goes with the load at the next start.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import { formatNetwork, type Network } from "../values/network.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import type { Backend, ClientOpenings, Examination, Standing } from "./backend.ts";
-import type { GuardPlan } from "./plan.ts";
-import {
-  ANCHOR,
-  ANCHOR_LINE,
-  portsOfTable,
-  renderAnchor,
-  tableOf,
-  type Tables,
-} from "./pf_rules.ts";
-import { runFirewall } from "./run_firewall.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { Backend, ClientOpenings, Examination, Standing } from "../backend.ts";
+import type { GuardPlan } from "../plan.ts";
+import { ANCHOR, ANCHOR_LINE, portsOfTable, renderAnchor, tableOf, type Tables } from "./rules.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 const DEADLINE_MS = 5000;
 const FAILING_HINT = "see whether pfctl works here by itself, as the same user: pfctl -s info";

@@ -3,9 +3,9 @@
  * share it. Everything in the text is printed from parsed values.
  */
 
-import { formatNetwork, type Network } from "../values/network.ts";
-import { parsePortSpec, type PortRange, subtractPortRanges } from "../values/ports.ts";
-import type { GuardPlan } from "./plan.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
+import { parsePortSpec, type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import type { GuardPlan } from "../plan.ts";
 
 export const ANCHOR = "openme";
 /** What the administrator's pf.conf has to say, behind everything that would pass or block the same traffic. */

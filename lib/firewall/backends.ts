@@ -40,7 +40,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
     leaves: ["firewall-cmd", "--state"],
     clearsLeftOvers: false,
     make: async ({ plan, run }) =>
-      (await import("./firewalld.ts")).createFirewalldBackend(plan, run),
+      (await import("./firewalld/backend.ts")).createFirewalldBackend(plan, run),
   },
   "command": {
     leaves: "where configured",

@@ -1,7 +1,7 @@
 /** The backend for firewalld with Debian's own: what stands in its zones, and what becomes of it when firewalld changes. */
 
 import assert from "node:assert/strict";
-import { createFirewalldBackend } from "../../lib/firewall/firewalld.ts";
+import { createFirewalldBackend } from "../../lib/firewall/firewalld/backend.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
 import { openings, planOf, ranges } from "../firewall/support.ts";
 import { blocksUnder } from "../documents/blocks.ts";

@@ -4,8 +4,8 @@
  * everything else that a zone says, and before what it does with the rest.
  */
 
-import { formatNetwork, type Network, parseNetwork } from "../values/network.ts";
-import { parsePortSpec, type PortRange } from "../values/ports.ts";
+import { formatNetwork, type Network, parseNetwork } from "../../values/network.ts";
+import { parsePortSpec, type PortRange } from "../../values/ports.ts";
 
 /** The two priorities of openme's rules. */
 export const PRIORITIES = [31001, 31002] as const;

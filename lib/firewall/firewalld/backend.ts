@@ -4,13 +4,13 @@
  * openme puts it back.
  */
 
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import { formatNetwork, type Network } from "../values/network.ts";
-import { intersectPortRanges, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { allEnded, allInTurn } from "./all_ended.ts";
-import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "./backend.ts";
-import type { GuardPlan } from "./plan.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
+import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { allEnded, allInTurn } from "../all_ended.ts";
+import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "../backend.ts";
+import type { GuardPlan } from "../plan.ts";
 import {
   handlesInTable,
   type OwnRule,
@@ -20,8 +20,8 @@ import {
   type Priority,
   renderKnockRule,
   renderRule,
-} from "./firewalld_rules.ts";
-import { runFirewall } from "./run_firewall.ts";
+} from "./rules.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 const PROGRAM = "firewall-cmd";
 /** A call is a Python program that waits for another one: on a small machine that has work to do it takes seconds. */

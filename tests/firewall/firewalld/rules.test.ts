@@ -1,9 +1,9 @@
 /** What the backend for firewalld reads in firewalld's table. */
 
 import assert from "node:assert/strict";
-import { handlesInTable } from "../../lib/firewall/firewalld_rules.ts";
-import { network } from "../support.ts";
-import { ranges } from "./support.ts";
+import { handlesInTable } from "../../../lib/firewall/firewalld/rules.ts";
+import { network } from "../../support.ts";
+import { ranges } from "../support.ts";
 
 const LISTING = `table inet firewalld { # handle 1
 	chain filter_IN_public { # handle 60

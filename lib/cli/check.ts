@@ -3,7 +3,7 @@
 import type { ServerConfig } from "../config/server.ts";
 import { type FirewallName, isBackendName } from "../firewall/plan.ts";
 import { BACKENDS } from "../firewall/backends.ts";
-import { requirePrograms } from "../firewall/command_line.ts";
+import { requirePrograms } from "../firewall/command/line.ts";
 import { unguardable } from "../config/unguardable.ts";
 import { isProgramThere } from "../system/run_program.ts";
 import { type Command, configPath, renderJson } from "./context.ts";

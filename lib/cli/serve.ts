@@ -30,7 +30,7 @@ import { NftSession } from "../firewall/nft/session.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../firewall/choose.ts";
-import { requirePrograms } from "../firewall/command_line.ts";
+import { requirePrograms } from "../firewall/command/line.ts";
 import { createDryBackend } from "../firewall/none.ts";
 import { keepHealthListener } from "../health.ts";
 import { LineWriter } from "../system/line_writer.ts";

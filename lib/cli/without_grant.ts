@@ -3,7 +3,7 @@
 import type { ServerConfig } from "../config/server.ts";
 import { askServer } from "../control.ts";
 import type { FirewallReport } from "../control_requests.ts";
-import { readJournal } from "../firewall/command_journal.ts";
+import { readJournal } from "../firewall/command/journal.ts";
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../values/network.ts";
 import { formatPortRange, subtractPortRanges } from "../values/ports.ts";

@@ -45,7 +45,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "command": {
     leaves: "where configured",
     clearsLeftOvers: false,
-    make: async (parts) => (await import("./command.ts")).makeCommand(parts),
+    make: async (parts) => (await import("./command/backend.ts")).makeCommand(parts),
   },
   "none": {
     leaves: "nothing",

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { odditiesOf } from "../../lib/cli/check.ts";
 import { parseSocket, parseSshConnection } from "../../lib/cli/own_session.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import { fillIn } from "../../lib/firewall/command_line.ts";
+import { fillIn } from "../../lib/firewall/command/line.ts";
 import { parseListening } from "../../lib/firewall/host/listening.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";

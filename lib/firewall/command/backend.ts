@@ -6,11 +6,11 @@
  * is closed at the next start, from the journal that is written before anything opens, and from the listing.
  */
 
-import { OpenmeError } from "../values/errors.ts";
-import type { Log } from "../system/log.ts";
-import { formatNetwork, type Network } from "../values/network.ts";
-import type { PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { Log } from "../../system/log.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 import {
   type Backend,
   type BackendParts,
@@ -19,14 +19,14 @@ import {
   type OpenPorts,
   PartlyFailed,
   type Standing,
-} from "./backend.ts";
-import type { CommandLines, GuardPlan } from "./plan.ts";
-import { Entries, type Look } from "./command_entries.ts";
-import { Journal } from "./command_journal.ts";
-import { type Entry, entryKey, fillIn, showLine } from "./command_line.ts";
-import { showEntries } from "./command_listing.ts";
-import { Programs } from "./command_programs.ts";
-import { hostFirewall } from "./host/summary.ts";
+} from "../backend.ts";
+import type { CommandLines, GuardPlan } from "../plan.ts";
+import { Entries, type Look } from "./entries.ts";
+import { Journal } from "./journal.ts";
+import { type Entry, entryKey, fillIn, showLine } from "./line.ts";
+import { showEntries } from "./listing.ts";
+import { Programs } from "./programs.ts";
+import { hostFirewall } from "../host/summary.ts";
 
 /**
  * Without a `list`, nobody can tell a rule that stays from a program that fails because there is none: after so many

@@ -5,12 +5,12 @@
  */
 
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import { errorFields, type Log } from "../system/log.ts";
-import { formatNetwork, parseNetwork } from "../values/network.ts";
-import { formatPortRange, parsePortSpec } from "../values/ports.ts";
-import { quote } from "../values/text.ts";
-import type { Entry } from "./command_line.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { errorFields, type Log } from "../../system/log.ts";
+import { formatNetwork, parseNetwork } from "../../values/network.ts";
+import { formatPortRange, parsePortSpec } from "../../values/ports.ts";
+import { quote } from "../../values/text.ts";
+import type { Entry } from "./line.ts";
 
 const NAME = "opened.json";
 

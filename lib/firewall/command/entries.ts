@@ -4,12 +4,12 @@
  * there is a `list`, what it prints decides.
  */
 
-import type { OpenmeError } from "../values/errors.ts";
-import { errorFields, type Log } from "../system/log.ts";
-import type { Journal } from "./command_journal.ts";
-import { type Entry, entryKey } from "./command_line.ts";
-import type { Programs } from "./command_programs.ts";
-import { Turns } from "./command_turns.ts";
+import type { OpenmeError } from "../../values/errors.ts";
+import { errorFields, type Log } from "../../system/log.ts";
+import type { Journal } from "./journal.ts";
+import { type Entry, entryKey } from "./line.ts";
+import type { Programs } from "./programs.ts";
+import { Turns } from "./turns.ts";
 
 /** Changes that share one run of `list`, at most. */
 const MOST_UNVERIFIED = 8;

@@ -3,9 +3,9 @@
  * values are compared as addresses and ports, never as text, so that 10.0.0.1 is not found in 10.0.0.10.
  */
 
-import { parseNetwork } from "../values/network.ts";
-import { parsePortSpec } from "../values/ports.ts";
-import { type Entry, entryKey } from "./command_line.ts";
+import { parseNetwork } from "../../values/network.ts";
+import { parsePortSpec } from "../../values/ports.ts";
+import { type Entry, entryKey } from "./line.ts";
 
 /** What a placeholder may stand for in a line. */
 const VALUES: Readonly<Record<string, string>> = {

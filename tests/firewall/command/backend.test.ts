@@ -1,17 +1,17 @@
 /** The command backend: what it runs, in which order, and what becomes of an opening that nobody is sure of. */
 
 import assert from "node:assert/strict";
-import type { CommandLines } from "../../lib/firewall/plan.ts";
-import { OpenmeError } from "../../lib/values/errors.ts";
-import type { Backend } from "../../lib/firewall/backend.ts";
-import { BACKENDS } from "../../lib/firewall/backends.ts";
-import { requirePrograms } from "../../lib/firewall/command_line.ts";
-import { listingReader } from "../../lib/firewall/command_listing.ts";
-import { createDryBackend } from "../../lib/firewall/none.ts";
-import { createLog } from "../../lib/system/log.ts";
-import type { ProgramRun } from "../../lib/system/run_program.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { openings, planOf } from "./support.ts";
+import type { CommandLines } from "../../../lib/firewall/plan.ts";
+import { OpenmeError } from "../../../lib/values/errors.ts";
+import type { Backend } from "../../../lib/firewall/backend.ts";
+import { BACKENDS } from "../../../lib/firewall/backends.ts";
+import { requirePrograms } from "../../../lib/firewall/command/line.ts";
+import { listingReader } from "../../../lib/firewall/command/listing.ts";
+import { createDryBackend } from "../../../lib/firewall/none.ts";
+import { createLog } from "../../../lib/system/log.ts";
+import type { ProgramRun } from "../../../lib/system/run_program.ts";
+import { waitFor } from "../../e2e/wait.ts";
+import { openings, planOf } from "../support.ts";
 
 interface Host {
   readonly dir: string;

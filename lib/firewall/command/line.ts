@@ -1,11 +1,11 @@
 /** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
 
-import type { CommandLines } from "./plan.ts";
-import { OpenmeError } from "../values/errors.ts";
-import { formatNetwork, type Network } from "../values/network.ts";
-import { formatPortRange, type PortRange } from "../values/ports.ts";
-import { quote } from "../values/text.ts";
-import { isProgramThere } from "../system/run_program.ts";
+import type { CommandLines } from "../plan.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
+import { formatPortRange, type PortRange } from "../../values/ports.ts";
+import { quote } from "../../values/text.ts";
+import { isProgramThere } from "../../system/run_program.ts";
 
 /** One opening that may stand. */
 export interface Entry {

@@ -1,11 +1,11 @@
 /** Runs the user's programs for one entry, and reads what stands. Each has a deadline; its children end with it. */
 
-import type { CommandLines } from "./plan.ts";
-import { OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import { type Entry, fillIn } from "./command_line.ts";
-import { listingReader } from "./command_listing.ts";
-import { runFirewall } from "./run_firewall.ts";
+import type { CommandLines } from "../plan.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type Entry, fillIn } from "./line.ts";
+import { listingReader } from "./listing.ts";
+import { runFirewall } from "../run_firewall.ts";
 
 const DEADLINE_MS = 10_000;
 

@@ -36,7 +36,7 @@ const CORE = [
 const PLAN = "../lib/firewall/plan.ts".replace("../lib/", "");
 
 /** It loads a backend only for an edge that asks for one. */
-const TABLE = "../lib/firewall/backends.ts".replace("../lib/", "");
+const TABLE = "../lib/firewall/catalog.ts".replace("../lib/", "");
 
 async function coreFiles(): Promise<string[]> {
   const config = await Array.fromAsync(Deno.readDir(`${LIB}config`));

@@ -2,7 +2,7 @@
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { isBackendName } from "../firewall/plan.ts";
-import { BACKENDS } from "../firewall/backends.ts";
+import { BACKENDS } from "../firewall/catalog.ts";
 import { printPlan } from "../firewall/stored_plan.ts";
 import { formatPortRange } from "../values/ports.ts";
 import { makeStateDir } from "../state/directory.ts";

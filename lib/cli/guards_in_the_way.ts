@@ -5,8 +5,8 @@
 
 import { isBackendName } from "../firewall/plan.ts";
 import type { Backend } from "../firewall/backend.ts";
-import { BACKENDS } from "../firewall/backends.ts";
-import { type Firewall, standingGuards } from "../firewall/left_overs.ts";
+import { BACKENDS } from "../firewall/catalog.ts";
+import { type Firewall, standingGuards } from "../firewall/orphans.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /** One of them, in words. */

@@ -3,7 +3,7 @@
 import type { ServerConfig } from "../config/server.ts";
 import { type Backend, isGuarding } from "../firewall/backend.ts";
 import { closesPorts, isBackendName } from "../firewall/plan.ts";
-import { BACKENDS } from "../firewall/backends.ts";
+import { BACKENDS } from "../firewall/catalog.ts";
 import { requirePrograms } from "../firewall/command/line.ts";
 import { listeningPorts } from "../firewall/host/listening.ts";
 import { hostFirewall } from "../firewall/host/summary.ts";

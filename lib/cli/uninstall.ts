@@ -2,8 +2,8 @@
 
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import { BACKENDS } from "../firewall/backends.ts";
-import { standingGuards } from "../firewall/left_overs.ts";
+import { BACKENDS } from "../firewall/catalog.ts";
+import { standingGuards } from "../firewall/orphans.ts";
 import { DEFAULT_MARK } from "../config/firewall.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../config/server.ts";
 import { guardPlanOf } from "../server.ts";

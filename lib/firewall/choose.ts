@@ -6,8 +6,8 @@ import { messageOf, OpenmeError } from "../values/errors.ts";
 import { isProgramThere, type RunProgram } from "../system/run_program.ts";
 import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
-import { BACKENDS } from "./backends.ts";
-import { findLeftOvers, firewallOf } from "./left_overs.ts";
+import { BACKENDS } from "./catalog.ts";
+import { findLeftOvers, firewallOf } from "./orphans.ts";
 import { legacyTables } from "./host/legacy_holes.ts";
 
 const DEADLINE_MS = 5000;

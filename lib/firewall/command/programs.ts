@@ -5,7 +5,7 @@ import { OpenmeError } from "../../values/errors.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { type Entry, fillIn } from "./line.ts";
 import { listingReader } from "./listing.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 10_000;
 

@@ -21,7 +21,7 @@ import {
   renderKnockRule,
   renderRule,
 } from "./rules.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { runFirewall } from "../run.ts";
 
 const PROGRAM = "firewall-cmd";
 /** A call is a Python program that waits for another one: on a small machine that has work to do it takes seconds. */

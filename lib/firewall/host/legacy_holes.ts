@@ -15,7 +15,7 @@ import {
   renderHoleLines,
   renderHoleRemovalLines,
 } from "./read_iptables.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 5000;
 const LOCK_WAIT = ["-w", "4"];

@@ -23,7 +23,7 @@ import {
 } from "./rules.ts";
 import { type IptablesHost, IptablesSurroundings } from "./host.ts";
 import { CheckedRules } from "../host/generation.ts";
-import { nameProcess, requireNoLivingOwner } from "../process_name.ts";
+import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {

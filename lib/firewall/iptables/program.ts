@@ -5,7 +5,7 @@
 import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { type Family, hostFamilies, readProc } from "../host/families.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 5000;
 /** Seconds to wait for the lock that all iptables programs share. */

@@ -13,7 +13,7 @@ import { CHAIN, type GuardPlan } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { formatMark } from "../host/hole.ts";
-import type { ProcessName } from "../process_name.ts";
+import type { ProcessName } from "../owner.ts";
 
 const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
   `${CHAIN}_${each}`

@@ -40,8 +40,8 @@ import {
 import { elementsBySet, openingSets, parseOpeningSets, prefixOf, renderContents } from "./sets.ts";
 import { LISTING_DEADLINE_MS } from "../host/nft_listing.ts";
 import { NftSurroundings } from "./host.ts";
-import { nameProcess, requireNoLivingOwner } from "../process_name.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { nameProcess, requireNoLivingOwner } from "../owner.ts";
+import { runFirewall } from "../run.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
 const DEADLINE_MS = 5000;

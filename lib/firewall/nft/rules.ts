@@ -24,7 +24,7 @@ import {
   renderPorts,
   renderSetElements,
 } from "./sets.ts";
-import type { ProcessName } from "../process_name.ts";
+import type { ProcessName } from "../owner.ts";
 
 /** Where the guard sits in prerouting. */
 export const GUARD_PRIORITY = -110;

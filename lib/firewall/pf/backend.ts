@@ -10,7 +10,7 @@ import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
 import { ANCHOR, ANCHOR_LINE, portsOfTable, renderAnchor, tableOf, type Tables } from "./rules.ts";
-import { runFirewall } from "../run_firewall.ts";
+import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 5000;
 const FAILING_HINT = "see whether pfctl works here by itself, as the same user: pfctl -s info";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { CommandLines } from "../../../lib/firewall/plan.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 import type { Backend } from "../../../lib/firewall/backend.ts";
-import { BACKENDS } from "../../../lib/firewall/backends.ts";
+import { BACKENDS } from "../../../lib/firewall/catalog.ts";
 import { requirePrograms } from "../../../lib/firewall/command/line.ts";
 import { listingReader } from "../../../lib/firewall/command/listing.ts";
 import { createDryBackend } from "../../../lib/firewall/none.ts";

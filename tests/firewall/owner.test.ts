@@ -1,7 +1,7 @@
 /** Who owns a table, and whether he lives: `lib/firewall/process_name.ts`, with real processes and a real zombie. */
 
 import assert from "node:assert/strict";
-import { nameProcess, requireNoLivingOwner } from "../../lib/firewall/process_name.ts";
+import { nameProcess, requireNoLivingOwner } from "../../lib/firewall/owner.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
 import { Program } from "../e2e/program.ts";
 import { waitFor } from "../e2e/wait.ts";

@@ -1,11 +1,11 @@
 /** A guard's plan in the state database: what was written is read back, and nothing else is. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server.ts";
-import type { GuardPlan } from "../lib/firewall/plan.ts";
-import { parsePlan, printPlan } from "../lib/firewall/stored_plan.ts";
-import { guardPlanOf } from "../lib/server.ts";
-import { serverYaml } from "./cli/fixtures.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import type { GuardPlan } from "../../lib/firewall/plan.ts";
+import { parsePlan, printPlan } from "../../lib/firewall/stored_plan.ts";
+import { guardPlanOf } from "../../lib/server.ts";
+import { serverYaml } from "../cli/fixtures.ts";
 
 const PLAN: GuardPlan = {
   knockPort: 54154,

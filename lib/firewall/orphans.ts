@@ -11,7 +11,7 @@ import { HOLE_COMMENT, TABLE } from "./plan.ts";
 import { NftHoles } from "./host/nft_holes.ts";
 import { parseEntries } from "./host/nft_listing.ts";
 import { parseOwner, renderRemoval as renderTableRemoval } from "./nft/rules.ts";
-import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./process_name.ts";
+import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./owner.ts";
 
 /** The firewalls of Linux that a guard may stand in. */
 export type Firewall = "nft" | "iptables-nft" | "iptables-legacy";

@@ -4,7 +4,7 @@
  */
 
 import { parseAddress } from "./values/address.ts";
-import { freshKnock } from "./client.ts";
+import { freshKnock } from "./client/knock.ts";
 import { bytesToHex, keyPairOf } from "./crypto/keys.ts";
 import type { ServerConfig } from "./config/server.ts";
 import { keyAgreement, knockTags, signatureVerifier } from "./crypto/sync.ts";

@@ -7,7 +7,7 @@
 import process from "node:process";
 import { setImmediate } from "node:timers";
 import { type Address, parseAddress } from "../lib/values/address.ts";
-import { freshKnock } from "../lib/client.ts";
+import { freshKnock } from "../lib/client/knock.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";

@@ -1,7 +1,7 @@
 /** What a knock costs beside a million nonces that are remembered, over what it costs beside none; and their memory. */
 
 import { parseAddress } from "../lib/values/address.ts";
-import { freshKnock } from "../lib/client.ts";
+import { freshKnock } from "../lib/client/knock.ts";
 import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { parseAddress } from "../lib/values/address.ts";
 import { networkOf } from "../lib/values/network.ts";
 import { reportOn, respond } from "../lib/health.ts";
-import { parseAnswer } from "../lib/health_client.ts";
+import { parseAnswer } from "../lib/client/ask_health.ts";
 import {
   type HealthReport,
   type ReportedGrant,

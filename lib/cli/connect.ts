@@ -3,9 +3,9 @@
 import { formatAddress } from "../values/address.ts";
 import { readHost } from "../config/host.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { knockUntilOpen } from "../knock_until_open.ts";
+import { knockUntilOpen } from "../client/wait.ts";
 import { quote } from "../values/text.ts";
-import { carry } from "../tunnel.ts";
+import { carry } from "../client/tunnel.ts";
 import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "./context.ts";
 import { readFamily } from "./family_flag.ts";
 import { tellClosed } from "./knock_further.ts";

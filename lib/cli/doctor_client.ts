@@ -1,11 +1,11 @@
 /** What `openme doctor` looks at on a client. */
 
 import { type Address, formatAddress, sourceFor } from "../values/address.ts";
-import { addressesOf, type Way, wayOf } from "../client.ts";
+import { addressesOf, type Way, wayOf } from "../client/knock.ts";
 import type { Profile } from "../config/profiles.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
-import { type Asked, knockAndAsk } from "../knock_and_ask.ts";
+import { type Asked, knockAndAsk } from "../client/check.ts";
 import type { Arguments, Context } from "./context.ts";
 import { describeReport } from "./knock_further.ts";
 import { loadProfile } from "./load_profile.ts";

@@ -3,7 +3,7 @@
 import { readFamily } from "./family_flag.ts";
 import { describeSent, tellSent } from "./sent.ts";
 import { isHoldable, parseAddress } from "../values/address.ts";
-import { knock as sendKnocks } from "../client.ts";
+import { knock as sendKnocks } from "../client/knock.ts";
 import { type Arguments, type Command, flagError, logOf, renderJson, textFlag } from "./context.ts";
 import { loadProfile } from "./load_profile.ts";
 

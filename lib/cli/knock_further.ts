@@ -1,15 +1,15 @@
 /** What `openme knock` does beyond one knock: wait for a port, ask what is open, go on knocking. Loaded when asked for. */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import { knock, type KnockOptions, type Sent } from "../client.ts";
+import { knock, type KnockOptions, type Sent } from "../client/knock.ts";
 import type { Profile } from "../config/profiles.ts";
-import type { Attempt } from "../dial.ts";
-import { pause } from "../dial.ts";
+import type { Attempt } from "../client/dial.ts";
+import { pause } from "../client/dial.ts";
 import { formatDuration } from "../values/duration.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { type HealthReport, reportToJson } from "../values/health_report.ts";
-import { knockAndAsk } from "../knock_and_ask.ts";
-import { knockUntilOpen } from "../knock_until_open.ts";
+import { knockAndAsk } from "../client/check.ts";
+import { knockUntilOpen } from "../client/wait.ts";
 import { parsePortSpec } from "../values/ports.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import {

@@ -2,7 +2,7 @@
 
 import type { Context } from "./context.ts";
 import type { Profile } from "../config/profiles.ts";
-import type { Sent } from "../client.ts";
+import type { Sent } from "../client/knock.ts";
 import { formatAddress } from "../values/address.ts";
 
 /** What became of the knocks, for a person who is watching. */

@@ -1,13 +1,13 @@
 /** `openme status`: asks a server's health port who is let in here. */
 
-import { addressesOf, type Way, wayOf } from "../client.ts";
-import { dialFirst } from "../dial.ts";
+import { addressesOf, type Way, wayOf } from "../client/knock.ts";
+import { dialFirst } from "../client/dial.ts";
 import { formatDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { askHealth } from "../health_client.ts";
+import { askHealth } from "../client/ask_health.ts";
 import { type HealthReport, reportToJson } from "../values/health_report.ts";
-import { ANSWER_MS } from "../knock_and_ask.ts";
-import { inTime } from "../knock_until_open.ts";
+import { ANSWER_MS } from "../client/check.ts";
+import { inTime } from "../client/wait.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { type Command, durationFlag, logOf, portFlag, renderJson } from "./context.ts";
 import { readFamily } from "./family_flag.ts";

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { parseAddress } from "../../lib/values/address.ts";
-import { freshKnock } from "../../lib/client.ts";
+import { freshKnock } from "../../lib/client/knock.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";

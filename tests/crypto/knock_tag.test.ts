@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHmac, hkdfSync } from "node:crypto";
-import { freshKnock } from "../../lib/client.ts";
+import { freshKnock } from "../../lib/client/knock.ts";
 import { hexToBytes, knockTag } from "../../lib/crypto/keys.ts";
 import { fingerprint, knockTags } from "../../lib/crypto/sync.ts";
 import { bearsTag, hintedNonce, hintOf, unsealKnock } from "../../lib/packet.ts";

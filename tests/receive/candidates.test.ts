@@ -1,7 +1,7 @@
 /** The order in which clients' keys are tried: the right one first, however many there are. */
 
 import assert from "node:assert/strict";
-import { freshKnock } from "../../lib/client.ts";
+import { freshKnock } from "../../lib/client/knock.ts";
 import { beginJudging, continueJudging, type GateClient } from "../../lib/gate.ts";
 import { hintedNonce } from "../../lib/packet.ts";
 import { Signers } from "../../lib/receive/candidates.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseAddress } from "../../lib/values/address.ts";
-import { freshKnock } from "../../lib/client.ts";
+import { freshKnock } from "../../lib/client/knock.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
 import { knockTags } from "../../lib/crypto/sync.ts";
 import { FairQueue } from "../../lib/receive/fair_queue.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Connection } from "./bound_connection.ts";
-import { type HealthReport, reportFromJson } from "./values/health_report.ts";
+import { type HealthReport, reportFromJson } from "../values/health_report.ts";
 
 /** A grant's report is some hundred bytes; an address may hold many. */
 const MOST_BYTES = 256 * 1024;

@@ -3,17 +3,12 @@
  * behind the same address: only the id of a knock that was sent here tells that it was accepted.
  */
 
-import type { Sent } from "./client.ts";
-import type { Profile } from "./config/profiles.ts";
-import { knockId } from "./crypto/keys.ts";
+import type { Sent } from "./knock.ts";
+import type { Profile } from "../config/profiles.ts";
+import { knockId } from "../crypto/keys.ts";
 import { pause } from "./dial.ts";
-import { askHealth, type HealthAnswer } from "./health_client.ts";
-import {
-  KNOCK_AGAIN_MS,
-  knockUntilOpen,
-  type Waited,
-  type WaitOptions,
-} from "./knock_until_open.ts";
+import { askHealth, type HealthAnswer } from "./ask_health.ts";
+import { KNOCK_AGAIN_MS, knockUntilOpen, type Waited, type WaitOptions } from "./wait.ts";
 
 /** How long a health port that has accepted may take to answer. */
 export const ANSWER_MS = 5000;

@@ -4,8 +4,8 @@
  */
 
 import { connect as connectSocket, type Socket } from "node:net";
-import { type Address, formatAddress, sourceFor } from "./values/address.ts";
-import { OpenmeError } from "./values/errors.ts";
+import { type Address, formatAddress, sourceFor } from "../values/address.ts";
+import { OpenmeError } from "../values/errors.ts";
 
 /** What is needed of a TCP connection. */
 export type Connection = Pick<Deno.TcpConn, "read" | "write" | "closeWrite" | "close">;

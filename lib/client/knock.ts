@@ -9,12 +9,12 @@ import {
   parseAddress,
   parseZonedAddress,
   sourceFor,
-} from "./values/address.ts";
-import type { Profile } from "./config/profiles.ts";
-import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "./crypto/keys.ts";
-import { messageOf, OpenmeError } from "./values/errors.ts";
-import type { Log } from "./system/log.ts";
-import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "./packet.ts";
+} from "../values/address.ts";
+import type { Profile } from "../config/profiles.ts";
+import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "../crypto/keys.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import type { Log } from "../system/log.ts";
+import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
 
 /** Who is to be let in, and over which families to knock. */
 export interface KnockOptions {
@@ -38,7 +38,7 @@ export async function wayOf(
   family: 4 | 6 | undefined,
 ): Promise<Way> {
   if (bind === undefined) return { family, from: undefined };
-  const { localAddressesOf } = await import("./system/local_address.ts");
+  const { localAddressesOf } = await import("../system/local_address.ts");
   return { family, from: localAddressesOf(bind, family) };
 }
 

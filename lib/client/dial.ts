@@ -4,8 +4,8 @@
  */
 
 import type { Connect, Connection } from "./bound_connection.ts";
-import { type Address, formatAddress } from "./values/address.ts";
-import { messageOf } from "./values/errors.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { messageOf } from "../values/errors.ts";
 
 /** What became of the attempts at one address so far. */
 export interface Attempt {

@@ -3,11 +3,11 @@
  * second of silence is answered with another knock; each is fresh, and one too many only restarts the grant's time.
  */
 
-import type { Address } from "./values/address.ts";
-import { addressesOf, knockAt, type Sent, wayOf } from "./client.ts";
-import type { Profile } from "./config/profiles.ts";
+import type { Address } from "../values/address.ts";
+import { addressesOf, knockAt, type Sent, wayOf } from "./knock.ts";
+import type { Profile } from "../config/profiles.ts";
 import { dialFirst, type Dialled, pause } from "./dial.ts";
-import type { Log } from "./system/log.ts";
+import type { Log } from "../system/log.ts";
 
 /** How long nothing may happen before the next knock. */
 export const KNOCK_AGAIN_MS = 1000;

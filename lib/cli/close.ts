@@ -1,8 +1,8 @@
 /** `openme close`: ends grants now. Asks the running server. */
 
 import { NAME_PATTERN } from "../values/name.ts";
-import { askServer } from "../control.ts";
-import type { CloseReport, CloseRequest } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import type { CloseReport, CloseRequest } from "../control/requests.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { parseNetwork } from "../values/network.ts";
 import { quote } from "../values/text.ts";

@@ -1,6 +1,6 @@
 /** `openme confirm`: keeps what `serve --confirm` would put back. */
 
-import { askServer, NotRunningError } from "../control.ts";
+import { askServer, NotRunningError } from "../control/socket.ts";
 import { nothingToConfirm } from "./confirmation.ts";
 import type { Command } from "./context.ts";
 import { loadWhereabouts } from "./load_state.ts";

@@ -4,8 +4,8 @@
  */
 
 import type { ServerConfig } from "../config/server.ts";
-import { askServer } from "../control.ts";
-import { describeFirewall, type FirewallReport } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import { describeFirewall, type FirewallReport } from "../control/requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
 import { createLog } from "../system/log.ts";

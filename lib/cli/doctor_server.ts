@@ -1,8 +1,8 @@
 /** What `openme doctor` looks at on a server. */
 
 import type { ServerConfig } from "../config/server.ts";
-import { askServer } from "../control.ts";
-import type { ServerReport } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import type { ServerReport } from "../control/requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../values/errors.ts";
 import { type DropCounts, tellDrops } from "../receive/recent_drops.ts";

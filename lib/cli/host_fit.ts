@@ -5,7 +5,7 @@
 
 import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
-import { controlPath } from "../control.ts";
+import { controlPath } from "../control/socket.ts";
 import { parseListening, TCP_TABLES } from "../firewall/host/listening.ts";
 import { includesPortRanges } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";

@@ -2,8 +2,8 @@
 
 import type { ServerConfig } from "../config/server.ts";
 import { removeClient } from "../config/edit_server.ts";
-import { askServer } from "../control.ts";
-import type { CloseReport, CloseRequest } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import type { CloseReport, CloseRequest } from "../control/requests.ts";
 import { fingerprint } from "../crypto/sync.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { formatNetwork } from "../values/network.ts";

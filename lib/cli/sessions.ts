@@ -4,8 +4,8 @@
  */
 
 import { describeSnapshot, renderSessions } from "./sessions_table.ts";
-import { askServer } from "../control.ts";
-import type { ServerReport } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import type { ServerReport } from "../control/requests.ts";
 import { messageOf } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { type DropCounts, tellDrops } from "../receive/recent_drops.ts";

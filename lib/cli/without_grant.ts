@@ -1,8 +1,8 @@
 /** Rules of `firewall: command` that stand though no grant covers them: as the server sees it, or as its journal says. */
 
 import type { ServerConfig } from "../config/server.ts";
-import { askServer } from "../control.ts";
-import type { FirewallReport } from "../control_requests.ts";
+import { askServer } from "../control/socket.ts";
+import type { FirewallReport } from "../control/requests.ts";
 import { readJournal } from "../firewall/command/journal.ts";
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../values/network.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { stateDirIn } from "../../lib/cli/load_state.ts";
-import { bindControl, serveControl } from "../../lib/control.ts";
+import { bindControl, serveControl } from "../../lib/control/socket.ts";
 import { SCHEMA } from "../../lib/state/schema.ts";
 import { memoryLog } from "../state/support.ts";
 import { serverYaml } from "./fixtures.ts";

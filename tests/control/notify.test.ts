@@ -1,15 +1,15 @@
 /** Notifications: a program that hangs, floods or leaves something running holds nobody up, and few wait. */
 
 import assert from "node:assert/strict";
-import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../lib/notify.ts";
-import type { Opened } from "../lib/receive/pipeline.ts";
-import { type ProgramRun, type RunProgram, runProgram } from "../lib/system/run_program.ts";
-import type { Running } from "../lib/server.ts";
-import { parseServerConfig } from "../lib/config/server.ts";
-import { serverYaml } from "./cli/fixtures.ts";
-import { waitFor } from "./e2e/wait.ts";
-import { grantOf, memoryLog } from "./state/support.ts";
-import { address } from "./support.ts";
+import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../../lib/control/notify.ts";
+import type { Opened } from "../../lib/receive/pipeline.ts";
+import { type ProgramRun, type RunProgram, runProgram } from "../../lib/system/run_program.ts";
+import type { Running } from "../../lib/server.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { serverYaml } from "../cli/fixtures.ts";
+import { waitFor } from "../e2e/wait.ts";
+import { grantOf, memoryLog } from "../state/support.ts";
+import { address } from "../support.ts";
 
 /** A server that runs `notify`, of which grants come by `open`. */
 function setUp(notify: string, run: RunProgram, options: { deadlineMs?: number } = {}) {

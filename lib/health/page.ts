@@ -4,8 +4,8 @@
  * none can hold markup.
  */
 
-import { formatDuration } from "./values/duration.ts";
-import type { HealthReport, ReportedGrant } from "./values/health_report.ts";
+import { formatDuration } from "../values/duration.ts";
+import type { HealthReport, ReportedGrant } from "../values/health_report.ts";
 
 /** What the page needs beside the report. */
 export interface PageParts {

@@ -3,15 +3,15 @@
  * told is printed from parsed values, in its environment, never in its arguments. What it prints goes nowhere.
  */
 
-import { formatAddress } from "./values/address.ts";
-import type { ServerConfig } from "./config/server.ts";
-import { formatDuration } from "./values/duration.ts";
-import { errorFields, type Log } from "./system/log.ts";
-import type { Opened } from "./receive/pipeline.ts";
-import { formatNetwork } from "./values/network.ts";
-import type { RunProgram } from "./system/run_program.ts";
-import type { Running } from "./server.ts";
-import { shownPorts } from "./values/ports.ts";
+import { formatAddress } from "../values/address.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { formatDuration } from "../values/duration.ts";
+import { errorFields, type Log } from "../system/log.ts";
+import type { Opened } from "../receive/pipeline.ts";
+import { formatNetwork } from "../values/network.ts";
+import type { RunProgram } from "../system/run_program.ts";
+import type { Running } from "../server.ts";
+import { shownPorts } from "../values/ports.ts";
 
 /** How long one run may take. */
 export const NOTIFY_DEADLINE_MS = 10_000;

@@ -5,10 +5,10 @@
  */
 
 import { join } from "node:path";
-import { messageOf, OpenmeError } from "./values/errors.ts";
-import { errorFields, type Log } from "./system/log.ts";
-import { quote } from "./values/text.ts";
-import { CONTROL_NAME } from "./state/names.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { errorFields, type Log } from "../system/log.ts";
+import { quote } from "../values/text.ts";
+import { CONTROL_NAME } from "../state/names.ts";
 
 /** The socket of the server with this state directory. */
 export function controlPath(stateDir: string): string {

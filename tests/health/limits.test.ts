@@ -1,14 +1,14 @@
 /** What clients can make the health listener hold: few connections, small heads, a short time. */
 
 import assert from "node:assert/strict";
-import { parseServerConfig } from "../lib/config/server.ts";
-import { HEALTH_LIMITS, type HealthLimits, keepHealthListener } from "../lib/health.ts";
-import type { Running } from "../lib/server.ts";
-import { serverYaml } from "./cli/fixtures.ts";
-import "./cli/loopback.ts";
-import { waitFor } from "./e2e/wait.ts";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import { HEALTH_LIMITS, type HealthLimits, keepHealthListener } from "../../lib/health/listener.ts";
+import type { Running } from "../../lib/server.ts";
+import { serverYaml } from "../cli/fixtures.ts";
+import "../cli/loopback.ts";
+import { waitFor } from "../e2e/wait.ts";
 import { ask, closeAll, readToEnd, trickle } from "./hostile_clients.ts";
-import { grantOf, memoryLog, StillClock } from "./state/support.ts";
+import { grantOf, memoryLog, StillClock } from "../state/support.ts";
 
 const REQUEST = "GET / HTTP/1.1\r\n\r\n";
 

@@ -3,17 +3,17 @@
  * own commands: it is read strictly.
  */
 
-import { NAME_PATTERN } from "./values/name.ts";
-import { messageOf, OpenmeError } from "./values/errors.ts";
-import { type Cut, cutConnections } from "./firewall/host/cut.ts";
-import type { GuardReport } from "./firewall/guard.ts";
-import { formatNetwork, type Network, overlap, parseNetwork } from "./values/network.ts";
-import type { DropCounts } from "./receive/recent_drops.ts";
-import { formatPortRange, mergePortRanges, shownPorts } from "./values/ports.ts";
-import type { RunProgram } from "./system/run_program.ts";
-import type { Running } from "./server.ts";
-import { placesLetIn, type Whose } from "./state/let_in.ts";
-import { VERSION } from "./values/version.ts";
+import { NAME_PATTERN } from "../values/name.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { type Cut, cutConnections } from "../firewall/host/cut.ts";
+import type { GuardReport } from "../firewall/guard.ts";
+import { formatNetwork, type Network, overlap, parseNetwork } from "../values/network.ts";
+import type { DropCounts } from "../receive/recent_drops.ts";
+import { formatPortRange, mergePortRanges, shownPorts } from "../values/ports.ts";
+import type { RunProgram } from "../system/run_program.ts";
+import type { Running } from "../server.ts";
+import { placesLetIn, type Whose } from "../state/let_in.ts";
+import { VERSION } from "../values/version.ts";
 
 /** Whose grants to end, and whether to cut established connections too. */
 export type CloseRequest =

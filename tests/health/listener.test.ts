@@ -1,18 +1,18 @@
 /** What the health port says to a request, and what a client makes of an answer. */
 
 import assert from "node:assert/strict";
-import { parseAddress } from "../lib/values/address.ts";
-import { networkOf } from "../lib/values/network.ts";
-import { reportOn, respond } from "../lib/health.ts";
-import { parseAnswer } from "../lib/client/ask_health.ts";
+import { parseAddress } from "../../lib/values/address.ts";
+import { networkOf } from "../../lib/values/network.ts";
+import { reportOn, respond } from "../../lib/health/listener.ts";
+import { parseAnswer } from "../../lib/client/ask_health.ts";
 import {
   type HealthReport,
   type ReportedGrant,
   reportFromJson,
   reportToJson,
-} from "../lib/values/health_report.ts";
-import { blocksUnder } from "./documents/blocks.ts";
-import { must } from "./support.ts";
+} from "../../lib/values/health_report.ts";
+import { blocksUnder } from "../documents/blocks.ts";
+import { must } from "../support.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 23, 8);
 const REPORT: HealthReport = {

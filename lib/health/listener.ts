@@ -4,17 +4,17 @@
  * HTTP for a browser and for `openme status`, and not a byte more: one request a connection, everything bounded.
  */
 
-import { type Address, formatAddress, parseAddress, sameAddress } from "./values/address.ts";
-import { type Clock, wallMsOf } from "./values/moment.ts";
-import { hexToBytes } from "./crypto/keys.ts";
-import { fingerprint } from "./crypto/sync.ts";
-import type { Grant } from "./grants.ts";
-import { healthPage, type PageParts } from "./health_page.ts";
-import { type HealthReport, type RecentKnock, reportToJson } from "./values/health_report.ts";
-import { errorFields, type Log } from "./system/log.ts";
-import { formatPortRange, type PortRange, subtractPortRanges } from "./values/ports.ts";
-import { escapeUnprintable } from "./values/text.ts";
-import type { Running } from "./server.ts";
+import { type Address, formatAddress, parseAddress, sameAddress } from "../values/address.ts";
+import { type Clock, wallMsOf } from "../values/moment.ts";
+import { hexToBytes } from "../crypto/keys.ts";
+import { fingerprint } from "../crypto/sync.ts";
+import type { Grant } from "../grants.ts";
+import { healthPage, type PageParts } from "./page.ts";
+import { type HealthReport, type RecentKnock, reportToJson } from "../values/health_report.ts";
+import { errorFields, type Log } from "../system/log.ts";
+import { formatPortRange, type PortRange, subtractPortRanges } from "../values/ports.ts";
+import { escapeUnprintable } from "../values/text.ts";
+import type { Running } from "../server.ts";
 
 /** What whoever is let in can make the listener hold. */
 export interface HealthLimits {

@@ -8,12 +8,12 @@ import {
   type ControlHandler,
   type ControlLimits,
   serveControl,
-} from "../lib/control.ts";
-import { OpenmeError } from "../lib/values/errors.ts";
-import { Folder } from "./cli/folder.ts";
-import { waitFor } from "./e2e/wait.ts";
-import { ask, closeAll, readToEnd, trickle } from "./hostile_clients.ts";
-import { memoryLog } from "./state/support.ts";
+} from "../../lib/control/socket.ts";
+import { OpenmeError } from "../../lib/values/errors.ts";
+import { Folder } from "../cli/folder.ts";
+import { waitFor } from "../e2e/wait.ts";
+import { ask, closeAll, readToEnd, trickle } from "../health/hostile_clients.ts";
+import { memoryLog } from "../state/support.ts";
 
 const echo: ControlHandler = (request) => Promise.resolve({ heard: request });
 

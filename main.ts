@@ -3,7 +3,7 @@
  * real edges, turns signals into an AbortSignal and errors into lines, and is the only file that exits the process.
  */
 
-import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "./lib/cli/commands.ts";
+import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "./lib/cli/catalog.ts";
 import {
   type Context,
   GLOBAL_HELP,
@@ -84,7 +84,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
     const unknown = unknownFlagIn(rest);
     if (unknown !== undefined) throw unknownOption(unknown);
-    const help = await (await import("./lib/cli/help.ts")).renderHelp(COMMANDS);
+    const help = await (await import("./lib/cli/commands/help.ts")).renderHelp(COMMANDS);
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
     return 2;
@@ -96,7 +96,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (unknown !== undefined) throw unknownOption(unknown);
   const load = isCommand
     ? commands[name]!
-    : (await import("./lib/cli/help.ts")).findCommand(name, COMMANDS);
+    : (await import("./lib/cli/commands/help.ts")).findCommand(name, COMMANDS);
   const command = await load();
   const parsed = await parseArguments(command, name, rest);
   if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);

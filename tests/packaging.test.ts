@@ -50,7 +50,7 @@ test("systemd-analyze security finds the units confined", () =>
   }));
 
 test("the units run what openme has", async () => {
-  const { COMMANDS } = await import("../lib/cli/commands.ts");
+  const { COMMANDS } = await import("../lib/cli/catalog.ts");
   for (const name of UNITS) {
     const text = await Deno.readTextFile(new URL(`../packaging/${name}`, import.meta.url));
     const commands = [...text.matchAll(/^Exec\w+=\/usr\/local\/bin\/openme (\w+)$/gm)];

@@ -6,7 +6,7 @@ import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { readHistory } from "../state/history.ts";
 import { readSnapshot } from "../state/read.ts";
-import { noSuchClient } from "./edit_server.ts";
+import { noSuchClient } from "./edit_server_file.ts";
 
 /** Throws where nobody of that name is registered, and the state knows of nobody who was. */
 export function requireKnownClient(

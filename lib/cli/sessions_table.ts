@@ -1,6 +1,6 @@
 /** Who is let in, as a table for people and as JSON. */
 
-import { renderTable } from "./table.ts";
+import { renderTable } from "./output.ts";
 import { isoTime } from "./context.ts";
 import type { Snapshot } from "../state/read.ts";
 import { shownPorts } from "../values/ports.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { parseArguments } from "../../lib/cli/context.ts";
 import { bytesToHex, encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { parseClientConfig } from "../../lib/config/profiles.ts";

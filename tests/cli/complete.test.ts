@@ -1,8 +1,8 @@
 /** `openme __complete`, and the names of profiles and clients that it gives to the completion of bash, zsh and fish. */
 
 import assert from "node:assert/strict";
-import { NEXT } from "../../lib/cli/complete.ts";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { NEXT } from "../../lib/cli/commands/complete.ts";
+import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { OPENME } from "../e2e/openme.ts";
 import { testWith } from "../programs.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";

@@ -1,8 +1,8 @@
 /** `openme help`, the completion scripts in the shells that they are for, and the manual page in man. */
 
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands.ts";
-import { flagTextsOf } from "../../lib/cli/flag_texts.ts";
+import { COMMANDS } from "../../lib/cli/catalog.ts";
+import { flagTextsOf } from "../../lib/cli/help_texts.ts";
 import { testWith } from "../programs.ts";
 import { must } from "../support.ts";
 import { Folder } from "./folder.ts";

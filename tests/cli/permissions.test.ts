@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "../../lib/cli/commands.ts";
+import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "../../lib/cli/catalog.ts";
 import { takeLock } from "../../lib/state/lock.ts";
 import { Program } from "../e2e/program.ts";
 import { must } from "../support.ts";

@@ -1,7 +1,7 @@
 /** `openme sessions`: what is in the database, whether anybody serves or not. */
 
 import assert from "node:assert/strict";
-import { drawFrame } from "../../lib/cli/sessions_watch.ts";
+import { drawFrame } from "../../lib/cli/commands/sessions_watch.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/system/log.ts";

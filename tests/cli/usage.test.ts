@@ -1,7 +1,7 @@
 /** What openme says of itself, and of a command line that it does not understand. */
 
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
 import { VERSION } from "../../lib/values/version.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";

@@ -1,8 +1,8 @@
 /** The keys that choose and shape the firewall: read as they are meant, refused with their path. */
 
 import assert from "node:assert/strict";
-import { odditiesOf } from "../../lib/cli/check.ts";
-import { parseSocket, parseSshConnection } from "../../lib/cli/own_session.ts";
+import { odditiesOf } from "../../lib/cli/commands/check.ts";
+import { parseSocket, parseSshConnection } from "../../lib/cli/serve/start_checks.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { fillIn } from "../../lib/firewall/command/line.ts";
 import { parseListening } from "../../lib/firewall/host/listening.ts";

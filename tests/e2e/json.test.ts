@@ -1,7 +1,7 @@
 /** `--json` of every command that has it: one JSON object, every name in the table of docs/json.md, with its type. */
 
 import assert from "node:assert/strict";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { ALICE_PUBLIC } from "../cli/fixtures.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { checkNames, readTable } from "./json_names.ts";

@@ -1,0 +1,146 @@
+/** `openme add`: registers a client and hands out its profile. */
+
+import { insertClient } from "../../config/insert_client.ts";
+import { isGuardedGroup } from "../../config/guarded_group.ts";
+import { lastingPorts, type ServerConfig } from "../../config/server.ts";
+import { bytesToHex, encodeBase64 } from "../../crypto/keys.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { parsePortSpec, reversedHint, subtractPortRanges } from "../../values/ports.ts";
+import { escapeUnprintable, quote } from "../../values/text.ts";
+import { describeClient } from "../client_json.ts";
+import { type Arguments, type Command, configPath, flagError, textFlag } from "../context.ts";
+import { editServerFile, keepPortsGuarded, requireName } from "../edit_server_file.ts";
+import {
+  checkHandOut,
+  clientKeyOf,
+  HAND_OUT_HELP,
+  HAND_OUT_OPTIONS,
+  handOut,
+  profileFor,
+  tellHowToKeep,
+} from "../print_profile.ts";
+import { prefixFlag, tellWhoGetsIn } from "../prefix_flag.ts";
+import { requireSame } from "../registered_client.ts";
+import { expiresFlag } from "../flags.ts";
+
+export const add: Command = {
+  summary: "register a client and print its profile",
+  help:
+    `Makes a key for a client, registers it in the server's configuration and prints the client's profile (YAML).
+
+Usage: openme add NAME [--ports A,B] [--expires WHEN] [--prefix SIZES] [--profile NAME]
+                  [--pubkey BASE64] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
+
+  --ports A,B      groups or ports that a knock opens (default: the only group, or the one called "default")
+  --expires WHEN   when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
+  --prefix SIZES   such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
+                   around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
+                   first address of it that connects is let in, with other firewalls every one
+${HAND_OUT_HELP}
+Ports that no group has are put into the group "guarded" as well: they stay closed when the client is revoked.
+The private key is handed out once and kept nowhere. A running "openme serve" lets the client in from now on.
+
+Example:
+  sudo openme add alice --expires 90d --out alice.yaml
+`,
+  options: {
+    ports: { type: "string" },
+    expires: { type: "string" },
+    prefix: { type: "string" },
+    ...HAND_OUT_OPTIONS,
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const name = args.positionals[0];
+    if (name === undefined) {
+      throw new OpenmeError("USAGE", "openme add needs the client's NAME", {
+        hint: "openme add alice --out alice.yaml",
+      });
+    }
+    requireName(name, "a client");
+    const expires = expiresFlag(args, Date.now());
+    const prefix = prefixFlag(args);
+    checkHandOut(args);
+    const key = clientKeyOf(args);
+    const path = configPath(args);
+    await editServerFile(path, async (file) => {
+      const { config, edit } = file;
+      const profile = profileFor(config, args, key);
+      const registered = config.clients.find((client) =>
+        client.name === name && client.key === bytesToHex(key.publicKey)
+      );
+      if (registered) {
+        requireSame(registered, { args, config, ports: readPorts(args, config) });
+        const result = { ...describeClient(registered, config), changed: false };
+        await handOut(profile, { name, args, context, file: NOTHING_TO_SAVE, result });
+        context.stderr(`openme: ${name} has this key and these ports already: nothing changed`);
+        return;
+      }
+      refuseTaken(config, name, bytesToHex(key.publicKey), path);
+      const changed = edit((text) =>
+        insertClient(text, name, {
+          ed25519_pubkey: encodeBase64(key.publicKey),
+          allowed_ports: readPorts(args, config),
+          ...(expires === undefined ? {} : { expires }),
+          ...(prefix === undefined ? {} : { prefix }),
+        })
+      );
+      const added = changed.clients.find((client) => client.name === name)!;
+      const lasting = subtractPortRanges(added.ports, lastingPorts(changed));
+      const told = keepPortsGuarded(file, lasting, path);
+      const result = { ...describeClient(added, changed), changed: true };
+      await handOut(profile, { name, args, context, file, result });
+      const until = expires === undefined ? "" : `, until ${expires}`;
+      context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
+      told.forEach((line) => context.stderr(line));
+      if (prefix) tellWhoGetsIn(name, prefix, config.firewall, context);
+      tellHowToKeep(profile, context);
+    });
+    return 0;
+  },
+};
+
+/** The file of a client that is there already. */
+const NOTHING_TO_SAVE = { save: () => Promise.resolve(), restore: () => Promise.resolve() };
+
+function refuseTaken({ clients }: ServerConfig, name: string, key: string, path: string): void {
+  if (clients.some((client) => client.name === name)) {
+    throw new OpenmeError(
+      "CONFIG",
+      `cannot add ${quote(name)}: there is a client of that name`,
+      { hint: `choose another name, or give it a new key: openme rotate ${name}` },
+    );
+  }
+  const owner = clients.find((client) => client.key === key || client.previous?.key === key);
+  if (owner) {
+    throw new OpenmeError("CONFIG", `cannot add ${quote(name)}: ${owner.name} has that key`, {
+      hint: `every client needs its own; take ${owner.name} out of ${path} if it is the same one`,
+    });
+  }
+}
+
+function readPorts(args: Arguments, { groups }: ServerConfig): string[] {
+  const names = [...groups.keys()];
+  const text = textFlag(args, "ports");
+  if (text === undefined) {
+    if (groups.has("default")) return ["default"];
+    const meant = names.filter((name) => !isGuardedGroup(name));
+    if (meant.length === 1) return meant;
+    throw new OpenmeError(
+      "USAGE",
+      "cannot tell which ports the client may have: expected --ports",
+      {
+        hint: names.length ? `groups here: ${names.join(", ")}` : `such as --ports 22/tcp`,
+      },
+    );
+  }
+  return text.split(",").map((item) => item.trim()).map((item) => {
+    if (groups.has(item) || parsePortSpec(item)) return item;
+    throw flagError(
+      "ports",
+      `ports such as "22/tcp" or group names`,
+      item,
+      reversedHint(item) ?? `groups here: ${names.join(", ") || "none"}`,
+    );
+  });
+}

@@ -1,0 +1,116 @@
+/** `openme close`: ends grants now. Asks the running server. */
+
+import { NAME_PATTERN } from "../../values/name.ts";
+import { askServer } from "../../control/socket.ts";
+import type { CloseReport, CloseRequest } from "../../control/requests.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { parseNetwork } from "../../values/network.ts";
+import { quote } from "../../values/text.ts";
+import { type Arguments, type Command, type Context, renderJson } from "../context.ts";
+import { requireKnownClient } from "../known_client.ts";
+import { loadWhereabouts } from "../load_state.ts";
+
+export const close: Command = {
+  summary: "end grants now",
+  help: `Ends grants now: ports that a knock has opened are closed to new connections.
+
+Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
+
+  CLIENT           everything that this client has opened
+  ADDRESS          everything that is open for this address, or network such as 198.51.100.0/24
+  --all            everything
+  --kill           cut established connections too: all from addresses that were let in
+  --json           {"closed": [{"client", "address", "ports"}], "failures": [TEXT], "cut": null or
+                   {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}}: docs/json.md
+  --state-dir DIR  where serve keeps its state (default: server.state_dir)
+
+The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so everyone behind that
+address is cut, and with --all your own session may be among them. One failure stops nothing of the rest; what could not
+be closed or cut is listed, and the exit code is then 1. It is 1 too where nobody holds the ADDRESS.
+
+Example:
+  sudo openme close laptop --kill
+`,
+  options: {
+    all: { type: "boolean" },
+    kill: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const request = readRequest(args);
+    const { config, stateDir } = await loadWhereabouts(args, context);
+    const report = await askServer(stateDir, request) as CloseReport;
+    const { closed, cut, failures } = report;
+    const didNothing = closed.length === 0 && !cut?.connections && !cut?.left.length;
+    if (didNothing && "client" in request) {
+      requireKnownClient(request.client, { config, stateDir });
+    }
+    if (args.values["json"]) context.stdout(renderJson({ closed, cut, failures }));
+    else tellClosed(report, context);
+    requireAllClosed(report, context);
+    if (didNothing && "address" in request) {
+      throw new OpenmeError("STATE", `nobody holds a grant for ${request.address}`, {
+        hint: "openme sessions shows who is let in",
+      });
+    }
+    if (didNothing) context.stderr("openme: there was no such grant");
+    return 0;
+  },
+};
+
+/** What was closed and cut, for people. */
+export function tellClosed({ closed, cut }: CloseReport, context: Context): void {
+  for (const { client, address, ports } of closed) {
+    context.stdout(`closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`);
+  }
+  if (cut) context.stdout(`cut ${counted(cut.connections)}\n`);
+}
+
+/** Says what could not be done, one a line, and then throws, code `COMMAND`. */
+export function requireAllClosed({ cut, failures }: CloseReport, context: Context): void {
+  const { left = [], missing = [] } = cut ?? {};
+  if (left.length === 0 && failures.length === 0) return;
+  for (const failure of failures) context.stderr(`openme: not done: ${failure}`);
+  for (const { address, ports, ...from } of left) {
+    context.stderr(
+      `openme: still there: from ${address} port ${from["source_port"]} to ${ports.join(" ")}`,
+    );
+  }
+  const packages = missing.map((program) => program === "ss" ? "iproute2" : program);
+  throw new OpenmeError(
+    "COMMAND",
+    left.length > 0 ? `${counted(left.length)} could not be cut` : "not everything could be done",
+    packages.length > 0
+      ? { hint: `install what is missing on the server: apt-get install ${packages.join(" ")}` }
+      : left.length > 0
+      ? {
+        hint:
+          "restart the service, or the container, behind the port (a kernel without CONFIG_INET_DIAG_DESTROY ends no sockets)",
+      }
+      : {},
+  );
+}
+
+function counted(connections: number): string {
+  return `${connections} connection${connections === 1 ? "" : "s"}`;
+}
+
+function readRequest({ positionals, values }: Arguments): CloseRequest {
+  const [whom] = positionals;
+  const head = { command: "close", kill: values["kill"] === true } as const;
+  const hint = "openme close laptop, openme close 192.0.2.7 or openme close --all";
+  if (values["all"]) {
+    if (whom === undefined) return { ...head, all: true };
+    throw new OpenmeError("USAGE", `--all and ${quote(whom)} exclude each other`, { hint });
+  }
+  if (whom === undefined) {
+    throw new OpenmeError("USAGE", "openme close needs a CLIENT, an ADDRESS or --all", { hint });
+  }
+  if (NAME_PATTERN.test(whom)) return { ...head, client: whom };
+  if (parseNetwork(whom)) return { ...head, address: whom };
+  throw new OpenmeError("USAGE", `expected a client's name or an address, got ${quote(whom)}`, {
+    hint,
+  });
+}

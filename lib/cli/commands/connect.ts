@@ -1,0 +1,100 @@
+/** `openme connect`: knocks, connects, and carries stdin and stdout. What `ssh` calls as its ProxyCommand. */
+
+import { formatAddress } from "../../values/address.ts";
+import { readHost } from "../../config/host.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { knockUntilOpen } from "../../client/wait.ts";
+import { quote } from "../../values/text.ts";
+import { carry } from "../../client/tunnel.ts";
+import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "../context.ts";
+import { readFamily } from "../family_flag.ts";
+import { tellClosed } from "./knock_options.ts";
+import { loadProfile } from "../load_profile.ts";
+
+const DEFAULT_TIMEOUT_MS = 15_000;
+
+export const connect: Command = {
+  summary: "knock, connect, and carry stdin and stdout (ProxyCommand)",
+  help:
+    `Knocks until a TCP port accepts, then carries standard input and output over the connection.
+
+Usage: openme connect [PROFILE] HOST PORT [--timeout 15s] [--bind FROM] [-4] [-6]
+
+  PROFILE         which profile to knock with (default: the only one, or "default")
+  HOST            whom to connect to: a name or an address, or the profile's name for its server
+  PORT            a TCP port
+  --timeout TIME  how long it may take to open (default 15s)
+  --bind FROM     from this address or interface of this machine (default: bind of the profile)
+  -4, --ipv4      only over IPv4
+  -6, --ipv6      only over IPv6
+
+Standard output carries the connection and nothing else; post_knock is not run.
+Exit codes: 0 the connection has ended, 1 failed, 2 wrong usage, 3 knocked, but the port did not open.
+
+Example, in ~/.ssh/config:
+  Host home
+    ProxyCommand openme connect home %h %p
+
+Example:
+  ssh -o ProxyCommand='openme connect home %h %p' home.example.org
+`,
+  options: {
+    timeout: { type: "string" },
+    bind: { type: "string" },
+    ipv4: { type: "boolean", short: "4" },
+    ipv6: { type: "boolean", short: "6" },
+  },
+  positionals: 3,
+  run: async (args, context) => {
+    const { profileName, host, port } = readTarget(args);
+    const family = readFamily(args);
+    const log = logOf(args, context);
+    const timeoutMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 }) ??
+      DEFAULT_TIMEOUT_MS;
+    const profile = await loadProfile(args, context, profileName);
+    await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
+    const waited = await knockUntilOpen(profile, {
+      // `Host home` alone in ssh's configuration makes %h "home", which no name server knows.
+      host: host === profile.name ? undefined : host,
+      port,
+      target: undefined,
+      family,
+      timeoutMs,
+      log,
+    });
+    if (waited.kind === "closed") {
+      tellClosed(context, `port ${port}/tcp of ${host}`, timeoutMs, waited);
+      return 3;
+    }
+    const { connection, address } = waited;
+    if (context.interactive && Deno.stdin.isTerminal()) {
+      context.stderr(`openme: connected to ${formatAddress(address)} port ${port}`);
+    }
+    try {
+      await carry(connection, { input: Deno.stdin, output: Deno.stdout });
+    } catch (cause) {
+      if (cause instanceof Deno.errors.BrokenPipe) return OUTPUT_CLOSED; // the connection's is no error
+      throw cause;
+    }
+    return 0;
+  },
+};
+
+function readTarget({ positionals }: Arguments) {
+  if (positionals.length < 2) {
+    throw new OpenmeError("USAGE", "openme connect needs HOST and PORT", {
+      hint: "openme connect home.example.org 22",
+    });
+  }
+  const [given, portText] = positionals.slice(-2) as [string, string];
+  const profileName = positionals.length === 3 ? positionals[0] : undefined;
+  const host = readHost(given, { zone: true });
+  if (host === undefined) {
+    throw new OpenmeError("USAGE", `expected a host name or an address, got ${quote(given)}`);
+  }
+  const port = /^[1-9]\d{0,4}$/.test(portText) ? Number(portText) : 0;
+  if (port < 1 || port > 65535) {
+    throw new OpenmeError("USAGE", `expected a port from 1 to 65535, got ${quote(portText)}`);
+  }
+  return { profileName, host, port };
+}

@@ -1,0 +1,119 @@
+/** `openme doctor`: looks for what is wrong, on a server and on a client, and says what to do. */
+
+import { type Finding, renderFindings, warn } from "../doctor.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { paintFor } from "../colours.ts";
+import {
+  type Arguments,
+  clientConfigPath,
+  type Command,
+  configPath,
+  type Context,
+  homeOf,
+  renderJson,
+  textFlag,
+} from "../context.ts";
+import { PROFILE_VARIABLE } from "../load_profile.ts";
+
+export const doctor: Command = {
+  summary: "look for what is wrong, and say what to do",
+  help:
+    `Looks for what is wrong and says what to do: on a server where there is a server's configuration, on a client
+where there are profiles.
+
+Usage: openme doctor [PROFILE] [--server|--client] [--json] [--state-dir DIR]
+
+  PROFILE          which profile to look at (default: the only one, or "default")
+  --server         only this host as a server
+  --client         only this host as a client; knocks once and asks the server's health port
+  --json           {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}: docs/json.md
+  --state-dir DIR  where serve keeps its state (default: server.state_dir)
+
+The firewall is looked at by the backend that is in use, which a running serve is asked for. What the programs of
+firewall: command have done is not looked at. Without a file, OPENME_PROFILE holds the profile.
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
+
+Example:
+  sudo openme doctor
+`,
+  options: {
+    server: { type: "boolean" },
+    client: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const { server, client, closed } = await whichOf(args, context);
+    const findings: Finding[] = [];
+    if (server) {
+      const { examineServer } = await import("./doctor_server.ts");
+      findings.push(...await examineServer(args, context));
+    }
+    if (client) {
+      const { examineClient } = await import("./doctor_client.ts");
+      findings.push(...await examineClient(args, context));
+    }
+    if (closed) {
+      const found = `${configPath(args)}: permission denied: not looked at as a server`;
+      findings.push(warn("config", found, "if it is one: sudo openme doctor --server"));
+    }
+    const clean = findings.map((finding) => ({
+      ...finding,
+      found: escapeUnprintable(finding.found),
+      ...(finding.hint === undefined ? {} : { hint: escapeUnprintable(finding.hint) }),
+    }));
+    const paint = paintFor(context);
+    context.stdout(
+      args.values["json"]
+        ? renderJson({ findings: clean })
+        : renderFindings(clean, (level, text) => paint(COLOURS[level], text)),
+    );
+    return findings.some(({ level }) => level === "fail") ? 1 : 0;
+  },
+};
+
+const COLOURS = { ok: "green", warn: "yellow", fail: "red" } as const;
+
+/** What to look at here; `closed`: beside a profile, a server's configuration that only somebody else may read. */
+async function whichOf(args: Arguments, context: Context) {
+  const { server, client } = args.values;
+  if (server && client) {
+    throw new OpenmeError("USAGE", "--server and --client exclude each other", {
+      hint: "leave out both to look at both",
+    });
+  }
+  if (server && args.positionals.length > 0) {
+    throw new OpenmeError("USAGE", "a server has no profile", { hint: "see openme doctor --help" });
+  }
+  if (server || client) return { server, client, closed: false };
+  const there = args.positionals.length === 0 ? await find(configPath(args)) : "missing";
+  const closed = there === "closed";
+  if (await hasProfiles(args, context)) return { server: there === "there", client: true, closed };
+  // Of one that cannot be looked at, the look at the server says what to do.
+  if (there !== "missing") return { server: true, client: false, closed: false };
+  throw new OpenmeError("CONFIG", "there is neither a server's configuration nor a profile here", {
+    hint: "on a server: openme init --server HOST; on a client: a profile from openme add NAME",
+  });
+}
+
+/** A home that nobody can tell has none. */
+async function hasProfiles(args: Arguments, context: Context): Promise<boolean> {
+  if (textFlag(args, "client-config") === undefined) {
+    if (context.env(PROFILE_VARIABLE) !== undefined) return true;
+    if (homeOf(context) === undefined) return false;
+  }
+  return await find(clientConfigPath(args, context)) !== "missing";
+}
+
+/** In a folder that is closed to this user there may be a file. */
+async function find(path: string): Promise<"there" | "closed" | "missing"> {
+  try {
+    await Deno.stat(path);
+    return "there";
+  } catch (error) {
+    return error instanceof Deno.errors.PermissionDenied ? "closed" : "missing";
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * What `openme doctor` finds in the firewall: as the running server sees it, by its own backend; without one, as the
+ * backend of the configuration does.
+ */
+
+import type { ServerConfig } from "../../config/server.ts";
+import { askServer } from "../../control/socket.ts";
+import { describeFirewall, type FirewallReport } from "../../control/requests.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { messageOf } from "../../values/errors.ts";
+import { createLog } from "../../system/log.ts";
+import { formatPortRange } from "../../values/ports.ts";
+import { backendOf } from "../backend_of.ts";
+import type { Context } from "../context.ts";
+
+/** What is to be judged, and whether a server looked at it. */
+interface View extends FirewallReport {
+  readonly serves: boolean;
+}
+
+/** Whether the guard stands, lets through what it should, and closes what it should. */
+export async function examineFirewall(
+  config: ServerConfig,
+  context: Context,
+): Promise<Finding[]> {
+  let view: View;
+  try {
+    view = await viewOf(config, context);
+  } catch (error) {
+    return [fail("rules", messageOf(error), hintOf(error, "run it as root"))];
+  }
+  return [
+    examineRules(view),
+    ...examineHole(config, view),
+    examinePorts(config, view),
+    ...examineGrants(view),
+  ];
+}
+
+async function viewOf(config: ServerConfig, context: Context): Promise<View> {
+  const runs = await askServer(config.stateDir, { command: "status" }).then(
+    () => true,
+    () => false,
+  );
+  if (runs) {
+    const report = await askServer(config.stateDir, { command: "check" });
+    return { ...report as FirewallReport, serves: true };
+  }
+  const log = createLog({
+    level: "error",
+    format: "logfmt",
+    now: () => new Date(),
+    write: () => {},
+  });
+  const backend = await backendOf(config, { context, log });
+  const examination = await backend.examine();
+  const found = describeFirewall({
+    backend: backend.name,
+    isIntact: true,
+    examination,
+    open: await backend.openToEveryone(),
+    failure: undefined,
+  });
+  const { dropPorts, interface: only = null } = config;
+  const guarded = config.guardedPorts.map(formatPortRange);
+  return { ...found, guarded, dropPorts, interface: only, refused: [], serves: false };
+}
+
+function examineRules({ backend, serves, intact, examination, failure }: View): Finding {
+  const mend = serves
+    ? "openme serve puts that right within 10 s: look at its log if it does not"
+    : "start openme serve";
+  if (failure !== null) return fail("rules", `${backend}: ${failure}`, mend);
+  if (examination && examination.wrong.length > 0) {
+    return fail("rules", `${backend}: ${examination.wrong.join("; ")}`, mend);
+  }
+  if (!intact) return fail("rules", `${backend}: not as openme serve put them`, mend);
+  if (backend === "command" && examination) {
+    const found = serves
+      ? "every grant has its rule, and every rule its grant"
+      : "no rule of openme's stands";
+    return ok("rules", `command: ${found}`);
+  }
+  if (backend === "none") return ok("rules", "none: openme decides, and touches no firewall");
+  if (examination) {
+    return serves ? ok("rules", `${backend}: all in place`) : warn(
+      "rules",
+      `${backend}: all in place, but nobody tends it: guarded ports stay closed, and no knock is taken`,
+      "start openme serve; or, to be without openme, take its rules out: openme uninstall",
+    );
+  }
+  if (backend === "command") {
+    return ok(
+      "rules",
+      "command: your programs open and close; without server.command.list nobody looks what they did",
+    );
+  }
+  return serves ? ok("rules", `${backend}: as openme serve put them`) : warn(
+    "rules",
+    `${backend}: not looked at for this backend while no openme serve runs`,
+    "start openme serve",
+  );
+}
+
+/** Whether the host's own rules let knocks, and what they open, through. */
+function examineHole(
+  { udpPort, openKnockPort }: ServerConfig,
+  { backend, examination }: View,
+): Finding[] {
+  if (!examination || backend === "command") return [];
+  const { barred, hostMayDrop } = examination;
+  // Where no guard stands nothing is let in either.
+  const stands = examination.wrong.length === 0;
+  if (stands && barred.length > 0) {
+    return [fail(
+      "hole",
+      `these chains may drop knocks, or what they open: ${barred.join(", ")}`,
+      "openme serve puts a rule at their top within some seconds: is it running, and does its log complain?",
+    )];
+  }
+  if (hostMayDrop && !openKnockPort) {
+    return [warn(
+      "hole",
+      `open_knock_port is false: only your own rules let knocks in`,
+      `let UDP port ${udpPort} in, or set open_knock_port: true`,
+    )];
+  }
+  if (hostMayDrop && !stands) return [];
+  return [ok(
+    "hole",
+    `the host's own chains: ${
+      hostMayDrop ? "openme has its rule at their top" : "nothing in the way"
+    }`,
+  )];
+}
+
+/** Whether guarded ports are closed to strangers, as far as this host can tell. */
+function examinePorts(config: ServerConfig, view: View): Finding {
+  const { backend, serves, intact, examination, open, failure, guarded, dropPorts } = view;
+  const inFile = config.guardedPorts.map(formatPortRange);
+  if (guarded.join() !== inFile.join() || dropPorts !== config.dropPorts) {
+    const says = (ports: readonly string[], drops: boolean) =>
+      `${ports.join(" ")} with drop_ports: ${drops}`;
+    return fail(
+      "ports",
+      `openme serve guards ${says(guarded, dropPorts)}, the file says ${
+        says(inFile, config.dropPorts)
+      }`,
+      "its log says why the file is not in force (config_rejected), or restart it",
+    );
+  }
+  const ports = guarded.join(" ");
+  const where = view.interface === null ? "" : `, on ${view.interface} only`;
+  if (failure !== null) {
+    return warn("ports", `cannot tell whether they are closed: ${ports}`, "see rules, above");
+  }
+  if (open) {
+    // In front of the host there may be a firewall, such as the one that the programs of `command` speak to.
+    return (backend === "command" || backend === "none" ? warn : fail)(
+      "ports",
+      `open to everyone: ${open.ports.join(" ")} (${open.why})`,
+      open.hint ??
+        "set drop_ports: true, and openme closes them itself; or close them in your own firewall",
+    );
+  }
+  if (examination && dropPorts) {
+    if (examination.unguarded.length === 0) {
+      return ok("ports", `closed by openme: ${ports}${where}`);
+    }
+    return fail(
+      "ports",
+      `open as without openme: ${examination.unguarded.join(" ")}`,
+      serves
+        ? "openme serve closes them within 10 s: look at its log if not"
+        : "start openme serve",
+    );
+  }
+  if (examination) return ok("ports", `closed by the host's own rules: ${ports}`);
+  if (dropPorts && backend !== "none" && serves && intact) {
+    return ok("ports", `closed by openme: ${ports}${where}`);
+  }
+  return warn(
+    "ports",
+    `whether they are closed is not looked at for this backend: ${ports}`,
+    backend === "none"
+      ? "openme closes nothing with firewall: none; try a connection from elsewhere"
+      : "try a connection from elsewhere, without a knock",
+  );
+}
+
+function examineGrants({ refused }: View): Finding[] {
+  if (refused.length === 0) return [];
+  const names = refused.map(({ client, address, ports }) =>
+    `${client} at ${address} (${ports.join(" ") || "the health port"})`
+  );
+  return [fail(
+    "grants",
+    `the firewall refused: ${names.slice(0, 5).join(", ")}${names.length > 5 ? ", and more" : ""}`,
+    "openme serve tries again every few seconds; firewall_failed in its log says what went wrong",
+  )];
+}

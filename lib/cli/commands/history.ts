@@ -1,0 +1,127 @@
+/** `openme history`: who was let in, who was not, and why. Reads the database; `serve` is not asked. */
+
+import { formatDuration } from "../../values/duration.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { causeOf, type RefusalReason } from "../../receive/refusals.ts";
+import { shownPorts } from "../../values/ports.ts";
+import { type HistoryEntry, readHistory } from "../../state/history.ts";
+import { type Command, isoTime, renderJson, textFlag } from "../context.ts";
+import { requireKnownClient } from "../known_client.ts";
+import { loadWhereabouts } from "../load_state.ts";
+import { requireState } from "../state_dir.ts";
+import { renderTable } from "../output.ts";
+import { formatTime, spanFlag } from "../flags.ts";
+
+const NEWEST = 200;
+
+export const history: Command = {
+  summary: "show who was let in, and which clients were not and why",
+  help:
+    `Shows which knocks were taken, from where, to which ports and for how long; and which knocks of registered clients
+were refused and why (one of a kind, client and minute). What does not come from a registered client is not in it.
+
+Usage: openme history [--client NAME] [--since SPAN] [--json] [--state-dir DIR]
+
+  --client NAME     only this client
+  --since SPAN      as far back as this: 24h, 7d (default: the newest ${NEWEST})
+  --json            {"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
+                    "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at" and
+                    "ended_why" where it ended before its time: docs/json.md
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo openme history --client alice --since 24h
+`,
+  options: {
+    client: { type: "string" },
+    since: { type: "string" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 0,
+  run: async (args, context) => {
+    const sinceMs = spanFlag(args, "since");
+    const { config, stateDir } = await loadWhereabouts(args, context);
+    requireState(args, config);
+    const client = textFlag(args, "client");
+    const entries = readHistory(stateDir, {
+      client,
+      sinceMs: sinceMs === undefined ? undefined : Date.now() - sinceMs,
+      limit: sinceMs === undefined ? NEWEST : Number.MAX_SAFE_INTEGER,
+    });
+    if (client !== undefined && entries.length === 0) {
+      requireKnownClient(client, { config, stateDir });
+    }
+    const shown = entries.map((entry) => ({
+      ...entry,
+      ports: shownPorts(entry.ports, config?.healthPort),
+    }));
+    if (args.values["json"]) {
+      context.stdout(renderJson({ history: shown.map(describe) }));
+    } else if (shown.length === 0) context.stderr("openme: nothing has happened");
+    else {
+      const head = ["TIME", "CLIENT", "FROM", "WHAT"];
+      context.stdout(renderTable(head, shown.map(rowOf)));
+    }
+    return 0;
+  },
+};
+
+/** An entry with its ports as text. */
+type ShownEntry = Omit<HistoryEntry, "ports"> & { readonly ports: readonly string[] };
+
+function describe(entry: ShownEntry) {
+  const { atMs, event, client, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
+  const at = isoTime(atMs);
+  if (reason !== undefined) {
+    return {
+      at,
+      event,
+      client,
+      source,
+      reason,
+      ...(aheadMs === undefined ? {} : { "clock_ahead_ms": aheadMs }),
+      cause: causeOf(reason as RefusalReason, aheadMs),
+    };
+  }
+  const end = expiresAtMs === undefined ? null : isoTime(expiresAtMs);
+  const { failed, ended } = entry;
+  return {
+    at,
+    event,
+    client,
+    source,
+    address,
+    ports,
+    "expires_at": end,
+    ...(failed ? { failed } : {}),
+    ...(ended ? { "ended_at": isoTime(ended.atMs), "ended_why": ended.why } : {}),
+  };
+}
+
+function rowOf(entry: ShownEntry): string[] {
+  const { atMs, client, source } = entry;
+  return [formatTime(atMs), client, source, inWords(entry)].map(escapeUnprintable);
+}
+
+function inWords(entry: ShownEntry): string {
+  const { event, source, address, ports, reason, aheadMs, failed } = entry;
+  if (reason !== undefined) {
+    return `refused (${reason}): ${causeOf(reason as RefusalReason, aheadMs)}`;
+  }
+  const whom = address === source ? "" : ` ${address}`;
+  const what = `${whom}: ${ports.join(" ") || "the health port"}`;
+  if (failed) {
+    return `not ${event === "renewed" ? "renewed" : "let in"}${what}: the firewall refused`;
+  }
+  return `${event === "renewed" ? "renewed" : "let in"}${what} for ${howLong(entry)}`;
+}
+
+/** To the second, and where it ended sooner than that, to the tenth. */
+function howLong({ atMs, expiresAtMs, ended }: ShownEntry): string {
+  const untilMs = ended?.atMs ?? expiresAtMs ?? atMs;
+  const lastedMs = Math.max(0, untilMs - atMs);
+  const stepMs = ended && lastedMs < 10_000 ? 100 : 1000;
+  const lasted = formatDuration(Math.round(lastedMs / stepMs) * stepMs);
+  return ended ? `${lasted} (${ended.why})` : lasted;
+}

@@ -1,0 +1,184 @@
+/** `openme import fwknop|knockd`: another program's clients as groups and clients of the server's configuration. */
+
+import type { ServerConfig } from "../../config/server.ts";
+import { insertClient } from "../../config/insert_client.ts";
+import { addGroup } from "../../config/edit_server.ts";
+import { renderProfileYaml } from "../../config/profile_text.ts";
+import { encodeBase64 } from "../../crypto/keys.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { createSecretFile, readPlainFile } from "../../system/files.ts";
+import type { Foreign, ForeignClient } from "../import/foreign.ts";
+import { readFwknop } from "../import/fwknop.ts";
+import { readKnockd } from "../import/knockd.ts";
+import { quote } from "../../values/text.ts";
+import { type Arguments, configPath, type Context, renderJson, textFlag } from "../context.ts";
+import { printOrUndo } from "../print_or_undo.ts";
+import { editServerFile } from "../edit_server_file.ts";
+import { clientKeyOf, profileFor } from "../print_profile.ts";
+import { formatTime } from "../flags.ts";
+
+const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;
+
+/** Where these files usually are. */
+const WHERE = { fwknop: "/etc/fwknop/access.conf", knockd: "/etc/knockd.conf" } as const;
+
+/** What came of an import, for people and as JSON. */
+interface Outcome {
+  readonly groups: readonly { group: string; ports: readonly string[] }[];
+  readonly clients: {
+    client: string;
+    group: string;
+    expires_at: string | null;
+    /** The client's profile. */
+    file: string | null;
+  }[];
+}
+
+/** Imports the file, or only says what would come of it. Gives the exit code. */
+export async function importServer(
+  program: "fwknop" | "knockd",
+  file: string,
+  args: Arguments,
+  context: Context,
+): Promise<number> {
+  const found = READERS[program](await readPlainFile(file, `is it ${WHERE[program]}?`));
+  const dryRun = args.values["dry-run"] === true;
+  if (found.clients.length === 0) {
+    tellLeftOut(found, file, context);
+    throw new OpenmeError(
+      "CONFIG",
+      `cannot import ${quote(file, 1000)}: no client of it fits openme`,
+      {
+        hint: `is it ${program === "fwknop" ? "an access.conf" : "a knockd.conf"}?`,
+      },
+    );
+  }
+  const path = configPath(args);
+  const dir = textFlag(args, "out-dir") ?? ".";
+  const outcome = await editServerFile(path, async ({ config, edit, save, restore }) => {
+    refuseTaken(found.clients, config);
+    const planned = plan(found.clients, config);
+    for (const [name, specs] of planned.newGroups) edit((text) => addGroup(text, name, specs));
+    const groups = [...planned.newGroups].map(([group, ports]) => ({ group, ports }));
+    const outcome: Outcome = { groups, clients: [] };
+    const profiles: [path: string, text: string][] = [];
+    for (const { name, group, expiresAtMs } of planned.clients) {
+      const key = clientKeyOf({ values: {}, positionals: [] });
+      const expires = expiresAtMs === undefined ? undefined : formatTime(expiresAtMs);
+      edit((text) =>
+        insertClient(text, name, {
+          ed25519_pubkey: encodeBase64(key.publicKey),
+          allowed_ports: [group],
+          ...(expires === undefined ? {} : { expires }),
+        })
+      );
+      const profile = `${dir}/${name}.yaml`;
+      profiles.push([profile, renderProfileYaml(profileFor(config, args, key))]);
+      outcome.clients.push({
+        client: name,
+        group,
+        expires_at: expires ?? null,
+        file: dryRun ? null : profile,
+      });
+    }
+    if (!dryRun) await writeAll(profiles, save);
+    if (args.values["json"]) {
+      const undo = async () => {
+        if (dryRun) return;
+        await restore();
+        for (const [path] of profiles) await Deno.remove(path);
+      };
+      const shown = renderJson({ ...outcome, "left_out": found.leftOut });
+      await printOrUndo(shown, context, { what: "what was imported", undo });
+    }
+    return outcome;
+  });
+  tell(outcome, { path, dryRun, context });
+  tellLeftOut(found, file, context);
+  return 0;
+}
+
+/** The groups that are needed, those that are there already left out, and who gets which. */
+function plan(clients: readonly ForeignClient[], { groups }: ServerConfig) {
+  const newGroups = new Map<string, readonly string[]>();
+  const byPorts = new Map<string, string>();
+  return {
+    clients: clients.map((client) => {
+      const ports = client.specs.toSorted().join(" ");
+      let group = byPorts.get(ports);
+      if (group === undefined) {
+        group = groupName(client.specs, (name) => groups.has(name) || newGroups.has(name));
+        newGroups.set(group, client.specs);
+        byPorts.set(ports, group);
+      }
+      return { ...client, group };
+    }),
+    newGroups,
+  };
+}
+
+/** `tcp-22` for one port, `tcp-22-and-2` for three; never one that there is. */
+function groupName(specs: readonly string[], taken: (name: string) => boolean): string {
+  const [ports = "", protocol = "port"] = specs[0]!.split("/");
+  const base = `${protocol}-${ports}` + (specs.length > 1 ? `-and-${specs.length - 1}` : "");
+  for (let n = 1;; n++) {
+    const name = n === 1 ? base : `${base}.${n}`;
+    if (!taken(name)) return name;
+  }
+}
+
+function refuseTaken(clients: readonly ForeignClient[], config: ServerConfig): void {
+  const taken = clients.find(({ name }) => config.clients.some((each) => each.name === name));
+  if (!taken) return;
+  throw new OpenmeError(
+    "CONFIG",
+    `cannot import ${quote(taken.name)}: there is a client of that name`,
+    {
+      hint:
+        `was the file imported before? openme rename ${taken.name} makes room, openme revoke takes it out`,
+    },
+  );
+}
+
+/** Profiles first, so that no client is registered whose private key got lost; where saving fails, they go again. */
+async function writeAll(
+  profiles: readonly [path: string, text: string][],
+  save: () => Promise<void>,
+): Promise<void> {
+  const written: string[] = [];
+  try {
+    for (const [path, text] of profiles) {
+      await createSecretFile(path, text, {
+        existsHint: "choose another folder with --out-dir",
+        makeFolder: true,
+      });
+      written.push(path);
+    }
+    await save();
+  } catch (cause) {
+    for (const path of written) await Deno.remove(path).catch(() => {});
+    throw cause;
+  }
+}
+
+function tell(
+  { groups, clients }: Outcome,
+  { path, dryRun, context }: { path: string; dryRun: boolean; context: Context },
+): void {
+  const done = dryRun ? "would add" : "added";
+  for (const { group, ports } of groups) {
+    context.stderr(`openme: ${done} group ${group} (${ports.join(", ")}) to ${path}`);
+  }
+  for (const { client, group, expires_at: expires, file } of clients) {
+    const until = expires === null ? "" : `, until ${expires}`;
+    context.stderr(
+      `openme: ${done} client ${client} (${group}${until})${file === null ? "" : `: ${file}`}`,
+    );
+  }
+}
+
+function tellLeftOut({ leftOut }: Foreign, file: string, context: Context): void {
+  for (const { line, what, why } of leftOut) {
+    context.stderr(`openme: left out: ${file}, line ${line}: ${quote(what)}: ${why}`);
+  }
+}

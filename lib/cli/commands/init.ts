@@ -1,0 +1,171 @@
+/** `openme init`: keys and a commented configuration for a server. */
+
+import { readHost } from "../../config/host.ts";
+import { DEFAULT_UDP_PORT } from "../../config/fields.ts";
+import { DEFAULT_STATE_DIR, parseServerConfig } from "../../config/server.ts";
+import { encodeBase64, KEY_SIZE } from "../../crypto/keys.ts";
+import { publicKeyOf } from "../../crypto/sync.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import {
+  closesPorts,
+  type FirewallName,
+  FIREWALLS,
+  INTERFACE_PATTERN,
+} from "../../firewall/plan.ts";
+import { misfitsOf } from "../host_fit.ts";
+import { createSecretFile, keepOldCopy, replaceFile } from "../../system/files.ts";
+import {
+  type Arguments,
+  choiceFlag,
+  type Command,
+  configPath,
+  flagError,
+  textFlag,
+} from "../context.ts";
+
+export const init: Command = {
+  summary: "make keys and a configuration for this server",
+  help: `Makes a key pair and a commented configuration for this server.
+
+Usage: openme init --server HOST [--port N] [--firewall NAME] [--interface IF] [--force]
+
+  --server HOST    the name or address by which clients reach this server
+  --port N         the UDP port for knocks (default ${DEFAULT_UDP_PORT})
+  --firewall NAME  ${FIREWALLS.join(", ")} (default auto)
+  --interface IF   guard only what arrives on this interface (default: all)
+  --force          replace a configuration that is there; the old one is kept beside it
+
+Example:
+  sudo openme init --server vps.example.org
+`,
+  options: {
+    server: { type: "string" },
+    port: { type: "string" },
+    firewall: { type: "string" },
+    interface: { type: "string" },
+    force: { type: "boolean" },
+  },
+  positionals: 0,
+  run: async (args, context) => {
+    const given = textFlag(args, "server");
+    if (given === undefined) {
+      throw new OpenmeError(
+        "USAGE",
+        "openme init needs --server HOST, the name by which clients reach this server",
+        {
+          hint: "openme init --server vps.example.org",
+        },
+      );
+    }
+    const host = readHost(given);
+    if (host === undefined) throw flagError("server", "a host name or an address", given);
+    const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+    const text = renderConfig({
+      host,
+      udpPort: readPort(args),
+      firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "auto",
+      interfaceName: readInterface(args),
+      privateKey: encodeBase64(privateKey),
+      publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
+    });
+    const path = configPath(args);
+    const config = parseServerConfig(text, path); // what is written can be read
+    const force = args.values["force"] === true;
+    const oldCopy = force ? await keepOldCopy(path) : undefined;
+    if (oldCopy === undefined) {
+      await createSecretFile(path, text, {
+        existsHint: force
+          ? "it is a link that leads nowhere: remove it, or make what it leads to"
+          : "openme init --force replaces it, and every client needs a new profile then",
+        makeFolder: true,
+      });
+    } else {
+      await replaceFile(path, text, { mode: 0o600 });
+      context.stderr(
+        `openme: the old configuration is ${
+          escapeUnprintable(oldCopy)
+        }; its clients no longer get in`,
+      );
+    }
+    context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+    for (const { why, hint } of await misfitsOf(config, context.run)) {
+      context.stderr(`openme: warning: ${why}`);
+      context.stderr(`openme: hint: ${hint}`);
+    }
+    context.stderr(
+      "openme: next: openme add NAME --out NAME.yaml, then openme serve --confirm 60s",
+    );
+    return 0;
+  },
+};
+
+function readPort(args: Arguments): number {
+  const text = textFlag(args, "port");
+  if (text === undefined) return DEFAULT_UDP_PORT;
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65535) throw flagError("port", "a port from 1 to 65535", text);
+  return port;
+}
+
+function readInterface(args: Arguments): string | undefined {
+  const name = textFlag(args, "interface");
+  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
+    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
+  }
+  return name;
+}
+
+/** `command` needs its programs; ufw's are an example that works, the one of docs/firewalls.md. */
+function renderFirewall(firewall: string): string {
+  if (firewall !== "command") return `  firewall: ${firewall} # ${FIREWALLS.join(", ")}`;
+  const rule = `allow, proto, "{protocol}", from, "{address}", to, any, port, "{ports}"`;
+  return `  firewall: command # runs these; ufw is an example
+  command:
+    open: [ufw, ${rule}, comment, openme]
+    close: [ufw, delete, ${rule}]
+    list: [ufw, show, added] # what stands; entry is a line of it
+    entry: "ufw allow from {address} to any port {ports} proto {protocol} comment 'openme'"`;
+}
+
+function renderConfig(
+  { host, udpPort, firewall, interfaceName, privateKey, publicKey }: {
+    host: string;
+    udpPort: number;
+    firewall: FirewallName;
+    interfaceName: string | undefined;
+    privateKey: string;
+    publicKey: string;
+  },
+): string {
+  const interfaceLine = interfaceName === undefined
+    ? "# interface: eth0"
+    : `interface: ${JSON.stringify(interfaceName)}`;
+  return `# openme server. What every key means: docs/configuration.md
+server:
+  host: ${JSON.stringify(host)} # the name or address that clients knock at
+  udp_port: ${udpPort} # knocks arrive here; nothing is ever answered
+${renderFirewall(firewall)}
+  knock_timeout: 30s # how long a knock opens
+  replay_window: 60s # how far a client's clock may be off
+  drop_ports: ${
+    closesPorts(firewall)
+  } # true: openme closes the ports below; false: your own firewall does
+  # closed_as: drop # what strangers see of a closed port: nothing (drop) or a refusal (reject)
+  # on_stop: open # what a stop leaves: all as without openme (open), or the ports closed (closed)
+  # open_knock_port: true # let knocks through this host's own firewall
+  # health_port: ${udpPort} # TCP; guarded like the ports below
+  ${interfaceLine} # guard only what arrives there; all interfaces otherwise
+  # state_dir: ${DEFAULT_STATE_DIR}
+  # default_profile: default # what "openme add" calls the client's profile
+  private_key: ${JSON.stringify(privateKey)} # secret: whoever has it can read knocks
+  public_key: ${JSON.stringify(publicKey)}
+
+# Groups of ports that stay closed: "22/tcp", "53/udp", "80" (both), "8080-8090/tcp".
+ports:
+  ssh: ["22/tcp"]
+
+# Who may knock, and what opens then. "openme add NAME" adds to this.
+clients: {}
+`;
+}

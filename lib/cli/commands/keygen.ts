@@ -1,0 +1,116 @@
+/** `openme keygen`: a client's key whose private half never leaves the client. */
+
+import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../../crypto/keys.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { createSecretFile } from "../../system/files.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import {
+  type Arguments,
+  clientConfigPath,
+  type Command,
+  type Context,
+  flagError,
+  renderJson,
+  textFlag,
+} from "../context.ts";
+
+import { readKeyFile } from "../key_file.ts";
+
+/** What the key files beside the client's configuration are called. */
+export const KEY_SUFFIX = ".key";
+
+const OUT_HINT = "standard output is for the public key; the private one goes into a file";
+
+export const keygen: Command = {
+  summary: "make a key on the client; its private half stays there",
+  help:
+    `Makes a client's key, stores its private half in a new file that nobody else can read, and prints the public
+half, which the server registers with "openme add NAME --pubkey BASE64". "openme import" then puts the profile that
+the server prints and the private key together.
+
+Usage: openme keygen [--out FILE] [--json]
+       openme keygen --show [PROFILE] [--key FILE] [--json]
+
+  PROFILE      with --show: the profile whose key it is
+  --out FILE   where the private key goes (default: client.key beside the client's profiles)
+  --show       make no key, but print the public half of the one in client.key, or of a profile's
+  --key FILE   with --show: of the key in this file
+  --json       {"public_key", "file"}: docs/json.md
+
+Example:
+  openme keygen
+`,
+  options: {
+    out: { type: "string" },
+    show: { type: "boolean" },
+    key: { type: "string" },
+    json: { type: "boolean" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    if (args.values["show"]) return await showPublicKey(args, context);
+    const ofShow = args.values["key"] === undefined ? args.positionals[0] && "a PROFILE" : "--key";
+    if (ofShow !== undefined) {
+      throw new OpenmeError("USAGE", `openme keygen: ${ofShow} goes with --show`, {
+        hint: "see openme keygen --help",
+      });
+    }
+    const given = textFlag(args, "out");
+    if (given === "" || given === "-") throw flagError("out", "a file name", given, OUT_HINT);
+    const path = given ?? defaultKeyFile(args, context);
+    const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+    const { publicKey } = await keyPairOf("Ed25519", seed);
+    await createSecretFile(path, encodeBase64(concatBytes(seed, publicKey)) + "\n", {
+      existsHint:
+        "a key is never replaced: name another file with --out FILE; openme keygen --show prints the public half",
+      makeFolder: given === undefined,
+    });
+    const text = encodeBase64(publicKey);
+    try {
+      context.stdout(render(args, text, path));
+    } catch (cause) {
+      // Nobody has seen the public half: the next try must not find the file in its way.
+      await Deno.remove(path).catch(() => {});
+      throw cause;
+    }
+    if (context.interactive) {
+      context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);
+      context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
+    }
+    return 0;
+  },
+};
+
+/** The public half of a key that is there. */
+async function showPublicKey(args: Arguments, context: Context): Promise<number> {
+  const [name] = args.positionals;
+  const given = textFlag(args, "key");
+  if (args.values["out"] !== undefined || (name !== undefined && given !== undefined)) {
+    throw new OpenmeError("USAGE", "--show goes with a PROFILE or with --key FILE", {
+      hint: "see openme keygen --help",
+    });
+  }
+  if (name !== undefined) {
+    const { loadProfile } = await import("../load_profile.ts");
+    const { clientPublicKey } = await loadProfile(args, context, name);
+    context.stdout(render(args, encodeBase64(clientPublicKey), null));
+    return 0;
+  }
+  const path = given ?? defaultKeyFile(args, context);
+  const { publicKey } = await readKeyFile(path);
+  context.stdout(render(args, publicKey, path));
+  return 0;
+}
+
+function render({ values }: Arguments, publicKey: string, file: string | null): string {
+  return values["json"] ? renderJson({ public_key: publicKey, file }) : publicKey + "\n";
+}
+
+function defaultKeyFile(args: Arguments, context: Context): string {
+  return `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
+}
+
+/** The folder of the client's configuration. */
+export function folderOfKeys(args: Arguments, context: Context): string {
+  return clientConfigPath(args, context).replace(/[^/\\]*$/, "").replace(/(?<=.)[/\\]$/, "") || ".";
+}

@@ -1,0 +1,100 @@
+/** `openme knock`: the client. Kept light: what it imports is what a knock waits for. */
+
+import { readFamily } from "../family_flag.ts";
+import { describeSent, tellSent } from "../sent.ts";
+import { isHoldable, parseAddress } from "../../values/address.ts";
+import { knock as sendKnocks } from "../../client/knock.ts";
+import {
+  type Arguments,
+  type Command,
+  flagError,
+  logOf,
+  renderJson,
+  textFlag,
+} from "../context.ts";
+import { loadProfile } from "../load_profile.ts";
+
+export const knock: Command = {
+  summary: "open a server's ports for this machine",
+  help:
+    `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in for a while.
+
+Usage: openme knock [PROFILE] [--ip ADDRESS] [--bind ADDRESS|INTERFACE] [-4] [-6] [--json]
+                    [--wait PORT] [--check] [--timeout 15s] [--continuous [--interval 25s]]
+
+  PROFILE          which profile of the client configuration (default: the only one, or "default")
+  --ip ADDRESS     let this address in instead of the one that the knock comes from
+  --bind FROM      send from this address or interface of this machine (default: bind of the profile)
+  -4, --ipv4       knock only over IPv4
+  -6, --ipv6       knock only over IPv6
+  --wait PORT      knock until this TCP port, such as 22/tcp, accepts a connection
+  --check          knock until the server's health port answers, and say what is open
+  --timeout TIME   how long --wait and --check may take (default 15s)
+  --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
+  --continuous     knock again and again until stopped (SIGINT, SIGTERM)
+  --interval TIME  how often that is (default 25s)
+  --json           {"profile", "host", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the first
+                   knocks, "opened" comes with --wait and "checked" with --check: null where nothing opened: docs/json.md
+
+A knock is never answered: without --wait or --check nothing can be said about the outcome.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.
+It says nothing where nobody is watching. Without a file, as in CI: the variable OPENME_PROFILE holds the profile itself,
+as YAML, JSON or openme:// link.
+
+Example:
+  openme knock home --wait 22/tcp && ssh home.example.org
+`,
+  options: {
+    ip: { type: "string" },
+    bind: { type: "string" },
+    ipv4: { type: "boolean", short: "4" },
+    ipv6: { type: "boolean", short: "6" },
+    wait: { type: "string" },
+    check: { type: "boolean" },
+    timeout: { type: "string" },
+    "health-port": { type: "string" },
+    continuous: { type: "boolean" },
+    interval: { type: "string" },
+    json: { type: "boolean" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const target = readTarget(args);
+    const family = readFamily(args);
+    const log = logOf(args, context);
+    const further = ["wait", "check", "timeout", "health-port", "continuous", "interval"].some(
+      (flag) => args.values[flag] !== undefined,
+    );
+    // Loaded late: a plain knock needs none of it.
+    const more = further ? await import("./knock_options.ts") : undefined;
+    const plan = more?.readPlan(args);
+    const profile = await loadProfile(args, context, args.positionals[0]);
+    // The user's own line is all that a client ever runs.
+    await context.keepPermissions([
+      ...["net", "read"] as const,
+      ...profile.postKnock === undefined ? [] : ["run"] as const,
+      ...profile.bind === undefined ? [] : ["sys"] as const,
+    ]);
+    const options = { target, family, log };
+    if (more && plan) return await more.knockFurther({ profile, ...options }, plan, context);
+    const sent = await sendKnocks(profile, options);
+    tellSent(profile, sent, context);
+    if (args.values["json"]) context.stdout(renderJson(describeSent(profile, sent)));
+    if (profile.postKnock !== undefined) {
+      const { runPostKnock } = await import("../post_knock.ts");
+      await runPostKnock(profile.postKnock);
+    }
+    return 0;
+  },
+};
+
+/** The address to let in. Never a wildcard: who writes `--ip` means an address, and gets it or an error. */
+function readTarget(args: Arguments) {
+  const text = textFlag(args, "ip");
+  if (text === undefined) return undefined;
+  const target = parseAddress(text);
+  const hint = "leave out --ip to let this machine in";
+  if (!target) throw flagError("ip", `an IPv4 or IPv6 address`, text, hint);
+  if (!isHoldable(target)) throw flagError("ip", "an address that a client can have", text, hint);
+  return target;
+}

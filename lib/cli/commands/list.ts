@@ -1,0 +1,93 @@
+/** `openme list`: who is registered. */
+
+import type { ClientEntry } from "../../config/clients.ts";
+import type { ServerConfig } from "../../config/server.ts";
+import { hexToBytes } from "../../crypto/keys.ts";
+import { fingerprint } from "../../crypto/sync.ts";
+import { messageOf } from "../../values/errors.ts";
+import { SINGLE } from "../../values/network.ts";
+import { shownPorts } from "../../values/ports.ts";
+import { readSnapshot } from "../../state/read.ts";
+import { describeClient } from "../client_json.ts";
+import { type Command, configPath, isoTime, renderJson } from "../context.ts";
+import { loadServerConfig } from "../load.ts";
+import { stateDirOf } from "../state_dir.ts";
+import { renderTable } from "../output.ts";
+import { formatTime } from "../flags.ts";
+
+export const list: Command = {
+  summary: "show the registered clients",
+  help:
+    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted; and how wide
+their grants are, where some are wider than one address.
+
+Usage: openme list [--json] [--state-dir DIR]
+
+  --json            {"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
+                    "previous_key", "last_seen_at"}]}: docs/json.md
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo openme list
+`,
+  options: { json: { type: "boolean" }, "state-dir": { type: "string" } },
+  positionals: 0,
+  run: async (args, context) => {
+    const { config } = await loadServerConfig(configPath(args));
+    const nowMs = Date.now();
+    let lastSeenMs: ReadonlyMap<string, number> = new Map();
+    try {
+      ({ lastSeenMs } = readSnapshot(stateDirOf(args, config), nowMs));
+    } catch (cause) {
+      // Who is registered can be said all the same.
+      context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);
+    }
+    if (args.values["json"]) {
+      const clients = config.clients.map((client) => {
+        const seenMs = lastSeenMs.get(client.name);
+        const seen = { "last_seen_at": seenMs === undefined ? null : isoTime(seenMs) };
+        return { ...describeClient(client, config), ...seen };
+      });
+      context.stdout(renderJson({ clients }));
+    } else if (config.clients.length === 0) {
+      context.stderr("openme: no clients yet; register one: openme add NAME");
+    } else context.stdout(renderClients(config, lastSeenMs, nowMs));
+    if (config.previousPrivateKey) {
+      context.stderr(
+        "openme: two server keys are good at the moment; openme rotate --server --finish ends the old one",
+      );
+    }
+    return 0;
+  },
+};
+
+function renderClients(
+  config: ServerConfig,
+  lastSeenMs: ReadonlyMap<string, number>,
+  nowMs: number,
+): string {
+  const someAreWide = config.clients.some(isWide);
+  return renderTable(
+    ["NAME", "KEY", "PORTS", ...(someAreWide ? ["PREFIX"] : []), "EXPIRES", "LAST SEEN"],
+    config.clients.map((client) => {
+      const { expiresAtMs, previous, prefix } = client;
+      const seenMs = lastSeenMs.get(client.name);
+      const two = previous && previous.untilMs > nowMs
+        ? ` (and ${fingerprint(hexToBytes(previous.key))} until ${formatTime(previous.untilMs)})`
+        : "";
+      const expired = expiresAtMs !== undefined && expiresAtMs <= nowMs ? " (expired)" : "";
+      return [
+        client.name,
+        fingerprint(client.publicKey) + two,
+        shownPorts(client.ports, config.healthPort).join(" ") || "none",
+        ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
+        expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
+        seenMs === undefined ? "never" : formatTime(seenMs),
+      ];
+    }),
+  );
+}
+
+function isWide({ prefix }: ClientEntry): boolean {
+  return prefix.v4 < SINGLE.v4 || prefix.v6 < SINGLE.v6;
+}

@@ -1,0 +1,158 @@
+/** `openme plan`: what serve would run, and what becomes of this host's ports; changes nothing. */
+
+import type { ServerConfig } from "../../config/server.ts";
+import { type Backend, isGuarding } from "../../firewall/backend.ts";
+import { closesPorts, isBackendName } from "../../firewall/plan.ts";
+import { BACKENDS } from "../../firewall/catalog.ts";
+import { requirePrograms } from "../../firewall/command/line.ts";
+import { listeningPorts } from "../../firewall/host/listening.ts";
+import { hostFirewall } from "../../firewall/host/summary.ts";
+import {
+  formatPortRange,
+  intersectPortRanges,
+  mergePortRanges,
+  type PortRange,
+  subtractPortRanges,
+} from "../../values/ports.ts";
+import { backendOf } from "../backend_of.ts";
+import { type Colour, type Paint, paintFor } from "../colours.ts";
+import { type Command, configPath, logOf, renderJson } from "../context.ts";
+import { guardsInTheWay } from "../serve/guards_in_the_way.ts";
+import { interfaceFlag, withInterface } from "../interface_flag.ts";
+import { loadServerConfig } from "../load.ts";
+
+export const plan: Command = {
+  summary: "show what serve would do to this host, without doing it",
+  help:
+    `Shows what openme serve would run on this host, and which of its ports become closed, are closed already,
+or stay open to everyone in spite of openme. Changes nothing.
+
+Usage: openme plan [--interface IF] [--json]
+
+  --interface IF   guard only what arrives on this interface, as serve would (default: server.interface)
+  --json           {"firewall", "interface", "rules", "ports_become_closed", "ports_closed", "ports_open_in_spite",
+                   "ports_open_unguarded", "ports_knock"}: docs/json.md; with an interface, the first two lists of
+                   ports hold on that one
+
+Example:
+  sudo openme plan
+`,
+  options: { interface: { type: "string" }, json: { type: "boolean" } },
+  positionals: 0,
+  run: async (args, context) => {
+    const interfaceName = interfaceFlag(args);
+    const { config: read } = await loadServerConfig(configPath(args));
+    const config = withInterface(read, interfaceName);
+    if (config.command) requirePrograms(config.command);
+    const backend = await backendOf(config, { context, log: logOf(args, context) });
+    const text = await backend.preview([]);
+    for (const { why, hint } of await guardsInTheWay(backend, context.run)) {
+      context.stderr(`openme: warning: ${why}`);
+      context.stderr(`openme: hint: ${hint}`);
+    }
+    const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
+    if (args.values["json"]) {
+      context.stdout(renderJson({
+        firewall: backend.name,
+        interface: config.interface ?? null,
+        rules: text,
+        ...Object.fromEntries(fates.map(({ name, ports }) => [name, ports.map(formatPortRange)])),
+      }));
+      return 0;
+    }
+    context.stdout(`# what ${backend.name} would be given
+${text || "# nothing\n"}
+# the ports of this host
+${renderFates(fates, paintFor(context))}`);
+    return 0;
+  },
+};
+
+/** Of what is closed, and of what is open though it should not be, or might not be meant to. */
+const COLOURS: ReadonlyMap<string, Colour> = new Map([
+  ["ports_become_closed", "green"],
+  ["ports_closed", "green"],
+  ["ports_open_in_spite", "red"],
+  ["ports_open_unguarded", "yellow"],
+]);
+
+interface Fate {
+  /** For programs. */
+  readonly name: string;
+  /** For people. */
+  readonly fate: string;
+  readonly ports: readonly PortRange[];
+}
+
+async function fatesOf(
+  config: ServerConfig,
+  backend: Backend,
+  listening: readonly PortRange[],
+  run: Parameters<typeof listeningPorts>[0],
+): Promise<Fate[]> {
+  const knock: PortRange = { protocol: "udp", first: config.udpPort, last: config.udpPort };
+  const guarded = subtractPortRanges(config.guardedPorts, [knock]);
+  const host = await hostFirewall(run);
+  const others = subtractPortRanges([...listening, ...host.published], [...guarded, knock]);
+  const told = await backend.openToEveryone();
+  const openByHost = mergePortRanges([
+    ...host.openOf(guarded),
+    ...intersectPortRanges(guarded, told?.ports ?? []),
+  ]);
+  const closedByHost = subtractPortRanges(guarded, openByHost);
+  const { name } = backend;
+  const canClose = isBackendName(name) && closesPorts(name) && BACKENDS[name].leaves !== "nothing";
+  const closes = config.dropPorts && canClose;
+  const closedByGuard = closes ? await closedNow(guarded, backend) : [];
+  const only = canClose ? config.interface : undefined;
+  const on = only === undefined ? "" : ` on ${only}`;
+  return [
+    {
+      name: "ports_become_closed",
+      fate: `become closed${on}, until somebody knocks`,
+      ports: closes ? subtractPortRanges(openByHost, closedByGuard) : [],
+    },
+    {
+      name: "ports_closed",
+      fate: closedByGuard.length > 0
+        ? `are closed already${on}, and open to who knocks`
+        : `are closed already, and open to who knocks${on}`,
+      ports: mergePortRanges([...closedByGuard, ...closedByHost]),
+    },
+    {
+      name: "ports_open_in_spite",
+      fate: `stay open to everyone in spite of openme (${
+        closes
+          ? `on other interfaces than ${only}: close them there with your own firewall`
+          : canClose
+          ? "set drop_ports: true"
+          : "close them with your own firewall"
+      })`,
+      ports: closes && only === undefined ? [] : openByHost,
+    },
+    {
+      name: "ports_open_unguarded",
+      fate:
+        "are not guarded, and stay open to everyone (somebody listens there, or they are sent on)",
+      ports: host.openOf(others),
+    },
+    { name: "ports_knock", fate: "takes knocks, and never answers", ports: [knock] },
+  ];
+}
+
+/** Which of these a guard closes that stands already: it may be one for other ports, or another interface. */
+async function closedNow(
+  guarded: readonly PortRange[],
+  backend: Backend,
+): Promise<readonly PortRange[]> {
+  if (!await isGuarding(backend)) return [];
+  return subtractPortRanges(guarded, (await backend.examine())?.unguarded ?? []);
+}
+
+function renderFates(fates: readonly Fate[], paint: Paint): string {
+  return fates.filter(({ ports }) => ports.length > 0).map(({ name, fate, ports }) => {
+    const shown = ports.map(formatPortRange).join(" ");
+    const colour = COLOURS.get(name);
+    return `${colour ? paint(colour, shown) : shown}\n  ${fate}\n`;
+  }).join("");
+}

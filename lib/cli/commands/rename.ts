@@ -1,0 +1,56 @@
+/** `openme rename`: the same client under another name. */
+
+import { renameClient } from "../../config/edit_server.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable, quote } from "../../values/text.ts";
+import { type Command, configPath, renderJson } from "../context.ts";
+import { printOrUndo } from "../print_or_undo.ts";
+import { editServerFile, requireClient, requireName } from "../edit_server_file.ts";
+
+export const rename: Command = {
+  summary: "give a client another name",
+  help:
+    `Gives a client another name in the server's configuration. Key, ports and open grants stay as they are; the
+history keeps the name that the client had at the time.
+
+Usage: openme rename OLD NEW [--json]
+
+  --json   print what was renamed: {"renamed": {"from", "to"}}: docs/json.md
+
+Example:
+  sudo openme rename laptop alice-laptop
+`,
+  options: { json: { type: "boolean" } },
+  positionals: 2,
+  run: async (args, context) => {
+    const [from, to] = args.positionals;
+    if (from === undefined || to === undefined) {
+      throw new OpenmeError("USAGE", "openme rename needs the OLD name and the NEW one", {
+        hint: "openme rename laptop alice-laptop",
+      });
+    }
+    requireName(to, "a client");
+    const path = configPath(args);
+    const file = await editServerFile(path, async (server) => {
+      const { config, editClient, fileOf, save, restore } = server;
+      requireClient(config, from);
+      if (config.clients.some(({ name }) => name === to)) {
+        throw new OpenmeError(
+          "CONFIG",
+          `cannot rename ${quote(from)}: there is a client ${quote(to)} already`,
+          { hint: "openme list shows them all" },
+        );
+      }
+      const file = fileOf(from);
+      editClient(from, (text) => renameClient(text, from, to));
+      await save();
+      if (args.values["json"]) {
+        const shown = renderJson({ renamed: { from, to } });
+        await printOrUndo(shown, context, { what: "what was renamed", undo: restore });
+      }
+      return file;
+    });
+    context.stderr(`openme: renamed ${from} to ${to} in ${escapeUnprintable(file)}`);
+    return 0;
+  },
+};

@@ -1,0 +1,131 @@
+/** `openme revoke`: a client's key is no good from now on. */
+
+import type { ServerConfig } from "../../config/server.ts";
+import { removeClient } from "../../config/edit_server.ts";
+import { askServer } from "../../control/socket.ts";
+import type { CloseReport, CloseRequest } from "../../control/requests.ts";
+import { fingerprint } from "../../crypto/sync.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { formatNetwork } from "../../values/network.ts";
+import { shownPorts, subtractPortRanges } from "../../values/ports.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { readSnapshot } from "../../state/read.ts";
+import { requireAllClosed, tellClosed } from "./close.ts";
+import { type Command, configPath, renderJson, textFlag } from "../context.ts";
+import { editServerFile, keepPortsGuarded, requireClient } from "../edit_server_file.ts";
+
+export const revoke: Command = {
+  summary: "take a client's key back; its grants end at once",
+  help:
+    `Takes a client out of the server's configuration. A running "openme serve" withdraws the client's open grants in
+the same second; connections that are established by then live on, unless --kill cuts them. Ports that nobody else's
+entry and no group names go into the group "guarded", so that they stay closed.
+
+Usage: openme revoke NAME [--kill] [--json] [--state-dir DIR]
+
+  --kill           cut the client's established connections too, through the running "openme serve"
+  --json           print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also what
+                   "openme close --json" prints; "cut" is null where serve could not be asked: docs/json.md
+  --state-dir DIR  with --kill: where serve keeps its state (default: server.state_dir)
+
+--kill cuts by address: everyone behind the client's address is cut from the client's ports. Where serve does not run,
+or cannot cut all, the key is revoked all the same, what is left is listed, and the exit code is 1.
+
+Example:
+  sudo openme revoke alice --kill
+`,
+  options: {
+    kill: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 1,
+  run: async (args, context) => {
+    const name = args.positionals[0];
+    if (name === undefined) {
+      throw new OpenmeError("USAGE", "openme revoke needs the client's NAME", {
+        hint: "openme list shows them all",
+      });
+    }
+    const kill = args.values["kill"] === true;
+    const json = args.values["json"] === true;
+    const givenDir = textFlag(args, "state-dir");
+    if (givenDir !== undefined && !kill) {
+      throw new OpenmeError("USAGE", "--state-dir does nothing without --kill", {
+        hint: "see openme revoke --help",
+      });
+    }
+    const path = configPath(args);
+    const edited = await editServerFile(path, async (files) => {
+      const { config, editClient, fileOf, save } = files;
+      const client = requireClient(config, name);
+      const file = fileOf(name);
+      const { guardedPorts } = editClient(name, (text) => removeClient(text, name));
+      const left = subtractPortRanges(config.guardedPorts, guardedPorts);
+      const told = keepPortsGuarded(files, left, path);
+      const stateDir = givenDir ?? config.stateDir;
+      const open = kill ? openOf(name, stateDir, config) : [];
+      await save();
+      return { client, file, told, stateDir, open };
+    });
+    const key = fingerprint(edited.client.publicKey);
+    context.stderr(`openme: revoked ${name} (key ${key}) in ${escapeUnprintable(edited.file)}`);
+    if (edited.file !== path) {
+      context.stderr("openme: if another program writes that file, take the client out there too");
+    }
+    edited.told.forEach((line) => context.stderr(line));
+    const revoked = { client: name, fingerprint: key };
+    if (!kill) {
+      if (json) context.stdout(renderJson({ revoked }));
+      return 0;
+    }
+    const report = await askToCut(name, edited.stateDir);
+    if (report instanceof OpenmeError) {
+      if (json) {
+        const nothing = { closed: [], cut: null, failures: [report.message] };
+        context.stdout(renderJson({ revoked, ...nothing }));
+      }
+      throw report;
+    }
+    // Where the running server took the change before it was asked, it has nothing left to close.
+    const closed = report.closed.length > 0 ? report.closed : edited.open;
+    const told = { ...report, closed };
+    if (json) {
+      context.stdout(renderJson({ revoked, ...told }));
+    } else tellClosed(told, context);
+    requireAllClosed(told, context);
+    return 0;
+  },
+};
+
+/** What the client has open, as far as that is known. */
+function openOf(name: string, stateDir: string, config: ServerConfig): CloseReport["closed"] {
+  try {
+    return readSnapshot(stateDir, Date.now()).grants.filter(({ client }) => client === name)
+      .map(({ client, address, ports }) => ({
+        client,
+        address: formatNetwork(address),
+        ports: shownPorts(ports, config.healthPort),
+      }));
+  } catch {
+    return [];
+  }
+}
+
+/** Has `serve` cut what the client still holds; what prevents that comes back as an error. */
+async function askToCut(name: string, stateDir: string): Promise<CloseReport | OpenmeError> {
+  const request: CloseRequest = { command: "close", client: name, kill: true, revoked: true };
+  try {
+    return await askServer(stateDir, request) as CloseReport;
+  } catch (cause) {
+    return new OpenmeError(
+      "STATE",
+      `the key is revoked, but no connection was cut: ${messageOf(cause)}`,
+      {
+        hint: (cause instanceof OpenmeError && cause.hint ? `${cause.hint}; ` : "") +
+          `then: openme close ${name} --kill`,
+        cause,
+      },
+    );
+  }
+}

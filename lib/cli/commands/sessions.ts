@@ -1,0 +1,93 @@
+/**
+ * `openme sessions`: who is let in now. Reads the database; `serve`, where it runs, is asked for what is not in there:
+ * knocks with a wrong key, and where the firewall ends nothing by itself, rules that no grant covers.
+ */
+
+import { describeSnapshot, renderSessions } from "../sessions_table.ts";
+import { askServer } from "../../control/socket.ts";
+import type { ServerReport } from "../../control/requests.ts";
+import { messageOf } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
+import { readSnapshot } from "../../state/read.ts";
+import { type Command, renderJson } from "../context.ts";
+import { loadWhereabouts } from "../load_state.ts";
+import { requireState } from "../state_dir.ts";
+import { rulesWithoutGrant } from "../without_grant.ts";
+
+export const sessions: Command = {
+  summary: "show who is let in now",
+  help: `Shows who is let in now, from where, to which ports and for how long.
+
+Usage: openme sessions [--watch] [--json] [--state-dir DIR]
+
+  --watch           draw it anew each second until stopped, with the time left as a bar
+  --json            {"grants": [{"client", "address", "ports", "opened_at", "expires_at"}],
+                    "clients": [{"client", "last_seen_at"}]}: docs/json.md;
+                    with "failed": true where the firewall refused it; with --watch one such line a second;
+                    with firewall: command also "without_grant": [{"address", "ports", "seen"}], rules that
+                    let somebody in and that no grant covers, and from a running serve how many knocks of
+                    the last hour were "undecrypted" or had an "unknown_key" (both without --watch)
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo openme sessions --watch
+`,
+  options: {
+    watch: { type: "boolean" },
+    json: { type: "boolean" },
+    "state-dir": { type: "string" },
+  },
+  positionals: 0,
+  run: async (args, context) => {
+    const { config, stateDir } = await loadWhereabouts(args, context);
+    requireState(args, config);
+    const json = args.values["json"] === true;
+    if (args.values["watch"]) {
+      const { watchSessions } = await import("./sessions_watch.ts");
+      await watchSessions({ config, stateDir, json }, context);
+      return 0;
+    }
+    const nowMs = Date.now();
+    const snapshot = readSnapshot(stateDir, nowMs);
+    const stray = await rulesWithoutGrant({ config, stateDir, grants: snapshot.grants })
+      .catch((error) => {
+        context.stderr(`openme: warning: ${escapeUnprintable(messageOf(error))}`);
+        return [];
+      });
+    const drops = await recentDrops(stateDir);
+    if (json) {
+      const more = {
+        ...(config?.firewall === "command" ? { without_grant: stray } : {}),
+        ...(drops && { "undecrypted": drops.decrypt, "unknown_key": drops.signature }),
+      };
+      context.stdout(renderJson({ ...describeSnapshot(snapshot, config), ...more }));
+      return 0;
+    }
+    if (snapshot.grants.length === 0) context.stderr("openme: nobody is let in at the moment");
+    else context.stdout(renderSessions(snapshot, config, nowMs));
+    for (const { address, ports, seen } of stray) {
+      context.stderr(
+        `openme: warning: no grant covers ${address} ${ports.join(" ")}, which ${
+          seen ? "is open" : "a dead openme serve had opened, and may still be open"
+        }`,
+      );
+    }
+    for (const line of drops ? tellDrops(drops) : []) context.stderr(`openme: ${line}`);
+    if (stray.length > 0) {
+      context.stderr(
+        "openme: hint: a running openme serve closes it: see its log and openme doctor",
+      );
+    }
+    return 0;
+  },
+};
+
+/** What only a running server knows; nobody who asks who is let in has to be told that none runs. */
+async function recentDrops(stateDir: string): Promise<DropCounts | undefined> {
+  try {
+    return (await askServer(stateDir, { command: "status" }) as ServerReport).recentDrops;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,147 @@
+/** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
+
+import { join } from "node:path";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { BACKENDS } from "../../firewall/catalog.ts";
+import { standingGuards } from "../../firewall/orphans.ts";
+import { DEFAULT_MARK } from "../../config/firewall.ts";
+import { DEFAULT_STATE_DIR, type ServerConfig } from "../../config/server.ts";
+import { guardPlanOf } from "../../server.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { recordGuard } from "../../state/guard_record.ts";
+import { isLocked } from "../../state/lock.ts";
+import { DATABASE_NAME } from "../../state/names.ts";
+import { type BackendName, type GuardPlan, isBackendName } from "../../firewall/plan.ts";
+import { type Command, configPath, type Context, logOf, textFlag } from "../context.ts";
+import { loadServerConfig } from "../load.ts";
+
+/** A plan that guards nothing: enough to remove by. */
+const NO_PLAN: GuardPlan = {
+  knockPort: 1,
+  guardedPorts: [],
+  forwardedPorts: [],
+  dropPorts: false,
+  closedAs: "drop",
+  openKnockPort: false,
+  interface: undefined,
+  mark: DEFAULT_MARK,
+  prefixes: [],
+  lifetimeMs: 0,
+};
+
+export const uninstall: Command = {
+  summary: "take every firewall rule of openme's out",
+  help:
+    `Takes every rule, table and hole of openme's out of this host's firewalls, also what a crash left. Ports
+are then as open as they were without openme. Configuration, keys and state stay where they are.
+
+Usage: openme uninstall [--state-dir DIR]
+
+  --state-dir DIR   where serve keeps its state (default: server.state_dir)
+
+Example:
+  sudo systemctl disable --now openme openme-guard && sudo openme uninstall
+`,
+  options: { "state-dir": { type: "string" } },
+  positionals: 0,
+  run: async (args, context) => {
+    const given = textFlag(args, "state-dir");
+    const config = await readConfig(configPath(args), given, context);
+    const stateDir = given ?? config?.stateDir ?? DEFAULT_STATE_DIR;
+    if (isLocked(stateDir)) throw runningError();
+    // One with a state directory of its own: the rules themselves say whose they are.
+    const guards = await standingGuards(context.run);
+    for (const { livingPid } of guards) {
+      if (livingPid !== undefined) throw runningError(livingPid);
+    }
+    const log = logOf(args, context);
+    let failed = false;
+    let denied = false;
+    const cleared: string[] = [];
+    for (const name of Object.keys(BACKENDS).filter(isBackendName)) {
+      if (!await isPresent(name, { config, run: context.run })) continue;
+      try {
+        const backend = await BACKENDS[name].make({
+          plan: config && name === config.firewall ? guardPlanOf(config) : NO_PLAN,
+          run: context.run,
+          log,
+          stateDir,
+          command: config?.command,
+        });
+        await backend.remove();
+        cleared.push(name);
+      } catch (error) {
+        failed = true;
+        context.stderr(`openme: error: ${name}: ${messageOf(error)}`);
+        denied ||= /permission denied|not permitted/i.test(messageOf(error));
+      }
+    }
+    if (!failed) {
+      forgetGuard(stateDir);
+      for (const { firewall } of guards) context.stderr(`openme: removed the guard in ${firewall}`);
+    }
+    if (denied) context.stderr("openme: hint: firewalls are root's to change: try sudo");
+    else if (cleared.length > 0) {
+      context.stderr(`openme: nothing of openme's is left in ${cleared.join(", ")}`);
+    } else if (!failed) {
+      context.stderr("openme: no firewall that openme drives works here");
+    }
+    return failed ? 1 : 0;
+  },
+};
+
+/** What was guarded is so no more. Best effort: what is not in the firewall is not put back anyway. */
+function forgetGuard(stateDir: string): void {
+  try {
+    Deno.statSync(join(stateDir, DATABASE_NAME));
+    recordGuard(stateDir, "");
+  } catch {
+    // Nothing was written down, or nothing can be.
+  }
+}
+
+function runningError(pid?: number): OpenmeError {
+  const process = pid === undefined ? "" : `, process ${pid}`;
+  return new OpenmeError(
+    "STATE",
+    `openme serve is running${process}, and would put its rules back`,
+    { hint: "stop it first: systemctl disable --now openme openme-guard" },
+  );
+}
+
+/**
+ * Also without a configuration: it may be gone already. One that is there and wrong hides which `serve` may be running,
+ * and what `firewall: command` opened.
+ */
+async function readConfig(
+  path: string,
+  stateDir: string | undefined,
+  { stderr }: Context,
+): Promise<ServerConfig | undefined> {
+  try {
+    return (await loadServerConfig(path)).config;
+  } catch (error) {
+    if (/there is no such file$/.test(messageOf(error))) return undefined;
+    if (stateDir === undefined) {
+      // Nothing is wrong with it, and there is nothing to go on without.
+      if ((error as Error).cause instanceof Deno.errors.PermissionDenied) throw error;
+      throw new OpenmeError("CONFIG", messageOf(error), {
+        hint: "set that right, or go on without it: openme uninstall --state-dir DIR",
+      });
+    }
+    stderr(`openme: warning: ${messageOf(error)}: what firewall: command opened stays open`);
+    return undefined;
+  }
+}
+
+/** Whether there may be something of openme's. A program that is not there has left nothing. */
+async function isPresent(
+  name: BackendName,
+  { config, run }: { config: ServerConfig | undefined; run: RunProgram },
+): Promise<boolean> {
+  const { leaves } = BACKENDS[name];
+  if (leaves === "nothing") return false;
+  if (leaves === "where configured") return config?.firewall === name;
+  const [program, ...args] = leaves;
+  return await run({ program, args, timeoutMs: 5000 }).then(() => true, () => false);
+}

@@ -1,0 +1,248 @@
+/** How `add` and `rotate` hand a new profile to its client: on stdout, as a file, as a QR code, as JSON or as a link. */
+
+import { escapeUnprintable } from "../values/text.ts";
+import {
+  type NewProfile,
+  renderProfileJson,
+  renderProfileLink,
+  renderProfileYaml,
+} from "../config/profile_text.ts";
+import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { publicKeyOf } from "../crypto/sync.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { createSecretFile, createSecretFileFor, type Owner } from "../system/files.ts";
+import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
+import { requireName, type ServerFile } from "./edit_server_file.ts";
+
+/** The flags for it, to be spread into a command's own. */
+export const HAND_OUT_OPTIONS = {
+  profile: { type: "string" },
+  pubkey: { type: "string" },
+  out: { type: "string" },
+  qr: { type: "boolean" },
+  "qr-out": { type: "string" },
+  link: { type: "boolean" },
+  json: { type: "boolean" },
+} as const;
+
+export const HAND_OUT_HELP =
+  `  --profile NAME   what the profile is called (default: server.default_profile, or "default")
+  --pubkey BASE64  the client's own public key, from "openme keygen" there: no private key is made here
+  --out FILE       write the profile (YAML) to a new file, mode 0600; - for standard output
+  --qr             show it as a QR code for the mobile apps
+  --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
+  --link           print it as an openme:// link
+                   (with none of --out, --qr, --qr-out and --link: print it as YAML)
+  --json           print what was done (docs/json.md); the profile is not in it, but goes where --out or --qr-out
+                   say, or with --link is in it as "link"
+`;
+
+/** A client's key pair, of which the private half may be known to the client alone. */
+export interface ClientKey {
+  readonly publicKey: Bytes;
+  /** Seed and public key, 64 bytes. */
+  readonly privateKey: Bytes | undefined;
+}
+
+/** The key of `--pubkey`, else a new one. Throws, code `USAGE`, also where flags do not go together. */
+export function clientKeyOf(args: Arguments): ClientKey {
+  const text = textFlag(args, "pubkey");
+  if (text === undefined) {
+    const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+    const publicKey = publicKeyOf("Ed25519", seed);
+    return { publicKey, privateKey: concatBytes(seed, publicKey) };
+  }
+  for (const flag of ["qr", "qr-out", "link"]) {
+    if (args.values[flag] === undefined) continue;
+    throw new OpenmeError("USAGE", `--pubkey and --${flag} exclude each other`, {
+      hint: "a QR code or link carries the private key, and with --pubkey only the client has that",
+    });
+  }
+  const publicKey = decodeBase64(text);
+  if (publicKey?.length !== KEY_SIZE || signingKeyFlaw(publicKey)) {
+    throw new OpenmeError(
+      "USAGE",
+      `--pubkey: expected an Ed25519 public key (${KEY_SIZE} bytes in base64)`,
+      {
+        hint: publicKey?.length === 2 * KEY_SIZE
+          ? "that is a private key: it should not have left the client; make another with openme keygen"
+          : "openme keygen, run on the client, prints it",
+      },
+    );
+  }
+  return { publicKey, privateKey: undefined };
+}
+
+/** The profile for a client of this server. */
+export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey): NewProfile {
+  if (config.host === undefined) {
+    throw new OpenmeError(
+      "CONFIG",
+      "cannot make a profile: the configuration does not say how clients reach this server",
+      { hint: "add server.host: the server's name or address" },
+    );
+  }
+  const name = textFlag(args, "profile");
+  if (name !== undefined) requireName(name, "a profile");
+  return {
+    name: name ?? config.defaultProfile,
+    host: config.host,
+    udpPort: config.udpPort,
+    healthPort: config.healthPort,
+    serverPublicKey: config.publicKey,
+    ...key,
+  };
+}
+
+/** The file of `--out`; `-` is standard output, where the profile goes anyway. */
+function outFileOf(args: Arguments): string | undefined {
+  const out = textFlag(args, "out");
+  return out === "-" ? undefined : out;
+}
+
+/** Checks the flags before anything is done. */
+export function checkHandOut(args: Arguments): void {
+  const qrFile = textFlag(args, "qr-out");
+  if (qrFile !== undefined && !/\.(png|svg)$/i.test(qrFile)) {
+    throw flagError("qr-out", "a file name that ends in .png or .svg", qrFile);
+  }
+  if (textFlag(args, "out") === "") throw flagError("out", "a file name", "");
+  const json = args.values["json"] === true;
+  const shown = ["qr", json ? "json" : "link"].filter((flag) => args.values[flag]);
+  if (textFlag(args, "out") === "-") shown.push("out -");
+  if (shown.length > 1) {
+    throw new OpenmeError("USAGE", `--${shown[0]} and --${shown[1]} exclude each other`, {
+      hint: "standard output has room for one of them",
+    });
+  }
+  // Of a key that is made here, the private half would be lost.
+  if (json && ["out", "qr-out", "link", "pubkey"].every((f) => args.values[f] === undefined)) {
+    throw new OpenmeError("USAGE", "--json prints what was done, and not the profile", {
+      hint: "say where the profile goes: --out FILE, or --link to have it in the JSON",
+    });
+  }
+}
+
+/**
+ * Writes the files that were asked for, saves the edit of the server's file, and prints the rest. In this order, so that
+ * no client is registered whose private key got lost; where saving or printing fails, all of it is undone.
+ */
+export async function handOut(
+  profile: NewProfile,
+  { name, args, context, file, result }: {
+    /** The client's. */
+    name: string;
+    args: Arguments;
+    context: Context;
+    file: Pick<ServerFile, "save" | "restore">;
+    /** What `--json` prints of the client. */
+    result: Record<string, unknown>;
+  },
+): Promise<void> {
+  const out = outFileOf(args);
+  const qrOut = textFlag(args, "qr-out");
+  const written: string[] = [];
+  const write = async (path: string, content: string | Uint8Array) => {
+    const existsHint = "choose another name, or remove it";
+    const owner = sudoUser(context);
+    if (owner) await createSecretFileFor(path, content, { owner, existsHint });
+    else await createSecretFile(path, content, { existsHint, makeFolder: false });
+    written.push(path);
+  };
+  try {
+    if (out !== undefined) await write(out, renderProfileYaml(profile));
+    if (qrOut !== undefined) {
+      const { qrPng, qrSvg } = await import("./qr.ts");
+      const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
+      await write(qrOut, render(renderProfileJson(profile)));
+    }
+    const shown = await renderShown(profile, { args, context, written, result });
+    // A file that holds the profile too is enough.
+    if (shown !== "" && profile.privateKey && written.length === 0) {
+      await requireOutput(name, context);
+    }
+    await file.save();
+    if (shown !== "") await print(shown, { name, context, file });
+  } catch (cause) {
+    for (const path of written) await Deno.remove(path).catch(() => {});
+    throw cause;
+  }
+  for (const path of written) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+}
+
+/** Who has called root by `sudo`, and is to carry the profile away. */
+function sudoUser(context: Context): Owner | undefined {
+  const [uid, gid] = [context.env("SUDO_UID"), context.env("SUDO_GID")];
+  const isId = (text: string | undefined) => /^[1-9]\d{0,8}$/.test(text ?? "");
+  return isId(uid) && isId(gid) ? { uid: Number(uid), gid: Number(gid) } : undefined;
+}
+
+/** What goes to standard output. */
+async function renderShown(
+  profile: NewProfile,
+  { args, context, written, result }: {
+    args: Arguments;
+    context: Context;
+    written: readonly string[];
+    result: Record<string, unknown>;
+  },
+): Promise<string> {
+  if (args.values["qr"]) {
+    const { qrText } = await import("./qr.ts");
+    return qrText(renderProfileJson(profile), { colors: !context.env("NO_COLOR") });
+  }
+  const link = args.values["link"] ? renderProfileLink(profile) : undefined;
+  if (args.values["json"]) {
+    return renderJson({
+      ...result,
+      profile: profile.name,
+      file: outFileOf(args),
+      "qr_file": textFlag(args, "qr-out"),
+      link,
+    });
+  }
+  if (link !== undefined) return link + "\n";
+  return written.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
+}
+
+/** Throws where the profile would be lost. */
+async function requireOutput(name: string, context: Context): Promise<void> {
+  if (!await context.outputIsLost()) return;
+  throw new OpenmeError(
+    "OUTPUT",
+    `cannot print the profile of ${name}: standard output is closed, or leads to /dev/null; nothing has changed`,
+    { hint: "the profile is shown once: let it go to a file, --out FILE, or into openme import" },
+  );
+}
+
+/** Prints what is nowhere else; where that fails, on a full disk or into a broken pipe, undoes the edit. */
+async function print(
+  text: string,
+  { name, context, file }: { name: string; context: Context; file: Pick<ServerFile, "restore"> },
+): Promise<void> {
+  try {
+    context.stdout(text);
+  } catch (cause) {
+    const problem = `cannot print the profile of ${name}: ${messageOf(cause)}`;
+    await file.restore().catch((error) => {
+      throw new OpenmeError("CONFIG", `${problem}; nor could it be undone: ${messageOf(error)}`, {
+        hint: `${name} has a key that nobody holds; make another: openme rotate ${name} --grace 0`,
+        cause,
+      });
+    });
+    throw new OpenmeError("CONFIG", `${problem}; nothing has changed`, {
+      hint: "see where standard output goes, or write the profile to a file: --out FILE",
+      cause,
+    });
+  }
+}
+
+/** What the person at the server has to know about what was handed out. */
+export function tellHowToKeep({ privateKey }: NewProfile, context: Context): void {
+  context.stderr(
+    privateKey
+      ? "openme: the profile holds a private key: keep it where nobody else can read it (chmod 600)"
+      : "openme: the profile has no private key in it: on the client, openme import puts the two together",
+  );
+}

@@ -1,0 +1,120 @@
+/**
+ * Says at the start when a guarded port is one that the administrator is logged in by: such sessions go on, new ones
+ * need a knock.
+ */
+
+import { formatAddress, parseAddress } from "../../values/address.ts";
+import type { ServerConfig } from "../../config/server.ts";
+import type { Backend } from "../../firewall/backend.ts";
+import { type Connection, establishedConnections } from "../../firewall/host/sockets.ts";
+import type { Log } from "../../system/log.ts";
+import { formatPortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { Context } from "../context.ts";
+
+const MOST_ANCESTORS = 32;
+
+/** Logs which sessions to guarded ports are open, this one's own among them. */
+export async function warnOfOwnSession(
+  { guardedPorts }: ServerConfig,
+  { log, context, backend, isTrial }: {
+    log: Log;
+    context: Context;
+    backend: Backend;
+    /** Whether `--confirm` was given. */
+    isTrial: boolean;
+  },
+): Promise<void> {
+  const sessions = await establishedConnections(guardedPorts, context.run);
+  if (sessions.length === 0) return;
+  const own = await sshConnections(context);
+  const mine = sessions.find((each) => own.some((connection) => isSame(each, connection)));
+  const ports = [...new Set(sessions.map(({ localPort }) => localPort))].sort((a, b) => a - b)
+    .map((port) => formatPortRange({ protocol: "tcp", first: port, last: port }));
+  log.warn(mine ? "own_session_guarded" : "sessions_guarded", {
+    ports: mine ? `${mine.localPort}/tcp` : ports.join(","),
+    from: mine && formatAddress(mine.remote),
+    sessions: sessions.length,
+    backend: backend.name,
+    doing: "letting open sessions go on; new ones need a knock",
+    hint: isTrial
+      ? undefined
+      : "openme serve --confirm 60s puts everything back unless you confirm",
+  });
+}
+
+/** By which SSH connections the administrator may be here. */
+async function sshConnections({ env, run }: Context): Promise<SshConnection[]> {
+  const own = parseSshConnection(env("SSH_CONNECTION"));
+  if (own) return [own];
+  // sudo takes the variable out of what it runs, but had it itself; so had the shell before it.
+  const ancestors = await ancestorsOf(Deno.pid, run);
+  const found = (await Promise.all(ancestors.map((pid) => connectionIn(pid, run)))).flat();
+  return found.length > 0 ? found : await connectionsOf(ancestors, run);
+}
+
+async function ancestorsOf(pid: number, run: RunProgram): Promise<number[]> {
+  const ancestors: number[] = [];
+  let child = pid;
+  while (ancestors.length < MOST_ANCESTORS) {
+    const stat = await read(`/proc/${child}/stat`, run);
+    // proc_pid_stat(5): the name may contain anything; after it come the state and the parent.
+    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    if (!(parent > 1)) break;
+    ancestors.push(child = parent);
+  }
+  return ancestors;
+}
+
+async function connectionIn(pid: number, run: RunProgram): Promise<SshConnection[]> {
+  const variables = (await read(`/proc/${pid}/environ`, run)).split("\0");
+  const variable = variables.find((each) => each.startsWith("SSH_CONNECTION="));
+  const found = parseSshConnection(variable?.slice("SSH_CONNECTION=".length));
+  return found ? [found] : [];
+}
+
+/** The connections that an ancestor holds: that of sshd, where nobody has the variable any more. */
+async function connectionsOf(pids: readonly number[], run: RunProgram): Promise<SshConnection[]> {
+  const args = ["-Htnp", "state", "established"];
+  const listing = await run({ program: "ss", args, timeoutMs: 2000 }).catch(() => "");
+  return listing.split("\n").filter((line) =>
+    pids.some((pid) => line.includes(`("sshd`) && line.includes(`,pid=${pid},`))
+  ).flatMap((line) => parseSocket(line) ?? []);
+}
+
+/** `0 0 [2001:db8::1]:22 [2001:db8::7]:50022 users:(("sshd",pid=4,fd=4))`, as ss(8) prints it. */
+export function parseSocket(line: string): SshConnection | undefined {
+  const [, local, address, port] =
+    /:(\d+)\s+\[?([0-9a-f.:]+?)(?:%[^\]\s]+)?\]?:(\d+)\s+users:/.exec(line) ?? [];
+  const remote = parseAddress(address ?? "");
+  if (!remote) return undefined;
+  return { remote: formatAddress(remote), remotePort: Number(port), localPort: Number(local) };
+}
+
+/** Deno reads nothing under /proc without every permission there is; cat has no such scruples. */
+async function read(path: string, run: RunProgram): Promise<string> {
+  return await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "");
+}
+
+interface SshConnection {
+  readonly remote: string;
+  readonly remotePort: number;
+  readonly localPort: number;
+}
+
+/** `CLIENT PORT SERVER PORT`, ssh(1). */
+export function parseSshConnection(text: string | undefined): SshConnection | undefined {
+  const [client, clientPort, , serverPort] = (text ?? "").split(" ");
+  const remote = parseAddress((client ?? "").replace(/%.*$/, ""));
+  if (!remote) return undefined;
+  return {
+    remote: formatAddress(remote),
+    remotePort: Number(clientPort),
+    localPort: Number(serverPort),
+  };
+}
+
+function isSame(session: Connection, own: SshConnection): boolean {
+  return formatAddress(session.remote) === own.remote && session.remotePort === own.remotePort &&
+    session.localPort === own.localPort;
+}

@@ -1,9 +1,9 @@
 /** The tests' own sum over a log of drops, against the log that it reads. */
 
 import assert from "node:assert/strict";
-import { DropLog } from "../lib/receive/drop_log.ts";
-import { createLog } from "../lib/system/log.ts";
-import { tallyDrops } from "./attack/drop_tally.ts";
+import { DropLog } from "../../lib/receive/drop_log.ts";
+import { createLog } from "../../lib/system/log.ts";
+import { tallyDrops } from "./drop_tally.ts";
 
 Deno.test("tallyDrops() counts every drop once, whether told in a line, a summary or both", () => {
   for (const seconds of [[5, 0, 30], [30, 5], [20, 20, 21], [0, 1000, 7, 20, 19], [3, 3, 3]]) {

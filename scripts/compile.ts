@@ -1,6 +1,6 @@
 /**
  * `deno task compile`: dist/openme, one executable with its permissions baked in. Every subcommand gives up at its start
- * what it does not need (lib/cli/commands.ts).
+ * what it does not need (lib/cli/catalog.ts).
  *
  * `run` is not limited to names: a compiled program looks up every name at each start and complains about those that
  * are missing.

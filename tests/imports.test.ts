@@ -1,77 +1,189 @@
-/** Imports point one way: the core knows no edge, and touches neither the system nor a clock of its own. */
+/**
+ * The law between the folders of `lib/`: who may import whom. Every static, type and `import()` edge counts. Imports
+ * point one way, no files form a circle, the client's side reaches nothing of the server's, and what decides touches
+ * neither the system nor a clock of its own. docs/architecture.md says why.
+ */
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 
 const LIB = fileURLToPath(new URL("../lib/", import.meta.url));
 
-/** The core, beside all of `config/`: values, the packet, the gate, grants. */
-const CORE = [
-  "../lib/values/address.ts",
-  "../lib/values/moment.ts",
-  "../lib/crypto/keys.ts",
-  "../lib/crypto/sync.ts",
-  "../lib/values/duration.ts",
-  "../lib/values/errors.ts",
-  "../lib/receive/fair_queue.ts",
-  "../lib/gate.ts",
-  "../lib/grants.ts",
-  "../lib/receive/queue.ts",
-  "../lib/receive/ephemeral_keys.ts",
-  "../lib/values/name.ts",
-  "../lib/values/network.ts",
-  "../lib/values/openings.ts",
-  "../lib/packet.ts",
-  "../lib/values/ports.ts",
-  "../lib/values/text.ts",
-  "../lib/receive/recent_drops.ts",
-  "../lib/receive/refusals.ts",
-  "../lib/replay.ts",
-  "../lib/receive/deferred.ts",
-  "../lib/receive/candidates.ts",
-  "../lib/values/token_bucket.ts",
-].map((path) => path.replace("../lib/", ""));
+/** The contract of a firewall: what every backend and the guard know. */
+const CONTRACT = "firewall/contract";
+const CONTRACT_FILES = [
+  "plan",
+  "backend",
+  "run",
+  "owner",
+  "deviations",
+  "all_ended",
+  "stored_plan",
+];
+const BACKENDS = ["nft", "iptables", "pf", "firewalld", "command"].map((name) =>
+  `firewall/${name}`
+);
+const CHOICE = ["choose", "catalog", "orphans", "none"].map((name) => `firewall/${name}`);
+const ANY_FIREWALL = [CONTRACT, "firewall/guard", "firewall/host", ...BACKENDS, ...CHOICE];
 
-/** Names and facts of firewalls, as data. */
-const PLAN = "../lib/firewall/plan.ts".replace("../lib/", "");
+/** What each part may import beside itself; one floor a line, the ground first. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  ...parts("values crypto", []),
+  ...parts("packet", ["crypto", "values"]),
+  ...parts("replay", ["crypto"]),
+  ...parts("grants system", ["values"]),
+  ...parts("gate", ["packet", "replay", "crypto", "values"]),
+  ...parts("state", ["grants", "replay", "crypto", "system", "values"]),
+  ...parts(CONTRACT, ["grants", "system", "values"]),
+  ...parts("config", [CONTRACT, "crypto", "values"]),
+  ...parts("firewall/guard", [CONTRACT, "grants", "system", "values"]),
+  ...parts("firewall/host", [CONTRACT, "crypto", "system", "values"]),
+  ...parts("firewall/pf firewall/firewalld", [CONTRACT, "system", "values"]),
+  ...parts("firewall/nft firewall/iptables firewall/command", [
+    ...["firewall/host", CONTRACT, "packet", "grants", "system", "values"],
+  ]),
+  ...parts(CHOICE.join(" "), [...ANY_FIREWALL, "config", "crypto", "grants", "system", "values"]),
+  ...parts("receive", [
+    ...["gate", "packet", "replay", "grants", "config", "state", "firewall/guard", CONTRACT],
+    ...["crypto", "system", "values"],
+  ]),
+  ...parts("client", ["config", "packet", "crypto", "values"]),
+  ...parts("server", [
+    ...["receive", "config", "state", "replay", "grants", "firewall/guard", CONTRACT],
+    ...["crypto", "system", "values"],
+  ]),
+  ...parts("health", ["server", "grants", "crypto", "system", "values"]),
+  ...parts("control", [
+    ...["server", "receive", "config", "state", "firewall/guard", "firewall/host", "system"],
+    "values",
+  ]),
+};
+/** Each imports any part of the table, and those before itself. */
+const ABOVE = ["cli", "cli/import", "cli/serve", "cli/commands", "cli/catalog"];
 
-/** It loads a backend only for an edge that asks for one. */
-const TABLE = "../lib/firewall/catalog.ts".replace("../lib/", "");
+/** Folders and files that decide: bytes, time and randomness come in. */
+const PURE = /^(values|crypto|config|packet|gate|replay|grants)(\/|\.ts$)|^firewall\/plan\.ts$/;
+const TOUCHING =
+  /\b(Deno\.|console\.|performance\.|Date\.now|setTimeout|setInterval|Math\.random|getRandom)/;
 
-async function coreFiles(): Promise<string[]> {
-  const config = await Array.fromAsync(Deno.readDir(`${LIB}config`));
-  return [...CORE, PLAN, ...config.map(({ name }) => `config/${name}`)];
+/** The server's side, of which the client's may load nothing. */
+const SERVER_SIDE =
+  /^(state|receive|health|control|server|gate|replay)(\/|\.ts$)|^firewall\/(?!plan)/;
+
+function parts(names: string, may: readonly string[]): Record<string, readonly string[]> {
+  return Object.fromEntries(names.split(" ").map((name) => [name, may]));
 }
 
-/** The files of `lib/` that a file imports, types included; JSDoc's examples are not its own. */
+/** The part of the table that a file belongs to. */
+function partOf(file: string): string {
+  const [folder, second, ...more] = file.replace(/\.ts$/, "").split("/") as [string, ...string[]];
+  if (second === undefined) return folder;
+  if (folder === "firewall") {
+    return more.length === 0 && CONTRACT_FILES.includes(second) ? CONTRACT : `firewall/${second}`;
+  }
+  return folder === "cli" && (more.length > 0 || second === "catalog") ? `cli/${second}` : folder;
+}
+
+function isAllowed(from: string, to: string): boolean {
+  if (from === to) return true;
+  if (from.startsWith("cli")) {
+    return !to.startsWith("cli") || ABOVE.indexOf(to) < ABOVE.indexOf(from);
+  }
+  return MAY_IMPORT[from]?.includes(to) ?? false;
+}
+
+/** The files of `lib/` that each file of it imports, types included; JSDoc's examples are not its own. */
+async function readImports(): Promise<Map<string, readonly string[]>> {
+  const imports = new Map<string, readonly string[]>();
+  const read = async (folder: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(LIB + folder)) {
+      const file = `${folder}${name}`;
+      if (isDirectory) await read(`${file}/`);
+      else if (file.endsWith(".ts")) imports.set(file, importsOf(file, await textOf(file)));
+    }
+  };
+  await read("");
+  return imports;
+}
+
+async function textOf(file: string): Promise<string> {
+  return await Deno.readTextFile(LIB + file);
+}
+
 function importsOf(file: string, text: string): string[] {
-  const code = text.replaceAll(/^ ?\*.*$/gm, "");
-  return [...code.matchAll(/(?:from|import\()\s*"(\.[^"]+)"/g)].map(([, path]) =>
+  const code = text.replaceAll(/^ *\*.*$/gm, "");
+  return [...code.matchAll(/(?:from|import|import\()\s*"(\.[^"]+)"/g)].map(([, path]) =>
     new URL(path!, `file:///${file}`).pathname.slice(1)
   );
 }
 
-Deno.test("the core imports nothing but the core", async () => {
-  const core = await coreFiles();
-  for (const file of core) {
-    const imports = importsOf(file, await Deno.readTextFile(LIB + file));
-    const outside = imports.filter((each) => !core.includes(each));
-    assert.deepEqual(outside, [], file);
+/** Everything that is loaded with a file, sooner or later. */
+function closureOf(file: string, imports: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const seen = new Set([file]);
+  for (const each of seen) for (const next of imports.get(each) ?? []) seen.add(next);
+  return seen;
+}
+
+const IMPORTS = await readImports();
+
+Deno.test("every import is one that the table allows", () => {
+  assert.ok(IMPORTS.size > 100);
+  const forbidden: string[] = [];
+  for (const [file, imported] of IMPORTS) {
+    for (const each of imported) {
+      assert.ok(IMPORTS.has(each), `${file} imports ${each}, which is not there`);
+      if (!isAllowed(partOf(file), partOf(each))) forbidden.push(`${file} -> ${each}`);
+    }
+  }
+  assert.deepEqual(forbidden, []);
+});
+
+Deno.test("every part of the table is there, and stands above what it imports", () => {
+  const there = new Set([...IMPORTS.keys()].map(partOf));
+  assert.deepEqual(Object.keys(MAY_IMPORT).filter((part) => !there.has(part)), []);
+  const order = Object.keys(MAY_IMPORT);
+  for (const [part, may] of Object.entries(MAY_IMPORT)) {
+    if (CHOICE.includes(part)) continue; // these know each other; no circle of files, below
+    for (const each of may) {
+      assert.ok(order.indexOf(each) < order.indexOf(part), `${part}, ${each}`);
+    }
   }
 });
 
-Deno.test("the table of backends imports nothing but types until it makes one", async () => {
-  const code = await Deno.readTextFile(LIB + TABLE);
+Deno.test("no files import each other in a circle", () => {
+  const circles = [...IMPORTS.keys()].filter((file) =>
+    IMPORTS.get(file)!.some((next) => closureOf(next, IMPORTS).has(file))
+  );
+  assert.deepEqual(circles, []);
+});
+
+Deno.test("the client's side loads nothing of the server's", () => {
+  const clients = [...IMPORTS.keys()].filter((file) => file.startsWith("client/"));
+  assert.ok(clients.length > 0);
+  for (const file of [...clients, "cli/commands/knock.ts", "cli/commands/connect.ts"]) {
+    const loaded = [...closureOf(file, IMPORTS)].filter((each) => SERVER_SIDE.test(each));
+    assert.deepEqual(loaded, [], file);
+  }
+});
+
+Deno.test("the root of lib/ holds the five files that an auditor opens first", () => {
+  const root = [...IMPORTS.keys()].filter((file) => !file.includes("/")).sort();
+  assert.deepEqual(root, ["gate.ts", "grants.ts", "packet.ts", "replay.ts", "server.ts"]);
+});
+
+Deno.test("the catalog of backends loads none of them until it makes one", async () => {
+  const code = await textOf("firewall/catalog.ts");
   const imports = code.match(/^import\b.*$/gm) ?? [];
   assert.ok(imports.length > 0);
   assert.deepEqual(imports.filter((each) => !each.startsWith("import type {")), []);
   assert.deepEqual(code.match(/^(export .* from|await )/gm), null);
 });
 
-Deno.test("the core touches no system, no clock and no randomness", async () => {
-  const touching = /\b(Deno\.|console\.|performance\.|Date\.now|setTimeout|Math\.random|getRandom)/;
-  for (const file of [...await coreFiles(), TABLE]) {
-    const code = (await Deno.readTextFile(LIB + file)).replaceAll(/\/\*[^]*?\*\/|\/\/[^\n]*/g, "");
-    assert.equal(touching.exec(code)?.[0], undefined, file);
+Deno.test("what decides touches no system, no clock and no randomness", async () => {
+  const pure = [...IMPORTS.keys()].filter((file) => PURE.test(file));
+  assert.ok(pure.length > 20);
+  for (const file of pure) {
+    const code = (await textOf(file)).replaceAll(/\/\*[^]*?\*\/|\/\/[^\n]*/g, "");
+    assert.equal(TOUCHING.exec(code)?.[0], undefined, file);
   }
 });

@@ -1,4 +1,4 @@
-/** Who owns a table, and whether he lives: `lib/firewall/process_name.ts`, with real processes and a real zombie. */
+/** Who owns a table, and whether he lives: `lib/firewall/owner.ts`, with real processes and a real zombie. */
 
 import assert from "node:assert/strict";
 import { nameProcess, requireNoLivingOwner } from "../../lib/firewall/owner.ts";

@@ -1,5 +1,5 @@
 /**
- * What a knock leaves on disk, and when: `lib/pipeline.ts` with a real store and a real guard, whose backend looks at the
+ * What a knock leaves on disk, and when: `lib/receive/pipeline.ts` with a real store and a real guard, whose backend looks at the
  * disk each time that it is asked to open something.
  */
 

@@ -47,7 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["gate", "packet", "replay", "grants", "config", "state", "firewall/guard", CONTRACT],
     ...["crypto", "system", "values"],
   ]),
-  ...parts("client", ["config", "packet", "crypto", "values"]),
+  ...parts("client", ["config", "packet", "crypto", "system", "values"]),
   ...parts("server", [
     ...["receive", "config", "state", "replay", "grants", "firewall/guard", CONTRACT],
     ...["crypto", "system", "values"],
@@ -86,9 +86,8 @@ function partOf(file: string): string {
 
 function isAllowed(from: string, to: string): boolean {
   if (from === to) return true;
-  if (from.startsWith("cli")) {
-    return !to.startsWith("cli") || ABOVE.indexOf(to) < ABOVE.indexOf(from);
-  }
+  const floor = ABOVE.indexOf(from);
+  if (floor >= 0) return !ABOVE.includes(to) || ABOVE.indexOf(to) < floor;
   return MAY_IMPORT[from]?.includes(to) ?? false;
 }
 

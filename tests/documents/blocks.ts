@@ -1,5 +1,5 @@
 /**
- * Every fenced block of README.md and docs/*.md, and what becomes of it: the runner of its language runs it, a test
+ * Every fenced block of README.md, CONTRIBUTING.md and docs/*.md, and what becomes of it: the runner of its language runs it, a test
  * that it names does, or it says why none does. A comment directly above a block says so:
  *
  *     <!-- run by tests/e2e/ssh.test.ts -->     that test takes it with {@linkcode blocksUnder}; "A and B": both do
@@ -63,7 +63,7 @@ export function blocksOf(document: string, markdown: string): Block[] {
 export async function allBlocks(): Promise<Block[]> {
   const names = (await Array.fromAsync(Deno.readDir(`${ROOT}docs`))).map(({ name }) => name)
     .filter((name) => name.endsWith(".md")).sort();
-  const documents = ["README.md", ...names.map((name) => `docs/${name}`)];
+  const documents = ["README.md", "CONTRIBUTING.md", ...names.map((name) => `docs/${name}`)];
   return (await Promise.all(documents.map(documentBlocks))).flat();
 }
 

@@ -7,8 +7,8 @@
 import { flood, goodKnocks, taggedKnock } from "../tests/attack/siege.ts";
 import { bytesToHex } from "../lib/crypto/keys.ts";
 import { IPV4, Lab } from "../tests/e2e/lab.ts";
-import { OPENME } from "../tests/e2e/openme.ts";
-import { pause } from "../tests/e2e/wait.ts";
+import { OPENME } from "../tests/support/openme_command.ts";
+import { pause } from "../tests/support/wait.ts";
 import { percentiles, timeToOpen, usageOf } from "./bench_lab.ts";
 import { datagramToRule } from "./bench_latency.ts";
 import { plotOf, type Series } from "./bench_plot.ts";

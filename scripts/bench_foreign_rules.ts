@@ -9,7 +9,7 @@ import { blocklist, ruleset } from "../tests/e2e/foreign.ts";
 import { IPV4, Lab } from "../tests/e2e/lab.ts";
 import type { Served } from "../tests/e2e/openme.ts";
 import { Site } from "../tests/e2e/site.ts";
-import { pause } from "../tests/e2e/wait.ts";
+import { pause } from "../tests/support/wait.ts";
 import { print } from "./run.ts";
 
 const GRANTS = [1, 100, 4000];

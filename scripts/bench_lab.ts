@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { IPV4, type Lab } from "../tests/e2e/lab.ts";
-import { within } from "../tests/e2e/wait.ts";
+import { within } from "../tests/support/wait.ts";
 import type { Probe } from "./bench_prober.ts";
 
 /** Processor seconds of everything in the server's namespace so far, and the memory that it holds now. */

@@ -8,7 +8,7 @@ import { labMissing } from "../tests/e2e/e2e.ts";
 import { bytesToHex } from "../lib/crypto/keys.ts";
 import { taggedKnock } from "../tests/attack/siege.ts";
 import { Lab } from "../tests/e2e/lab.ts";
-import { OPENME } from "../tests/e2e/openme.ts";
+import { OPENME } from "../tests/support/openme_command.ts";
 import { Site } from "../tests/e2e/site.ts";
 import { KNOCK_PORT } from "../tests/e2e/e2e.ts";
 import type { Task } from "./bench_latency_sender.ts";

@@ -6,7 +6,7 @@
 import { labMissing } from "../tests/e2e/e2e.ts";
 import { IPV4, Lab } from "../tests/e2e/lab.ts";
 import { add, init, knock, serve } from "../tests/e2e/openme.ts";
-import { waitFor } from "../tests/e2e/wait.ts";
+import { waitFor } from "../tests/support/wait.ts";
 import { print } from "./run.ts";
 
 const PORT = 22;

@@ -4,7 +4,7 @@
  * user namespace, and where that is forbidden too they say that they were skipped (a failure with OPENME_E2E=require).
  */
 
-import { ALL_PROGRAMS } from "../tests/programs.ts";
+import { ALL_PROGRAMS } from "../tests/support/programs.ts";
 import { print, run } from "./run.ts";
 import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 

@@ -23,7 +23,7 @@ import {
   sender,
   SOURCE,
   WINDOW_NS,
-} from "./support.ts";
+} from "./support/knocks.ts";
 
 const OLD = sender("old", 0x01, NOW_NS);
 

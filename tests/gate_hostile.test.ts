@@ -16,7 +16,7 @@ import {
   MALLORY,
   memoryOf,
   outcome,
-} from "./support.ts";
+} from "./support/knocks.ts";
 
 Deno.test("judge() drops every single bit flip of a good knock, and burns nothing", async () => {
   const good = await knockBy(ALICE, { target: address("203.0.113.9") });

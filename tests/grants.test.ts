@@ -12,7 +12,7 @@ import {
   parsePortSpec,
   type PortRange,
 } from "../lib/values/ports.ts";
-import { address, moment, must, permission, SOURCE, START_MS } from "./support.ts";
+import { address, moment, must, permission, SOURCE, START_MS } from "./support/knocks.ts";
 
 const ELSEWHERE = address("2001:db8::7");
 

@@ -1,7 +1,7 @@
 /** The systemd units: systemd reads them without a complaint, and finds them confined. */
 
 import assert from "node:assert/strict";
-import { testWith } from "./programs.ts";
+import { testWith } from "./support/programs.ts";
 
 const UNITS = ["openme.service", "openme-guard.service"];
 /** systemd's own scale, 0 to 10: below 5 is "OK", and a unit without any confinement gets 9.6. */

@@ -19,7 +19,7 @@ import {
   knockBy,
   must,
   NOW_NS,
-} from "./support.ts";
+} from "./support/knocks.ts";
 
 /** The knock inside a datagram that the server above can certainly read. */
 function unsealed(datagram: Uint8Array): Knock {

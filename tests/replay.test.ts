@@ -8,7 +8,7 @@ import {
   type Remembered,
   ReplayMemory,
 } from "../lib/replay.ts";
-import { DAY_NS, filled, NOW_NS, restarted, WINDOW_NS } from "./support.ts";
+import { DAY_NS, filled, NOW_NS, restarted, WINDOW_NS } from "./support/knocks.ts";
 
 const HOUR_NS = DAY_NS / 24n;
 /** All times below are relative to this one. */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { bytesToHex } from "../lib/crypto/keys.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { DAY_NS, filled, NOW_NS as START, restarted } from "./support.ts";
+import { DAY_NS, filled, NOW_NS as START, restarted } from "./support/knocks.ts";
 
 /** The same rules, written down as plainly as possible. */
 class NaiveMemory {

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { Moment } from "../lib/values/moment.ts";
 import { type Grant, Grants, narrowGrant, type Permission, resumeGrant } from "../lib/grants.ts";
 import { formatPortRange, includesPortRanges, intersectPortRanges } from "../lib/values/ports.ts";
-import { moment, permission, SOURCE, START_MS } from "./support.ts";
+import { moment, permission, SOURCE, START_MS } from "./support/knocks.ts";
 
 /** Opened at 0 for 30 s, to 22/tcp and 8080-8090/tcp. */
 const STORED: Grant = new Grants().open(

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { keyAgreement, publicKeyOf } from "../lib/crypto/sync.ts";
 import { Grants, resumeGrant } from "../lib/grants.ts";
-import { filled } from "./support.ts";
 import {
   agreeAsServer,
   ALICE,
+  filled,
   freshRules,
   knockBy,
   MALLORY,
@@ -16,7 +16,7 @@ import {
   permission,
   SERVER_PUBLIC_KEY,
   SOURCE,
-} from "./support.ts";
+} from "./support/knocks.ts";
 
 /** The key that came after the one that knocks are sealed to here. */
 const NEW_AGREE = keyAgreement(filled(0x52));

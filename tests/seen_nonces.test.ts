@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { bytesToHex } from "../lib/crypto/keys.ts";
 import { ReplayMemory, SeenNonces } from "../lib/replay.ts";
-import { anyBytes, anyInt64, NOW_NS, WINDOW_NS } from "./support.ts";
+import { anyBytes, anyInt64, NOW_NS, WINDOW_NS } from "./support/knocks.ts";
 
 const anyTime = fc.oneof(fc.bigInt({ min: 0n, max: 20n }), anyInt64);
 

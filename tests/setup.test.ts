@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { NotFetched, packageTree, type System } from "../scripts/setup/packages.ts";
 import { howToInstall, takeOffline } from "../scripts/setup/setup.ts";
-import { ALL_PROGRAMS, findProgram, packagesOf } from "./programs.ts";
+import { ALL_PROGRAMS, findProgram, packagesOf } from "./support/programs.ts";
 
 /** `$conf` and `$command` of the stand-ins for apt-get and apt-cache. */
 const READ =

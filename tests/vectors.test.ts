@@ -40,7 +40,7 @@ import {
 import known from "./vectors/known_answers.json" with { type: "json" };
 import referenceKnocks from "./vectors/reference_knocks.json" with { type: "json" };
 import scenarioFile from "./vectors/scenarios.json" with { type: "json" };
-import { address, freshRules, must, outcomeOf, SOURCE } from "./support.ts";
+import { address, freshRules, must, outcomeOf, SOURCE } from "./support/knocks.ts";
 
 const { scenarios } = scenarioFile;
 

@@ -2,7 +2,7 @@
 
 import { bytesToHex, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { IPV4, type Lab } from "../../tests/e2e/lab.ts";
-import { waitFor } from "../../tests/e2e/wait.ts";
+import { waitFor } from "../../tests/support/wait.ts";
 import { targetOf } from "../../tests/attack/siege.ts";
 import { type Contender, DOORS, type Rival, type StartOptions, write } from "./rival.ts";
 

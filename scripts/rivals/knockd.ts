@@ -1,7 +1,7 @@
 /** knockd 0.8 as Debian packages it: a sequence of three UDP ports opens a door, a TCP port for who has knocked. */
 
 import { IPV4, type Lab } from "../../tests/e2e/lab.ts";
-import { waitFor } from "../../tests/e2e/wait.ts";
+import { waitFor } from "../../tests/support/wait.ts";
 import { type Contender, DOORS, type Rival, write } from "./rival.ts";
 
 export const knockd: Contender = { name: "knockd", programs: ["knockd", "knock"], start };

@@ -1,7 +1,7 @@
 /** letmein 12.6.2 (`cargo install letmein letmeind letmeinfwd`), over UDP: a door is a TCP port for who has knocked. */
 
 import { IPV4, type Lab } from "../../tests/e2e/lab.ts";
-import { waitFor } from "../../tests/e2e/wait.ts";
+import { waitFor } from "../../tests/support/wait.ts";
 import { type Contender, DOORS, randomHex, type Rival, type StartOptions, write } from "./rival.ts";
 
 export const letmein: Contender = {

@@ -3,7 +3,8 @@
 import { countLetIn, targetOf } from "../../tests/attack/siege.ts";
 import { KNOCK_PORT } from "../../tests/e2e/e2e.ts";
 import type { Lab } from "../../tests/e2e/lab.ts";
-import { OPENME, type Served } from "../../tests/e2e/openme.ts";
+import { OPENME } from "../../tests/support/openme_command.ts";
+import type { Served } from "../../tests/e2e/openme.ts";
 import { Site } from "../../tests/e2e/site.ts";
 import { type Contender, DOORS, type Rival, type StartOptions } from "./rival.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { searchPath } from "../../tests/programs.ts";
+import { searchPath } from "../../tests/support/programs.ts";
 /** Some programs are missing and could not be had; the message says why, in apt's own words. */
 export class NotFetched extends Error {}
 

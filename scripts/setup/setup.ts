@@ -10,7 +10,7 @@ import {
   packagesOf,
   type ProgramName,
   searchPath,
-} from "../../tests/programs.ts";
+} from "../../tests/support/programs.ts";
 import { print, run } from "../run.ts";
 import { type Covering, inNamespaces } from "./namespaces.ts";
 import { hasApt, NotFetched, packageTree } from "./packages.ts";

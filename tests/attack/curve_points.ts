@@ -1,7 +1,7 @@
 /** The published points that no key and no signature may have: X25519's and Ed25519's, canonical or not. */
 
 import { bytesToHex, hexToBytes } from "../../lib/crypto/keys.ts";
-import { littleEndian } from "../support.ts";
+import { littleEndian } from "../support/knocks.ts";
 
 const P = 2n ** 255n - 19n;
 const SIGN = 2n ** 255n;

@@ -9,7 +9,7 @@ import { IPV4 } from "../e2e/lab.ts";
 import type { Served } from "../e2e/openme.ts";
 import { Site } from "../e2e/site.ts";
 import { closesOnTime } from "../e2e/timing.ts";
-import { skip } from "../programs.ts";
+import { skip } from "../support/programs.ts";
 import { type Fault, FAULTS, readOnlyMissing } from "./bad_disks.ts";
 import { letIn } from "./siege.ts";
 

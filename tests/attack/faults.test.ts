@@ -8,7 +8,7 @@ import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4 } from "../e2e/lab.ts";
 import type { Served } from "../e2e/openme.ts";
 import { Site } from "../e2e/site.ts";
-import { waitFor } from "../e2e/wait.ts";
+import { waitFor } from "../support/wait.ts";
 import { LetInWatch, type Stay } from "./watch_let_in.ts";
 import { flood, goodKnocks, letIn, taggedKnock } from "./siege.ts";
 

@@ -22,7 +22,7 @@ import {
   SERVER_PRIVATE_KEY,
   SERVER_PUBLIC_KEY,
   WINDOW_NS,
-} from "../support.ts";
+} from "../support/knocks.ts";
 import { good } from "./hostile.ts";
 import type { Random } from "./random.ts";
 

@@ -27,7 +27,7 @@ import {
   SERVER_PRIVATE_KEY,
   SERVER_PUBLIC_KEY,
   SOURCE,
-} from "../support.ts";
+} from "../support/knocks.ts";
 import { LOW_ORDER_KEYS, NON_CANONICAL_POINTS, SMALL_ORDER_POINTS } from "./curve_points.ts";
 import { CLASSES, EXPIRED, good, type Hostile, UNIT_WORLD } from "./hostile.ts";
 import { Random } from "./random.ts";

@@ -26,7 +26,7 @@ import {
   sender,
   SERVER_PUBLIC_KEY,
   WINDOW_NS,
-} from "../support.ts";
+} from "../support/knocks.ts";
 import { LOW_ORDER_KEYS, NON_CANONICAL_KEYS, SMALL_ORDER_POINTS } from "./curve_points.ts";
 import type { Random } from "./random.ts";
 

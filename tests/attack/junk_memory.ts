@@ -7,10 +7,10 @@
 import { DatabaseSync } from "node:sqlite";
 import type { Bytes } from "../../lib/crypto/keys.ts";
 import { knockTags } from "../../lib/crypto/sync.ts";
-import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support.ts";
+import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support/knocks.ts";
 import { good, goodIn, UNIT_WORLD } from "./hostile.ts";
 import { Random } from "./random.ts";
-import { SimulatedServer } from "./simulated_server.ts";
+import { SimulatedServer } from "../receive/simulated_server.ts";
 
 const PER_ROUND = 125_000;
 /** Junk a ms. */

@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4 } from "../e2e/lab.ts";
 import { Site } from "../e2e/site.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { countLetIn, flood, goodKnocks, letIn, signalNft, taggedKnock } from "./siege.ts";
+import { waitFor } from "../support/wait.ts";
+import { signalNft } from "../e2e/signal_nft.ts";
+import { countLetIn, flood, goodKnocks, letIn, taggedKnock } from "./siege.ts";
 
 e2e("NftSession", async (lab) => {
   const script = fileURLToPath(new URL("./session_driver.ts", import.meta.url));

@@ -16,8 +16,8 @@ import {
 } from "../../lib/crypto/keys.ts";
 import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { hintedNonce, OFFSET_SEALED, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
-import { address, must, SERVER_PUBLIC_KEY, START_MS } from "../support.ts";
-import { type Arrival, SimulatedServer } from "./simulated_server.ts";
+import { address, must, SERVER_PUBLIC_KEY, START_MS } from "../support/knocks.ts";
+import { type Arrival, SimulatedServer } from "../receive/simulated_server.ts";
 
 const MALLORY = address("203.0.113.66");
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));

@@ -1,7 +1,7 @@
 /** Who was let in, and for how long, as the kernel has it: read in quick succession while a test does other things. */
 
 import type { Lab } from "../e2e/lab.ts";
-import { pause } from "../e2e/wait.ts";
+import { pause } from "../support/wait.ts";
 import { letIn } from "./siege.ts";
 
 /** From when to when an address was seen to be let in: ms, as `performance.now()` counts. */

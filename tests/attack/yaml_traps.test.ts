@@ -9,7 +9,7 @@ import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { messageOf, OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { ALICE, BOB, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../support.ts";
+import { ALICE, BOB, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../support/knocks.ts";
 import { YAML_TRAPS } from "./fuzz_subjects.ts";
 
 const ALICE_KEY = encodeBase64(hexToBytes(ALICE.key));

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { allBlocks, type Block, blocksUnder, ROOT } from "../documents/blocks.ts";
 import { linesOf } from "../documents/session.ts";
 import { e2e } from "../e2e/e2e.ts";
-import { waitFor } from "../e2e/wait.ts";
+import { waitFor } from "../support/wait.ts";
 import { Laptop } from "./laptop.ts";
 import { bootMissing, Machine, USER } from "./machine.ts";
 

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { IPV4, type Lab, runToEnd } from "../e2e/lab.ts";
-import { OPENME } from "../e2e/openme.ts";
-import type { Program } from "../e2e/program.ts";
-import { waitFor, within } from "../e2e/wait.ts";
+import { OPENME } from "../support/openme_command.ts";
+import type { Program } from "../support/spawned.ts";
+import { waitFor, within } from "../support/wait.ts";
 import { USER } from "./machine.ts";
 
 const HOST = "vps.example.org";

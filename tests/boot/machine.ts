@@ -5,8 +5,8 @@
 
 import assert from "node:assert/strict";
 import { type Lab, type Output, runToEnd } from "../e2e/lab.ts";
-import { Program } from "../e2e/program.ts";
-import { waitFor, within } from "../e2e/wait.ts";
+import { Program } from "../support/spawned.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 /** What Debian's installer gives a server, and what is too small to be worth a question. */
 const PACKAGES = [

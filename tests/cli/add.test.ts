@@ -7,15 +7,15 @@ import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts
 import { decodeBase64, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { filled, must } from "../support.ts";
+import { filled, must } from "../support/knocks.ts";
 import {
   ALICE_PUBLIC,
   OTHER_PUBLIC,
   SERVER_PRIVATE,
   SERVER_PUBLIC,
   serverYaml,
-} from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+} from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { assertNotTold, failure, mapSome, openme, type Result } from "./program.ts";
 
 const KEEP_SAFE =

@@ -5,9 +5,9 @@ import { DatabaseSync } from "node:sqlite";
 import { stateDirIn } from "../../lib/cli/load_state.ts";
 import { bindControl, serveControl } from "../../lib/control/socket.ts";
 import { SCHEMA } from "../../lib/state/schema.ts";
-import { memoryLog } from "../state/support.ts";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, openme, unprivileged } from "./program.ts";
 
 /** A state in which alice was let in once, and a file whose last line is wrong. */

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { testWith } from "../programs.ts";
+import { testWith } from "../support/programs.ts";
 import { blocksUnder } from "../documents/blocks.ts";
-import { must } from "../support.ts";
-import { profilesYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { must } from "../support/knocks.ts";
+import { profilesYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, commandLine, openme } from "./program.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;

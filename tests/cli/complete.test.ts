@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { NEXT } from "../../lib/cli/commands/complete.ts";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
-import { OPENME } from "../e2e/openme.ts";
-import { testWith } from "../programs.ts";
-import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { testWith } from "../support/programs.ts";
+import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, good, mapSome, openme, unprivileged } from "./program.ts";
 import { inBash, inFish, inZsh } from "./shells.ts";
 

@@ -1,8 +1,8 @@
 /** What close, connect, status, doctor, sessions --watch and knock's further flags say to wrong uses. */
 
 import assert from "node:assert/strict";
-import { profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, mapSome, openme, type Result } from "./program.ts";
 
 interface Row {

@@ -9,10 +9,10 @@ import {
 import { examineClock, examineServer } from "../../lib/cli/commands/doctor_server.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import type { ProgramRun, RunProgram } from "../../lib/system/run_program.ts";
-import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, openme, unprivileged } from "./program.ts";
-import { address } from "../support.ts";
+import { address } from "../support/knocks.ts";
 
 Deno.test("doctor compares this machine's clock with the server's, whose date has whole seconds", () => {
   const dateMs = Date.UTC(2026, 10, 23, 8);

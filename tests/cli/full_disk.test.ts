@@ -1,8 +1,8 @@
 /** A full disk: every command that writes names the file and what is wrong, and leaves what was there as it was. */
 
 import assert from "node:assert/strict";
-import { profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { openme } from "./program.ts";
 
 /** A file system of its own on a folder, full but for the files that are given. */

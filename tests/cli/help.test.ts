@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { flagTextsOf } from "../../lib/cli/help_texts.ts";
-import { testWith } from "../programs.ts";
-import { must } from "../support.ts";
-import { Folder } from "./folder.ts";
+import { testWith } from "../support/programs.ts";
+import { must } from "../support/knocks.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, openme } from "./program.ts";
 import { inBash, inFish, inZsh, run } from "./shells.ts";
 

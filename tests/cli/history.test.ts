@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { SCHEMA } from "../../lib/state/schema.ts";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, openme, type Result } from "./program.ts";
 
 type HistoryRow = readonly [

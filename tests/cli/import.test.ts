@@ -5,15 +5,15 @@ import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
 import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { renderJson } from "../../lib/cli/context.ts";
 import { encodeBase64 } from "../../lib/crypto/keys.ts";
-import { must } from "../support.ts";
+import { must } from "../support/knocks.ts";
 import {
   ALICE_PRIVATE,
   ALICE_PUBLIC,
   profilesYaml,
   SERVER_PUBLIC,
   serverYaml,
-} from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+} from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import {
   bareEnvironment,
   failure,

@@ -5,9 +5,9 @@ import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { must } from "../support.ts";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { must } from "../support/knocks.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, openme, type Result } from "./program.ts";
 
 const ACCESS_CONF = `SOURCE ANY

@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { must } from "../support.ts";
-import { SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { must } from "../support/knocks.ts";
+import { SERVER_PRIVATE, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, mapSome, openme, unprivileged } from "./program.ts";
 
 const NEXT = "openme: next: openme add NAME --out NAME.yaml, then openme serve --confirm 60s";

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { withPriority } from "../../lib/system/journal.ts";
-import { lacks, unless } from "../programs.ts";
-import { Folder } from "./folder.ts";
+import { lacks, unless } from "../support/programs.ts";
+import { Folder } from "../support/folder.ts";
 import { freeUdpPort } from "./program.ts";
-import { OPENME } from "../e2e/openme.ts";
-import { serverYaml } from "./fixtures.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { serverYaml } from "../support/server_yaml.ts";
 
 /** Runs its arguments with a file as stderr, whose device and inode are in JOURNAL_STREAM. `$0` is added to the inode. */
 const AS_JOURNAL = `f=$1; shift; : > "$f"

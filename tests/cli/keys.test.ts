@@ -6,10 +6,10 @@ import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
-import { testWith } from "../programs.ts";
-import { must } from "../support.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { testWith } from "../support/programs.ts";
+import { must } from "../support/knocks.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import {
   assertNotTold,
   bareEnvironment,

@@ -5,10 +5,18 @@ import { formatAddress } from "../../lib/values/address.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";
-import { skip, testWith } from "../programs.ts";
-import { agreeAsServer, ALICE, BOB, freshRules, outcome, outcomeOf, SOURCE } from "../support.ts";
-import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { skip, testWith } from "../support/programs.ts";
+import {
+  agreeAsServer,
+  ALICE,
+  BOB,
+  freshRules,
+  outcome,
+  outcomeOf,
+  SOURCE,
+} from "../support/knocks.ts";
+import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, good, mapSome, openme, openmeOnTerminal } from "./program.ts";
 
 /** Too long for a name, so that nobody on the network is asked for it. */

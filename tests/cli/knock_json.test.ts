@@ -1,8 +1,8 @@
 /** What `knock` and `status` print with --json, above all where nothing opens: `connecting.test.ts` has the rest. */
 
 import assert from "node:assert/strict";
-import { profilesYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { profilesYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { freeUdpPort, mapSome, openme } from "./program.ts";
 
 Deno.test("knock and status --json print what came of it also where nothing opened", async () => {

@@ -1,8 +1,8 @@
 /** Standard output that is full: nothing is done by halves, and nobody is told that it worked. */
 
 import assert from "node:assert/strict";
-import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { openme } from "./program.ts";
 
 const into = (target: string) => ["sh", "-c", `exec "$@" ${target}`, "sh"];

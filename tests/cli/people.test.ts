@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { configErrorOf } from "../config/support.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, openme, type Result } from "./program.ts";
 
 const BOB = `clients:\n  bob:\n    ed25519_pubkey: ${OTHER_PUBLIC}\n    allowed_ports: [ssh]\n`;

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "../../lib/cli/catalog.ts";
 import { takeLock } from "../../lib/state/lock.ts";
-import { Program } from "../e2e/program.ts";
-import { must } from "../support.ts";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { Program } from "../support/spawned.ts";
+import { must } from "../support/knocks.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, freeUdpPort, mapSome } from "./program.ts";
 
 const PROBE = fileURLToPath(new URL("./permission_probe.ts", import.meta.url));

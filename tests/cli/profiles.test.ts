@@ -1,8 +1,8 @@
 /** Profiles as they come to a client, odd forms included, and what `openme profiles` does with them. */
 
 import assert from "node:assert/strict";
-import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, commandLine, failure, freeUdpPort, openme } from "./program.ts";
 
 const CLIENT = ["--client-config", "client.yaml"];

@@ -1,9 +1,9 @@
 /** openme as a person meets it: a process with arguments, an environment, two streams and an exit code. */
 
 import assert from "node:assert/strict";
-import { OPENME } from "../e2e/openme.ts";
-import { SECRETS } from "./fixtures.ts";
-import "./loopback.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { SECRETS } from "../support/server_yaml.ts";
+import "../support/loopback.ts";
 
 /** What a finished command left. */
 export interface Result {

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { encode as encodePng } from "fast-png";
 import { parseClientConfig } from "../../lib/config/profiles.ts";
-import { testWith } from "../programs.ts";
-import { must } from "../support.ts";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { testWith } from "../support/programs.ts";
+import { must } from "../support/knocks.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, openme } from "./program.ts";
 
 const LIGHT_ON_DARK = "\x1b[97;40m";

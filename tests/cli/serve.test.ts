@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { keyPairOf } from "../../lib/crypto/keys.ts";
-import { Program } from "../e2e/program.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { address, ALICE, knockBy } from "../support.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { Program } from "../support/spawned.ts";
+import { waitFor } from "../support/wait.ts";
+import { address, ALICE, knockBy } from "../support/knocks.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, SERVER_PRIVATE, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { commandLine, failure, freeUdpPort, mapSome, openme, type Result } from "./program.ts";
 
 /** A place for one server: configuration, state, and an `nft` of its own. */

@@ -7,10 +7,10 @@ import type { Grant } from "../../lib/grants.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { ALICE, BOB, filled, network } from "../support.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { waitFor } from "../support/wait.ts";
+import { ALICE, BOB, filled, network } from "../support/knocks.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, openme } from "./program.ts";
 
 const NOBODY = "openme: nobody is let in at the moment";

@@ -1,8 +1,8 @@
 /** The completion scripts in the shells that they are for. */
 
 import assert from "node:assert/strict";
-import { must } from "../support.ts";
-import type { Folder } from "./folder.ts";
+import { must } from "../support/knocks.ts";
+import type { Folder } from "../support/folder.ts";
 import { openme } from "./program.ts";
 
 type Env = Record<string, string>;

@@ -1,9 +1,9 @@
 /** What root writes for whoever has called it by `sudo`. */
 
 import assert from "node:assert/strict";
-import { Folder } from "./folder.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, openme } from "./program.ts";
-import { serverYaml } from "./fixtures.ts";
+import { serverYaml } from "../support/server_yaml.ts";
 
 Deno.test({
   name: "a profile in somebody's own folder is theirs, by sudo; anywhere else it is root's",

@@ -1,9 +1,9 @@
 /** What `openme doctor` says of a server that systemd runs, or should. */
 
 import assert from "node:assert/strict";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
-import { testWith } from "../programs.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
+import { testWith } from "../support/programs.ts";
 import { bareEnvironment, openme, openmeOnTerminal } from "./program.ts";
 
 /** A configuration, and a systemctl that knows a unit in this state. */

@@ -1,8 +1,8 @@
 /** `openme uninstall` by somebody who may not: what he is told. What it takes out is in e2e/lifecycle.test.ts. */
 
 import assert from "node:assert/strict";
-import { serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, openme, unprivileged } from "./program.ts";
 
 Deno.test("openme uninstall without the rights for it says to try sudo", async () => {

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
 import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
 import { VERSION } from "../../lib/values/version.ts";
-import { ALICE_PUBLIC, profilesYaml, serverYaml } from "./fixtures.ts";
-import { Folder } from "./folder.ts";
+import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { failure, good, mapSome, openme, type Result } from "./program.ts";
 
 Deno.test("openme --version tells the version", async () => {

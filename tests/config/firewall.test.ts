@@ -9,7 +9,7 @@ import { parseListening } from "../../lib/firewall/host/listening.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ALICE_PUBLIC } from "./support.ts";
-import { network } from "../support.ts";
+import { network } from "../support/knocks.ts";
 
 const KEY = "cHV0IDMyIGJ5dGVzIG9mIGtleSBpbiBoZXJlIG5vdyE=";
 

@@ -6,7 +6,7 @@ import { isGuardedGroup, keepGuarded } from "../../lib/config/guarded_group.ts";
 import { removeClient } from "../../lib/config/edit_server.ts";
 import { lastingPorts, parseServerConfig } from "../../lib/config/server.ts";
 import { formatPortRange, includesPortRanges, subtractPortRanges } from "../../lib/values/ports.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../cli/fixtures.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 import { anyRange, ranges } from "../firewall/support.ts";
 
 const clients = (alice: string) =>

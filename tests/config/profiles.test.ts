@@ -12,7 +12,7 @@ import {
   profileFile,
   SERVER_PUBLIC,
 } from "./support.ts";
-import { must } from "../support.ts";
+import { must } from "../support/knocks.ts";
 
 const PRIVATE = "profiles.home.private_key: expected the client's Ed25519 private key " +
   "(64 or 32 bytes in base64)";

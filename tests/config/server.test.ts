@@ -15,7 +15,7 @@ import {
   SERVER_PUBLIC,
   serverFile,
 } from "./support.ts";
-import { ALICE, knockBy, must } from "../support.ts";
+import { ALICE, knockBy, must } from "../support/knocks.ts";
 
 const FULL = `# openme server configuration
 server:

@@ -5,7 +5,7 @@ import { parseServerConfig } from "../../lib/config/server.ts";
 import { concatBytes, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
-import { filled } from "../support.ts";
+import { filled } from "../support/knocks.ts";
 
 const serverPrivateKey = Uint8Array.from({ length: 32 }, (_, i) => (i * 37 + 251) & 0xff);
 const clientSeed = Uint8Array.from({ length: 32 }, (_, i) => (i * 91 + 62) & 0xff);

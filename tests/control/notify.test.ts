@@ -6,10 +6,10 @@ import type { Opened } from "../../lib/receive/pipeline.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/system/run_program.ts";
 import type { Running } from "../../lib/server.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import { serverYaml } from "../cli/fixtures.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { grantOf, memoryLog } from "../state/support.ts";
-import { address } from "../support.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { waitFor } from "../support/wait.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { address, grantOf } from "../support/knocks.ts";
 
 /** A server that runs `notify`, of which grants come by `open`. */
 function setUp(notify: string, run: RunProgram, options: { deadlineMs?: number } = {}) {

@@ -10,10 +10,10 @@ import {
   serveControl,
 } from "../../lib/control/socket.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
-import { Folder } from "../cli/folder.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { ask, closeAll, readToEnd, trickle } from "../health/hostile_clients.ts";
-import { memoryLog } from "../state/support.ts";
+import { Folder } from "../support/folder.ts";
+import { waitFor } from "../support/wait.ts";
+import { ask, closeAll, readToEnd, trickle } from "../support/hostile_clients.ts";
+import { memoryLog } from "../support/memory_log.ts";
 
 const echo: ControlHandler = (request) => Promise.resolve({ heard: request });
 

@@ -11,7 +11,7 @@ import {
   signingKeyFlaw,
 } from "../../lib/crypto/keys.ts";
 import { fingerprint, publicKeyOf } from "../../lib/crypto/sync.ts";
-import { anyBytes, littleEndian } from "../support.ts";
+import { anyBytes, littleEndian } from "../support/knocks.ts";
 
 const ascii = new TextEncoder();
 

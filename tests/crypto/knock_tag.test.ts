@@ -16,7 +16,7 @@ import {
   knockBy,
   outcome,
   SERVER_PUBLIC_KEY,
-} from "../support.ts";
+} from "../support/knocks.ts";
 
 const tags = knockTags(SERVER_PUBLIC_KEY);
 

@@ -27,7 +27,7 @@ import {
   sharedSecret,
   signatureVerifier,
 } from "../../lib/crypto/sync.ts";
-import { anyBytes, filled, flipBit, littleEndian, must } from "../support.ts";
+import { anyBytes, filled, flipBit, littleEndian, must } from "../support/knocks.ts";
 
 const ascii = new TextEncoder();
 

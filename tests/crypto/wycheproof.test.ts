@@ -14,7 +14,7 @@ import {
   isLowOrder,
 } from "../../lib/crypto/keys.ts";
 import { sharedSecret, signatureVerifier } from "../../lib/crypto/sync.ts";
-import { must } from "../support.ts";
+import { must } from "../support/knocks.ts";
 
 /** The cases of one file, each with the number that Wycheproof gives it. */
 async function casesOf<Case>(name: string): Promise<readonly (Case & { readonly tcId: number })[]> {

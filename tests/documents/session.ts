@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { bareEnvironment } from "../cli/program.ts";
 import { IPV4, type Lab, type Output, runToEnd, type Side } from "../e2e/lab.ts";
-import { OPENME } from "../e2e/openme.ts";
-import type { Program } from "../e2e/program.ts";
+import { OPENME } from "../support/openme_command.ts";
+import type { Program } from "../support/spawned.ts";
 import { startSshd } from "../e2e/sshd.ts";
 
 /** The names by which the documents call the server. */

@@ -6,8 +6,13 @@ import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64 } from "../../lib/crypto/keys.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
-import { ALICE_PRIVATE, ALICE_PUBLIC, SERVER_PRIVATE, SERVER_PUBLIC } from "../cli/fixtures.ts";
-import { filled } from "../support.ts";
+import {
+  ALICE_PRIVATE,
+  ALICE_PUBLIC,
+  SERVER_PRIVATE,
+  SERVER_PUBLIC,
+} from "../support/server_yaml.ts";
+import { filled } from "../support/knocks.ts";
 import type { Block } from "./blocks.ts";
 
 /** The text with keys; every client has its own. */

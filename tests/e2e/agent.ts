@@ -3,7 +3,7 @@
  * JSON line `{"number":…,"value":…}` or `{"number":…,"error":…}` goes out for each, in the order in which they finish.
  */
 
-import { within } from "./wait.ts";
+import { within } from "../support/wait.ts";
 
 /** What became of an attempt to connect. */
 export type Reachability = "open" | "refused" | "timeout" | "unreachable";

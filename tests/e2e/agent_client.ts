@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import type { Lab, Side } from "./lab.ts";
 import type { Reachability, Request } from "./agent.ts";
-import type { Program } from "./program.ts";
+import type { Program } from "../support/spawned.ts";
 
 /** How long a closed port is given to answer. Everything is on one machine: an open one takes a millisecond. */
 const CLOSED_AFTER_MS = 400;

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, SECOND_IPV4 } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** The client's address on the second cable; a knock to 10.0.0.1 goes over the first one all the same. */
 const SECOND = "10.0.1.2";

@@ -1,14 +1,15 @@
 /** An `nft` that is missing, fails or hangs: an error with a hint at the start, and no one else's loss later. */
 
 import assert from "node:assert/strict";
-import { signalNft } from "../attack/siege.ts";
+import { signalNft } from "./signal_nft.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
-import { OPENME, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { Served } from "./openme.ts";
 import { OWN_TABLE } from "./rules.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 import { serveWithPath, wrapNft } from "./wrapped_nft.ts";
 
 /** Starts `serve` where there is no `nft`: in a mount namespace in which its folder is empty. */

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import type { Lab } from "./lab.ts";
-import type { Program } from "./program.ts";
+import type { Program } from "../support/spawned.ts";
 
 /** What a capture has seen. A datagram over the loopback interface counts twice: on its way out and in. */
 export interface Tally {

@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { e2e } from "./e2e.ts";
 import { IPV4, type Lab, type Output } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { serveWithPath, wrapNft } from "./wrapped_nft.ts";
 

@@ -10,7 +10,7 @@ import { IPV4, type Lab } from "./lab.ts";
 import { Served } from "./openme.ts";
 import { Site } from "./site.ts";
 import { closesOnTime, opens } from "./timing.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 const HOUR_MS = 3_600_000;
 const SHIM = fileURLToPath(new URL("./clock_shim.ts", import.meta.url));

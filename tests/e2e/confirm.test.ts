@@ -4,15 +4,16 @@
  */
 
 import assert from "node:assert/strict";
-import { unless } from "../programs.ts";
+import { unless } from "../support/programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, runToEnd } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
-import type { Program } from "./program.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
+import type { Program } from "../support/spawned.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
-import { pause, waitFor } from "./wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 
 const CLIENTS = { clients: { alice: ["22/tcp"] } };
 /** Long enough for a slow machine to break what is to break before it is over. */

@@ -12,7 +12,7 @@ import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/pl
 import { chooseBackend } from "../../lib/firewall/choose.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { NftSession } from "../../lib/firewall/nft/session.ts";
-import { signalNft } from "../attack/siege.ts";
+import { signalNft } from "./signal_nft.ts";
 import { Grants } from "../../lib/grants.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { parseNetwork } from "../../lib/values/network.ts";
@@ -25,7 +25,7 @@ import { IPV4, IPV6, type Lab, type Side } from "./lab.ts";
 import { FirewalldHost, firewalldMissing } from "./firewalld_host.ts";
 import { createPfStandIn, type StandIn } from "./pf_stand_in.ts";
 import { HOST_RULES } from "./rules.ts";
-import { pause, waitFor, within } from "./wait.ts";
+import { pause, waitFor, within } from "../support/wait.ts";
 
 interface Candidate {
   readonly title: string;

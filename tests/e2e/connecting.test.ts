@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Drops every knock before openme's own chains see it, and counts them. */
 const LOSE_KNOCKS = `table inet lossy {

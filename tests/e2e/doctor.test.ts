@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { encodeBase64 } from "../../lib/crypto/keys.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
-import { lacks, unless } from "../programs.ts";
+import { lacks, unless } from "../support/programs.ts";
 import { e2e } from "./e2e.ts";
 import type { Lab } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 interface Finding {
   readonly level: "ok" | "warn" | "fail";

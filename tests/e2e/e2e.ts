@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { Capture } from "./capture.ts";
-import { lacks, unless } from "../programs.ts";
+import { lacks, unless } from "../support/programs.ts";
 import { Lab, runToEnd } from "./lab.ts";
 
 export const KNOCK_PORT = 54154;

@@ -9,9 +9,9 @@ import { linesOf } from "../documents/session.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { FirewalldHost, firewalldMissing } from "./firewalld_host.ts";
 import { IPV4, type Lab } from "./lab.ts";
-import { OPENME } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 const PLAN = planOf({ dropPorts: false, guardedPorts: ranges("22/tcp", "8080-8090/tcp") });
 const KNOCKS = 'rule priority="31001" port port="54154" protocol="udp" accept';

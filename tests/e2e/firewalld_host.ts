@@ -1,9 +1,9 @@
 /** Debian's own firewalld in the server's namespace, with a dbus-daemon and a configuration of its own. */
 
-import { findProgram, lacks } from "../programs.ts";
+import { findProgram, lacks } from "../support/programs.ts";
 import type { Lab, Output } from "./lab.ts";
-import type { Program } from "./program.ts";
-import { waitFor } from "./wait.ts";
+import type { Program } from "../support/spawned.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Why firewalld cannot run here, or `undefined`. */
 export function firewalldMissing(): string | undefined {

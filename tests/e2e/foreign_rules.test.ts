@@ -7,7 +7,7 @@ import { blocklist } from "./foreign.ts";
 import { IPV4 } from "./lab.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
-import { pause, waitFor } from "./wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 
 /** What docs/firewalls.md promises. */
 const REPAIRED_MS = 10_000;

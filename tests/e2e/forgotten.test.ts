@@ -1,12 +1,12 @@
 /** Connection tracking forgets everything (`conntrack -F`, a failover): sessions whose grant is over go on all the same. */
 
 import assert from "node:assert/strict";
-import { lacks } from "../programs.ts";
+import { lacks } from "../support/programs.ts";
 import { e2e } from "./e2e.ts";
 import { IPV4, IPV6 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 const needs = lacks("conntrack", "ss");
 

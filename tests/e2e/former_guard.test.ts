@@ -10,9 +10,10 @@ import { volatilePath } from "../../lib/state/mark.ts";
 import { isOwnName } from "../../lib/state/names.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
-import { OPENME, openme, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme, Served } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 /** A host whose `nft` refuses whatever guards port 80. */
 const PICKY_NFT = `#!/bin/bash

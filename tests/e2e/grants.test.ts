@@ -7,7 +7,7 @@ import { IPV4, IPV6 } from "./lab.ts";
 import { HOST_FIREWALL, OWN_TABLE, parseRuleset } from "./rules.ts";
 import { Site } from "./site.ts";
 import { closesOnTime, opens } from "./timing.ts";
-import { pause } from "./wait.ts";
+import { pause } from "../support/wait.ts";
 
 const LIFETIME_MS = 2000;
 

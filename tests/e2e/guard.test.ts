@@ -9,7 +9,7 @@ import { BROADCAST, IPV4, IPV6, type Lab, SECOND_IPV4 } from "./lab.ts";
 import { HOST_FIREWALL, OWN_TABLE } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
 import { opens } from "./timing.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 const GROUPS = ["239.1.2.3", "ff05::123"];
 /** Unicast, the subnet's broadcast address, everyone's, and multicast groups: a host's own and the one of all nodes. */

@@ -4,8 +4,8 @@
  */
 
 import type { Lab } from "./lab.ts";
-import type { Program } from "./program.ts";
-import { waitFor } from "./wait.ts";
+import type { Program } from "../support/spawned.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Chains that close the guarded ports where all of one line have rules. */
 const CLOSING = [

@@ -1,13 +1,13 @@
 /** The health port's page in a real browser, from a real server: the countdown, a renewal, the end, and after it. */
 
 import assert from "node:assert/strict";
-import { lacks } from "../programs.ts";
+import { lacks } from "../support/programs.ts";
 import { Browser } from "./browser.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Where the pictures go that a person looks at, where that is asked for. */
 const PICTURES = Deno.env.get("OPENME_PICTURES");

@@ -6,7 +6,7 @@ import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { pause, waitFor } from "./wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 
 const MINUTE_NS = 60_000_000_000n;
 

@@ -1,7 +1,8 @@
 /** Hosts with rules of iptables, of either kind: how they are set up, compared and cleared, and a program that fails. */
 
 import type { Lab } from "./lab.ts";
-import { OPENME, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { Served } from "./openme.ts";
 import type { Site } from "./site.ts";
 
 /** A host that drops what it does not know, in its own iptables rules. */

@@ -9,7 +9,7 @@ import { flushLegacy, rulesOf, serveWith, setFirewall } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 interface Host {
   readonly title: string;

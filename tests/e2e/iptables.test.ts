@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
-import { OPENME, openme, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme, Served } from "./openme.ts";
 import { Site, type SiteOptions } from "./site.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 const KINDS = ["iptables-nft", "iptables-legacy"] as const;
 type Kind = typeof KINDS[number];

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
-import { ALICE_PUBLIC } from "../cli/fixtures.ts";
+import { ALICE_PUBLIC } from "../support/server_yaml.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { checkNames, readTable } from "./json_names.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Two doors of knockd, one of which has no counterpart. */
 const KNOCKD = `[openSSH]

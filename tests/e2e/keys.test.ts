@@ -5,7 +5,7 @@ import { e2e } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { add, knock, openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Runs a command on the server's configuration; gives what it printed. */
 async function edit(lab: Lab, site: Site, args: readonly string[]): Promise<string> {

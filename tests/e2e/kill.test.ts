@@ -6,8 +6,9 @@
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { IPV4, IPV6, type Lab, type Output, type Side } from "./lab.ts";
-import { OPENME, openme, Served } from "./openme.ts";
-import type { Program } from "./program.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme, Served } from "./openme.ts";
+import type { Program } from "../support/spawned.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
 

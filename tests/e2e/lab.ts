@@ -5,8 +5,8 @@
  */
 
 import { Agent } from "./agent_client.ts";
-import { Program } from "./program.ts";
-import { within } from "./wait.ts";
+import { Program } from "../support/spawned.ts";
+import { within } from "../support/wait.ts";
 
 export const SIDES = ["server", "client", "other"] as const;
 export type Side = typeof SIDES[number];

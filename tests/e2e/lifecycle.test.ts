@@ -8,10 +8,11 @@ import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { FAILURES } from "./failing_server.ts";
 import { IPV4 } from "./lab.ts";
-import { OPENME, openme, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme, Served } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
-import { pause, waitFor, within } from "./wait.ts";
+import { pause, waitFor, within } from "../support/wait.ts";
 
 const CLIENTS = { clients: { alice: ["22/tcp"] } };
 

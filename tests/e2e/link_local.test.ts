@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 e2e("a server by its link-local address", async (lab) => {
   await using site = await Site.create(lab, {

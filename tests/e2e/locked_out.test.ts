@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { blocksUnder } from "../documents/blocks.ts";
 import { linesOf } from "../documents/session.ts";
-import { lacks, unless } from "../programs.ts";
+import { lacks, unless } from "../support/programs.ts";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, iptablesHost, rulesOf, setFirewall } from "./host_rules.ts";
 import { IPV4, type Lab, type Output, runToEnd } from "./lab.ts";
-import { OPENME, type Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import type { Served } from "./openme.ts";
 import { Site } from "./site.ts";
 
 const DOCUMENT = await Deno.readTextFile(new URL("../../docs/troubleshooting.md", import.meta.url));

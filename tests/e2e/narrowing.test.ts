@@ -7,7 +7,7 @@ import { openme, type Served } from "./openme.ts";
 import { BOTH, HOST_FIREWALL, type Mode, OWN_TABLE } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
 import { closesOnTime } from "./timing.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** How long an attempt may take before it is given up. */
 const CLOSED_AFTER_MS = 400;

@@ -1,23 +1,9 @@
-/** The program under test, as a spawned process: `main.ts` run by this Deno, or the binary that OPENME_BIN names. */
+/** openme in a lab: its subcommands run to their end, and a running `serve`. */
 
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import type { Lab, Output, Side } from "./lab.ts";
-import type { Program } from "./program.ts";
-
-const binary = Deno.env.get("OPENME_BIN");
-
-/**
- * How openme is started here; a binary may be named relative to the current folder. `--cached-only`: where Deno has no
- * registry entry of a package in its cache, it asks for one at every start and tells so on stderr.
- */
-export const OPENME: readonly string[] = binary ? [Deno.realPathSync(binary)] : [
-  Deno.execPath(),
-  "run",
-  "--cached-only",
-  "-A",
-  fileURLToPath(new URL("../../main.ts", import.meta.url)),
-];
+import { OPENME } from "../support/openme_command.ts";
+import type { Program } from "../support/spawned.ts";
 
 /** How long `serve` may take to say that it is listening; what is left is for a machine with other things to do. */
 const START_MS = 15_000;

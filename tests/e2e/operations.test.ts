@@ -8,7 +8,7 @@ import type { Served } from "./openme.ts";
 import { HOST_FIREWALL, OWN_TABLE, parseRuleset } from "./rules.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 const DEBUG = ["--log-level", "debug"];
 /** Within which a flushed ruleset must be back. */

@@ -6,7 +6,7 @@ import { e2e } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { knock } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 e2e("a person's file is in force at once, and so is its removal", async (lab, t) => {
   const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);

@@ -1,11 +1,12 @@
 /** `openme plan` on hosts where what it says is not simply all or nothing. */
 
 import assert from "node:assert/strict";
-import { findProgram } from "../programs.ts";
+import { findProgram } from "../support/programs.ts";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, setFirewall } from "./host_rules.ts";
 import type { Output } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 

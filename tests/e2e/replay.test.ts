@@ -7,7 +7,7 @@ import { IPV4, IPV6 } from "./lab.ts";
 import { knock } from "./openme.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 const DEBUG = ["--log-level", "debug"];
 

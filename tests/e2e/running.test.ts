@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import { concatBytes, encodeBase64, keyPairOf } from "../../lib/crypto/keys.ts";
-import { lacks } from "../programs.ts";
+import { lacks } from "../support/programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 async function listens(lab: Lab, port: number): Promise<boolean> {
   return (await lab.run("server", ["ss", "-Hltn", "sport", "=", `:${port}`])) !== "";

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { e2e } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
-import { OPENME, openme, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme, Served } from "./openme.ts";
 import { Site } from "./site.ts";
 
 /** How long each change takes. */

@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
-import { add, OPENME } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { add } from "./openme.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 e2e("ssh through a guarded port", login, { needs: await sshMissing() });
 

@@ -1,9 +1,9 @@
 /** Debian's own sshd and ssh, with keys of their own. */
 
 import assert from "node:assert/strict";
-import { findProgram, lacks } from "../programs.ts";
+import { findProgram, lacks } from "../support/programs.ts";
 import { runToEnd } from "./lab.ts";
-import type { Program } from "./program.ts";
+import type { Program } from "../support/spawned.ts";
 
 /** Whether only one user exists here: an ordinary user's user namespace. */
 const ONE_USER = Deno.build.os === "linux" &&

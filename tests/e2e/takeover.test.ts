@@ -11,7 +11,7 @@ import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
-import { waitFor, within } from "./wait.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 const ALICE = { clients: { alice: ["22/tcp"] }, knockTimeout: "1m" };
 

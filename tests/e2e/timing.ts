@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Agent } from "./agent_client.ts";
-import { waitFor } from "./wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** How late the kernel may close. */
 const LATE_MS = 1000;

@@ -5,10 +5,11 @@ import { blocksUnder } from "../documents/blocks.ts";
 import { linesOf } from "../documents/session.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
-import { init, OPENME } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { init } from "./openme.ts";
 import { Site } from "./site.ts";
 import { UfwHost, ufwMissing } from "./ufw_host.ts";
-import { pause, waitFor } from "./wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 
 const [EXAMPLE, CONSOLE] = await blocksUnder({
   document: "docs/firewalls.md",

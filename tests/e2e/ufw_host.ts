@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { findProgram, lacks } from "../programs.ts";
+import { findProgram, lacks } from "../support/programs.ts";
 import { type Lab, runToEnd } from "./lab.ts";
 
 /** Why ufw cannot run here, or `undefined`. */

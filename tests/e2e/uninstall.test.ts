@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, rulesOf, setFirewall } from "./host_rules.ts";
 import type { Output } from "./lab.ts";
-import { OPENME, openme } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 

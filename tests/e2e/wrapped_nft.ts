@@ -1,7 +1,8 @@
 /** A `serve` whose `nft` is another program: one that fails, hangs or is slow before the real one runs. */
 
 import type { Lab } from "./lab.ts";
-import { OPENME, Served } from "./openme.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { Served } from "./openme.ts";
 import type { Site } from "./site.ts";
 
 /** Starts `serve` with a folder in front of PATH. */

@@ -6,9 +6,9 @@ import { chooseBackend, probe } from "../../lib/firewall/choose.ts";
 import { readProc } from "../../lib/firewall/host/families.ts";
 import { createLog } from "../../lib/system/log.ts";
 import type { RunProgram } from "../../lib/system/run_program.ts";
-import { testWith } from "../programs.ts";
-import { serverYaml } from "../cli/fixtures.ts";
-import { Folder } from "../cli/folder.ts";
+import { testWith } from "../support/programs.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
 import { openme, unprivileged } from "../cli/program.ts";
 import { planOf } from "./support.ts";
 

@@ -14,9 +14,10 @@ import { Guard } from "../../lib/firewall/guard.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../lib/values/network.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { memoryLog, StillClock } from "../state/support.ts";
-import { address, must } from "../support.ts";
+import { waitFor } from "../support/wait.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { address, must } from "../support/knocks.ts";
 import { planOf, ranges } from "./support.ts";
 
 /** A call of the backend that waits for the test to say how it ends. */

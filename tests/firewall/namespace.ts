@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { type ProgramRun, runProgram } from "../../lib/system/run_program.ts";
-import { Program } from "../e2e/program.ts";
-import { lacks, unless } from "../programs.ts";
+import { Program } from "../support/spawned.ts";
+import { lacks, unless } from "../support/programs.ts";
 
 /** Alive as long as a program that waits in it. */
 export class Namespace implements AsyncDisposable {

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { nameProcess, requireNoLivingOwner } from "../../lib/firewall/owner.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
-import { Program } from "../e2e/program.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { must } from "../support.ts";
+import { Program } from "../support/spawned.ts";
+import { waitFor } from "../support/wait.ts";
+import { must } from "../support/knocks.ts";
 
 const ignore = Deno.build.os !== "linux";
 

@@ -5,7 +5,7 @@ import { parseServerConfig } from "../../lib/config/server.ts";
 import type { GuardPlan } from "../../lib/firewall/plan.ts";
 import { parsePlan, printPlan } from "../../lib/firewall/stored_plan.ts";
 import { guardPlanOf } from "../../lib/server.ts";
-import { serverYaml } from "../cli/fixtures.ts";
+import { serverYaml } from "../support/server_yaml.ts";
 
 const PLAN: GuardPlan = {
   knockPort: 54154,

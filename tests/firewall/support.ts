@@ -8,7 +8,7 @@ import type { GuardPlan } from "../../lib/firewall/plan.ts";
 import type { Opening } from "../../lib/values/openings.ts";
 import { expandPortSpec, parsePortSpec, type PortRange } from "../../lib/values/ports.ts";
 import { DEFAULT_MARK } from "../../lib/config/firewall.ts";
-import { address, anyAddress, must, network } from "../support.ts";
+import { address, anyAddress, must, network } from "../support/knocks.ts";
 
 /** The ranges that texts such as `22/tcp` mean. */
 export function ranges(...texts: string[]): PortRange[] {

@@ -4,11 +4,13 @@ import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { HEALTH_LIMITS, type HealthLimits, keepHealthListener } from "../../lib/health/listener.ts";
 import type { Running } from "../../lib/server.ts";
-import { serverYaml } from "../cli/fixtures.ts";
-import "../cli/loopback.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { ask, closeAll, readToEnd, trickle } from "./hostile_clients.ts";
-import { grantOf, memoryLog, StillClock } from "../state/support.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+import "../support/loopback.ts";
+import { waitFor } from "../support/wait.ts";
+import { ask, closeAll, readToEnd, trickle } from "../support/hostile_clients.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { grantOf } from "../support/knocks.ts";
 
 const REQUEST = "GET / HTTP/1.1\r\n\r\n";
 

@@ -12,7 +12,7 @@ import {
   reportToJson,
 } from "../../lib/values/health_report.ts";
 import { blocksUnder } from "../documents/blocks.ts";
-import { must } from "../support.ts";
+import { must } from "../support/knocks.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 23, 8);
 const REPORT: HealthReport = {

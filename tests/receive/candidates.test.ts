@@ -17,7 +17,7 @@ import {
   must,
   outcome,
   SOURCE,
-} from "../support.ts";
+} from "../support/knocks.ts";
 
 const NO_HINT = filled(0, 16);
 const ELSEWHERE = address("192.0.2.200");

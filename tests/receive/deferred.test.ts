@@ -5,8 +5,8 @@ import type { Address } from "../../lib/values/address.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
 import type { UnsignedKnock } from "../../lib/gate.ts";
 import { type Search, Searches } from "../../lib/receive/deferred.ts";
-import { SimulatedServer } from "../attack/simulated_server.ts";
-import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support.ts";
+import { SimulatedServer } from "./simulated_server.ts";
+import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support/knocks.ts";
 import { keyPairOf } from "../../lib/crypto/keys.ts";
 import { sealKnock } from "../../lib/packet.ts";
 

@@ -17,10 +17,11 @@ import { formatPortRange } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { grantFromRow, type Row } from "../../lib/state/schema.ts";
 import { StateStore } from "../../lib/state/store.ts";
-import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../cli/fixtures.ts";
-import { Folder } from "../cli/folder.ts";
-import { copyOfState, memoryLog } from "../state/support.ts";
-import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "../support.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
+import { Folder } from "../support/folder.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { copyOfState } from "../state/support.ts";
+import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "../support/knocks.ts";
 
 /** A server that knows alice, who may reach these ports. */
 function configOf(ports = "[22/tcp, 80/tcp]", server: string[] = []): ServerConfig {

@@ -21,7 +21,7 @@ import {
   must,
   SERVER_PUBLIC_KEY,
   SOURCE,
-} from "../support.ts";
+} from "../support/knocks.ts";
 
 const tags = knockTags(SERVER_PUBLIC_KEY);
 const STRANGER = address("203.0.113.66");

@@ -4,8 +4,7 @@ import assert from "node:assert/strict";
 import { knockId } from "../../lib/crypto/keys.ts";
 import { knockIdOf } from "../../lib/crypto/sync.ts";
 import { RecentKnocks } from "../../lib/receive/recent_knocks.ts";
-import { grantOf } from "../state/support.ts";
-import { filled } from "../support.ts";
+import { filled, grantOf } from "../support/knocks.ts";
 
 const nonce = (n: number) => filled(n).subarray(0, 16);
 

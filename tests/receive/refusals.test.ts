@@ -21,7 +21,7 @@ import {
   NOW_NS,
   SOURCE,
   WINDOW_NS,
-} from "../support.ts";
+} from "../support/knocks.ts";
 
 const STALE_NS = NOW_NS - 5n * WINDOW_NS;
 

@@ -6,8 +6,8 @@ import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
 import { bindKnockSocket } from "../../lib/receive/socket.ts";
 import { type BatchReader, batchReader } from "../../lib/receive/recvmmsg.ts";
-import { must } from "../support.ts";
-import { waitFor, within } from "../e2e/wait.ts";
+import { must } from "../support/knocks.ts";
+import { waitFor, within } from "../support/wait.ts";
 
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const LINUX = Deno.build.os === "linux";

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { OpenmeError } from "../../lib/values/errors.ts";
-import { Folder } from "../cli/folder.ts";
-import { skip } from "../programs.ts";
-import { NOW_NS, WINDOW_NS } from "../support.ts";
+import { Folder } from "../support/folder.ts";
+import { skip } from "../support/programs.ts";
+import { NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { open } from "./support.ts";
 
 const SCRIPT = fileURLToPath(new URL("./bad_disk.ts", import.meta.url));

@@ -5,8 +5,9 @@
  */
 
 import { takeLock } from "../../lib/state/lock.ts";
-import { NOW_NS, WINDOW_NS } from "../support.ts";
-import { grantOf, knockRecord, open, StillClock, take } from "./support.ts";
+import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { knockRecord, open, take } from "./support.ts";
 
 const [dir, fault] = Deno.args as [string, "full" | "read-only"];
 const state = `${dir}/state`;

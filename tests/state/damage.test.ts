@@ -2,19 +2,10 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { Folder } from "../cli/folder.ts";
-import { NOW_NS, WINDOW_NS } from "../support.ts";
-import {
-  contentOf,
-  eventOf,
-  grantOf,
-  knockRecord,
-  nonce,
-  open,
-  type Opened,
-  StillClock,
-  take,
-} from "./support.ts";
+import { Folder } from "../support/folder.ts";
+import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { contentOf, eventOf, knockRecord, nonce, open, type Opened, take } from "./support.ts";
 
 const START_NS = NOW_NS + 1_000_000_000n;
 const KNOCKS = 150;

@@ -3,18 +3,17 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
-import { Folder } from "../cli/folder.ts";
-import { skip } from "../programs.ts";
-import { NOW_NS, WINDOW_NS } from "../support.ts";
+import { Folder } from "../support/folder.ts";
+import { skip } from "../support/programs.ts";
+import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
 import {
   contentOf,
   copyOfState,
   eventOf,
-  grantOf,
   knockRecord,
   open,
   type Opened,
-  StillClock,
   take,
 } from "./support.ts";
 

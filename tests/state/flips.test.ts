@@ -5,9 +5,10 @@
 
 import assert from "node:assert/strict";
 import { Random } from "../attack/random.ts";
-import { Folder } from "../cli/folder.ts";
-import { DAY_NS, NOW_NS, WINDOW_NS } from "../support.ts";
-import { copyOfState, grantOf, knockRecord, nonce, open, StillClock, take } from "./support.ts";
+import { Folder } from "../support/folder.ts";
+import { DAY_NS, grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { copyOfState, knockRecord, nonce, open, take } from "./support.ts";
 
 const SEED = Number(
   Deno.env.get("OPENME_FLIP_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0],

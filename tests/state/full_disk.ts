@@ -3,8 +3,8 @@
  * what was told, what memory held and what a restart found.
  */
 
-import { WINDOW_NS } from "../support.ts";
-import { contentOf, copyOfState, grantOf, knockRecord, open, take } from "./support.ts";
+import { grantOf, WINDOW_NS } from "../support/knocks.ts";
+import { contentOf, copyOfState, knockRecord, open, take } from "./support.ts";
 
 const dir = Deno.args[0]!;
 const grants = [grantOf("alice")];

@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { recordGuard } from "../../lib/state/guard_record.ts";
 import { refreshMark, removeMark, volatilePath, writeMark } from "../../lib/state/mark.ts";
 import { isOwnName } from "../../lib/state/names.ts";
-import { Folder } from "../cli/folder.ts";
+import { Folder } from "../support/folder.ts";
 import { knockRecord, open, take } from "./support.ts";
 
 Deno.test("what openme guard writes down is there at the next start, which still is a first one", async () => {

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { takeLock } from "../../lib/state/lock.ts";
-import { Folder } from "../cli/folder.ts";
-import { Program } from "../e2e/program.ts";
+import { Folder } from "../support/folder.ts";
+import { Program } from "../support/spawned.ts";
 
 /** That the lock is somebody else's, and that the error says so. */
 function assertTaken(dir: string): void {

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { relative } from "node:path";
 import { connectDatabase } from "../../lib/state/database.ts";
 import { volatilePath } from "../../lib/state/mark.ts";
-import { Folder } from "../cli/folder.ts";
-import { NOW_NS, WINDOW_NS } from "../support.ts";
-import { eventOf, knockRecord, open, StillClock, take } from "./support.ts";
+import { Folder } from "../support/folder.ts";
+import { NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { eventOf, knockRecord, open, take } from "./support.ts";
 
 Deno.test("a database behind a link is read, and stays where it is", async () => {
   await using folder = await Folder.create();

@@ -2,9 +2,10 @@
 
 import assert from "node:assert/strict";
 import { readSnapshot } from "../../lib/state/read.ts";
-import { Folder } from "../cli/folder.ts";
-import { NOW_NS } from "../support.ts";
-import { copyOfState, grantOf, knockRecord, open, StillClock, take } from "./support.ts";
+import { Folder } from "../support/folder.ts";
+import { grantOf, NOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { copyOfState, knockRecord, open, take } from "./support.ts";
 
 const NOW_MS = Number(NOW_NS / 1_000_000n);
 

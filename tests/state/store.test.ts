@@ -10,19 +10,11 @@ import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
 import { readSnapshot } from "../../lib/state/read.ts";
-import { Folder } from "../cli/folder.ts";
-import { waitFor } from "../e2e/wait.ts";
-import { DAY_NS, NOW_NS, WINDOW_NS } from "../support.ts";
-import {
-  contentOf,
-  copyOfState,
-  grantOf,
-  knockRecord,
-  nonce,
-  open,
-  StillClock,
-  take,
-} from "./support.ts";
+import { Folder } from "../support/folder.ts";
+import { waitFor } from "../support/wait.ts";
+import { DAY_NS, grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { StillClock } from "../support/still_clock.ts";
+import { contentOf, copyOfState, knockRecord, nonce, open, take } from "./support.ts";
 
 const SECOND_NS = 1_000_000_000n;
 const [ALICE, BOB] = ["a1".repeat(32), "b0".repeat(32)];

@@ -1,52 +1,12 @@
-/** What the tests of the state share: a clock that stands still, a log that is remembered, knocks to write down. */
+/** What the tests of the state share: a store in a folder, and knocks to write down. */
 
 import assert from "node:assert/strict";
-import type { Clock } from "../../lib/values/moment.ts";
-import type { Grant } from "../../lib/grants.ts";
-import type { Log, LogFields } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore, type StoredGrants } from "../../lib/state/store.ts";
 import type { KnockRecord } from "../../lib/state/history_writer.ts";
-import { network, NOW_NS, WINDOW_NS } from "../support.ts";
-
-/** A clock that stands still until it is moved. */
-export class StillClock implements Clock {
-  wallNs: bigint;
-  steadyMs = 1_000_000;
-  readonly bootId: string | undefined;
-
-  constructor(wallNs = NOW_NS, boot: { id: string | undefined } = { id: "boot-1" }) {
-    this.wallNs = wallNs;
-    this.bootId = boot.id;
-  }
-
-  now() {
-    return { wallNs: this.wallNs, steadyMs: this.steadyMs };
-  }
-}
-
-/** One line of a log. */
-export interface LogEvent {
-  readonly level: string;
-  readonly event: string;
-  readonly fields: LogFields;
-}
-
-/** A log that is kept instead of written. */
-export function memoryLog(): { log: Log; events: LogEvent[] } {
-  const events: LogEvent[] = [];
-  const at = (level: string) => (event: string, fields: LogFields = {}) => {
-    events.push({ level, event, fields });
-  };
-  const log: Log = {
-    error: at("error"),
-    warn: at("warn"),
-    info: at("info"),
-    debug: at("debug"),
-    enabled: () => true,
-  };
-  return { log, events };
-}
+import { NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { type LogEvent, memoryLog } from "../support/memory_log.ts";
+import { StillClock } from "../support/still_clock.ts";
 
 /** A store that has been opened, with all that opening it did. */
 export interface Opened extends Disposable {
@@ -126,23 +86,6 @@ export function take({ store, replay, clock }: Opened, record: KnockRecord): str
   if (remembered === "fresh") store.recordKnock(record);
   if (remembered === "limit") store.recordMark(key);
   return remembered;
-}
-
-export function grantOf(client: string, at = "198.51.100.20", grant: Partial<Grant> = {}): Grant {
-  return {
-    client,
-    key: "a1".repeat(32),
-    address: network(at),
-    ports: [
-      { protocol: "tcp", first: 22, last: 22 },
-      { protocol: "tcp", first: 8080, last: 8090 },
-      { protocol: "udp", first: 53, last: 53 },
-    ],
-    openedAtMs: 1_790_000_000_123,
-    expiresAtMs: 1_790_000_030_123.25,
-    endsSteadyMs: 1_030_000.75,
-    ...grant,
-  };
 }
 
 /** All that a memory holds, in an order that does not matter; a mark stands for everything at or before it. */

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createSecretFile, replaceFile } from "../../lib/system/files.ts";
-import { Folder } from "../cli/folder.ts";
+import { Folder } from "../support/folder.ts";
 
 /** What `work` does with files, in its order: every call that decides what a power cut leaves. */
 async function traced(folder: string, work: () => Promise<void>): Promise<string[]> {

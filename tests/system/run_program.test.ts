@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { type ProgramRun, runProgram } from "../../lib/system/run_program.ts";
-import { waitFor } from "../e2e/wait.ts";
+import { waitFor } from "../support/wait.ts";
 
 /** Runs a shell line; `$1` and on are the given arguments. */
 function sh(line: string, { args = [], ...run }: Partial<ProgramRun> = {}): Promise<string> {

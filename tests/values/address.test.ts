@@ -13,7 +13,7 @@ import {
   sameAddress,
 } from "../../lib/values/address.ts";
 import { bytesToHex, hexToBytes } from "../../lib/crypto/keys.ts";
-import { address, anyAddress, anyBytes, filled } from "../support.ts";
+import { address, anyAddress, anyBytes, filled } from "../support/knocks.ts";
 
 Deno.test("parseAddress() reads an address, formatAddress() writes it canonically", () => {
   const rows = [

@@ -14,7 +14,7 @@ import {
   overlap,
   parseNetwork,
 } from "../../lib/values/network.ts";
-import { address, anyAddress, flipBit, must } from "../support.ts";
+import { address, anyAddress, flipBit, must } from "../support/knocks.ts";
 
 const anyNetwork: fc.Arbitrary<Network> = anyAddress.chain((each) =>
   fc.integer({ min: 0, max: fullLength(each.family) }).map((length) => networkOf(each, length))

@@ -15,7 +15,7 @@ import {
   type PortSpec,
   reversedHint,
 } from "../../lib/values/ports.ts";
-import { must } from "../support.ts";
+import { must } from "../support/knocks.ts";
 
 Deno.test("parsePortSpec() reads a spec, formatPortSpec() writes it canonically", () => {
   const rows: { text: string; spec: PortSpec; canonical?: string }[] = [

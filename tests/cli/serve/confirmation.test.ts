@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { Confirmation } from "../../../lib/cli/serve/confirmation.ts";
 import { formatCountdown } from "../../../lib/cli/countdown.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
-import { waitFor } from "../../e2e/wait.ts";
-import { memoryLog } from "../../state/support.ts";
+import { waitFor } from "../../support/wait.ts";
+import { memoryLog } from "../../support/memory_log.ts";
 
 /** A wait of 400 ms that has begun; what it shows and logs. */
 function begin({ stop = new AbortController(), timeoutMs = 400 } = {}) {

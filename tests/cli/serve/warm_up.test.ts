@@ -1,8 +1,8 @@
 /** The warm-up before the first knock: it ends with the server, and takes nothing with it. */
 
 import { warmUp } from "../../../lib/cli/serve/warm_up.ts";
-import { pause, within } from "../../e2e/wait.ts";
-import { SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../../support.ts";
+import { pause, within } from "../../support/wait.ts";
+import { SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../../support/knocks.ts";
 import assert from "node:assert/strict";
 
 Deno.test("warmUp() ends by itself, and at once where the server stops", async () => {

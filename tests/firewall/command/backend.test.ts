@@ -10,7 +10,7 @@ import { listingReader } from "../../../lib/firewall/command/listing.ts";
 import { createDryBackend } from "../../../lib/firewall/none.ts";
 import { createLog } from "../../../lib/system/log.ts";
 import type { ProgramRun } from "../../../lib/system/run_program.ts";
-import { waitFor } from "../../e2e/wait.ts";
+import { waitFor } from "../../support/wait.ts";
 import { openings, planOf } from "../support.ts";
 
 interface Host {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { handlesInTable } from "../../../lib/firewall/firewalld/rules.ts";
-import { network } from "../../support.ts";
+import { network } from "../../support/knocks.ts";
 import { ranges } from "../support.ts";
 
 const LISTING = `table inet firewalld { # handle 1

@@ -7,7 +7,7 @@ import { parseFlows } from "../../../lib/firewall/host/flows.ts";
 import { portsByPlace } from "../../../lib/firewall/host/wanted_ports.ts";
 import type { PortRange } from "../../../lib/values/ports.ts";
 import type { RunProgram } from "../../../lib/system/run_program.ts";
-import { network } from "../../support.ts";
+import { network } from "../../support/knocks.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "udp", first: 8080, last: 8090 };

@@ -10,8 +10,8 @@ import {
 } from "../../../lib/firewall/host/sockets.ts";
 import type { ProgramRun } from "../../../lib/system/run_program.ts";
 import { runProgram } from "../../../lib/system/run_program.ts";
-import "../../cli/loopback.ts";
-import { anyAddress } from "../../support.ts";
+import "../../support/loopback.ts";
+import { anyAddress } from "../../support/knocks.ts";
 import { ranges } from "../support.ts";
 
 /** As `/proc/net/tcp` and `/proc/net/tcp6` look on a machine with some sessions. */

@@ -20,7 +20,7 @@ import {
   renderGrants,
 } from "../../../lib/firewall/iptables/rules.ts";
 import { formatPortRange } from "../../../lib/values/ports.ts";
-import { address, network } from "../../support.ts";
+import { address, network } from "../../support/knocks.ts";
 import { planOf, ranges } from "../support.ts";
 
 const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);

@@ -17,7 +17,7 @@ import {
 } from "../../../lib/values/network.ts";
 import { mergePortRanges, type PortRange } from "../../../lib/values/ports.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../../lib/system/run_program.ts";
-import { address, network } from "../../support.ts";
+import { address, network } from "../../support/knocks.ts";
 import { type Namespace, namespaceTest } from "../namespace.ts";
 import { anyRange, openings, planOf, ranges } from "../support.ts";
 

@@ -10,7 +10,7 @@ import { elementsBySet, openingSets, renderContents } from "../../../lib/firewal
 import type { AddressOpenings } from "../../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../../lib/values/network.ts";
 import { mergePortRanges, type PortRange } from "../../../lib/values/ports.ts";
-import { address, network } from "../../support.ts";
+import { address, network } from "../../support/knocks.ts";
 import { namespaceTest } from "../namespace.ts";
 import { anyRange, assertGolden, fewAddresses, openings, planOf, ranges } from "../support.ts";
 

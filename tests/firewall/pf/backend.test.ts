@@ -8,8 +8,8 @@ import { createPfBackend } from "../../../lib/firewall/pf/backend.ts";
 import type { PortRange } from "../../../lib/values/ports.ts";
 import { type RunProgram, runProgram } from "../../../lib/system/run_program.ts";
 import { createPfStandIn, type PfStandIn } from "../../e2e/pf_stand_in.ts";
-import { waitFor } from "../../e2e/wait.ts";
-import { network } from "../../support.ts";
+import { waitFor } from "../../support/wait.ts";
+import { network } from "../../support/knocks.ts";
 
 const SSH: PortRange = { protocol: "tcp", first: 22, last: 22 };
 const WEB: PortRange = { protocol: "tcp", first: 8080, last: 8090 };

@@ -5,23 +5,29 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, addressFromBytes16, parseAddress } from "../lib/values/address.ts";
-import type { Moment } from "../lib/values/moment.ts";
-import { type Bytes, bytesToHex, hexToBytes, type KeyPair, keyPairOf } from "../lib/crypto/keys.ts";
-import { keyAgreement, publicKeyOf, signatureVerifier } from "../lib/crypto/sync.ts";
+import { type Address, addressFromBytes16, parseAddress } from "../../lib/values/address.ts";
+import type { Moment } from "../../lib/values/moment.ts";
+import {
+  type Bytes,
+  bytesToHex,
+  hexToBytes,
+  type KeyPair,
+  keyPairOf,
+} from "../../lib/crypto/keys.ts";
+import { keyAgreement, publicKeyOf, signatureVerifier } from "../../lib/crypto/sync.ts";
 import {
   type DropReason,
   type GateClient,
   type GateRules,
   judge,
   type Verdict,
-} from "../lib/gate.ts";
-import type { Permission } from "../lib/grants.ts";
-import { type Network, parseNetwork } from "../lib/values/network.ts";
-import { type Knock, sealKnock } from "../lib/packet.ts";
-import { expandPortSpec, parsePortSpec } from "../lib/values/ports.ts";
-import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/receive/candidates.ts";
+} from "../../lib/gate.ts";
+import type { Grant, Permission } from "../../lib/grants.ts";
+import { type Network, parseNetwork } from "../../lib/values/network.ts";
+import { type Knock, sealKnock } from "../../lib/packet.ts";
+import { expandPortSpec, parsePortSpec } from "../../lib/values/ports.ts";
+import { ReplayMemory } from "../../lib/replay.ts";
+import { Signers } from "../../lib/receive/candidates.ts";
 
 /** The value, where a test knows that there is one. */
 export function must<T>(value: T | null | undefined): T {
@@ -169,6 +175,24 @@ export function permission(
     lifetimeMs: 30_000,
     expiresAtMs: undefined,
     ...rest,
+  };
+}
+
+/** A grant to SSH, a range and DNS, ends 30 s after it began. */
+export function grantOf(client: string, at = "198.51.100.20", grant: Partial<Grant> = {}): Grant {
+  return {
+    client,
+    key: "a1".repeat(32),
+    address: network(at),
+    ports: [
+      { protocol: "tcp", first: 22, last: 22 },
+      { protocol: "tcp", first: 8080, last: 8090 },
+      { protocol: "udp", first: 53, last: 53 },
+    ],
+    openedAtMs: 1_790_000_000_123,
+    expiresAtMs: 1_790_000_030_123.25,
+    endsSteadyMs: 1_030_000.75,
+    ...grant,
   };
 }
 

@@ -18,7 +18,7 @@ import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { MOST_AT_ONCE } from "../../lib/receive/socket.ts";
-import { must, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY, START_MS } from "../support.ts";
+import { must, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY, START_MS } from "../support/knocks.ts";
 
 /**
  * ms: taking a datagram off the socket and looking at its tag; the curve and the seal, and the seal alone where the curve

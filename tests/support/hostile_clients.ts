@@ -1,6 +1,6 @@
 /** Clients that want to hold a server up: connections that say nothing, or say it slowly, or too much. */
 
-import { pause, within } from "../e2e/wait.ts";
+import { pause, within } from "./wait.ts";
 
 const encoder = new TextEncoder();
 

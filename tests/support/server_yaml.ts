@@ -1,8 +1,8 @@
-/** Configuration files with fixed keys. */
+/** Configuration files with fixed keys: a server and its client, and profiles. */
 
 import { concatBytes, encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { publicKeyOf } from "../../lib/crypto/sync.ts";
-import { ALICE, filled, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "../support.ts";
+import { ALICE, filled, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY } from "./knocks.ts";
 
 export const SERVER_PRIVATE = encodeBase64(SERVER_PRIVATE_KEY);
 export const SERVER_PUBLIC = encodeBase64(SERVER_PUBLIC_KEY);

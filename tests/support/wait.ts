@@ -1,4 +1,4 @@
-/** Waiting for a state instead of for a time: what keeps the end-to-end tests both quick and steady. */
+/** Waiting for a state instead of for a time: what keeps the tests both quick and steady. */
 
 /** How long and how often to look. */
 export interface WaitOptions {

@@ -1,7 +1,7 @@
 /** No block of a document goes untested unless it says why; what shows configuration is parsed. */
 
 import assert from "node:assert/strict";
-import { allBlocks, type Block, blocksOf, flawOf, ROOT } from "./documents/blocks.ts";
+import { allBlocks, allDocuments, type Block, blocksOf, flawOf, ROOT } from "./documents/blocks.ts";
 import { parseConfigBlock } from "./documents/yaml.ts";
 
 const BLOCKS = await allBlocks();
@@ -42,3 +42,38 @@ for (const block of BLOCKS) {
   }
   Deno.test(`openme reads the YAML of ${nameOf(block)}`, () => parseConfigBlock(block));
 }
+
+/** The files below `folder` whose path ends as given, such as `e2e/guard.test.ts`. */
+async function filesNamed(path: string, folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(ROOT + folder)) {
+    const each = `${folder}/${name}`;
+    if (isDirectory) found.push(...await filesNamed(path, each));
+    else if (`/${each}`.endsWith(`/${path}`)) found.push(each);
+  }
+  return found;
+}
+
+Deno.test("documents name files that there are, and tests that are in them", async () => {
+  let count = 0;
+  for (const document of await allDocuments()) {
+    const text = (await Deno.readTextFile(ROOT + document)).replaceAll(/```[^]*?```/g, "");
+    for (const paragraph of text.split(/[|]|\n\n/)) {
+      let file: string | undefined;
+      for (const [, path, title] of paragraph.matchAll(/`([\w./-]+\.ts)`|"([^"\n]+)"/g)) {
+        if (path !== undefined) {
+          const folders = path.endsWith(".test.ts") ? ["tests"] : ["lib", "tests", "scripts"];
+          const found = (await Promise.all(folders.map((each) => filesNamed(path, each)))).flat();
+          if (path === "main.ts") continue;
+          assert.equal(found.length, 1, `${document} names ${path}: ${found.join(" ") || "none"}`);
+          file = found[0]!.endsWith(".test.ts") ? found[0] : undefined;
+        } else if (file !== undefined && title !== undefined) {
+          const code = (await readFile(file))!.replaceAll(/\s+/g, " ");
+          assert.ok(code.includes(title), `${document}: ${file} has no test "${title}"`);
+        }
+        count++;
+      }
+    }
+  }
+  assert.ok(count > 100);
+});

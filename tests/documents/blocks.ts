@@ -59,12 +59,16 @@ export function blocksOf(document: string, markdown: string): Block[] {
   return blocks;
 }
 
-/** The blocks of every document. */
-export async function allBlocks(): Promise<Block[]> {
+/** Every document that people read, such as `docs/ci.md`. */
+export async function allDocuments(): Promise<string[]> {
   const names = (await Array.fromAsync(Deno.readDir(`${ROOT}docs`))).map(({ name }) => name)
     .filter((name) => name.endsWith(".md")).sort();
-  const documents = ["README.md", "CONTRIBUTING.md", ...names.map((name) => `docs/${name}`)];
-  return (await Promise.all(documents.map(documentBlocks))).flat();
+  return ["README.md", "CONTRIBUTING.md", "SECURITY.md", ...names.map((name) => `docs/${name}`)];
+}
+
+/** The blocks of every document. */
+export async function allBlocks(): Promise<Block[]> {
+  return (await Promise.all((await allDocuments()).map(documentBlocks))).flat();
 }
 
 async function documentBlocks(document: string): Promise<Block[]> {

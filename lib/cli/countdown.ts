@@ -1,5 +1,6 @@
 /** The line that counts while `serve --confirm` waits, and whether this process may use the terminal for it. */
 
+import { readProcessStat } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /** One line of a terminal. */
@@ -29,13 +30,9 @@ export interface Terminal {
 /** Looks at the terminal of this process. */
 export async function lookAtTerminal(run: RunProgram): Promise<Terminal> {
   const isShown = Deno.stderr.isTerminal();
-  try {
-    const stat = await run({ program: "cat", args: [`/proc/${Deno.pid}/stat`], timeoutMs: 2000 });
-    // proc_pid_stat(5): after the name come state, parent, process group, session, terminal, the terminal's group.
-    const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { isControlling: terminal !== "0", isWatched: isShown && group === foreground };
-  } catch {
-    // A system without /proc.
-    return { isControlling: isShown || Deno.stdin.isTerminal(), isWatched: isShown };
-  }
+  const stat = await readProcessStat(Deno.pid, run);
+  // A system without /proc.
+  if (!stat) return { isControlling: isShown || Deno.stdin.isTerminal(), isWatched: isShown };
+  const { terminal, group, foreground } = stat;
+  return { isControlling: terminal !== 0, isWatched: isShown && group === foreground };
 }

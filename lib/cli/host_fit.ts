@@ -8,6 +8,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { controlPath } from "../control/socket.ts";
 import { parseListening, TCP_TABLES } from "../firewall/host/listening.ts";
 import { includesPortRanges } from "../values/ports.ts";
+import { tryReadProc } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /** One thing that does not fit, and what to do. */
@@ -28,7 +29,7 @@ export async function missingInterface(
   run: RunProgram,
 ): Promise<Misfit | undefined> {
   if (name === undefined) return undefined;
-  const table = await read("/proc/net/dev", run);
+  const table = await tryReadProc("/proc/net/dev", run);
   const names = [...table.matchAll(/^ *([^\s:|]+):/gm)].map(([, each]) => each!);
   if (names.length === 0 || names.includes(name)) return undefined;
   const similar = nearest(name, names);
@@ -48,20 +49,18 @@ async function takenHealthPort(
   const isWanted = clients.length === 0 ||
     clients.some(({ ports }) => includesPortRanges(ports, health));
   if (!isWanted) return undefined;
-  const tables = await Promise.all(TCP_TABLES.map((path) => read(path, run)));
+  const tables = await Promise.all(TCP_TABLES.map((path) => tryReadProc(path, run)));
   const taken = tables.some((text) =>
     parseListening(text, "0A", { loopback: true }).includes(healthPort)
   );
   if (!taken) return undefined;
-  const isServing = (await read("/proc/net/unix", run)).includes(` ${controlPath(stateDir)}\n`);
+  const isServing = (await tryReadProc("/proc/net/unix", run)).includes(
+    ` ${controlPath(stateDir)}\n`,
+  );
   if (isServing) return undefined;
   return {
     why: `server.health_port: another program listens on ${healthPort}/tcp, ` +
       "so openme status and knock --check will get no answer",
     hint: `see which: ss -ltnp sport = :${healthPort}; then stop it, or name another health_port`,
   };
-}
-
-function read(path: string, run: RunProgram): Promise<string> {
-  return run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "");
 }

@@ -4,6 +4,7 @@
  */
 
 import { LivingOwnerError } from "./backend.ts";
+import { readProcessStat } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /** A process: its number, which is used again, and when it was started, which is not. */
@@ -15,19 +16,9 @@ export interface ProcessName {
 
 /** The name of a living process; `undefined` where there is none of that number, a zombie, or no /proc. */
 export async function nameProcess(pid: number, run: RunProgram): Promise<ProcessName | undefined> {
-  let stat: string;
-  try {
-    // Deno reads nothing under /proc without every permission there is; cat has no such scruples.
-    stat = await run({ program: "cat", args: [`/proc/${pid}/stat`], timeoutMs: 2000 });
-  } catch {
-    return undefined;
-  }
-  // The second field is the program's name in parentheses, and may contain anything.
-  const fields = stat.slice(stat.lastIndexOf(")") + 1).trim().split(" ");
-  const [state, startTicks] = [fields[0], fields[19]];
+  const stat = await readProcessStat(pid, run);
   // Dead, though its number lasts until its parent asks: in a container that may be never.
-  if (state === "Z" || state === "X" || state === "x") return undefined;
-  return startTicks && /^\d+$/.test(startTicks) ? { pid, startTicks } : undefined;
+  return !stat || /[ZXx]/.test(stat.state) ? undefined : { pid, startTicks: stat.startTicks };
 }
 
 /** Whether that very process lives, and is not this one. */

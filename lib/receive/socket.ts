@@ -4,6 +4,7 @@
 
 import { type Address, parseAddress } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
+import { tryReadProc } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import { type BatchReader, batchReader } from "./recvmmsg.ts";
 
@@ -73,8 +74,7 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
 
 /** One dual-stack socket where the system has such; with `net.ipv6.bindv6only=1` it takes two. */
 export async function wildcards(run: RunProgram): Promise<string[]> {
-  const path = "/proc/sys/net/ipv6/bindv6only";
-  const only6 = await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "0");
+  const only6 = await tryReadProc("/proc/sys/net/ipv6/bindv6only", run);
   return only6.trim() === "1" ? ["::", "0.0.0.0"] : ["::"];
 }
 

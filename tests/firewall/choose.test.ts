@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { chooseBackend, probe } from "../../lib/firewall/choose.ts";
-import { readProc } from "../../lib/firewall/host/families.ts";
+import { readProc } from "../../lib/system/proc.ts";
 import { createLog } from "../../lib/system/log.ts";
 import type { RunProgram } from "../../lib/system/run_program.ts";
 import { testWith } from "../support/programs.ts";

@@ -9,6 +9,7 @@ import type { Backend } from "../../firewall/backend.ts";
 import { type Connection, establishedConnections } from "../../firewall/host/sockets.ts";
 import type { Log } from "../../system/log.ts";
 import { formatPortRange } from "../../values/ports.ts";
+import { readProcessStat, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Context } from "../context.ts";
 
@@ -57,17 +58,15 @@ async function ancestorsOf(pid: number, run: RunProgram): Promise<number[]> {
   const ancestors: number[] = [];
   let child = pid;
   while (ancestors.length < MOST_ANCESTORS) {
-    const stat = await read(`/proc/${child}/stat`, run);
-    // proc_pid_stat(5): the name may contain anything; after it come the state and the parent.
-    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-    if (!(parent > 1)) break;
+    const parent: number = (await readProcessStat(child, run))?.parent ?? 0;
+    if (parent <= 1) break;
     ancestors.push(child = parent);
   }
   return ancestors;
 }
 
 async function connectionIn(pid: number, run: RunProgram): Promise<SshConnection[]> {
-  const variables = (await read(`/proc/${pid}/environ`, run)).split("\0");
+  const variables = (await tryReadProc(`/proc/${pid}/environ`, run)).split("\0");
   const variable = variables.find((each) => each.startsWith("SSH_CONNECTION="));
   const found = parseSshConnection(variable?.slice("SSH_CONNECTION=".length));
   return found ? [found] : [];
@@ -89,11 +88,6 @@ export function parseSocket(line: string): SshConnection | undefined {
   const remote = parseAddress(address ?? "");
   if (!remote) return undefined;
   return { remote: formatAddress(remote), remotePort: Number(port), localPort: Number(local) };
-}
-
-/** Deno reads nothing under /proc without every permission there is; cat has no such scruples. */
-async function read(path: string, run: RunProgram): Promise<string> {
-  return await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "");
 }
 
 interface SshConnection {

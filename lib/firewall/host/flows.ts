@@ -7,7 +7,7 @@ import { type Address, formatAddress, parseAddress } from "../../values/address.
 import { OpenmeError } from "../../values/errors.ts";
 import type { Protocol } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { readProc } from "./families.ts";
+import { readProc } from "../../system/proc.ts";
 import { isWanted, type WantedPorts } from "./wanted_ports.ts";
 
 const DEADLINE_MS = 5000;

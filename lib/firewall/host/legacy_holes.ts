@@ -5,6 +5,7 @@
 
 import { OpenmeError } from "../../values/errors.ts";
 import type { PortRange } from "../../values/ports.ts";
+import { tryReadProc } from "../../system/proc.ts";
 import type { ProgramRun, RunProgram } from "../../system/run_program.ts";
 import { type HostChain, isOnTheWay } from "./chain.ts";
 import {
@@ -124,7 +125,7 @@ export class LegacyHoles {
 
 /** The tables of iptables-legacy that this host has, from `/proc/net/ip_tables_names` or `ip6_tables_names`. */
 export async function legacyTables(run: RunProgram, path: string): Promise<string[]> {
-  const names = await run({ program: "cat", args: [path], timeoutMs: DEADLINE_MS }).catch(() => "");
+  const names = await tryReadProc(path, run);
   return names.split("\n").filter(Boolean);
 }
 

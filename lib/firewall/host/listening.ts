@@ -5,6 +5,7 @@
 
 import type { Address } from "../../values/address.ts";
 import { mergePortRanges, type PortRange, type Protocol } from "../../values/ports.ts";
+import { tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { parseEndpoint } from "./sockets.ts";
 
@@ -21,7 +22,7 @@ export const TCP_TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
 /** Every such port as ranges, neighbours joined. None where the system does not tell. */
 export async function listeningPorts(run: RunProgram): Promise<PortRange[]> {
   const found = await Promise.all(TABLES.map(async ({ path, protocol, state }) => {
-    const text = await run({ program: "cat", args: [path], timeoutMs: 2000 }).catch(() => "");
+    const text = await tryReadProc(path, run);
     return parseListening(text, state).map((port): PortRange => ({
       protocol,
       first: port,

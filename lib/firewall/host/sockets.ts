@@ -6,7 +6,7 @@
 import { type Address, addressFromBytes16, formatAddress } from "../../values/address.ts";
 import type { PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { readProc } from "./families.ts";
+import { readProc } from "../../system/proc.ts";
 
 /** One established TCP connection of this host. */
 export interface Connection {

@@ -4,7 +4,8 @@
 
 import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { type Family, hostFamilies, readProc } from "../host/families.ts";
+import { type Family, hostFamilies } from "../host/families.ts";
+import { readProc } from "../../system/proc.ts";
 import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 5000;

@@ -41,7 +41,6 @@ import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
 import { bootClock } from "../../system/clock.ts";
 import { bindKnockSocket, wildcards } from "../../receive/socket.ts";
-import { warmUp } from "../serve/warm_up.ts";
 
 export const serve: Command = {
   summary: "guard the ports of this host and take knocks",
@@ -189,8 +188,6 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
         serveControl(control, { handle, log, signal });
       }
       notifyOfGrants(running, { run: context.run, log });
-      // What becomes of it is nobody's concern: knocks are judged all the same.
-      warmUp(config, signal).catch(() => {});
       keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
       confirmation?.begin();
     },

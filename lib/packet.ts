@@ -117,7 +117,7 @@ export function hintOf(randomNonce: Uint8Array): number {
  * proves only that somebody held a profile of this server when its ephemeral key was first used.
  */
 export function bearsTag(datagram: Uint8Array, tags: KnockTags): boolean {
-  const tag = tags(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
+  const tag = tags(ephemeralKeyOf(datagram));
   let difference = 0; // every byte is looked at: how many were right is nobody's business
   for (let i = 0; i < AEAD_NONCE_SIZE; i++) {
     difference |= tag[i]! ^ datagram[OFFSET_AEAD_NONCE + i]!;
@@ -144,7 +144,7 @@ export function unsealKnock(
 ): Unsealed | UnsealFailure {
   if (datagram.length !== PACKET_SIZE) return "size"; // before anything is read at an offset
   if (datagram[0] !== VERSION) return "version";
-  const aeadKey = agreeWith(datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE));
+  const aeadKey = agreeWith(ephemeralKeyOf(datagram));
   if (!aeadKey) return "key_agreement";
   // The AEAD before the signature: it costs a quarter, and it hides from a stranger whose signature would be right.
   const plaintext = aeadOpen(
@@ -154,6 +154,11 @@ export function unsealKnock(
   );
   if (!plaintext) return "decrypt";
   return { knock: decodePlaintext(plaintext), ...signatureParts(datagram) };
+}
+
+/** The ephemeral key of a datagram of the right size, 32 bytes: a view, not a copy. */
+export function ephemeralKeyOf(datagram: Uint8Array): Uint8Array {
+  return datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
 }
 
 /** What is signed of a datagram of the right size, and its signature: views, not copies. */

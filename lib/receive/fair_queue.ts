@@ -1,4 +1,4 @@
-/** A bounded queue that is served in turn: whoever fills it with much waits behind his own, not others behind him. */
+/** A bounded queue of lanes that take turns: a sender who fills it waits behind its own items, and delays no other. */
 
 interface Lane<T> {
   readonly items: T[];

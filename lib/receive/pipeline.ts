@@ -26,7 +26,7 @@ import { rememberingAgreement, type Waiting } from "./queue.ts";
 import type { KnownKeys } from "./ephemeral_keys.ts";
 import type { Log } from "../system/log.ts";
 import { formatNetwork, type Network, type PrefixLengths } from "../values/network.ts";
-import { OFFSET_AEAD_NONCE, OFFSET_EPHEMERAL_KEY } from "../packet.ts";
+import { ephemeralKeyOf } from "../packet.ts";
 import { gateClientsOf, permissionsOf } from "./permissions.ts";
 import { formatPortRange } from "../values/ports.ts";
 import { RecentKnocks } from "./recent_knocks.ts";
@@ -34,7 +34,7 @@ import type { RecentKnock } from "../values/health_report.ts";
 import { formatOffset, RefusalLimit } from "./refusals.ts";
 import { type DropCounts, RecentDrops } from "./recent_drops.ts";
 import type { ReplayMemory } from "../replay.ts";
-import { Searches } from "./deferred.ts";
+import { type Deferred, DeferredVerifications } from "./deferred.ts";
 import { FREE_CANDIDATES, Signers } from "./candidates.ts";
 import type { StateStore } from "../state/store.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
@@ -79,7 +79,10 @@ export class Pipeline {
   #rememberingRules: GateRules;
   /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
-  readonly #searches = new Searches();
+  readonly #deferred = new DeferredVerifications({
+    isStale: ({ knock }) => isStale(knock, this.#nowNs(), this.#rules),
+    dropped: (source) => this.drop("overload", source),
+  });
   readonly #outcomes: GrantOutcomes;
   readonly #verifications = new TokenBucket(VERIFICATIONS);
   readonly #knocks = new RecentKnocks();
@@ -110,8 +113,7 @@ export class Pipeline {
     }
     if (verdict) return this.#act(verdict, source, { key, tagged });
     const own = datagram.slice();
-    const search = { datagram: own, source, knock: withBytesOf(own, step) };
-    if (!this.#searches.add(search)) this.drop("overload", source);
+    this.#deferred.add({ datagram: own, source, knock: withBytesOf(own, step) });
   }
 
   /**
@@ -119,22 +121,20 @@ export class Pipeline {
    * work. Returns whether more wait.
    */
   search(idle = true): boolean {
-    if (this.#searches.size === 0) return false;
+    if (this.#deferred.size === 0) return false;
     const allowed = this.#verifications.take(
       idle ? VERIFICATIONS_PER_STEP.idle : VERIFICATIONS_PER_STEP.busy,
       this.#parts.clock.now().steadyMs,
     );
     if (allowed === 0) return true;
-    const nowNs = this.#nowNs();
-    const search = this.#searches.next(({ knock }) => isStale(knock, nowNs, this.#rules));
-    if (!search) return false;
-    const verdict = continueJudging(search.knock, nowNs, this.#rules, allowed);
-    const key = ephemeralKeyOf(search.datagram);
+    const deferred = this.#deferred.take();
+    if (!deferred) return false;
+    const verdict = continueJudging(deferred.knock, this.#nowNs(), this.#rules, allowed);
+    const key = ephemeralKeyOf(deferred.datagram);
     if (!verdict?.client) this.#parts.keys.charge(key, allowed);
-    if (!verdict) return true;
-    this.#searches.remove(search);
-    this.#act(verdict, search.source, { key, tagged: false });
-    return this.#searches.size > 0;
+    if (verdict) this.#act(verdict, deferred.source, { key, tagged: false });
+    else this.#deferred.add(deferred);
+    return this.#deferred.size > 0;
   }
 
   /** Counts, and at debug says, that a datagram was dropped before it was judged. */
@@ -152,9 +152,11 @@ export class Pipeline {
     this.#rememberingRules = withMemory(this.#rules);
     this.#permissions = permissionsOf(config);
     // Whose keys are good has changed: the searches under way begin anew, with the clients of now.
-    for (const { datagram, source } of this.#searches.takeAll()) {
+    const deferred: Deferred[] = [];
+    for (let each = this.#deferred.take(); each; each = this.#deferred.take()) deferred.push(each);
+    for (const { datagram, source } of deferred) {
       const knock = beginJudging(datagram, source, this.#rules);
-      if (!("kind" in knock)) this.#searches.add({ datagram, source, knock });
+      if (!("kind" in knock)) this.#deferred.add({ datagram, source, knock });
     }
     const now = clock.now();
     for (const grant of [...grants.list()]) {
@@ -370,10 +372,6 @@ export class Pipeline {
         this.#parts.grants.hasRoom(client, address, prefixes.get(client)),
     };
   }
-}
-
-function ephemeralKeyOf(datagram: Uint8Array): Uint8Array {
-  return datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
 }
 
 function withMemory(rules: GateRules): GateRules {

@@ -7,13 +7,7 @@ import type { Address } from "../values/address.ts";
 import type { KnockTags } from "../crypto/keys.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { type KnownKeys, nameOf } from "./ephemeral_keys.ts";
-import {
-  bearsTag,
-  OFFSET_AEAD_NONCE,
-  OFFSET_EPHEMERAL_KEY,
-  PACKET_SIZE,
-  VERSION,
-} from "../packet.ts";
+import { bearsTag, ephemeralKeyOf, PACKET_SIZE, VERSION } from "../packet.ts";
 
 /** A datagram of the right size and version. The bytes are its own unless it is `other` or `late`: then they are lent. */
 export interface Waiting {
@@ -84,7 +78,7 @@ export class KnockQueue {
   offer(datagram: Uint8Array, source: Address): "size" | "version" | undefined {
     if (datagram.length !== PACKET_SIZE) return "size";
     if (datagram[0] !== VERSION) return "version";
-    const key = datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
+    const key = ephemeralKeyOf(datagram);
     const tagged = this.#tags.some((tags) => bearsTag(datagram, tags));
     const known = tagged ? this.#keys.note(key) : this.#keys.has(key);
     let given: Address | undefined;

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { Address } from "../../lib/values/address.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
 import type { UnsignedKnock } from "../../lib/gate.ts";
-import { type Search, Searches } from "../../lib/receive/deferred.ts";
+import { type Deferred, DeferredVerifications } from "../../lib/receive/deferred.ts";
 import { SimulatedServer } from "./simulated_server.ts";
 import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support/knocks.ts";
 import { keyPairOf } from "../../lib/crypto/keys.ts";
@@ -13,66 +13,75 @@ import { sealKnock } from "../../lib/packet.ts";
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const OTHER = address("203.0.113.9");
 
-function search(source: Address, ephemeralKey = random(32)): Search {
+/** What waits, of which the test says what is stale, and the sources of what was dropped. */
+function waiting() {
+  const stale = new Set<Deferred>();
+  const dropped: Address[] = [];
+  const deferred = new DeferredVerifications({
+    isStale: (each) => stale.has(each),
+    dropped: (source) => void dropped.push(source),
+  });
+  /** Lets the next have its turn, and wait again. */
+  const turn = () => {
+    const next = deferred.take();
+    if (next) deferred.add(next);
+    return next;
+  };
+  return { deferred, stale, dropped, turn };
+}
+
+function knockFrom(source: Address, ephemeralKey = random(32)): Deferred {
   const datagram = concatBytes(Uint8Array.of(1), ephemeralKey, random(132));
   return { datagram, source, knock: {} as UnsignedKnock };
 }
 
-const never = () => false;
-
-Deno.test("Searches() takes 256, 64 of a source, and one under an ephemeral key", () => {
-  const searches = new Searches();
-  const ofOne = Array.from({ length: 70 }, () => searches.add(search(SOURCE)));
-  assert.equal(ofOne.filter(Boolean).length, 64);
-  const key = random(32);
-  assert.equal(searches.add(search(OTHER, key)), true);
-  assert.equal(searches.add(search(address("203.0.113.10"), key)), false);
-  for (let i = 0; i < 300; i++) searches.add(search(address(`10.0.${i >> 8}.${i & 255}`)));
-  assert.equal(searches.size, 256);
-  // A whole /64 is one source.
-  const six = new Searches();
-  for (let i = 1; i <= 70; i++) six.add(search(address(`2001:db8::${i.toString(16)}`)));
+Deno.test("what waits for its client is bounded in all and for each source, and every loss is told", () => {
+  const { deferred, dropped } = waiting();
+  for (let i = 0; i < 70; i++) deferred.add(knockFrom(SOURCE));
+  assert.equal(deferred.size, 64);
+  assert.deepEqual(dropped, new Array(6).fill(SOURCE));
+  for (let i = 0; i < 300; i++) deferred.add(knockFrom(address(`10.0.${i >> 8}.${i & 255}`)));
+  assert.equal(deferred.size, 256);
+  assert.equal(dropped.length, 6 + 64 + 300 - 256);
+  const { deferred: six } = waiting(); // a whole /64 is one source
+  for (let i = 1; i <= 70; i++) six.add(knockFrom(address(`2001:db8::${i.toString(16)}`)));
   assert.equal(six.size, 64);
 });
 
-Deno.test("next() gives sources their turns, and each search of a source its own", () => {
-  const searches = new Searches();
-  const many = Array.from({ length: 3 }, () => search(SOURCE));
-  const single = search(OTHER);
-  for (const each of [...many, single]) searches.add(each);
-  const turns = Array.from({ length: 6 }, () => searches.next(never));
+Deno.test("one knock under an ephemeral key waits at a time", () => {
+  const { deferred, dropped } = waiting();
+  const key = random(32);
+  const first = knockFrom(OTHER, key);
+  deferred.add(first);
+  deferred.add(knockFrom(SOURCE, key));
+  assert.deepEqual([deferred.size, dropped], [1, [SOURCE]]);
+  assert.equal(deferred.take(), first);
+  deferred.add(knockFrom(SOURCE, key));
+  assert.deepEqual([deferred.size, dropped.length], [1, 1]);
+});
+
+Deno.test("sources have their turns, and each knock of a source its own", () => {
+  const { deferred, turn } = waiting();
+  const many = Array.from({ length: 3 }, () => knockFrom(SOURCE));
+  const single = knockFrom(OTHER);
+  for (const each of [...many, single]) deferred.add(each);
+  const turns = Array.from({ length: 6 }, turn);
   assert.deepEqual(turns, [many[0], single, many[1], single, many[2], single]);
-  searches.remove(single);
-  searches.remove(must(many[1]));
-  assert.equal(searches.size, 2);
-  assert.deepEqual([searches.next(never), searches.next(never)], [many[0], many[2]]);
 });
 
-Deno.test("next() leaves what is late to the end, but not for ever", () => {
-  const searches = new Searches();
-  const [late, inTime] = [search(SOURCE), search(OTHER)];
-  for (const each of [late, inTime]) searches.add(each);
-  const isLate = (each: Search) => each === late;
-  assert.equal(searches.next(isLate), inTime);
-  assert.equal(searches.next(isLate), inTime);
-  searches.remove(inTime);
-  assert.equal(searches.next(isLate), late);
-  searches.remove(late);
-  assert.equal(searches.next(isLate), undefined);
-  assert.equal(searches.size, 0);
-});
-
-Deno.test("a place is free again once its search has ended, or all were taken", () => {
-  const searches = new Searches();
-  const each = search(SOURCE);
-  assert.equal(searches.add(each), true);
-  assert.equal(searches.add(each), false);
-  searches.remove(each);
-  searches.remove(each);
-  assert.equal(searches.add(each), true);
-  assert.deepEqual(searches.takeAll(), [each]);
-  assert.equal(searches.size, 0);
-  assert.equal(searches.add(each), true);
+Deno.test("a stale knock is searched when no other waits, whenever it became stale", () => {
+  for (const early of [true, false]) {
+    const { deferred, stale, turn } = waiting();
+    const [old, inTime] = [knockFrom(SOURCE), knockFrom(OTHER)];
+    if (early) stale.add(old);
+    for (const each of [old, inTime]) deferred.add(each);
+    stale.add(old);
+    assert.deepEqual([turn(), turn()], [inTime, inTime]);
+    assert.equal(deferred.take(), inTime);
+    assert.equal(deferred.take(), old);
+    assert.equal(deferred.take(), undefined);
+    assert.equal(deferred.size, 0);
+  }
 });
 
 Deno.test("a reload judges anew what waits for its client: with those of now", async () => {

@@ -48,4 +48,6 @@ if [ -n "$tree" ]; then
   done
 fi
 [ "$outside" = 0 ] || ip link set lo up || :
+# The tree brings firewalld's sources and nothing compiled; each start of it would compile them all again.
+unset PYTHONDONTWRITEBYTECODE
 exec "$@"

@@ -9,7 +9,7 @@ import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, runToEnd } from "./lab.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme } from "./openme.ts";
-import type { Program } from "../support/spawned.ts";
+import { isAlive, type Program } from "../support/spawned.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
@@ -114,15 +114,6 @@ async function pidOf(site: Site): Promise<number | undefined> {
     return JSON.parse(new TextDecoder().decode(buffer.subarray(0, size))).value.pid;
   } catch {
     return undefined;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    Deno.kill(pid, "SIGCONT");
-    return true;
-  } catch {
-    return false;
   }
 }
 

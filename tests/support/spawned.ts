@@ -106,3 +106,18 @@ export class Lines {
     this.#wake = Promise.withResolvers<void>();
   }
 }
+
+/** Whether a process runs. One that has ended is not reaped where process 1 is no init, as in many containers. */
+export function isAlive(pid: number): boolean {
+  try {
+    Deno.kill(pid, "SIGCONT"); // does nothing to a program that runs
+  } catch {
+    return false;
+  }
+  try {
+    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+    return stat[stat.lastIndexOf(")") + 2] !== "Z";
+  } catch {
+    return Deno.build.os !== "linux"; // no /proc elsewhere; here it has ended meanwhile
+  }
+}

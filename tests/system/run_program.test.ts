@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { type ProgramRun, runProgram } from "../../lib/system/run_program.ts";
+import { isAlive } from "../support/spawned.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** Runs a shell line; `$1` and on are the given arguments. */
@@ -21,15 +22,6 @@ async function failureOf(run: Promise<string>): Promise<OpenmeError> {
   assert.ok(error instanceof OpenmeError, String(error));
   assert.equal(error.code, "COMMAND");
   return error;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    Deno.kill(pid, "SIGCONT"); // does nothing to a program that runs
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 Deno.test("runProgram() gives what was printed", async () => {

@@ -13,7 +13,7 @@ import { isAlive, type Program } from "../support/spawned.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
-import { pause, waitFor } from "../support/wait.ts";
+import { pause, waitFor, within } from "../support/wait.ts";
 
 const CLIENTS = { clients: { alice: ["22/tcp"] } };
 /** Long enough for a slow machine to break what is to break before it is over. */
@@ -82,7 +82,9 @@ async function tryBoth(lab: Lab, t: Deno.TestContext, mishap: Mishap): Promise<v
     const text = await Deno.readTextFile(site.config);
     await Deno.writeTextFile(site.config, text.slice(0, text.length / 2) + "\nhalf: [");
     const args = ["confirm", "--config", site.config, "--state-dir", site.stateDir];
-    const { code, stderr } = await openme(lab, "server", args);
+    const confirmed = await within(openme(lab, "server", args), 20_000, undefined);
+    assert.ok(confirmed, "it waits for what has broken");
+    const { code, stderr } = confirmed;
     assert.equal(code, 0, stderr);
     assert.match(stderr, /openme: confirmed: the guard stays\n$/);
     const again = await openme(lab, "server", args);

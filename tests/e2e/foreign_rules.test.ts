@@ -32,29 +32,30 @@ e2e("a knock beside a blocklist of 200,000 addresses", async (lab, t) => {
 
   const closes = () =>
     waitFor("the port to close", async () => !await client.reaches(IPV4.server, 22, 100));
+  const opensSoon = async () => {
+    const knockMs = await elapsedMs(async () => {
+      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await opens(client, IPV4.server, 22);
+    });
+    assert.ok(knockMs < readingMs / 3, `${knockMs} ms, reading the list ${readingMs} ms`);
+  };
 
   await t.step("opens without reading the list", async () => {
     for (let knock = 0; knock < 3; knock++) {
-      const knockMs = await elapsedMs(async () => {
-        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
-        await opens(client, IPV4.server, 22);
-      });
-      assert.ok(knockMs < readingMs / 3, `${knockMs} ms, reading the list ${readingMs} ms`);
+      await opensSoon();
       await closes();
     }
   });
 
-  await t.step("opens while the list is replaced again and again", async () => {
+  await t.step("opens while another list is replaced again and again", async () => {
+    await closes();
     let replacing = true;
+    const other = blocklist(20_000).replaceAll("inet blocklist", "inet other_blocklist");
     const replaced = (async () => {
-      while (replacing) await lab.nft(blocklist(20_000));
+      while (replacing) await lab.nft(other);
     })();
     try {
-      const knockMs = await elapsedMs(async () => {
-        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
-        await opens(client, IPV4.server, 22);
-      });
-      assert.ok(knockMs < readingMs / 2, `${knockMs} ms, reading the list ${readingMs} ms`);
+      await opensSoon();
     } finally {
       replacing = false;
       await replaced;

@@ -42,7 +42,6 @@ async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
   const before = await host.rules();
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"] },
-    clientLines: { alice: ["disable_health_port: true"] },
     dropPorts: false,
     firewall: "command",
     knockTimeout: "3s",
@@ -63,7 +62,7 @@ async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
   const ask = (...command: string[]) =>
     lab.output("server", ["env", `PATH=${host.env["PATH"]}`, ...OPENME, ...command]);
 
-  await t.step("two knocks 0.3 s apart open, and leave nothing", async () => {
+  await t.step("two knocks 0.3 s apart open two ports each, and leave nothing", async () => {
     await using served = await site.serve();
     for (const each of [1, 2, 3]) {
       assert.equal(await isOpen(), false, `before pair ${each}`);
@@ -77,7 +76,10 @@ async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
   });
 
   await t.step("six knocks at once all open, and leave nothing", async () => {
-    await site.configure({ knockTimeout: "10s" });
+    await site.configure({
+      knockTimeout: "10s",
+      clientLines: { alice: ["disable_health_port: true"] },
+    });
     await using served = await site.serve();
     const addresses = [1, 2, 3, 4, 5].map((each) => `10.0.0.10${each}`);
     await Promise.all([...addresses, IPV6.client].map(knock));

@@ -1,7 +1,6 @@
 /** Edits of the server's configuration file: one at a time, checked before it is written, whole or not at all. */
 
-import { keepGuarded } from "../config/guarded_group.ts";
-import { hasClient } from "../config/edit_server.ts";
+import { hasClient, keepGuarded } from "../config/edit_server.ts";
 import { loadingFrom, nearest } from "../config/fields.ts";
 import { NAME_PATTERN } from "../values/name.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server.ts";

@@ -1,8 +1,8 @@
 /** Edits of the client's file: text -> text, everything else as it was, comments included. */
 
-import { isMap, isScalar, type Node, type Pair, Scalar, visit, type YAMLMap } from "yaml";
+import { isMap, type Node, type Pair, Scalar, visit, type YAMLMap } from "yaml";
 import { ConfigError } from "./fields.ts";
-import { parseYamlDocument } from "./yaml.ts";
+import { pairIn, parseYamlDocument, renderYaml, setEntry } from "./yaml.ts";
 
 /** Keys and values of profiles by name, as they stand in a client file. */
 export type ProfileValues = ReadonlyMap<string, ReadonlyMap<string, unknown>>;
@@ -10,9 +10,12 @@ export type ProfileValues = ReadonlyMap<string, ReadonlyMap<string, unknown>>;
 /** The file with these profiles in it; one that is there already is replaced. Without a file a new one is made. */
 export function putProfiles(text: string | undefined, profiles: ProfileValues): string {
   const document = parseYamlDocument(text?.trim() ? text : "profiles: {}\n");
+  if (document.contents !== null && !isMap(document.contents)) {
+    throw new ConfigError("the file", "expected a map");
+  }
   for (const [name, values] of profiles) {
     const node: Node = document.createNode(Object.fromEntries(values));
-    // Quoted like those of openme add: so a knock reads the file without the YAML library.
+    // Quoted like those of openme add: a knock then reads the file without the YAML library.
     visit(node, {
       Scalar: (position, scalar) => {
         if (position !== "key" && typeof scalar.value === "string") {
@@ -20,23 +23,13 @@ export function putProfiles(text: string | undefined, profiles: ProfileValues): 
         }
       },
     });
-    const section = document.get("profiles");
-    if (isMap(section)) {
-      if (section.items.length === 0) section.flow = false; // `{}` was only a placeholder
-      const pair = section.items.find(({ key }) => isScalar(key) && key.value === name);
-      if (pair) {
-        // What the owner lets run after a knock is his own, and not of the profile that was handed to him.
-        const own: unknown = isMap(pair.value) ? pair.value.get("post_knock", true) : undefined;
-        if (own && isMap(node) && !node.has("post_knock")) {
-          node.set("post_knock", own);
-        }
-        pair.value = node;
-      } else section.set(document.createNode(name), node);
-    } else if (isMap(document.contents) || document.contents === null) {
-      document.set("profiles", document.createNode({ [name]: node }));
-    } else throw new ConfigError("the file", "expected a map");
+    // A post_knock is the owner's own, and stays when the profile is replaced.
+    const old = pairIn(document.get("profiles"), name)?.value;
+    const own: unknown = isMap(old) ? old.get("post_knock", true) : undefined;
+    if (own && isMap(node) && !node.has("post_knock")) node.set("post_knock", own);
+    setEntry(document, "profiles", name, node);
   }
-  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+  return renderYaml(document);
 }
 
 /** The file with this profile under another name, in its place. */
@@ -59,10 +52,8 @@ function editPair(
 ): string {
   const document = parseYamlDocument(text);
   const section = document.get("profiles");
-  const pair = isMap(section)
-    ? section.items.find(({ key }) => isScalar(key) && key.value === name)
-    : undefined;
+  const pair = pairIn(section, name);
   if (!isMap(section) || !pair) throw new ConfigError("profiles", "expected a map in YAML");
   edit(section, pair);
-  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+  return renderYaml(document);
 }

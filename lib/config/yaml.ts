@@ -3,7 +3,18 @@
  * beyond YAML 1.2's core schema, few aliases.
  */
 
-import { isNode, isPair, isSeq, LineCounter, parseDocument, visit } from "yaml";
+import {
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+} from "yaml";
 import type { Document } from "yaml";
 import { escapeUnprintable } from "../values/text.ts";
 import { ConfigError, joinPath } from "./fields.ts";
@@ -99,4 +110,23 @@ export function parseYaml(text: string): unknown {
   } catch (cause) {
     throw new ConfigError("the file", escapeUnprintable((cause as Error).message));
   }
+}
+
+/** The document as text; a line is never folded. */
+export function renderYaml(document: Document): string {
+  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+}
+
+/** The entry of a map that has this name; `undefined` where there is none, or where it is not a map. */
+export function pairIn(map: unknown, name: string): Pair | undefined {
+  return isMap(map) ? map.items.find(({ key }) => isScalar(key) && key.value === name) : undefined;
+}
+
+/** Puts an entry into a section of the file, in place of one of that name; makes the section where it is missing. */
+export function setEntry(document: Document.Parsed, section: string, name: string, node: Node) {
+  const entries = document.get(section);
+  if (isMap(entries)) {
+    if (entries.items.length === 0) entries.flow = false; // `{}` was only a placeholder
+    entries.set(document.createNode(name), node);
+  } else document.set(section, document.createNode({ [name]: node }));
 }

@@ -1,7 +1,7 @@
 /** `openme add`: a client more in the file, its profile on stdout, and nothing else touched. */
 
 import assert from "node:assert/strict";
-import { insertClient } from "../../lib/config/insert_client.ts";
+import { insertEntry } from "../../lib/config/edit_server.ts";
 import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { decodeBase64, encodeBase64 } from "../../lib/crypto/keys.ts";
@@ -265,15 +265,15 @@ server:
 ];
 
 for (const { why, text } of KEPT) {
-  Deno.test(`insertClient() keeps every comment and every other line of a file ${why}`, () => {
+  Deno.test(`insertEntry() keeps every comment and every other line of a file ${why}`, () => {
     const namesIn = (yaml: string) =>
       parseServerConfig(yaml, "server.yaml").clients.map(({ name }) => name);
-    const withBob = insertClient(text, "bob", {
+    const withBob = insertEntry(text, "clients", "bob", {
       ed25519_pubkey: OTHER_PUBLIC,
       allowed_ports: ["ssh"],
       expires: "2100-01-01T00:00:00Z",
     });
-    const after = insertClient(withBob, "carol", {
+    const after = insertEntry(withBob, "clients", "carol", {
       ed25519_pubkey: CAROL_PUBLIC,
       allowed_ports: ["ssh", "80"],
     });

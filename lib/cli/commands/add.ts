@@ -1,7 +1,6 @@
 /** `openme add`: registers a client and hands out its profile. */
 
-import { insertClient } from "../../config/insert_client.ts";
-import { isGuardedGroup } from "../../config/guarded_group.ts";
+import { insertEntry, isGuardedGroup } from "../../config/edit_server.ts";
 import { lastingPorts, type ServerConfig } from "../../config/server.ts";
 import { bytesToHex, encodeBase64 } from "../../crypto/keys.ts";
 import { OpenmeError } from "../../values/errors.ts";
@@ -78,7 +77,7 @@ Example:
       }
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const changed = edit((text) =>
-        insertClient(text, name, {
+        insertEntry(text, "clients", name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
           allowed_ports: readPorts(args, config),
           ...(expires === undefined ? {} : { expires }),

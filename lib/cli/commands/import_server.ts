@@ -1,8 +1,7 @@
 /** `openme import fwknop|knockd`: another program's clients as groups and clients of the server's configuration. */
 
 import type { ServerConfig } from "../../config/server.ts";
-import { insertClient } from "../../config/insert_client.ts";
-import { addGroup } from "../../config/edit_server.ts";
+import { insertEntry } from "../../config/edit_server.ts";
 import { renderProfileYaml } from "../../config/profile_text.ts";
 import { encodeBase64 } from "../../crypto/keys.ts";
 import { OpenmeError } from "../../values/errors.ts";
@@ -58,7 +57,9 @@ export async function importServer(
   const outcome = await editServerFile(path, async ({ config, edit, save, restore }) => {
     refuseTaken(found.clients, config);
     const planned = plan(found.clients, config);
-    for (const [name, specs] of planned.newGroups) edit((text) => addGroup(text, name, specs));
+    for (const [name, specs] of planned.newGroups) {
+      edit((text) => insertEntry(text, "ports", name, specs));
+    }
     const groups = [...planned.newGroups].map(([group, ports]) => ({ group, ports }));
     const outcome: Outcome = { groups, clients: [] };
     const profiles: [path: string, text: string][] = [];
@@ -66,7 +67,7 @@ export async function importServer(
       const key = clientKeyOf({ values: {}, positionals: [] });
       const expires = expiresAtMs === undefined ? undefined : formatTime(expiresAtMs);
       edit((text) =>
-        insertClient(text, name, {
+        insertEntry(text, "clients", name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
           allowed_ports: [group],
           ...(expires === undefined ? {} : { expires }),

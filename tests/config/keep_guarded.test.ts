@@ -2,8 +2,7 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { isGuardedGroup, keepGuarded } from "../../lib/config/guarded_group.ts";
-import { removeClient } from "../../lib/config/edit_server.ts";
+import { isGuardedGroup, keepGuarded, removeClient } from "../../lib/config/edit_server.ts";
 import { lastingPorts, parseServerConfig } from "../../lib/config/server.ts";
 import { formatPortRange, includesPortRanges, subtractPortRanges } from "../../lib/values/ports.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";

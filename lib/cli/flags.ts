@@ -1,6 +1,6 @@
 /** Flags that name a time to come, or a span. */
 
-import { EXPIRY_EXPECTED, parseExpiry } from "../config/expiry.ts";
+import { EXPIRY_EXPECTED, parseExpiry } from "../config/clients.ts";
 import { parseDuration } from "../values/duration.ts";
 import { type Arguments, flagError, textFlag } from "./context.ts";
 

@@ -15,11 +15,11 @@ export interface LoadedConfig {
   readonly people: readonly SourceFile[];
 }
 
-/** The server's configuration in `path`. */
-export async function loadServerConfig(path: string): Promise<LoadedConfig> {
+/** The server's configuration in `path`; `boundPort` is the knock port of a server that runs with it. */
+export async function loadServerConfig(path: string, boundPort?: number): Promise<LoadedConfig> {
   const text = await readSecretFile(path, { missingHint: await missingHint() });
   const people = await readPeople(path);
-  return { config: parseServerConfig(text, path, { people }), text, people };
+  return { config: parseServerConfig(text, path, { boundPort, people }), text, people };
 }
 
 /** Whoever has profiles and no server's configuration has most likely come to the wrong machine. */

@@ -1,11 +1,10 @@
 /** `openme add` of a client that is registered already: whether what is asked for is what stands. */
 
-import type { ClientEntry } from "../config/clients.ts";
-import { parseExpiry } from "../config/expiry.ts";
+import { type ClientEntry, parseExpiry } from "../config/clients.ts";
 import { readPortSpec } from "../config/port_groups.ts";
-import type { ServerConfig } from "../config/server.ts";
+import { healthRangeOf, type ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { includesPortRanges, type PortRange, subtractPortRanges } from "../values/ports.ts";
+import { includesPortRanges, subtractPortRanges } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
 import { type Arguments, textFlag } from "./context.ts";
 import { prefixFlag } from "./prefix_flag.ts";
@@ -16,15 +15,16 @@ import { prefixFlag } from "./prefix_flag.ts";
  */
 export function requireSame(
   { name, ports: allowed, expiresAtMs, prefix }: ClientEntry,
-  { args, config: { groups, healthPort }, ports }: {
+  { args, config, ports }: {
     args: Arguments;
     config: ServerConfig;
     ports: readonly string[];
   },
 ): void {
-  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  const wanted = ports.flatMap((item) => groups.get(item) ?? readPortSpec(item) ?? []);
-  const [one, other] = [wanted, allowed].map((each) => subtractPortRanges(each, [health]));
+  const wanted = ports.flatMap((item) => config.groups.get(item) ?? readPortSpec(item) ?? []);
+  const [one, other] = [wanted, allowed].map((each) =>
+    subtractPortRanges(each, [healthRangeOf(config)])
+  );
   // A span such as 90d is another end at each call: the one that stands is kept.
   const end = parseExpiry(textFlag(args, "expires"));
   const { v4, v6 } = prefixFlag(args) ?? {};

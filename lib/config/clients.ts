@@ -20,7 +20,6 @@ import {
   reversedHint,
   subtractPortRanges,
 } from "../values/ports.ts";
-import { EXPIRY_EXPECTED, parseExpiry } from "./expiry.ts";
 import { PORT_OR_GROUP_EXPECTED, readPortSpec } from "./port_groups.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./fields.ts";
 
@@ -60,7 +59,7 @@ const CLIENT_KEYS = [
   "prefix",
 ];
 
-/** Prefix lengths that a client may have: wider is not one carrier's pool of addresses, but half the world. */
+/** Prefix lengths that a client may have: enough for the pool of addresses of one carrier. */
 export const PREFIX_BOUNDS = {
   v4: { least: 16, most: SINGLE.v4 },
   v6: { least: 48, most: SINGLE.v6 },
@@ -208,4 +207,23 @@ function readVerifier(publicKey: Bytes, path: string): VerifySignature {
   } catch {
     throw new ConfigError(path, `${expected}, got bytes that are not a point of the curve`);
   }
+}
+
+export const EXPIRY_EXPECTED =
+  `a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+
+/** Reads a date (its first moment, UTC) or an RFC 3339 time. Returns ms since 1970, `undefined` for anything else. */
+export function parseExpiry(value: unknown): number | undefined {
+  if (typeof value !== "string") return undefined;
+  const match =
+    /^(\d{4}-\d\d-\d\d)(?:[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d))?$/
+      .exec(value);
+  if (!match) return undefined;
+  // Date.parse rolls "2027-02-30" over into March; that day must exist.
+  const dayMs = Date.parse(`${match[1]}T00:00:00Z`);
+  if (Number.isNaN(dayMs) || new Date(dayMs).toISOString().slice(0, 10) !== match[1]) {
+    return undefined;
+  }
+  const atMs = match[0] === match[1] ? dayMs : Date.parse(value.toUpperCase().replace(" ", "T"));
+  return Number.isNaN(atMs) ? undefined : atMs;
 }

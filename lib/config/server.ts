@@ -5,7 +5,12 @@
 
 import { type Bytes, bytesToHex, KEY_SIZE } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
-import { mergePortRanges, type PortRange } from "../values/ports.ts";
+import {
+  formatPortRange,
+  intersectPortRanges,
+  mergePortRanges,
+  type PortRange,
+} from "../values/ports.ts";
 import { type ClientContext, type ClientEntry, readClients, readPerson } from "./clients.ts";
 import { readFirewall, requireClosing } from "./firewall.ts";
 import {
@@ -29,19 +34,21 @@ export const ON_STOP = ["open", "closed"] as const;
 export interface ServerConfig {
   /** The name or address by which clients reach this server, where the file gives it. */
   readonly host: string | undefined;
+  /** The knock port, and the one that the file names: a running server keeps the port that it is bound to. */
   readonly udpPort: number;
+  readonly namedUdpPort: number;
   readonly healthPort: number;
   readonly firewall: FirewallName;
-  /** What the backend `command` runs; there exactly where `firewall` says so. */
+  /** What the backend `command` runs; `undefined` with any other. */
   readonly command: CommandLines | undefined;
-  /** The bit of the packet mark for let-in traffic. */
+  /** The bit of the packet mark that a hole looks at. */
   readonly mark: number;
   readonly knockTimeoutMs: number;
   readonly replayWindowMs: number;
   /** X25519, 32 bytes each. */
   readonly privateKey: Bytes;
   readonly publicKey: Bytes;
-  /** The key before this one, while a rotation is under way: knocks that are sealed to it are taken as well. */
+  /** The key before this one, while a rotation is under way: knocks that are sealed to it are accepted too. */
   readonly previousPrivateKey: Bytes | undefined;
   readonly openKnockPort: boolean;
   readonly dropPorts: boolean;
@@ -83,6 +90,7 @@ const SERVER_KEYS = [
   "previous_private_key",
   "notify",
 ];
+
 /** One file's text, and the name by which errors call it. */
 export interface SourceFile {
   readonly file: string;
@@ -91,7 +99,7 @@ export interface SourceFile {
 
 /** What is known beside the text of the server's file. */
 export interface ParseOptions {
-  /** The knock port of a server that runs already, whatever the file says; its health port goes with it. */
+  /** The knock port of the server that runs, in place of the file's; the health port follows it by default. */
   readonly boundPort?: number | undefined;
   /** The files of `clients.d`. */
   readonly people?: readonly SourceFile[];
@@ -112,17 +120,12 @@ function readServerConfig(
 ): ServerConfig {
   const top = new Section(root, "", ["server", "ports", "clients"]);
   const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
-  const namedPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
-  const udpPort = boundPort ?? namedPort;
+  const namedUdpPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
+  const udpPort = boundPort ?? namedUdpPort;
   const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
   const { groups, forwardedPorts } = readGroups(top.raw("ports"));
-  const healthRange: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  const context: ClientContext = {
-    groups,
-    healthRange,
-    nameByKey: new Map(),
-    names: new Set(),
-  };
+  const healthRange = healthRangeOf({ healthPort });
+  const context: ClientContext = { groups, healthRange, nameByKey: new Map(), names: new Set() };
   const clients = [
     ...readClients(top.raw("clients"), context),
     ...people.flatMap(({ file, text }) =>
@@ -132,6 +135,7 @@ function readServerConfig(
   const config: ServerConfig = {
     host: server.optional("host", (key) => server.host(key)),
     udpPort,
+    namedUdpPort,
     healthPort,
     ...readFirewall(server),
     knockTimeoutMs:
@@ -172,16 +176,36 @@ function readServerConfig(
   return config;
 }
 
-/** The guarded ports that stay so whatever becomes of the clients: all groups and the health port. Disjoint. */
-export function lastingPorts({ groups, healthPort }: ServerConfig): PortRange[] {
-  const health: PortRange = { protocol: "tcp", first: healthPort, last: healthPort };
-  return mergePortRanges([...[...groups.values()].flat(), health]);
+/** The guarded ports that need no client to be guarded: all groups and the health port. Disjoint. */
+export function lastingPorts(config: ServerConfig): PortRange[] {
+  return mergePortRanges([...[...config.groups.values()].flat(), healthRangeOf(config)]);
+}
+
+/** The health port as a range. */
+export function healthRangeOf({ healthPort }: Pick<ServerConfig, "healthPort">): PortRange {
+  return { protocol: "tcp", first: healthPort, last: healthPort };
+}
+
+/** A sentence for each place where the configuration asks to guard the knock port, which is always open. */
+export function unguardable({ udpPort, groups, clients }: ServerConfig): string[] {
+  const knock: PortRange = { protocol: "udp", first: udpPort, last: udpPort };
+  const has = (ports: readonly PortRange[]) => intersectPortRanges(ports, [knock]).length > 0;
+  const inGroups = [...groups].filter(([, ports]) => has(ports)).map(([name]) => `ports.${name}`);
+  // Most clients have it from a group: then that is the place to mend.
+  const places = inGroups.length > 0
+    ? inGroups
+    : clients.filter(({ ports }) => has(ports)).map(({ name }) => `clients.${name}`);
+  return places.map((place) =>
+    `${place}: ${
+      formatPortRange(knock)
+    } takes knocks, and is never guarded; a service there needs another port`
+  );
 }
 
 function readNotify(server: Section): [program: string, ...args: string[]] {
   const [program, ...args] = listOf(server.raw("notify"), server.path("notify")).map(
     ([item, path]) => {
-      // A byte of zero ends an argument for the kernel, whatever follows it.
+      // For the kernel a NUL ends the argument.
       if (typeof item === "string" && !item.includes("\0")) return item;
       throw mismatch(path, "a program's name or an argument, as text", item);
     },

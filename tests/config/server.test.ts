@@ -1,7 +1,7 @@
 /** Good server files: what every key means, and what is taken where a key is absent. */
 
 import assert from "node:assert/strict";
-import { parseExpiry } from "../../lib/config/expiry.ts";
+import { parseExpiry } from "../../lib/config/clients.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex, decodeBase64, encodeBase64 } from "../../lib/crypto/keys.ts";
 import { formatPortRange, type PortRange } from "../../lib/values/ports.ts";

@@ -4,7 +4,7 @@ import type { ServerConfig } from "../../config/server.ts";
 import { type FirewallName, isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
-import { unguardable } from "../../config/unguardable.ts";
+import { unguardable } from "../../config/server.ts";
 import { isProgramThere } from "../../system/run_program.ts";
 import { type Command, configPath, renderJson } from "../context.ts";
 import { misfitsOf } from "../host_fit.ts";

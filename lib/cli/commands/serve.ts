@@ -18,8 +18,7 @@ import {
   textFlag,
 } from "../context.ts";
 import { warnOfOwnSession } from "../serve/start_checks.ts";
-import { parseServerConfig, type ServerConfig } from "../../config/server.ts";
-import { unguardable } from "../../config/unguardable.ts";
+import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { parseDuration } from "../../values/duration.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
@@ -91,16 +90,13 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
   const path = configPath(args);
   const interfaceName = interfaceFlag(args);
   const confirmMs = readConfirm(args);
-  const load = async (boundPort?: number): Promise<Loaded> => {
-    const { config: named, text, people } = await loadServerConfig(path);
-    const config = boundPort === undefined
-      ? named
-      : parseServerConfig(text, path, { boundPort, people });
+  const load = async (boundPort?: number): Promise<ServerConfig> => {
+    const { config } = await loadServerConfig(path, boundPort);
     for (const why of unguardable(config)) log.warn("never_guarded", { why });
-    return { config: withInterface(config, interfaceName), named };
+    return withInterface(config, interfaceName);
   };
   const known = identifyConfig(path);
-  const { config } = await load();
+  const config = await load();
   if (config.command) requirePrograms(config.command);
   const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
   // Lock and sockets before the firewall: a second `serve` must fail while nothing has been touched.
@@ -214,12 +210,6 @@ function makeControl(
   }
 }
 
-/** A configuration as it can be in force: with the knock port that is bound, which the health port goes with; and as named. */
-interface Loaded {
-  readonly config: ServerConfig;
-  readonly named: ServerConfig;
-}
-
 /** Foreign functions are for binding, and for opening what reads the generation of the rules. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
 
@@ -235,7 +225,7 @@ function readConfirm(args: Arguments): number | undefined {
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. */
 async function reloadFrom(
-  load: (boundPort: number) => Promise<Loaded>,
+  load: (boundPort: number) => Promise<ServerConfig>,
   { running, backend, reload, log }: {
     running: ServerConfig;
     backend: Backend;
@@ -244,24 +234,19 @@ async function reloadFrom(
   },
 ): Promise<void> {
   try {
-    const { config, named } = await load(running.udpPort);
+    const config = await load(running.udpPort);
     requireClosable(backend.name, config);
-    const fixed = (["udpPort", "stateDir", "firewall", "command", "mark"] as const).filter((key) =>
-      JSON.stringify(named[key]) !== JSON.stringify(running[key])
+    const fixed = FIXED.filter(([key]) =>
+      JSON.stringify(config[key]) !== JSON.stringify(running[key])
     );
     if (fixed.length > 0) {
       log.warn("restart_needed", {
-        changed: fixed.map((key) => `server.${SPELLED[key]}`).join(","),
+        changed: fixed.map(([, name]) => `server.${name}`).join(","),
         doing: "going on with the old value",
       });
     }
-    reload({
-      ...config,
-      stateDir: running.stateDir,
-      firewall: running.firewall,
-      command: running.command,
-      mark: running.mark,
-    });
+    const { namedUdpPort, stateDir, firewall, command, mark } = running;
+    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark });
   } catch (error) {
     log.error("config_rejected", {
       ...errorFields(error),
@@ -270,10 +255,11 @@ async function reloadFrom(
   }
 }
 
-const SPELLED = {
-  udpPort: "udp_port",
-  stateDir: "state_dir",
-  firewall: "firewall",
-  command: "command",
-  mark: "mark",
-} as const;
+/** What a running server keeps, and how the file spells it. */
+const FIXED = [
+  ["namedUdpPort", "udp_port"],
+  ["stateDir", "state_dir"],
+  ["firewall", "firewall"],
+  ["command", "command"],
+  ["mark", "mark"],
+] as const;

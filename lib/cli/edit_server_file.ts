@@ -8,20 +8,21 @@ import { OpenmeError } from "../values/errors.ts";
 import { replaceFile, withFileLock } from "../system/files.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
-import { loadServerConfig } from "./load.ts";
+import { loadServerConfig, readServerText } from "./load.ts";
 
-/** A configuration that nobody else edits at the moment. */
+/** The server's files while they are locked against other edits. */
 export interface ServerFile {
+  /** As it was before the edits. */
   readonly config: ServerConfig;
-  /** Applies an edit to the server's own file, checks what came out and gives that. */
-  readonly edit: (edit: (text: string) => string) => ServerConfig;
-  /** The same in the file that holds this client, which may be one of `clients.d`. */
-  readonly editClient: (name: string, edit: (text: string) => string) => ServerConfig;
-  /** The file that holds this client. */
-  readonly fileOf: (name: string) => string;
+  /** Edits the server's own file. */
+  readonly edit: (edit: (text: string) => string) => void;
+  /** Edits the file that holds this client, which may be one of `clients.d`, and returns its path. */
+  readonly editClient: (name: string, edit: (text: string) => string) => string;
   /** The texts of all files, with the edits. */
   readonly texts: () => string[];
-  /** Puts what came of the edits in the files' places. */
+  /** The configuration with the edits; throws where it is not a good one. */
+  readonly check: () => ServerConfig;
+  /** Checks the edits and writes them. */
   readonly save: () => Promise<void>;
   /** Puts back what was there before. */
   readonly restore: () => Promise<void>;
@@ -32,7 +33,7 @@ export async function editServerFile<T>(
   path: string,
   work: (file: ServerFile) => Promise<T>,
 ): Promise<T> {
-  await loadServerConfig(path); // before the lock: a missing or broken file gets its own error
+  await readServerText(path); // before the lock: a missing file gets its own error
   return await withFileLock(path, async () => {
     const { config, text, people } = await loadServerConfig(path);
     const before = new Map([
@@ -40,19 +41,20 @@ export async function editServerFile<T>(
       ...people.map(({ file, text }) => [file, text] as const),
     ]);
     const current = new Map(before);
-    const fileOf = (name: string) =>
-      [...current].find(([file, text]) => file !== path && hasClient(text, name))?.[0] ?? path;
+    let checked: ServerConfig | undefined = config;
     const editIn = (file: string, edit: (text: string) => string) => {
       current.set(file, loadingFrom(file, () => edit(current.get(file)!)));
-      return parseServerConfig(current.get(path)!, path, {
+      checked = undefined;
+    };
+    const check = () =>
+      checked ??= parseServerConfig(current.get(path)!, path, {
         people: people.map(({ file }) => ({ file, text: current.get(file)! })),
       });
-    };
     /** Writes what differs, the server's file first: a port is in its group before a client leaves. */
     const write = async (wanted: Map<string, string>, there: Map<string, string>) => {
       for (const [file, text] of wanted) {
         if (there.get(file) === text) continue;
-        // The files of clients.d hold no secrets: whoever may read them keeps that right.
+        // The files of clients.d hold no secrets: their readers keep the right to read them.
         const { mode } = await Deno.stat(file);
         await replaceFile(file, text, file === path || mode === null ? {} : { mode: mode & 0o777 });
       }
@@ -60,19 +62,23 @@ export async function editServerFile<T>(
     return await work({
       config,
       edit: (edit) => editIn(path, edit),
-      editClient: (name, edit) => editIn(fileOf(name), edit),
-      fileOf,
+      editClient: (name, edit) => {
+        const file = people.find(({ file }) => hasClient(current.get(file)!, name))?.file ?? path;
+        editIn(file, edit);
+        return file;
+      },
       texts: () => [...current.values()],
-      save: () => write(current, before),
+      check,
+      save: async () => {
+        check();
+        await write(current, before);
+      },
       restore: () => write(before, current),
     });
   });
 }
 
-/**
- * Puts ports that would leave the guard with the last client that names them into a group, and tells so; does nothing
- * where there are none. Gives what to print once it is saved.
- */
+/** Puts ports that no group has into one, so that they stay guarded without a client. Returns what to print once it is saved. */
 export function keepPortsGuarded(
   { edit, texts }: Pick<ServerFile, "edit" | "texts">,
   ports: readonly PortRange[],

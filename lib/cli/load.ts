@@ -17,9 +17,14 @@ export interface LoadedConfig {
 
 /** The server's configuration in `path`; `boundPort` is the knock port of a server that runs with it. */
 export async function loadServerConfig(path: string, boundPort?: number): Promise<LoadedConfig> {
-  const text = await readSecretFile(path, { missingHint: await missingHint() });
+  const text = await readServerText(path);
   const people = await readPeople(path);
   return { config: parseServerConfig(text, path, { boundPort, people }), text, people };
+}
+
+/** The text of the server's own file. Throws `OpenmeError`, code `CONFIG`, where it cannot be read. */
+export async function readServerText(path: string): Promise<string> {
+  return await readSecretFile(path, { missingHint: await missingHint() });
 }
 
 /** Whoever has profiles and no server's configuration has most likely come to the wrong machine. */

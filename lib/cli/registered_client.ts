@@ -1,7 +1,7 @@
 /** `openme add` of a client that is registered already: whether what is asked for is what stands. */
 
 import { type ClientEntry, parseExpiry } from "../config/clients.ts";
-import { readPortSpec } from "../config/port_groups.ts";
+import { portsOf } from "../config/port_groups.ts";
 import { healthRangeOf, type ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { includesPortRanges, subtractPortRanges } from "../values/ports.ts";
@@ -21,7 +21,7 @@ export function requireSame(
     ports: readonly string[];
   },
 ): void {
-  const wanted = ports.flatMap((item) => config.groups.get(item) ?? readPortSpec(item) ?? []);
+  const wanted = ports.flatMap((item) => portsOf(item, config.groups) ?? []);
   const [one, other] = [wanted, allowed].map((each) =>
     subtractPortRanges(each, [healthRangeOf(config)])
   );

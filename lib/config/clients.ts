@@ -20,7 +20,7 @@ import {
   reversedHint,
   subtractPortRanges,
 } from "../values/ports.ts";
-import { PORT_OR_GROUP_EXPECTED, readPortSpec } from "./port_groups.ts";
+import { PORT_OR_GROUP_EXPECTED, portsOf } from "./port_groups.ts";
 import { ConfigError, listOf, mismatch, namedEntries, Section } from "./fields.ts";
 
 /** One registered client. */
@@ -143,7 +143,7 @@ function readClient(
   const publicKey = client.key("ed25519_pubkey", "the client's Ed25519 public key", [KEY_SIZE]);
   const ports = listOf(client.raw("allowed_ports"), client.path("allowed_ports")).flatMap(
     ([item, at]) => {
-      const ranges = typeof item === "string" && groups.get(item) || readPortSpec(item);
+      const ranges = portsOf(item, groups);
       if (!ranges) {
         throw mismatch(at, PORT_OR_GROUP_EXPECTED, item, reversedHint(String(item)));
       }

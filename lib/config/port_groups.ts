@@ -60,8 +60,16 @@ function readForward(group: Section, key: string): boolean {
   return guard.optional("forward", (each) => guard.flag(each)) ?? false;
 }
 
+/** The ports that an item of `allowed_ports` opens, a group's name or a spec; `undefined` for anything else. */
+export function portsOf(
+  item: unknown,
+  groups: ReadonlyMap<string, readonly PortRange[]>,
+): readonly PortRange[] | undefined {
+  return typeof item === "string" && groups.get(item) || readPortSpec(item);
+}
+
 /** One entry of a list of ports; `undefined` for what is none. */
-export function readPortSpec(value: unknown): PortRange[] | undefined {
+function readPortSpec(value: unknown): PortRange[] | undefined {
   // `- 80` is a number to YAML.
   const spec = typeof value === "string" || typeof value === "number"
     ? parsePortSpec(String(value))

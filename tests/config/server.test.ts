@@ -86,6 +86,7 @@ Deno.test("parseServerConfig() reads every key", () => {
   assert.deepEqual(plain(parseServerConfig(FULL, "x")), {
     host: "vpn.example.org",
     udpPort: 7777,
+    namedUdpPort: 7777,
     healthPort: 7778,
     firewall: "nft",
     command: undefined,
@@ -155,6 +156,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
   assert.deepEqual(plain(parseServerConfig(serverFile(), "x")), {
     host: undefined,
     udpPort: 54154,
+    namedUdpPort: 54154,
     healthPort: 54154,
     firewall: "nft",
     command: undefined,
@@ -221,6 +223,18 @@ Deno.test("the health port follows the knock port, and is guarded and granted", 
     assert.deepEqual(textsOf(config.guardedPorts), [`${healthPort}/tcp`]);
     assert.deepEqual(config.clients.map(({ ports }) => textsOf(ports)), [[`${healthPort}/tcp`]]);
   }
+});
+
+Deno.test("a server that runs keeps its knock port, and the health port follows that one", () => {
+  const parse = (...lines: string[]) =>
+    parseServerConfig(serverFile("  udp_port: 7777", ...lines), "x", { boundPort: 54154 });
+  const { udpPort, namedUdpPort, healthPort } = parse();
+  assert.deepEqual({ udpPort, namedUdpPort, healthPort }, {
+    udpPort: 54154,
+    namedUdpPort: 7777,
+    healthPort: 54154,
+  });
+  assert.equal(parse("  health_port: 8888").healthPort, 8888);
 });
 
 Deno.test("a client without the health port and without ports has none, the port stays guarded", () => {

@@ -1,6 +1,7 @@
 /** `openme add`: registers a client and hands out its profile. */
 
 import { insertEntry, isGuardedGroup } from "../../config/edit_server.ts";
+import { portsOf } from "../../config/port_groups.ts";
 import { lastingPorts, type ServerConfig } from "../../config/server.ts";
 import { bytesToHex, encodeBase64 } from "../../crypto/keys.ts";
 import { OpenmeError } from "../../values/errors.ts";
@@ -8,7 +9,12 @@ import { parsePortSpec, reversedHint, subtractPortRanges } from "../../values/po
 import { escapeUnprintable, quote } from "../../values/text.ts";
 import { describeClient } from "../client_json.ts";
 import { type Arguments, type Command, configPath, flagError, textFlag } from "../context.ts";
-import { editServerFile, keepPortsGuarded, requireName } from "../edit_server_file.ts";
+import {
+  editServerFile,
+  keepPortsGuarded,
+  requireClient,
+  requireName,
+} from "../edit_server_file.ts";
 import {
   checkHandOut,
   clientKeyOf,
@@ -63,7 +69,7 @@ Example:
     const key = clientKeyOf(args);
     const path = configPath(args);
     await editServerFile(path, async (file) => {
-      const { config, edit } = file;
+      const { config } = file;
       const profile = profileFor(config, args, key);
       const registered = config.clients.find((client) =>
         client.name === name && client.key === bytesToHex(key.publicKey)
@@ -76,18 +82,19 @@ Example:
         return;
       }
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
-      const changed = edit((text) =>
+      const specs = readPorts(args, config);
+      file.edit((text) =>
         insertEntry(text, "clients", name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
-          allowed_ports: readPorts(args, config),
+          allowed_ports: specs,
           ...(expires === undefined ? {} : { expires }),
           ...(prefix === undefined ? {} : { prefix }),
         })
       );
-      const added = changed.clients.find((client) => client.name === name)!;
-      const lasting = subtractPortRanges(added.ports, lastingPorts(changed));
-      const told = keepPortsGuarded(file, lasting, path);
-      const result = { ...describeClient(added, changed), changed: true };
+      const ports = specs.flatMap((spec) => portsOf(spec, config.groups) ?? []);
+      const told = keepPortsGuarded(file, subtractPortRanges(ports, lastingPorts(config)), path);
+      const changed = file.check();
+      const result = { ...describeClient(requireClient(changed, name), changed), changed: true };
       await handOut(profile, { name, args, context, file, result });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);

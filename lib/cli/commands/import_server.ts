@@ -54,7 +54,7 @@ export async function importServer(
   }
   const path = configPath(args);
   const dir = textFlag(args, "out-dir") ?? ".";
-  const outcome = await editServerFile(path, async ({ config, edit, save, restore }) => {
+  const outcome = await editServerFile(path, async ({ config, edit, check, save, restore }) => {
     refuseTaken(found.clients, config);
     const planned = plan(found.clients, config);
     for (const [name, specs] of planned.newGroups) {
@@ -82,7 +82,8 @@ export async function importServer(
         file: dryRun ? null : profile,
       });
     }
-    if (!dryRun) await writeAll(profiles, save);
+    if (dryRun) check();
+    else await writeAll(profiles, save);
     if (args.values["json"]) {
       const undo = async () => {
         if (dryRun) return;

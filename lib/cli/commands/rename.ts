@@ -32,7 +32,7 @@ Example:
     requireName(to, "a client");
     const path = configPath(args);
     const file = await editServerFile(path, async (server) => {
-      const { config, editClient, fileOf, save, restore } = server;
+      const { config, editClient, save, restore } = server;
       requireClient(config, from);
       if (config.clients.some(({ name }) => name === to)) {
         throw new OpenmeError(
@@ -41,8 +41,7 @@ Example:
           { hint: "openme list shows them all" },
         );
       }
-      const file = fileOf(from);
-      editClient(from, (text) => renameClient(text, from, to));
+      const file = editClient(from, (text) => renameClient(text, from, to));
       await save();
       if (args.values["json"]) {
         const shown = renderJson({ renamed: { from, to } });

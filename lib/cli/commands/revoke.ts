@@ -1,6 +1,6 @@
 /** `openme revoke`: a client's key is no good from now on. */
 
-import type { ServerConfig } from "../../config/server.ts";
+import { lastingPorts, type ServerConfig } from "../../config/server.ts";
 import { removeClient } from "../../config/edit_server.ts";
 import { askServer } from "../../control/socket.ts";
 import type { CloseReport, CloseRequest } from "../../control/requests.ts";
@@ -57,12 +57,12 @@ Example:
     }
     const path = configPath(args);
     const edited = await editServerFile(path, async (files) => {
-      const { config, editClient, fileOf, save } = files;
+      const { config, editClient, save } = files;
       const client = requireClient(config, name);
-      const file = fileOf(name);
-      const { guardedPorts } = editClient(name, (text) => removeClient(text, name));
-      const left = subtractPortRanges(config.guardedPorts, guardedPorts);
-      const told = keepPortsGuarded(files, left, path);
+      const file = editClient(name, (text) => removeClient(text, name));
+      const others = config.clients.filter((each) => each !== client);
+      const kept = [...lastingPorts(config), ...others.flatMap(({ ports }) => ports)];
+      const told = keepPortsGuarded(files, subtractPortRanges(client.ports, kept), path);
       const stateDir = givenDir ?? config.stateDir;
       const open = kill ? openOf(name, stateDir, config) : [];
       await save();

@@ -71,8 +71,7 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
   const key = clientKeyOf(args);
   const path = configPath(args);
   await editServerFile(path, async (file) => {
-    const { config, editClient } = file;
-    const holder = file.fileOf(name);
+    const { config } = file;
     const client = requireClient(config, name);
     if (config.clients.some((each) => each.key === bytesToHex(key.publicKey))) {
       throw new OpenmeError("CONFIG", `cannot rotate ${name}: the new key is in use already`, {
@@ -82,12 +81,13 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
     const profile = profileFor(config, args, key);
     const nowMs = Date.now();
     const until = formatTime(nowMs + graceMs);
-    const changed = editClient(name, (text) =>
+    const holder = file.editClient(name, (text) =>
       changeClient(text, name, {
         ed25519_pubkey: encodeBase64(key.publicKey),
         previous_pubkey: graceMs > 0 ? encodeBase64(client.publicKey) : undefined,
         previous_until: graceMs > 0 ? until : undefined,
       }));
+    const changed = file.check();
     const rotated = requireClient(changed, name);
     const result = { ...describeClient(rotated, changed), changed: true };
     await handOut(profile, { name, args, context, file, result });

@@ -1,7 +1,8 @@
 /**
- * `deno task test [--offline] [FILE...]`: all tests, or those files. What they start that is missing here is fetched, if
- * Debian's or Ubuntu's packages are in reach. The end-to-end ones make network namespaces; without root they run in a
- * user namespace, and where that is forbidden too they say that they were skipped (a failure with OPENME_E2E=require).
+ * `deno task test [--offline] [--no-check] [FILE...]`: all tests, or those files. What they start that is missing here is
+ * fetched, if Debian's or Ubuntu's packages are in reach. The end-to-end ones make network namespaces; without root they
+ * run in a user namespace, and where that is forbidden too they say that they were skipped (a failure with
+ * OPENME_E2E=require). `--no-check` leaves out the types: `deno task check` has checked all of them.
  */
 
 import { ALL_PROGRAMS } from "../tests/support/programs.ts";
@@ -10,26 +11,35 @@ import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
-const ALONE = "tests/attack";
+const ALONE = ["disk_faults", "faults", "flood", "nft_session", "queues"].map((name) =>
+  `tests/attack/${name}.test.ts`
+);
 /** Boots a machine with a compiled openme: run by name, with OPENME_BIN, as .ci/run does. */
 const BOOT = "tests/boot";
 /** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
 const JOBS = 2 * navigator.hardwareConcurrency;
+const NO_CHECK = "--no-check";
 const { offline, rest } = takeOffline(Deno.args);
-const targets = rest.length > 0 ? rest : ["tests", "lib"];
+const named = rest.filter((arg) => arg !== NO_CHECK);
+const targets = named.length > 0 ? named : ["tests", "lib"];
 const flags = ["test", "-A", "--doc", "--quiet", ...offline ? ["--cached-only"] : []];
+const types = rest.includes(NO_CHECK) ? [NO_CHECK] : [];
 // Everything is fetched and checked before: inside a namespace there is no network.
 const ground = await setUp(ALL_PROGRAMS, { offline });
-for (const prepare of [[...flags, "--no-run", ...targets], ["cache", "--quiet", "main.ts"]]) {
+for (
+  const prepare of [[...flags, ...types, "--no-run", ...targets], ["cache", "--quiet", "main.ts"]]
+) {
   const failed = await run(deno, prepare);
   if (failed !== 0) Deno.exit(failed);
 }
 if (!ground.namespaces) print(`No end-to-end tests here: that ${ALLOW_NAMESPACES}.`);
-const rounds = rest.length > 0
-  ? [[...flags, targets.some((each) => each.includes(ALONE)) ? [] : ["--parallel"], ...targets]]
-  : [[...flags, "--parallel", `--ignore=${ALONE},${BOOT}`, ...targets], [...flags, ALONE]];
+const parallel = named.some((each) => each.includes("tests/attack")) ? [] : ["--parallel"];
+const rounds = named.length > 0
+  ? [[...parallel, ...named]]
+  : [["--parallel", `--ignore=${[...ALONE, BOOT]}`, ...targets], ALONE];
 let failed = 0;
 for (const round of rounds) {
-  failed ||= await ground.run([deno, ...round.flat()], { DENO_JOBS: String(JOBS) });
+  // Without --no-check Deno would check the types of each round again.
+  failed ||= await ground.run([deno, ...flags, NO_CHECK, ...round], { DENO_JOBS: String(JOBS) });
 }
 Deno.exit(failed);

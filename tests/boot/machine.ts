@@ -4,15 +4,11 @@
  */
 
 import assert from "node:assert/strict";
-import { type Lab, type Output, runToEnd } from "../e2e/lab.ts";
+import { type Lab, runToEnd } from "../e2e/lab.ts";
 import { Program } from "../support/spawned.ts";
 import { waitFor, within } from "../support/wait.ts";
+import { makeTree, succeed } from "./tree.ts";
 
-/** What Debian's installer gives a server, and what is too small to be worth a question. */
-const PACKAGES = [
-  ...["systemd", "systemd-sysv", "dbus", "udev", "nftables", "iproute2"],
-  ...["openssh-server", "sudo", "cron", "ca-certificates"],
-];
 export const USER = "anna";
 
 /** Why no machine can boot here, or `undefined`. */
@@ -39,16 +35,9 @@ export class Machine implements AsyncDisposable {
   /** Installs Debian as apt reaches it here, with a login for whoever has `publicKey`; does not boot it. */
   static async install(lab: Lab, publicKey: string): Promise<Machine> {
     const machine = new Machine(lab, await Deno.makeTempDir({ prefix: "openme-boot-" }));
-    const ready = Deno.env.get("OPENME_BOOT_TREE"); // made by the same debootstrap, to save a minute
-    await succeed(
-      ...ready !== undefined ? ["cp", "-a", ready, machine.root] : [
-        "debootstrap",
-        "--variant=minbase",
-        `--include=${PACKAGES.join(",")}`,
-        "bookworm",
-        machine.root,
-      ],
-    );
+    const ready = Deno.env.get("OPENME_BOOT_TREE");
+    if (ready === undefined) await makeTree(machine.root);
+    else await succeed("cp", "-a", ready, machine.root);
     await machine.run("useradd", "--create-home", "--shell", "/bin/bash", USER);
     await machine.write(`/etc/sudoers.d/${USER}`, `${USER} ALL=(ALL) NOPASSWD: ALL\n`, 0o440);
     await machine.write(`/home/${USER}/.ssh/authorized_keys`, publicKey);
@@ -103,11 +92,4 @@ export class Machine implements AsyncDisposable {
     await this.#console?.status;
     await Deno.remove(this.#dir, { recursive: true });
   }
-}
-
-async function succeed(...command: string[]): Promise<string> {
-  const [program, ...args] = command;
-  const { code, stdout, stderr }: Output = await runToEnd(program!, args);
-  assert.equal(code, 0, `${command.join(" ")}: ${stderr}\n${stdout.slice(-2000)}`);
-  return stdout;
 }

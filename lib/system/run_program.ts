@@ -6,90 +6,74 @@
 import { OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable } from "../values/text.ts";
 
-/** What to run and how long to wait for it. */
+/** What to run, and for how long. */
 export interface ProgramRun {
   readonly program: string;
   readonly args: readonly string[];
   readonly stdin?: string;
-  /** More variables for its environment. */
+  /** Added to its environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
-  /** What to say where the program is not there, such as the package to install. */
+  /** The hint where there is no such program, such as the package to install. */
   readonly missingHint?: string;
-  /**
-   * Whether nobody cares what it prints: then its own end is waited for alone, and what it left running in the
-   * background is its own affair.
-   */
+  /** Whether its output is discarded. Then only its own exit is awaited: what it leaves in the background runs on. */
   readonly isUnheard?: boolean;
   /**
-   * Whether its children are killed with it at the deadline, so that none of them acts later. It then has a session of
-   * its own, which Ctrl-C in openme's terminal does not reach.
+   * Whether its children are killed with it, so that none of them acts later. It then has a session of its own, which
+   * Ctrl-C in openme's terminal does not reach.
    */
   readonly killsChildren?: boolean;
 }
 
-/** Runs to the end and gives what was printed on stdout; anything but exit code 0 throws. */
+/** Resolves to what the program printed on stdout. Throws `OpenmeError` for anything but exit code 0. */
 export type RunProgram = (run: ProgramRun) => Promise<string>;
 
-/** Where system programs live that an ordinary user's PATH leaves out. */
+/** Folders of system programs that an ordinary user's PATH leaves out. */
 const SYSTEM_FOLDERS = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 /** The most that a program may print: the ruleset and the grants of a large host are some 20 MB. */
 const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
-/** Of a complaint only the first lines are ever shown. */
+/** Of stderr only the first lines are ever shown. */
 const MOST_COMPLAINT_BYTES = 64 * 1024;
 
 /** How long to wait for a program after its SIGKILL. */
 const REAP_MS = 1000;
 
-/** {@linkcode RunProgram} on this machine. On the deadline the program is killed. */
+/** {@linkcode RunProgram} on this machine. A program that takes too long or prints too much is killed. */
 export const runProgram: RunProgram = async (run) => {
   const child = spawn(run);
-  const killer = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const deadline = new Promise<"deadline">((resolve) => {
-    timer = setTimeout(() => resolve("deadline"), run.timeoutMs);
-  });
-  const tooMuch = Promise.withResolvers<"too much">();
-  const parts = [
-    run.isUnheard ? "" : readSome(child.stdout, {
-      mostBytes: MOST_OUTPUT_BYTES,
-      whenMore: () => tooMuch.resolve("too much"),
-      signal: killer.signal,
-    }),
-    run.isUnheard
-      ? ""
-      : readSome(child.stderr, { mostBytes: MOST_COMPLAINT_BYTES, signal: killer.signal }),
+  const killed = new AbortController(); // its reason says why
+  const { signal } = killed;
+  signal.addEventListener("abort", () => kill(child, run.killsChildren === true));
+  const timer = setTimeout(
+    () => killed.abort(`did not finish within ${run.timeoutMs / 1000} s`),
+    run.timeoutMs,
+  );
+  const tooMuch = () => killed.abort(`printed more than ${MOST_OUTPUT_BYTES / 1024 / 1024} MB`);
+  const ended = Promise.all([
     child.status,
-    writeAll(child.stdin, run.stdin ?? "", killer.signal),
-  ] as const;
-  const finished = Promise.all(parts);
-  // A program that dies early leaves a broken pipe behind; its exit code tells more than that.
-  const result = await Promise.race([tooMuch.promise, finished, deadline]);
-  clearTimeout(timer);
-  if (typeof result === "string") {
-    finished.catch(() => {});
-    // Its own children may hold the pipes open: stop reading as well.
-    killer.abort();
-    kill(child, run.killsChildren === true);
-    await reaped(parts);
-    const why = result === "deadline"
-      ? `did not finish within ${run.timeoutMs / 1000} s`
-      : `printed more than ${MOST_OUTPUT_BYTES / 1024 / 1024} MB`;
-    throw failure(run, `${why} and was killed`, "");
-  }
-  const [stdout, stderr, status] = result;
-  if (!status.success) {
-    throw failure(
-      run,
-      status.signal ? `was ended by ${status.signal}` : `failed with exit code ${status.code}`,
-      stderr,
-    );
-  }
-  return stdout;
+    run.isUnheard ? "" : readSome(child.stdout, MOST_OUTPUT_BYTES, signal, tooMuch),
+    run.isUnheard ? "" : readSome(child.stderr, MOST_COMPLAINT_BYTES, signal),
+    writeAll(child.stdin, run.stdin ?? "", signal),
+  ]);
+  // The kernel may hold a killed program in a system call for as long as it likes.
+  const unkillable = new Promise<undefined>((resolve) => {
+    const afterwards = () =>
+      AbortSignal.timeout(REAP_MS).addEventListener("abort", () => resolve(undefined));
+    signal.addEventListener("abort", afterwards);
+  });
+  const result = await Promise.race([ended, unkillable]).finally(() => clearTimeout(timer));
+  if (signal.aborted || !result) throw failure(run, `${signal.reason} and was killed`, "");
+  const [status, stdout, stderr] = result;
+  if (status.success) return stdout;
+  throw failure(
+    run,
+    status.signal ? `was ended by ${status.signal}` : `failed with exit code ${status.code}`,
+    stderr,
+  );
 };
 
-/** The error for a run that went wrong: what was run, how it ended, the first lines of its stderr. */
+/** The error of a failed run: the command, how it ended, the first lines of its stderr. */
 function failure({ program, args }: ProgramRun, ended: string, stderr: string): OpenmeError {
   const complaint = stderr.trim().split("\n").slice(0, 3).map((line) => line.trim()).join("; ");
   const shown = complaint.length > 400 ? complaint.slice(0, 400) + "..." : complaint;
@@ -103,7 +87,7 @@ function failure({ program, args }: ProgramRun, ended: string, stderr: string): 
   );
 }
 
-/** What every program gets added to its environment: the system's folders, and messages in English. */
+/** The environment of every program: messages in English, and a PATH with the system's folders. */
 export function programEnvironment(): { LC_ALL: string; PATH: string } {
   const path = [Deno.env.get("PATH") ?? "", ...SYSTEM_FOLDERS].filter(Boolean).join(":");
   return { LC_ALL: "C", PATH: path };
@@ -133,26 +117,24 @@ function spawn(run: ProgramRun): Deno.ChildProcess {
   }
 }
 
+/** A program that dies early leaves a broken pipe behind: how it ended tells more than that. */
 async function writeAll(
   stream: WritableStream<Uint8Array>,
   text: string,
   signal: AbortSignal,
 ): Promise<void> {
-  try {
-    await new Blob([text]).stream().pipeTo(stream, { signal });
-  } catch {
-    // The program did not read it all: how it ended is what matters.
-  }
+  await new Blob([text]).stream().pipeTo(stream, { signal }).catch(() => {});
 }
 
-/** The first `mostBytes` as text, read to the end; of more there is `whenMore` to tell. */
+/**
+ * The first `mostBytes` as text; what comes after them is read and dropped, and `whenMore` called. On `signal` it stops
+ * reading: the program's children may hold the pipe open.
+ */
 async function readSome(
   stream: ReadableStream<Uint8Array>,
-  { mostBytes, whenMore, signal }: {
-    mostBytes: number;
-    whenMore?: () => void;
-    signal: AbortSignal;
-  },
+  mostBytes: number,
+  signal: AbortSignal,
+  whenMore?: () => void,
 ): Promise<string> {
   let text = "";
   let left = mostBytes;
@@ -164,16 +146,10 @@ async function readSome(
       if (left < 0) whenMore?.();
     },
   });
-  await stream.pipeTo(sink, { signal });
+  await stream.pipeTo(sink, { signal }).catch((cause) => {
+    if (!signal.aborted) throw cause;
+  });
   return text;
-}
-
-/** What was killed is waited for, with its pipes, but not for ever: the kernel may hold it in a call of its own. */
-async function reaped(parts: readonly unknown[]): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const longEnough = new Promise((resolve) => timer = setTimeout(resolve, REAP_MS));
-  await Promise.race([Promise.allSettled(parts), longEnough]);
-  clearTimeout(timer);
 }
 
 function kill(child: Deno.ChildProcess, andChildren: boolean): void {
@@ -185,7 +161,7 @@ function kill(child: Deno.ChildProcess, andChildren: boolean): void {
   }
 }
 
-/** Whether there is a program of that name, or at that path, that {@linkcode runProgram} would find. */
+/** Whether {@linkcode runProgram} finds a program of that name, or at that path. */
 export function isProgramThere(program: string): boolean {
   const folders = program.includes("/") ? [""] : programEnvironment().PATH.split(":");
   return folders.some((folder) => {
@@ -193,7 +169,7 @@ export function isProgramThere(program: string): boolean {
       const { isFile, mode } = Deno.statSync(folder ? `${folder}/${program}` : program);
       return isFile && (mode === null || (mode & 0o111) !== 0);
     } catch (error) {
-      // Whatever else is wrong with it will show when it is run.
+      // Running it says what is wrong.
       return !(error instanceof Deno.errors.NotFound) && program.includes("/");
     }
   });

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/values/address.ts";
-import { networkOf } from "../../lib/values/network.ts";
-import { reportOn, respond } from "../../lib/health/listener.ts";
+import type { Moment } from "../../lib/values/moment.ts";
+import { reportOn, respond } from "../../lib/health/answer.ts";
 import { parseAnswer } from "../../lib/client/ask_health.ts";
 import {
   type HealthReport,
@@ -12,7 +12,7 @@ import {
   reportToJson,
 } from "../../lib/values/health_report.ts";
 import { blocksUnder } from "../documents/blocks.ts";
-import { must } from "../support/knocks.ts";
+import { grantOf, moment, must, SOURCE } from "../support/knocks.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 23, 8);
 const REPORT: HealthReport = {
@@ -155,25 +155,27 @@ Deno.test("reportFromJson() and reportToJson() are each other's inverse", () => 
 });
 
 Deno.test("reportOn() measures what is left on the steady clock", () => {
-  const address = must(parseAddress("2001:db8::7"));
-  const grant = {
-    client: "laptop",
-    key: "00",
-    address: networkOf(address),
-    ports: [{ protocol: "tcp", first: 22, last: 22 }] as const,
-    openedAtMs: 1000,
-    expiresAtMs: 31_000,
-    endsSteadyMs: 500,
-  };
-  const storyOf = () => ({
-    fingerprint: "0123456789abcdef",
-    ports: grant.ports,
-    isRefused: false,
-    knocks: [],
-  });
-  const report = reportOn(address, [grant], { wallMs: 2000, steadyMs: 200 }, storyOf);
-  assert.equal(report.address, "2001:db8::7");
-  assert.deepEqual(report.grants.map(({ leftMs }) => leftMs), [300]);
-  const late = reportOn(address, [grant], { wallMs: 0, steadyMs: 900 }, storyOf);
-  assert.deepEqual(late.grants.map(({ leftMs }) => leftMs), [0]);
+  const now = moment(0);
+  const grant = grantOf("laptop", "2001:db8::7", { endsSteadyMs: now.steadyMs + 300 });
+  const parts = { healthPort: 54154, isRefused: () => false, knocksOf: () => [] };
+  const leftAt = (now: Moment) =>
+    reportOn(must(parseAddress("2001:db8::7")), [grant], now, parts).grants.map(({ leftMs }) =>
+      leftMs
+    );
+  assert.deepEqual(leftAt(now), [300]);
+  assert.deepEqual(
+    leftAt({ ...now, wallNs: 0n }),
+    [300],
+    "a step of the wall clock changes nothing",
+  );
+  assert.deepEqual(leftAt(moment(900)), [0]);
+});
+
+Deno.test("reportOn() leaves out the health port, which comes with every grant", () => {
+  const parts = { healthPort: 8085, isRefused: () => true, knocksOf: () => [] };
+  const { grants, address } = reportOn(SOURCE, [grantOf("laptop")], moment(0), parts);
+  assert.equal(address, "198.51.100.20");
+  assert.deepEqual(grants.map(({ ports, failed }) => [ports, failed]), [
+    [["22/tcp", "8080-8084/tcp", "8086-8090/tcp", "53/udp"], true],
+  ]);
 });

@@ -217,10 +217,7 @@ export function renderJson(value: unknown): string {
   return JSON.stringify(value, undefined, 2) + "\n";
 }
 
-/** A time as `--json` prints it: RFC 3339, UTC. */
-export function isoTime(atMs: number): string {
-  return new Date(atMs).toISOString();
-}
+export { isoTime } from "../values/moment.ts";
 
 /** The error for a flag with a wrong value. */
 export function flagError(name: string, expected: string, got: string, hint?: string): OpenmeError {

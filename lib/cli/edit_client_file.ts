@@ -1,7 +1,8 @@
 /** Changes of the client's file: one at a time, whole or not at all. */
 
 import { OpenmeError } from "../values/errors.ts";
-import { createSecretFile, readSecretFile, replaceFile, withFileLock } from "../system/files.ts";
+import { readSecretFile } from "../system/read_file.ts";
+import { createSecretFile, replaceFile, withFileLock } from "../system/write_file.ts";
 
 /**
  * Changes the client's file, or makes it, with no other openme in between. `change` gets what is there, or `undefined`.

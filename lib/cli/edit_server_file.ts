@@ -5,7 +5,7 @@ import { loadingFrom, nearest } from "../config/fields.ts";
 import { NAME_PATTERN } from "../values/name.ts";
 import { parseServerConfig, type ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { replaceFile, withFileLock } from "../system/files.ts";
+import { replaceFile, withFileLock } from "../system/write_file.ts";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import { loadServerConfig, readServerText } from "./load.ts";

@@ -2,7 +2,7 @@
 
 import { concatBytes, decodeBase64, encodeBase64, KEY_SIZE, keyPairOf } from "../crypto/keys.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { readSecretFile } from "../system/files.ts";
+import { readSecretFile } from "../system/read_file.ts";
 import { quote } from "../values/text.ts";
 
 /** Both halves in base64. Throws where the file cannot be read or holds something else. */

@@ -5,7 +5,12 @@
 
 import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server.ts";
 import { clientsFolder, listClientFiles } from "../system/config_files.ts";
-import { loadError, readSecretFile, readSharedFile, requireUnwritable } from "../system/files.ts";
+import {
+  loadError,
+  readSecretFile,
+  readSharedFile,
+  requireUnwritable,
+} from "../system/read_file.ts";
 
 /** A configuration, with the texts that it was read from. */
 export interface LoadedConfig {

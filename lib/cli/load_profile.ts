@@ -9,7 +9,7 @@ import {
 } from "../config/profiles.ts";
 import { loadingFrom } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { readSecretFile } from "../system/files.ts";
+import { readSecretFile } from "../system/read_file.ts";
 import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
 
 /** Holds a whole profile instead of a file: YAML, the JSON of a QR code, or a link. For CI, where there is no file. */

@@ -11,7 +11,7 @@ import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from 
 import type { ServerConfig } from "../config/server.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import { createSecretFile, createSecretFileFor, type Owner } from "../system/files.ts";
+import { createSecretFile, createSecretFileFor, type Owner } from "../system/write_file.ts";
 import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server_file.ts";
 

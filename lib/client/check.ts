@@ -6,7 +6,7 @@
 import type { Sent } from "./knock.ts";
 import type { Profile } from "../config/profiles.ts";
 import { knockId } from "../crypto/keys.ts";
-import { pause } from "./dial.ts";
+import { pause } from "../system/clock.ts";
 import { askHealth, type HealthAnswer } from "./ask_health.ts";
 import { KNOCK_AGAIN_MS, knockUntilOpen, type Waited, type WaitOptions } from "./wait.ts";
 

@@ -6,6 +6,7 @@
 import type { Connect, Connection } from "./bound_connection.ts";
 import { type Address, formatAddress } from "../values/address.ts";
 import { messageOf } from "../values/errors.ts";
+import { pause } from "../system/clock.ts";
 
 /** What became of the attempts at one address so far. */
 export interface Attempt {
@@ -80,18 +81,4 @@ function outcomeOf(cause: unknown): string {
   if (cause instanceof Deno.errors.ConnectionRefused) return "refused";
   if (cause instanceof Deno.errors.TimedOut) return "no answer";
   return messageOf(cause).replace(/ \(os error \d+\)$/, "").toLowerCase();
-}
-
-/** Waits, or not for long where `signal` aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (ms <= 0 || signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

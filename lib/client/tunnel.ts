@@ -3,6 +3,7 @@
  * not keep the other from going on.
  */
 
+import { pause } from "../system/clock.ts";
 import type { Connection } from "./bound_connection.ts";
 
 /** This end: where bytes come from, and where they go. */
@@ -34,7 +35,7 @@ export async function carry(connection: Connection, { input, output }: LocalEnd)
   const received = copy(connection, output).then(async () => {
     lastInputMs = performance.now();
     while (sending && performance.now() - lastInputMs < INPUT_PAUSE_MS) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
     }
   });
   try {

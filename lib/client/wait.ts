@@ -6,7 +6,8 @@
 import type { Address } from "../values/address.ts";
 import { addressesOf, knockAt, type Sent, wayOf } from "./knock.ts";
 import type { Profile } from "../config/profiles.ts";
-import { dialFirst, type Dialled, pause } from "./dial.ts";
+import { pause } from "../system/clock.ts";
+import { dialFirst, type Dialled } from "./dial.ts";
 import type { Log } from "../system/log.ts";
 
 /** How long nothing may happen before the next knock. */

@@ -8,6 +8,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { formatDuration } from "../values/duration.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import type { Opened } from "../receive/pipeline.ts";
+import { isoTime } from "../values/moment.ts";
 import { formatNetwork } from "../values/network.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { Running } from "../server.ts";
@@ -70,6 +71,6 @@ function environmentOf(
     OPENME_SOURCE: formatAddress(source),
     OPENME_PORTS: shownPorts(grant.ports, config.healthPort).join(" "),
     OPENME_LIFETIME: formatDuration(Math.round(lifetimeMs)),
-    OPENME_EXPIRES_AT: new Date(grant.expiresAtMs).toISOString(),
+    OPENME_EXPIRES_AT: isoTime(grant.expiresAtMs),
   };
 }

@@ -4,6 +4,7 @@
  * JSON line out, then the connection is over; sizes, times and the number of connections are bounded.
  */
 
+import { pause } from "../system/clock.ts";
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { errorFields, type Log } from "../system/log.ts";
@@ -109,7 +110,7 @@ async function acceptAll(
     } catch (error) {
       if (signal.aborted) return;
       log.warn("control_failed", errorFields(error));
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await pause(1000);
     }
   }
 }

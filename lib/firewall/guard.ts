@@ -4,6 +4,7 @@
  * grants, not knocks.
  */
 
+import { pause } from "../system/clock.ts";
 import type { Clock } from "../values/moment.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../values/errors.ts";
@@ -219,7 +220,7 @@ export class Guard {
           ...errorFields(cause),
           doing: "trying again",
         });
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await pause(RETRY_MS);
       }
     }
   }

@@ -4,6 +4,7 @@
  * request a connection; sizes, times and numbers are bounded.
  */
 
+import { pause } from "../system/clock.ts";
 import { type Address, formatAddress, parseAddress, sameAddress } from "../values/address.ts";
 import type { Clock } from "../values/moment.ts";
 import type { Grant } from "../grants.ts";
@@ -139,7 +140,7 @@ class Health {
       } catch {
         if (!this.#listeners.includes(listener)) return;
         // The connection was gone before accept, or the process is out of descriptors: do not spin.
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await pause(100);
       }
     }
   }

@@ -4,6 +4,7 @@
 
 import { type Address, parseAddress } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
+import { pause } from "../system/clock.ts";
 import { tryReadProc } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import { type BatchReader, batchReader } from "./recvmmsg.ts";
@@ -133,10 +134,6 @@ async function receiveAll(
     }
     if (batch && batches === 0) drained?.();
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** {@linkcode parseAddress} for texts that come again. */

@@ -1,5 +1,5 @@
 /**
- * The machine's clocks. On Linux the steady clock counts from the boot and the boot has a name, so that what was stored
+ * The machine's clocks, and waiting. On Linux the steady clock counts from the boot and the boot has a name, so that what was stored
  * before a restart can be measured on the same line after it.
  */
 
@@ -27,4 +27,18 @@ export async function bootClock(run: RunProgram): Promise<Clock> {
 
 function wallNs(): bigint {
   return BigInt(Date.now()) * 1_000_000n;
+}
+
+/** Waits so many ms; resolves at once where `signal` aborts. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done, { once: true });
+  });
 }

@@ -4,6 +4,8 @@
  * timer of the process.
  */
 
+import { pause } from "./clock.ts";
+
 /** How many lines may wait; what comes after that is counted. */
 const MOST_LINES = 1000;
 const RETRY_MS = 50;
@@ -77,7 +79,7 @@ export class LineWriter {
       } catch (cause) {
         // Closed: nobody reads it any more.
         if (!(cause instanceof Deno.errors.WouldBlock)) return;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await pause(RETRY_MS);
       }
     }
   }

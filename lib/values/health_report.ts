@@ -4,6 +4,7 @@
  */
 
 import { formatAddress, parseAddress } from "./address.ts";
+import { isoTime } from "./moment.ts";
 import { NAME_PATTERN } from "./name.ts";
 import { parsePortSpec } from "./ports.ts";
 
@@ -110,8 +111,4 @@ function isId(value: unknown): boolean {
 
 function isSpan(ms: number): boolean {
   return Number.isSafeInteger(ms) && ms >= 0;
-}
-
-function isoTime(atMs: number): string {
-  return new Date(atMs).toISOString();
 }

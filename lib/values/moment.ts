@@ -22,3 +22,8 @@ export interface Clock {
 export function wallMsOf({ wallNs }: Moment): number {
   return Number(wallNs / 1_000_000n);
 }
+
+/** ms since 1970 as ISO 8601 in UTC, to the millisecond. */
+export function isoTime(atMs: number): string {
+  return new Date(atMs).toISOString();
+}

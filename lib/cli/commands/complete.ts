@@ -2,7 +2,7 @@
 
 import { parseClientValues } from "../../config/profiles.ts";
 import { NAME_PATTERN } from "../../values/name.ts";
-import { readSecretFile } from "../../system/files.ts";
+import { readSecretFile } from "../../system/read_file.ts";
 import {
   clientConfigPath,
   type Command,

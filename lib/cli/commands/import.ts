@@ -4,7 +4,7 @@ import { putProfiles } from "../../config/edit_profiles.ts";
 import { parseClientConfig, parseClientValues, readProfiles } from "../../config/profiles.ts";
 import { loadingFrom, namedEntries, Section } from "../../config/fields.ts";
 import { OpenmeError } from "../../values/errors.ts";
-import { decodeText, loadError, readPlainFile } from "../../system/files.ts";
+import { decodeText, loadError, readPlainFile } from "../../system/read_file.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../../values/text.ts";
 import {
   type Arguments,

@@ -14,7 +14,7 @@ import {
   INTERFACE_PATTERN,
 } from "../../firewall/plan.ts";
 import { misfitsOf } from "../host_fit.ts";
-import { createSecretFile, keepOldCopy, replaceFile } from "../../system/files.ts";
+import { createSecretFile, keepOldCopy, replaceFile } from "../../system/write_file.ts";
 import {
   type Arguments,
   choiceFlag,

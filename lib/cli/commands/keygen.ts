@@ -2,7 +2,7 @@
 
 import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../../crypto/keys.ts";
 import { OpenmeError } from "../../values/errors.ts";
-import { createSecretFile } from "../../system/files.ts";
+import { createSecretFile } from "../../system/write_file.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import {
   type Arguments,

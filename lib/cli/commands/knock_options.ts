@@ -4,7 +4,7 @@ import { type Address, formatAddress } from "../../values/address.ts";
 import { knock, type KnockOptions, type Sent } from "../../client/knock.ts";
 import type { Profile } from "../../config/profiles.ts";
 import type { Attempt } from "../../client/dial.ts";
-import { pause } from "../../client/dial.ts";
+import { pause } from "../../system/clock.ts";
 import { formatDuration } from "../../values/duration.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { type HealthReport, reportToJson } from "../../values/health_report.ts";

@@ -4,7 +4,7 @@ import { parseClientConfig, pickProfile, type Profile } from "../../config/profi
 import { removeProfile, renameProfile } from "../../config/edit_profiles.ts";
 import { loadingFrom } from "../../config/fields.ts";
 import { OpenmeError } from "../../values/errors.ts";
-import { readSecretFile } from "../../system/files.ts";
+import { readSecretFile } from "../../system/read_file.ts";
 import { escapeUnprintable, quote } from "../../values/text.ts";
 import { changeClientFile } from "../edit_client_file.ts";
 import {

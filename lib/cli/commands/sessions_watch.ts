@@ -1,7 +1,7 @@
 /** `openme sessions --watch`: the table, drawn anew each second, with the time left as a bar. */
 
 import type { ServerConfig } from "../../config/server.ts";
-import { pause } from "../../client/dial.ts";
+import { pause } from "../../system/clock.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import type { Grant } from "../../grants.ts";
 import { readSnapshot, type Snapshot } from "../../state/read.ts";

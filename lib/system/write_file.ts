@@ -1,112 +1,18 @@
-/**
- * Files with secrets: read only where strangers cannot read them, replaced atomically or not at all.
- */
+/** Writes files that hold secrets: never readable by others, replaced atomically or not at all. */
 
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 
-/** To whom a file belongs. */
+/** The owner of a file. */
 export interface Owner {
   readonly uid: number;
   readonly gid: number;
 }
 
-/** The text of a configuration file that holds private keys; refuses one that everyone can read or write. */
-export async function readSecretFile(
-  path: string,
-  { missingHint }: { missingHint: string },
-): Promise<string> {
-  try {
-    const { mode, isDirectory } = await Deno.stat(path);
-    if (isDirectory) {
-      throw new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: it is a directory`);
-    }
-    // 0640 for a group is fine. Windows has no mode.
-    if (mode !== null && (mode & 0o007) !== 0) {
-      throw new OpenmeError(
-        "CONFIG",
-        `cannot load ${
-          quote(path, 1000)
-        }: it holds private keys, expected a mode such as 0600 or 0640, got ${
-          (mode & 0o7777).toString(8).padStart(4, "0")
-        }`,
-        { hint: `chmod o= ${path}, and make new keys if others may have read it` },
-      );
-    }
-    return decodeText(await Deno.readFile(path));
-  } catch (cause) {
-    throw loadError(path, cause, { missingHint });
-  }
-}
-
 /**
- * The text of a file that has no secrets but says who gets in: others may read it, but not write it. `undefined` where
- * there is no such file.
- */
-export async function readSharedFile(path: string): Promise<string | undefined> {
-  try {
-    await requireUnwritable(path);
-    return decodeText(await Deno.readFile(path));
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return undefined;
-    throw loadError(path, cause, { missingHint: "" });
-  }
-}
-
-/** Throws where everyone may write a file or folder that says who gets in. */
-export async function requireUnwritable(path: string): Promise<void> {
-  const { mode } = await Deno.stat(path);
-  if (mode === null || (mode & 0o002) === 0) return; // Windows has no mode
-  const shown = (mode & 0o7777).toString(8).padStart(4, "0");
-  throw new OpenmeError(
-    "CONFIG",
-    `cannot load ${
-      quote(path, 1000)
-    }: everyone can write it and so let themselves in, mode ${shown}`,
-    { hint: `chmod o-w ${path}, and look at what it says` },
-  );
-}
-
-/** UTF-8, or UTF-16 with a byte order mark, as PowerShell's `>` writes it; throws `TypeError` for anything else. */
-export function decodeText(bytes: Uint8Array): string {
-  const [first, second] = bytes;
-  const encoding = first === 0xff && second === 0xfe
-    ? "utf-16le"
-    : first === 0xfe && second === 0xff
-    ? "utf-16be"
-    : "utf-8";
-  return new TextDecoder(encoding, { fatal: true }).decode(bytes);
-}
-
-/** What is said of a file that cannot be read as text. */
-export function loadError(
-  path: string,
-  cause: unknown,
-  { missingHint }: { missingHint: string },
-): OpenmeError {
-  if (cause instanceof OpenmeError) return cause;
-  const [why, hint] = cause instanceof Deno.errors.NotFound
-    ? ["there is no such file", missingHint]
-    : cause instanceof Deno.errors.IsADirectory
-    ? ["it is a directory"]
-    : cause instanceof Deno.errors.NotCapable
-    ? ["openme cannot read in /dev, /proc and /sys", "put the file into another folder"]
-    : cause instanceof Deno.errors.PermissionDenied
-    ? ["permission denied", "run it as the file's owner, or with sudo"]
-    : cause instanceof TypeError
-    ? ["it is not UTF-8 text"]
-    : [messageOf(cause)];
-  return new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, {
-    cause,
-    ...(hint === undefined ? {} : { hint }),
-  });
-}
-
-/**
- * Replaces or creates a file in one step: temporary file beside it, fsync, rename, fsync of the folder. Whoever reads
- * meanwhile sees the old text or the new one. A symbolic link stays one: what it points to is replaced. The owner of an
- * existing file is kept; its mode too, less what others might do with it, unless `mode` says otherwise. A new file gets
- * mode 0600.
+ * Replaces or creates a file atomically: temporary file beside it, fsync, rename, fsync of the folder. A reader sees the
+ * old text or the new one. A symbolic link stays: its target is replaced. An existing file keeps its owner, and its mode
+ * without the bits for others, unless `mode` is given. A new file gets mode 0600.
  */
 export async function replaceFile(
   path: string,
@@ -119,10 +25,10 @@ export async function replaceFile(
   try {
     await writeNewFile(temporary, text);
     if (existing && existing.uid !== null && existing.gid !== null) {
-      // Only root may give files away; whoever else can write here keeps the file his own.
+      // Only root may give files away. Without root the file becomes the caller's.
       await Deno.chown(temporary, existing.uid, existing.gid).catch(() => {});
     }
-    // Owner and group keep what they had; others never had a right to a secret.
+    // Owner and group keep their rights; others have none to a secret.
     const kept = existing && existing.mode !== null ? existing.mode & 0o770 : undefined;
     if (kept !== undefined) await Deno.chmod(temporary, mode ?? kept); // last: chown may clear bits
     await Deno.rename(temporary, target);
@@ -134,8 +40,8 @@ export async function replaceFile(
 }
 
 /**
- * Makes a file that is not there yet, mode 0600; throws where there is one already. With `makeFolder`, its folder too
- * where that is missing: not for a path that somebody has typed, which may have a slip in it.
+ * Creates a file with mode 0600; throws where it exists. With `makeFolder` a missing folder is created too: not for a
+ * path that a person typed, which may have a slip in it.
  */
 export async function createSecretFile(
   path: string,
@@ -168,9 +74,9 @@ export async function createSecretFile(
 }
 
 /**
- * Like {@linkcode createSecretFile}, for root whom `sudo` has called: the file belongs to `owner` where its folder does.
- * Only then: elsewhere, as in /etc/cron.d, the owner could go on writing what root alone may. The folder is entered
- * before it is looked at, so that no other can be put in its place.
+ * Like {@linkcode createSecretFile}, for root under `sudo`: the file belongs to `owner` where its folder does. Nowhere
+ * else: in /etc/cron.d, say, the owner could later write what only root may. The folder is entered before its owner is
+ * read, so that it cannot be swapped in between.
  */
 export async function createSecretFileFor(
   path: string,
@@ -194,12 +100,12 @@ export async function createSecretFileFor(
   }
 }
 
-/** Gives an existing file a second name beside it and returns that; `undefined` where there is no such file. */
+/** Gives an existing file a second name beside it, and returns that name; `undefined` where there is no such file. */
 export async function keepOldCopy(path: string): Promise<string | undefined> {
   const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
   const copy = `${path}.old-${stamp}-${crypto.randomUUID().slice(0, 4)}`;
   try {
-    const { isDirectory } = await Deno.stat(path); // a link that leads nowhere is no file to keep
+    const { isDirectory } = await Deno.stat(path); // NotFound for a link that leads nowhere
     if (isDirectory) throw new Error("it is a directory");
     await Deno.link(await realPath(path), copy);
     return copy;
@@ -209,13 +115,13 @@ export async function keepOldCopy(path: string): Promise<string | undefined> {
   }
 }
 
-/** Runs `edit` while no other openme edits the same file. */
+/** Runs `edit` while no other openme edits the file. */
 export async function withFileLock<T>(path: string, edit: () => Promise<T>): Promise<T> {
   for (;;) {
     const file = await Deno.open(path, { read: true });
     try {
       await file.lock(true);
-      // Whoever held the lock may have put another file in this one's place.
+      // The holder of the lock before may have replaced the file.
       const [held, current] = await Promise.all([file.stat(), Deno.stat(path)]);
       if (held.ino === current.ino && held.dev === current.dev) return await edit();
     } finally {
@@ -224,7 +130,7 @@ export async function withFileLock<T>(path: string, edit: () => Promise<T>): Pro
   }
 }
 
-/** A new file, mode 0600, on disk when this returns. */
+/** Creates a file, mode 0600, and syncs it. */
 async function writeNewFile(path: string, content: string | Uint8Array): Promise<void> {
   const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
   try {
@@ -238,7 +144,7 @@ async function writeNewFile(path: string, content: string | Uint8Array): Promise
   }
 }
 
-/** A new file of somebody else's, mode 0600, on disk when this returns; by its descriptor, whatever its name leads to. */
+/** The same for another owner, who is set by descriptor: the name could be swapped in between. */
 async function writeFileOf(
   path: string,
   content: string | Uint8Array,
@@ -249,7 +155,7 @@ async function writeFileOf(
   const descriptor = openSync(path, "wx", 0o600);
   try {
     writeFileSync(descriptor, content);
-    if (fstatSync(descriptor).uid === 0) fchownSync(descriptor, uid, gid); // who is not root may give nothing away
+    if (fstatSync(descriptor).uid === 0) fchownSync(descriptor, uid, gid); // only root may give files away
     fsyncSync(descriptor);
   } finally {
     closeSync(descriptor);
@@ -264,13 +170,13 @@ async function realPath(path: string): Promise<string> {
   }
 }
 
-/** Loaded where something is written: whoever only reads, such as `knock`, does not wait for it. */
+/** Loads node:path late: `knock` only reads, and does not wait for it. */
 async function folderOf(path: string): Promise<string> {
   const { dirname } = await import("node:path");
   return dirname(path);
 }
 
-/** The rename is on disk only when the folder is. */
+/** Makes a rename durable. */
 async function syncFolder(path: string): Promise<void> {
   try {
     const folder = await Deno.open(path, { read: true });
@@ -280,7 +186,7 @@ async function syncFolder(path: string): Promise<void> {
       folder.close();
     }
   } catch {
-    // Not every file system can do that; the file itself is in place.
+    // Not every file system can sync a folder; the file itself is in place.
   }
 }
 
@@ -301,13 +207,4 @@ function writeError(path: string, cause: unknown): OpenmeError {
     cause,
     ...(hint === undefined ? {} : { hint }),
   });
-}
-
-/** What was handed to somebody may lie anywhere, with any mode: it is read once and stored safely. */
-export async function readPlainFile(path: string, missingHint: string): Promise<string> {
-  try {
-    return decodeText(await Deno.readFile(path));
-  } catch (cause) {
-    throw loadError(path, cause, { missingHint });
-  }
 }

@@ -1,7 +1,7 @@
 /** Files that hold secrets: what is on disk, and in which order it gets there. */
 
 import assert from "node:assert/strict";
-import { createSecretFile, replaceFile } from "../../lib/system/files.ts";
+import { createSecretFile, replaceFile } from "../../lib/system/write_file.ts";
 import { Folder } from "../support/folder.ts";
 
 /** What `work` does with files, in its order: every call that decides what a power cut leaves. */

@@ -6,7 +6,7 @@
 import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { controlPath } from "../control/socket.ts";
-import { parseListening, TCP_TABLES } from "../firewall/host/listening.ts";
+import { parseListening, TCP_TABLES } from "../firewall/host/sockets.ts";
 import { includesPortRanges } from "../values/ports.ts";
 import { tryReadProc } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";

@@ -8,7 +8,7 @@ import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
 import { BACKENDS } from "./catalog.ts";
 import { findLeftOvers, firewallOf } from "./orphans.ts";
-import { legacyTables } from "./host/legacy_holes.ts";
+import { IptablesProgram } from "./host/iptables.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -104,21 +104,10 @@ async function ownsItsTable(run: RunProgram): Promise<string | undefined> {
   return isOwned ? "firewalld runs here, and keeps its table to itself" : undefined;
 }
 
-/** Only tables that are there already are listed: iptables-legacy makes those that it lists. */
+/** Whether any rule or policy of iptables-legacy does more than accept. */
 async function hasLegacyRules(run: RunProgram): Promise<boolean> {
-  for (const [program, path] of LEGACY) {
-    for (const name of await legacyTables(run, path)) {
-      const args = ["-w", "4", "-t", name, "-S"];
-      const listing = await run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => "");
-      if (listing.split("\n").some((line) => line !== "" && !/^-P \w+ ACCEPT$/.test(line))) {
-        return true;
-      }
-    }
-  }
-  return false;
+  const view = await IptablesProgram.legacyBeside(run).look().catch(() => undefined);
+  return (view?.text ?? "").split("\n").some((line) =>
+    line !== "" && !/^-P \w+ ACCEPT$/.test(line)
+  );
 }
-
-const LEGACY = [
-  ["iptables-legacy", "/proc/net/ip_tables_names"],
-  ["ip6tables-legacy", "/proc/net/ip6_tables_names"],
-] as const;

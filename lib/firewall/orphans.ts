@@ -4,12 +4,12 @@
  */
 
 import type { RunProgram } from "../system/run_program.ts";
+import { legacyTables } from "./host/iptables.ts";
+import { deleteEmptyTable } from "./host/nft.ts";
+import { parseEntries } from "./host/nft_listing.ts";
 import { HOST_TABLES, type HostTable, parseHostTable } from "./host/read_iptables.ts";
 import { type OwnChains, parseOwnChains, renderRemoval } from "./iptables/rules.ts";
-import { legacyTables } from "./host/legacy_holes.ts";
 import { HOLE_COMMENT, TABLE } from "./plan.ts";
-import { NftHoles } from "./host/nft_holes.ts";
-import { parseEntries } from "./host/nft_listing.ts";
 import { parseOwner, renderRemoval as renderTableRemoval } from "./nft/rules.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./owner.ts";
 
@@ -90,7 +90,7 @@ async function inIptables(
     // To list a table of the old kind is to make it.
     if (
       kind === "iptables-legacy" &&
-      !(await legacyTables(run, `/proc/net/${family}_tables_names`)).includes("mangle")
+      !(await legacyTables(family === "ip" ? 4 : 6, run)).includes("mangle")
     ) continue;
     const list = (table: string) =>
       run({ program: name, args: [...LOCK_WAIT, "-t", table, "-S"], timeoutMs: DEADLINE_MS });
@@ -100,9 +100,9 @@ async function inIptables(
       await removeChains(`${name}-restore`, chains, run);
       // Those in the old tables are no different from those that other backends put there, and theirs from now on.
       if (kind === "iptables-legacy") return;
-      for (const table of HOST_TABLES) await removeHoles(family, table, await list(table), run);
+      for (const table of HOST_TABLES) await removeHoles({ family, table }, await list(table), run);
       if (!chains.madeTable) return;
-      await new NftHoles(run, { besideIptables: false }).deleteEmptyTable(family, "mangle");
+      await deleteEmptyTable(family, "mangle", run);
     };
     found.push({ firewall: kind, owner: chains.owner, remove });
   }
@@ -140,13 +140,12 @@ async function removeChains(program: string, chains: OwnChains, run: RunProgram)
  * both listings together tell which of them the dead process put there.
  */
 async function removeHoles(
-  family: "ip" | "ip6",
-  table: HostTable,
+  { family, table }: { family: "ip" | "ip6"; table: HostTable },
   listing: string,
   run: RunProgram,
 ): Promise<void> {
   const lines: string[] = [];
-  for (const { name, rules } of parseHostTable(family, table, listing)) {
+  for (const { name, rules } of parseHostTable("iptables-nft", { family, table }, listing)) {
     const holes = rules.filter(({ isHole }) => isHole);
     if (holes.length === 0) continue;
     const args = ["--json", "list", "chain", family, table, name];

@@ -5,7 +5,7 @@ import { odditiesOf } from "../../lib/cli/commands/check.ts";
 import { parseSocket, parseSshConnection } from "../../lib/cli/serve/start_checks.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { fillIn } from "../../lib/firewall/command/line.ts";
-import { parseListening } from "../../lib/firewall/host/listening.ts";
+import { parseListening } from "../../lib/firewall/host/sockets.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ALICE_PUBLIC } from "./support.ts";

@@ -1,5 +1,7 @@
 /** What the tests of the firewall share: plans, openings, and text that is pinned in files. */
 
+import type { HostChain } from "../../lib/firewall/host/chain.ts";
+import { type HostTable, parseHostTable } from "../../lib/firewall/host/read_iptables.ts";
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { Address } from "../../lib/values/address.ts";
@@ -62,3 +64,12 @@ export const anyRange: fc.Arbitrary<PortRange> = fc.record({
   a: fc.integer({ min: 1, max: 65535 }),
   size: fc.oneof(fc.constant(0), fc.nat(20), fc.nat(65535)),
 }).map(({ protocol, a, size }) => ({ protocol, first: a, last: Math.min(65535, a + size) }));
+
+/** The chains of what `iptables -t TABLE -S` prints. */
+export function parseTable(family: "ip" | "ip6", table: HostTable, listing: string): HostChain[] {
+  return parseHostTable("iptables", { family, table }, listing);
+}
+
+export function parseFilterChains(family: "ip" | "ip6", listing: string): HostChain[] {
+  return parseTable(family, "filter", listing);
+}

@@ -5,7 +5,7 @@ import { type Backend, isGuarding } from "../../firewall/backend.ts";
 import { closesPorts, isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
-import { listeningPorts } from "../../firewall/host/listening.ts";
+import { listeningPorts } from "../../firewall/host/sockets.ts";
 import { hostFirewall } from "../../firewall/host/summary.ts";
 import {
   formatPortRange,

@@ -1,17 +1,17 @@
 /**
- * What a host's own chains do to traffic, as far as it can be told from their rules: whether they may drop. Pure;
- * `nft_host.ts` and `iptables_host.ts` read the chains, `host_walk.ts` follows them.
+ * A chain of the host's own, and whether it may drop anything. Pure; `read_nft.ts` and `read_iptables.ts` read the chains,
+ * `trace.ts` follows a packet through them.
  */
 
 /** A base chain of somebody else's where packets are filtered. */
 export interface HostChain {
+  /** The program that lists it and takes rules for it: `nft`, or one of iptables. */
+  readonly program: string;
   readonly family: string;
   readonly table: string;
   readonly name: string;
   readonly hook: "input" | "forward" | "prerouting";
   readonly priority: number;
-  /** The program that loaded it, where nft does not see it. */
-  readonly program?: string;
   /** Whether a program keeps the table for itself (`flags owner`): it takes no rule from others. */
   readonly owned: boolean;
   readonly dropsByPolicy: boolean;
@@ -27,11 +27,6 @@ export interface HostRule {
   readonly expressions: readonly unknown[];
   /** As its own program prints the rule, where that is known. */
   readonly text?: string;
-}
-
-/** Whether traffic to guarded ports passes a chain of the filters: forwarded traffic where openme guards that as well. */
-export function isOnTheWay({ hook }: HostChain, { forward }: { forward: boolean }): boolean {
-  return hook === "input" || (hook === "forward" && forward);
 }
 
 /** Whether a chain may drop anything: by its policy, or by a rule, its own or one that it jumps to. */

@@ -1,13 +1,11 @@
 /**
- * The host's own iptables rules, read from `iptables -S` into the chains of `host_chains.ts`; and the text that puts a
- * hole at their top or takes it out. Pure.
+ * The host's own iptables rules: `iptables -S` read into the chains of `chain.ts`, each rule in the words of
+ * `nft --json`, in which `trace.ts` follows them. Pure.
  */
 
 import type { PortRange } from "../../values/ports.ts";
-import { type HostChain, type HostRule, mayDrop } from "./chain.ts";
-import { iptablesHoleRule, isHoleFor } from "./hole.ts";
-import { HOLE_COMMENT } from "../plan.ts";
-import { readRule } from "./iptables_rule.ts";
+import { CHAIN, HOLE_COMMENT } from "../plan.ts";
+import type { HostChain, HostRule } from "./chain.ts";
 
 const HOOKS: Readonly<Record<string, HostChain["hook"]>> = {
   PREROUTING: "prerouting",
@@ -26,32 +24,31 @@ const PRIORITIES: Readonly<Record<HostTable, number>> = {
 };
 
 /**
- * The chains on the way in, of what `iptables -S` prints of a table. The handle of a rule is its number in its chain,
- * from 1.
+ * The chains on the way in, of what `-S` of a program prints of a table. The handle of a rule is its number in its
+ * chain, from 1.
  */
 export function parseHostTable(
-  family: "ip" | "ip6",
-  table: HostTable,
+  program: string,
+  { family, table }: { family: "ip" | "ip6"; table: HostTable },
   listing: string,
 ): HostChain[] {
   const lines = listing.split("\n").map((each) => each.trim());
   const subchains = new Map<string, HostRule[]>();
-  for (const line of lines) {
-    const name = /^-N (\S+)$/.exec(line)?.[1];
-    if (name !== undefined) subchains.set(name, []);
-  }
   const bases = new Map<string, HostRule[]>();
   const chains: HostChain[] = [];
   for (const line of lines) {
-    const [, name, policy] = /^-P (PREROUTING|INPUT|FORWARD) (\w+)$/.exec(line) ?? [];
-    if (name === undefined) continue;
+    const [, flag, name, policy] = /^-([NP]) (\S+)(?: (\w+))?$/.exec(line) ?? [];
+    if (flag === "N") subchains.set(name!, []);
+    const hook = flag === "P" ? HOOKS[name!] : undefined;
+    if (!hook) continue;
     const rules: HostRule[] = [];
-    bases.set(name, rules);
+    bases.set(name!, rules);
     chains.push({
+      program,
       family,
       table,
-      name,
-      hook: HOOKS[name]!,
+      name: name!,
+      hook,
       priority: PRIORITIES[table],
       owned: false,
       dropsByPolicy: policy === "DROP",
@@ -72,13 +69,8 @@ export function parseHostTable(
   return chains;
 }
 
-/** INPUT and FORWARD in `iptables -t filter -S`. */
-export function parseFilterChains(family: "ip" | "ip6", listing: string): HostChain[] {
-  return parseHostTable(family, "filter", listing);
-}
-
 /** The ports that rules in `iptables -t nat -S` send elsewhere; `undefined` where one does not say which. */
-export function parsePublished(listing: string): PortRange[] | undefined {
+export function publishedInNat(listing: string): PortRange[] | undefined {
   const published: PortRange[] = [];
   for (const line of listing.split("\n")) {
     if (!/ -j (DNAT|REDIRECT|NETMAP)\b/.test(line) || line.startsWith("-A OUTPUT")) continue;
@@ -93,40 +85,109 @@ export function parsePublished(listing: string): PortRange[] | undefined {
   return published;
 }
 
-/**
- * The lines of one `iptables-restore` that put the hole for the bit `mark` first in each of these chains that may drop.
- * Misplaced ones go, and those for another bit, wherever they are.
- */
-export function renderHoleLines(chains: readonly HostChain[], mark: number): string[] {
-  return chains.flatMap((chain) => {
-    const isLeft = chain.rules.some((rule) => rule.isHole && !isHoleFor(mark, rule));
-    const wanted = mayDrop(chain) && (isLeft || !chain.rules[0]?.isHole);
-    if (!wanted && !isLeft) return [];
-    const hole = wanted ? [`-I ${chain.name} 1 ${iptablesHoleRule(mark)}`] : [];
-    return [...renderHoleRemovalLines([chain]), ...hole];
-  });
-}
-
-/** The lines that take every hole out of these chains. */
-export function renderHoleRemovalLines(chains: readonly HostChain[]): string[] {
-  return chains.flatMap(({ name, rules }) =>
-    // As it stands there, whichever bit it is for.
-    rules.filter(({ isHole }) => isHole).map(({ text }) => text!.replace(/^-A \S+/, `-D ${name}`))
-  );
-}
-
-/** What `iptables-restore` reads for these chains, table by table; nothing where there is nothing to do. */
-export function renderByTable(
-  chains: readonly HostChain[],
-  linesOf: (chains: readonly HostChain[]) => readonly string[],
-): string {
-  return HOST_TABLES.map((table) => {
-    const lines = linesOf(chains.filter((chain) => chain.table === table));
-    return lines.length === 0 ? "" : inTable(table, lines);
-  }).join("");
-}
-
 /** What `iptables-restore` reads for one table. */
 export function inTable(table: string, lines: readonly string[]): string {
   return `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
+}
+
+/** Targets after which a packet goes on to the next rule. */
+const HARMLESS = new Set([
+  ...["LOG", "NFLOG", "ULOG", "AUDIT", "TRACE", "TEE", "LED", "RATEEST", "IDLETIMER", "SET"],
+  ...["MARK", "CONNMARK", "SECMARK", "CONNSECMARK", "HMARK", "CLASSIFY", "CT", "NOTRACK"],
+  ...["TCPMSS", "TCPOPTSTRIP", "TTL", "HL", "TOS", "DSCP", "ECN", "CHECKSUM"],
+]);
+const VERDICTS: Readonly<Record<string, string>> = {
+  ACCEPT: "accept",
+  DROP: "drop",
+  REJECT: "reject",
+  RETURN: "return",
+  NFQUEUE: "queue",
+};
+/** Modules that are no condition by themselves, and options that are none. */
+const MODULES = ["tcp", "udp", "multiport", "conntrack", "state", "addrtype", "limit", "comment"];
+const NO_CONDITION = ["--comment", "--limit-burst"];
+
+/** `[!] NAME VALUE…`, as in `! --dport 22`. */
+interface Option {
+  readonly isNegated: boolean;
+  readonly name: string;
+  readonly values: readonly string[];
+}
+
+type UserChains = ReadonlyMap<string, unknown>;
+
+/**
+ * The expressions of a rule, without its `-A CHAIN`. A condition that has no word here is a match of nothing known; a
+ * target that is neither known here nor a user chain is `{ jump: null }`.
+ */
+function readRule(rule: string, userChains: UserChains): unknown[] {
+  const options = parseOptions(rule);
+  const at = options.findIndex(({ name }) => name === "-j" || name === "-g");
+  const conditions = at < 0 ? options : options.slice(0, at);
+  const protocol = conditions.find(({ name }) => name === "-p")?.values[0];
+  return [
+    ...conditions.flatMap((option) => readCondition(option, protocol)),
+    readTarget(options[at], userChains),
+  ];
+}
+
+/** The options in their order. Those of a target come after it, at the end. */
+function parseOptions(rule: string): Option[] {
+  const options: (Option & { values: string[] })[] = [];
+  let isNegated = false;
+  for (const [word] of rule.matchAll(/"(?:[^"\\]|\\.)*"|\S+/g)) {
+    const last = options.at(-1);
+    const isValue = last && (!/^[-!]/.test(word) || (last.name === "--comment" && !last.values[0]));
+    if (isValue) last.values.push(word);
+    else if (word === "!") isNegated = true;
+    else {
+      options.push({ isNegated, name: word, values: [] });
+      isNegated = false;
+    }
+  }
+  return options;
+}
+
+/** A condition in nft's words; `protocol` is that of the rule. */
+function readCondition({ isNegated, name, values }: Option, protocol?: string): unknown[] {
+  const value = values[0] ?? "";
+  const match = (left: unknown, right: unknown) => [
+    { match: { op: isNegated ? "!=" : "==", left, right } },
+  ];
+  const words = value.toLowerCase().split(",");
+  if (NO_CONDITION.includes(name) || (name === "-m" && MODULES.includes(value))) return [];
+  if (name === "-p") return match({ meta: { key: "l4proto" } }, value);
+  if (name === "-i") return match({ meta: { key: "iifname" } }, value);
+  if (name === "--limit") return [{ limit: {} }];
+  if (name === "--dst-type") {
+    return match({ fib: { result: "type", flags: ["daddr"] } }, { set: words });
+  }
+  if ((name === "--dport" || name === "--dports") && protocol !== undefined) {
+    const ports = words.map((each) => {
+      const [first, last] = each.split(":").map(Number);
+      return last === undefined ? first : { range: [first, last] };
+    });
+    return match({ payload: { protocol, field: "dport" } }, { set: ports });
+  }
+  if (name === "--tcp-flags" && values.join(" ") === "FIN,SYN,RST,ACK SYN") {
+    const flags = { payload: { protocol: "tcp", field: "flags" } };
+    return match({ "&": [flags, ["fin", "syn", "rst", "ack"]] }, "syn");
+  }
+  if (name === "--ctstate" || name === "--state") {
+    // NAT's states are a key of their own in nft.
+    if (words.join() === "dnat") return match({ ct: { key: "status" } }, { set: words });
+    if (!words.includes("dnat") && !words.includes("snat")) {
+      return match({ ct: { key: "state" } }, { set: words });
+    }
+  }
+  return match({}, [name, ...values].join(" "));
+}
+
+function readTarget(option: Option | undefined, userChains: UserChains): unknown {
+  if (!option) return { counter: null };
+  const target = option.values[0] ?? "";
+  if (Object.hasOwn(VERDICTS, target)) return { [VERDICTS[target]!]: null };
+  if (HARMLESS.has(target) || target === CHAIN) return { log: null };
+  if (!userChains.has(target)) return { jump: null };
+  return { [option.name === "-g" ? "goto" : "jump"]: { target } };
 }

@@ -3,12 +3,9 @@
  * are, and which ports are sent elsewhere. Reads the entries of `nft --json --terse list ruleset`; pure.
  */
 
-import { OpenmeError } from "../../values/errors.ts";
-import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
-import { quote } from "../../values/text.ts";
-import { type HostChain, type HostRule, mayDrop, verdictOf } from "./chain.ts";
-import { type GuardPlan, HOLE_COMMENT } from "../plan.ts";
-import { isHoleFor, nftHoleRule } from "./hole.ts";
+import type { PortRange } from "../../values/ports.ts";
+import { CHAIN, HOLE_COMMENT } from "../plan.ts";
+import { type HostChain, type HostRule, verdictOf } from "./chain.ts";
 import { type Entry, requireEntries } from "./nft_listing.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;
@@ -40,6 +37,7 @@ export function parseHostChains(
       jumps.get(table)!.set(name!, rulesOf(table, name));
       if (chain["type"] !== "filter" || !hook) continue;
       bases.push({
+        program: "nft",
         family: family!,
         table: tableName!,
         name: name!,
@@ -64,7 +62,7 @@ export function parseHostChains(
 }
 
 function isJumpToOpenme(expression: unknown): boolean {
-  return (expression as { jump?: { target?: unknown } | null }).jump?.target === "OPENME";
+  return (expression as { jump?: { target?: unknown } | null }).jump?.target === CHAIN;
 }
 
 /** What rules with destination NAT say of the ports that they send elsewhere. */
@@ -94,15 +92,6 @@ export function parsePublished(entries: readonly Entry[]): Published {
   return { ports, maps, unknown };
 }
 
-/** Whether openme lets anything in that the host forwards. `published` is `undefined` where that is not known. */
-export function needsForward(
-  plan: GuardPlan,
-  published: readonly PortRange[] | undefined,
-): boolean {
-  return plan.forwardedPorts.length > 0 || published === undefined ||
-    intersectPortRanges(plan.guardedPorts, published).length > 0;
-}
-
 /** The keys of a map that `nft --json list map` shows, as ports of either protocol; `undefined` for other keys. */
 export function parseMapPorts(json: string): PortRange[] | undefined {
   const elements = requireEntries(json).flatMap(({ map }) =>
@@ -125,8 +114,7 @@ function isDestinationNat(expression: unknown): boolean {
 }
 
 function mapOf(expression: unknown): string | undefined {
-  const name = /"data":"@([A-Za-z_][\w./-]*)"/.exec(JSON.stringify(expression))?.[1];
-  return name;
+  return /"data":"@([A-Za-z_][\w./-]*)"/.exec(JSON.stringify(expression))?.[1];
 }
 
 function portsOf(expression: unknown): PortRange[] {
@@ -149,49 +137,4 @@ function portsOf(expression: unknown): PortRange[] {
 function boundsOf(value: unknown): [number, number] {
   const range = (value as { range?: [number, number] } | undefined)?.range ?? [value, value];
   return [Number(range[0]), Number(range[1])];
-}
-
-/**
- * The lines that put a hole for the bit `mark` at the top of every chain that may drop and has none. One for another bit
- * goes, wherever it is.
- */
-export function renderHoles(chains: readonly HostChain[], mark: number): string {
-  return chains.filter((chain) => !chain.owned).map((chain) => {
-    const isLeft = chain.rules.some((rule) => rule.isHole && !isHoleFor(mark, rule));
-    const wanted = mayDrop(chain) && (isLeft || lacksHole(chain));
-    if (!wanted) return isLeft ? renderHoleRemoval([chain]) : "";
-    const hole = `${nftHoleRule(mark)} comment "${HOLE_COMMENT}"`;
-    return `${renderHoleRemoval([chain])}insert rule ${nameOf(chain)} ${hole}\n`;
-  }).join("");
-}
-
-/** Whether a rule that may drop stands above the hole, or there is none. */
-function lacksHole(chain: HostChain): boolean {
-  const first = chain.rules.findIndex(({ isHole }) => isHole);
-  return first < 0 ||
-    mayDrop({ ...chain, dropsByPolicy: false, rules: chain.rules.slice(0, first) });
-}
-
-/** The lines that take every hole out again, also those that a crash left. */
-export function renderHoleRemoval(chains: readonly HostChain[]): string {
-  return chains.flatMap((chain) =>
-    chain.rules.filter(({ isHole }) => isHole).map(({ handle }) =>
-      `delete rule ${nameOf(chain)} handle ${handle}\n`
-    )
-  ).join("");
-}
-
-function nameOf({ family, table, name }: HostChain): string {
-  for (const part of [table, name]) {
-    if (!/^[A-Za-z_][\w./-]*$/.test(part)) {
-      throw new OpenmeError(
-        "FIREWALL",
-        `cannot put a rule into the host's chain ${quote(name)} of table ${quote(table)}`,
-        {
-          hint: "its name has characters that openme does not write into a rule: rename it",
-        },
-      );
-    }
-  }
-  return `${family} ${table} ${name}`;
 }

@@ -1,12 +1,13 @@
 /**
- * The TCP connections that a guard must not freeze. A guard that comes to a host whose conntrack was idle meets running
- * sessions as `new`; so they are read from the kernel's socket tables (proc_net_tcp.txt) and let through by name.
+ * The sockets of this host, from the kernel's tables (proc_net_tcp.txt): connections that a guard must not freeze, and
+ * ports that somebody outside could reach. A guard that comes to a host whose connection tracking was idle meets running
+ * sessions as `new`, so it lets them through by their addresses and ports.
  */
 
 import { type Address, addressFromBytes16, formatAddress } from "../../values/address.ts";
-import type { PortRange } from "../../values/ports.ts";
+import { mergePortRanges, type PortRange, type Protocol } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { readProc } from "../../system/proc.ts";
+import { readProc, tryReadProc } from "../../system/proc.ts";
 
 /** One established TCP connection of this host. */
 export interface Connection {
@@ -15,6 +16,9 @@ export interface Connection {
   readonly remote: Address;
   readonly remotePort: number;
 }
+
+/** Where Linux lists its TCP sockets. A kernel without IPv6 has no `tcp6`. */
+export const TCP_TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
 
 /** States in which the other side may still have something to say: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
 const LIVE_STATES = new Set(["01", "04", "05", "08"]);
@@ -51,8 +55,7 @@ export async function establishedConnections(
   ports: readonly PortRange[],
   run: RunProgram,
 ): Promise<Connection[]> {
-  const table = (path: string) => readProc(path, run).catch(() => undefined);
-  return connectionsIn(await Promise.all(TABLES.map(table)), ports);
+  return connectionsIn(await Promise.all(TCP_TABLES.map((path) => tryReadProc(path, run))), ports);
 }
 
 /** {@linkcode establishedConnections}. Throws where it cannot tell. */
@@ -60,11 +63,8 @@ export async function requireEstablishedConnections(
   ports: readonly PortRange[],
   run: RunProgram,
 ): Promise<Connection[]> {
-  return connectionsIn(await Promise.all(TABLES.map((path) => readProc(path, run))), ports);
+  return connectionsIn(await Promise.all(TCP_TABLES.map((path) => readProc(path, run))), ports);
 }
-
-/** A kernel without IPv6 has no `tcp6`. */
-const TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 function connectionsIn(
   tables: readonly (string | undefined)[],
@@ -114,4 +114,43 @@ export function parseEndpoint(
   }
   const address: Address = bytes.length === 4 ? { family: 4, bytes } : addressFromBytes16(bytes);
   return { address, port: parseInt(match[2]!, 16) };
+}
+
+const LISTENING: readonly { path: string; protocol: Protocol; state: string }[] = [
+  ...TCP_TABLES.map((path) => ({ path, protocol: "tcp" as const, state: "0A" })), // TCP_LISTEN
+  { path: "/proc/net/udp", protocol: "udp", state: "07" }, // bound, not connected
+  { path: "/proc/net/udp6", protocol: "udp", state: "07" },
+];
+
+/**
+ * The ports on which sockets listen (TCP) or are bound (UDP), on anything but the loopback. Neighbours are joined. None
+ * where the system does not tell.
+ */
+export async function listeningPorts(run: RunProgram): Promise<PortRange[]> {
+  const found = await Promise.all(LISTENING.map(async ({ path, protocol, state }) => {
+    const text = await tryReadProc(path, run);
+    return parseListening(text, state).map((port) => ({ protocol, first: port, last: port }));
+  }));
+  return mergePortRanges(found.flat());
+}
+
+/** The local ports of the sockets in this state; those of the loopback only where they are asked for. */
+export function parseListening(
+  text: string,
+  state: string,
+  { loopback = false }: { loopback?: boolean } = {},
+): number[] {
+  return text.split("\n").flatMap((line) => {
+    const [, local, , found] = line.trim().split(/\s+/);
+    const here = parseEndpoint(local);
+    if (!here || found !== state || here.port === 0) return [];
+    if (!loopback && isLoopback(here.address)) return [];
+    return [here.port];
+  });
+}
+
+function isLoopback({ family, bytes }: Address): boolean {
+  return family === 4
+    ? bytes[0] === 127
+    : bytes[15] === 1 && bytes.subarray(0, 15).every((byte) => byte === 0);
 }

@@ -8,9 +8,9 @@ import type { RunProgram } from "../../system/run_program.ts";
 import { hostFamilies } from "./families.ts";
 import type { HostChain } from "./chain.ts";
 import { findBlock } from "./trace.ts";
-import { LegacyHoles } from "./legacy_holes.ts";
-import { NftHoles } from "./nft_holes.ts";
-import { portsOpenToEveryone } from "./open_to_everyone.ts";
+import { IptablesProgram } from "./iptables.ts";
+import { NftProgram } from "./nft.ts";
+import { portsOpenToEveryone } from "./reachability.ts";
 
 /** What a stranger meets on this host, openme's guard left out. */
 export interface HostFirewall {
@@ -25,8 +25,8 @@ export interface HostFirewall {
 /** Looks at the host. */
 export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
   const views = await Promise.all([
-    new NftHoles(run, { besideIptables: false }).look().catch(() => undefined),
-    new LegacyHoles(run).look().catch(() => undefined),
+    new NftProgram(run).look().catch(() => undefined),
+    IptablesProgram.legacyBeside(run).look().catch(() => undefined),
   ]);
   const families = await hostFamilies(run);
   const chains = views.flatMap((view) => view?.chains ?? []);

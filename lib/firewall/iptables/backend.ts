@@ -1,33 +1,39 @@
 /**
- * The iptables backend, for iptables-nft and iptables-legacy: runs what `iptables_rules.ts` and
- * `iptables_surroundings.ts` render, one `iptables-restore` a family. The kernel ends every opening by its date.
+ * The iptables backend, for iptables-nft and iptables-legacy: runs what `rules.ts` and `host/hole.ts` render, one
+ * `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
 import { formatNetwork } from "../../values/network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { allEnded } from "../all_ended.ts";
+import { allEnded, allInTurn } from "../all_ended.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";
-import { IptablesProgram } from "./program.ts";
 import {
   type DatedOpening,
+  GUARD_PRIORITY,
   type OwnChains,
   parseKnockCounters,
+  parseOwnChains,
   renderChains,
   renderGrants,
   renderRemoval,
 } from "./rules.ts";
-import { type IptablesHost, IptablesSurroundings } from "./host.ts";
+import { mayDrop } from "../host/chain.ts";
 import { CheckedRules } from "../host/generation.ts";
+import { renderIptablesHoles } from "../host/hole.ts";
+import { IptablesProgram, type IptablesView } from "../host/iptables.ts";
+import { type Host, HostRules, showRun } from "../host/look.ts";
+import { deleteEmptyTable, lacksTable, NftProgram } from "../host/nft.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {
-  return new IptablesBackend(await IptablesProgram.find(program, parts), parts);
+  return new IptablesBackend(await IptablesProgram.find(program, parts.run), parts);
 }
 
 class IptablesBackend implements Backend {
@@ -36,7 +42,10 @@ class IptablesBackend implements Backend {
   readonly #program: IptablesProgram;
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #surroundings: IptablesSurroundings;
+  readonly #log: Log;
+  readonly #host: HostRules<IptablesView>;
+  /** What else filters here, of which nf_tables tells nothing. */
+  readonly #legacy: IptablesProgram | undefined;
   /** Every opening in force by its address: a change writes all of them anew. */
   readonly #openings = new Map<string, readonly DatedOpening[]>();
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
@@ -51,33 +60,43 @@ class IptablesBackend implements Backend {
   /** What at the last check could change without nf_tables. */
   #beside = "";
 
-  constructor(program: IptablesProgram, { plan, run, readGeneration }: BackendParts) {
+  constructor(program: IptablesProgram, { plan, run, log, readGeneration }: BackendParts) {
     this.name = program.name;
     this.#program = program;
     this.#plan = plan;
     this.#run = run;
-    this.#surroundings = new IptablesSurroundings(program, run);
+    this.#log = log;
+    this.#legacy = program.isLegacy ? undefined : IptablesProgram.legacyBeside(run);
+    const nft = new NftProgram(run, {
+      beside: program.isLegacy ? "iptables-legacy" : "iptables-nft",
+    });
+    this.#host = new HostRules(program, [...this.#legacy ? [this.#legacy] : [], nft], {
+      place: { priority: GUARD_PRIORITY, untracksKnocks: false },
+      run,
+    });
     this.#checked = new CheckedRules(program.isLegacy ? undefined : readGeneration);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    const host = await this.#surroundings.look(this.#plan);
+    const host = await this.#host.look(this.#plan);
     if (!this.#installed) {
-      await requireNoLivingOwner(host.own.get(4)?.owner, this.#run);
-      await this.#surroundings.requireWayIn(this.#plan, host);
+      await requireNoLivingOwner(ownIn(host.own).get(4)?.owner, this.#run);
+      await this.#host.requireWayIn(this.#plan, host);
+      if (!host.own.mangle.has(6)) {
+        this.#log.warn("no_ipv6", { backend: this.name, doing: "guarding IPv4 only" });
+      }
     }
     this.#checked.forget();
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
     const { texts, connections, fresh } = await this.#render(host);
-    await this.#surroundings.putLegacyHoles(this.#plan, host);
+    await this.#host.putOtherHoles(this.#plan, host);
     await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
-    await this.#surroundings.putNftHoles(this.#plan, host);
     for (const family of texts.keys()) this.#written.set(family, version);
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    this.#installed = { fixed: fixedOf(await this.#surroundings.listOwn()), hole: host.hole };
+    this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -112,7 +131,9 @@ class IptablesBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    const beside = await this.#surroundings.lookBeside();
+    const beside = [...await this.#program.families(), (await this.#legacy?.look())?.text].join(
+      "\n",
+    );
     if (!this.#checked.isUnchanged() || beside !== this.#beside) {
       const allInOrder = this.#checked.begin();
       if (!await this.#isAsInstalled(installed)) return false;
@@ -125,41 +146,52 @@ class IptablesBackend implements Backend {
   }
 
   async #isAsInstalled(installed: { fixed: string; hole: boolean }): Promise<boolean> {
-    const host = await this.#surroundings.look(this.#plan);
-    if (fixedOf(host.own) !== installed.fixed || host.hole !== installed.hole) return false;
+    const host = await this.#host.look(this.#plan);
+    const own = ownIn(host.own);
+    if (fixedOf(own) !== installed.fixed || host.hole !== installed.hole) return false;
     // Behind a rule that accepts, openme's chain guards nothing.
-    if (![...host.own.values()].every(({ isFirst }) => isFirst)) return false;
-    return !this.#surroundings.lacksHoles(this.#plan, host);
+    if (![...own.values()].every(({ isFirst }) => isFirst)) return false;
+    return !this.#host.lacksHoles(this.#plan, host);
   }
 
   async examine(): Promise<Examination> {
-    const host = await this.#surroundings.look(this.#plan);
-    const found = await Promise.all(
-      [...host.own.keys()].map(async (family) => ({
-        family,
-        ...examineMangle(this.#plan, await this.#program.list(family, "mangle")),
-      })),
-    );
+    const host = await this.#host.look(this.#plan);
+    const found = [...host.own.mangle].map(([family, listing]) => ({
+      family,
+      ...examineMangle(this.#plan, listing),
+    }));
     return {
       wrong: found.flatMap(({ family, wrong }) => wrong.map((each) => `IPv${family}: ${each}`)),
       unguarded: mergePortRanges(found.flatMap(({ unguarded }) => unguarded)),
-      barred: this.#surroundings.barring(this.#plan, host).map(({ family, table, name }) =>
+      barred: this.#host.barring(this.#plan, host).map(({ family, table, name }) =>
         `${family} ${table} ${name}`
       ),
-      hostMayDrop: this.#surroundings.mayDrop(host),
+      hostMayDrop: host.onTheWay.some(mayDrop),
     };
   }
 
   async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
-    const listed = [...(await this.#surroundings.listOwn()).values()];
+    const listed = [...(await this.#listOwn()).values()];
     if (listed.every(({ chains }) => chains.length === 0)) return undefined;
     // A rule stays after its date, and matches nothing then.
     return listed.flatMap(({ grants }) => grants).filter(({ endsAtMs }) => endsAtMs > nowMs);
   }
 
   async remove(): Promise<void> {
-    await this.#surroundings.takeOut(renderRemoval);
+    const families = await this.#program.families();
+    const made: Family[] = [];
+    await allInTurn([
+      ...families.map((family) => async () => {
+        const own = parseOwnChains(await this.#program.list(family, "mangle"));
+        if (own.chains.length > 0) await this.#program.restore(family, renderRemoval(own));
+        if (own.madeTable) made.push(family);
+      }),
+      () => this.#host.takeOutHoles(),
+    ]);
+    for (const family of made) {
+      await deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle", this.#run);
+    }
     this.#openings.clear();
     this.#installed = undefined;
   }
@@ -171,27 +203,28 @@ class IptablesBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    return this.#surroundings.openToEveryone(
-      this.#plan,
-      await this.#surroundings.look(this.#plan),
-    );
+    return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    const host = await this.#surroundings.look(this.#plan);
-    await this.#surroundings.requireWayIn(this.#plan, host);
+    const host = await this.#host.look(this.#plan);
+    await this.#host.requireWayIn(this.#plan, host);
     this.#openings.clear();
     this.#remember(openings);
     const { texts } = await this.#render(host);
-    return [...texts].map(([family, text]) => this.#program.show(family, text)).join("") +
-      this.#surroundings.showOtherHoles(this.#plan, host);
+    return [...texts].map(([family, text]) => showRun(this.#program.restoring(family, text))).join(
+      "",
+    ) +
+      this.#host.showOtherHoles(this.#plan, host);
   }
 
   previewChanges(changes: readonly ClientOpenings[]): string {
     this.#remember(changes);
     return ([4, 6] as const).filter((family) =>
       changes.some(({ address }) => address.base.family === family)
-    ).map((family) => this.#program.show(family, this.#renderGrants(family))).join("");
+    ).map((family) => showRun(this.#program.restoring(family, this.#renderGrants(family)))).join(
+      "",
+    );
   }
 
   async kernelDrops(): Promise<Record<string, number>> {
@@ -227,27 +260,44 @@ class IptablesBackend implements Backend {
     return renderGrants(family, this.#plan, [...this.#openings.values()].flat());
   }
 
-  async #render(host: IptablesHost) {
+  async #render(host: Host<IptablesView>) {
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
     const owner = await nameProcess(Deno.pid, this.#run);
+    const holes = this.#host.ownChanges(this.#plan, host);
     const texts = new Map<Family, string>();
-    for (const [family, present] of host.own) {
-      texts.set(
-        family,
-        renderChains(family, this.#plan, {
-          openings: [...this.#openings.values()].flat(),
-          kept,
-          hole: host.hole,
-          owner,
-          present,
-          madeTable: present.madeTable || host.madeTable.includes(family),
-        }) + this.#surroundings.renderHoles(this.#plan, host, family),
-      );
+    for (const [family, present] of ownIn(host.own)) {
+      const name = family === 4 ? "ip" : "ip6";
+      const madeTable = present.madeTable ||
+        (!this.#program.isLegacy && await lacksTable(name, "mangle", this.#run));
+      const chains = renderChains(family, this.#plan, {
+        openings: [...this.#openings.values()].flat(),
+        kept,
+        hole: host.hole,
+        owner,
+        present,
+        madeTable,
+      });
+      const own = holes.filter(({ chain }) => chain.family === name);
+      texts.set(family, chains + renderIptablesHoles(own));
     }
     return { texts, connections, fresh };
   }
+
+  /** What stands of openme's own in each family. */
+  async #listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
+    const own = new Map<Family, OwnChains>();
+    for (const family of await this.#program.families()) {
+      own.set(family, parseOwnChains(await this.#program.list(family, "mangle")));
+    }
+    return own;
+  }
+}
+
+/** What a listing shows of openme's own, by family. */
+function ownIn({ mangle }: IptablesView): ReadonlyMap<Family, OwnChains> {
+  return new Map([...mangle].map(([family, listing]) => [family, parseOwnChains(listing)]));
 }
 
 /** Everything of openme's but the grants, to compare. */

@@ -15,6 +15,9 @@ import type { Family } from "../host/families.ts";
 import { formatMark } from "../host/hole.ts";
 import type { ProcessName } from "../owner.ts";
 
+/** Where the guard sits in prerouting: that of the mangle table. */
+export const GUARD_PRIORITY = -150;
+
 const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
   `${CHAIN}_${each}`
 );

@@ -1,5 +1,5 @@
 /**
- * The nftables backend: runs what `nft_rules.ts` and `nft_surroundings.ts` render, one `nft` a transaction.
+ * The nftables backend: runs what `rules.ts` and `host/hole.ts` render, one `nft` a transaction.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
@@ -19,9 +19,12 @@ import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
 import type { Deviations } from "../deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
 import { mayDrop } from "../host/chain.ts";
-import type { LegacyView } from "../host/legacy_holes.ts";
 import { examineTable } from "./examine.ts";
 import { CheckedRules } from "../host/generation.ts";
+import { renderNftHoles } from "../host/hole.ts";
+import { IptablesProgram } from "../host/iptables.ts";
+import { HostRules } from "../host/look.ts";
+import { NftProgram, type NftView, runNft } from "../host/nft.ts";
 import { HeldOpenings } from "./narrowing_state.ts";
 import { notesToKeep, standingNotes } from "./network_notes.ts";
 import {
@@ -31,6 +34,7 @@ import {
   renderForgetting,
 } from "./prefix_rules.ts";
 import {
+  GUARD_PRIORITY,
   parseGranted,
   parseKnockCounters,
   parseOwner,
@@ -38,20 +42,12 @@ import {
   renderTable,
 } from "./rules.ts";
 import { elementsBySet, openingSets, parseOpeningSets, prefixOf, renderContents } from "./sets.ts";
-import { LISTING_DEADLINE_MS } from "../host/nft_listing.ts";
-import { NftSurroundings } from "./host.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
-import { runFirewall } from "../run.ts";
 
-/** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
-const DEADLINE_MS = 5000;
 /** Beside more chains, rules and sets than this, which nft lists in 0.1 s, */
 const LARGE_RULESET = 2000;
 /** looks at them are so far apart, for each of them: a 50th of a core. */
 const LOOK_APART_MS = 2;
-const FAILING_HINT = "see whether nft works here by itself, as the same user: nft list ruleset";
-const MISSING_HINT =
-  "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)";
 
 /** What spares runs of `nft`. */
 export interface NftQuickly {
@@ -86,7 +82,9 @@ class NftBackend implements Backend {
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: QuickTransactions | undefined;
-  readonly #surroundings: NftSurroundings;
+  readonly #host: HostRules<NftView>;
+  /** Of its changes nf_tables knows nothing. */
+  readonly #legacyProgram: IptablesProgram;
   readonly #checked: CheckedRules;
   /** What iptables-legacy showed at the last check. */
   #legacy = "";
@@ -108,7 +106,11 @@ class NftBackend implements Backend {
     this.#run = run;
     this.#session = session;
     this.#checked = new CheckedRules(readGeneration);
-    this.#surroundings = new NftSurroundings((args) => this.#nft(args), run);
+    this.#legacyProgram = IptablesProgram.legacyBeside(run);
+    this.#host = new HostRules(new NftProgram(run), [this.#legacyProgram], {
+      place: { priority: GUARD_PRIORITY, untracksKnocks: true },
+      run,
+    });
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -119,8 +121,8 @@ class NftBackend implements Backend {
     this.#checked.forget();
     this.#held.replace(openings, startMs);
     const { text, version, connections, fresh, host, prefixes } = await this.#render(notes);
-    if (!this.#installed) await this.#surroundings.requireWayIn(this.#plan, host);
-    await this.#surroundings.putLegacyHoles(this.#plan, host);
+    if (!this.#installed) await this.#host.requireWayIn(this.#plan, host);
+    await this.#host.putOtherHoles(this.#plan, host);
     await this.#transact(text);
     this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
@@ -135,11 +137,11 @@ class NftBackend implements Backend {
 
   /** The whole transaction that puts everything in place on this host as it is now. */
   async #render(notes: readonly NetworkNotes[] = []) {
-    const host = await this.#surroundings.look(this.#plan);
+    const host = await this.#host.look(this.#plan);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
     const kept = keptConnections(connections, { seen: this.#seen, fresh });
-    const holes = this.#surroundings.renderHoles(this.#plan, host);
+    const holes = renderNftHoles(this.#host.ownChanges(this.#plan, host));
     const owner = await nameProcess(Deno.pid, this.#run);
     const version = ++this.#version;
     const openings = this.#held.openings(performance.now());
@@ -209,8 +211,8 @@ class NftBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    const legacy = await this.#surroundings.lookAtLegacy();
-    const isAsChecked = this.#checked.isUnchanged() && JSON.stringify(legacy) === this.#legacy;
+    const legacy = (await this.#legacyProgram.look()).text;
+    const isAsChecked = this.#checked.isUnchanged() && legacy === this.#legacy;
     if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
@@ -218,7 +220,7 @@ class NftBackend implements Backend {
     return true;
   }
 
-  async #isAsInstalled(installed: Installed, legacy: LegacyView): Promise<boolean> {
+  async #isAsInstalled(installed: Installed, legacy: string): Promise<boolean> {
     const allInOrder = this.#checked.begin();
     try {
       if (await this.#listTable() !== installed.table) return false;
@@ -226,24 +228,23 @@ class NftBackend implements Backend {
       if (isMissingTable(error)) return false;
       throw error;
     }
-    const legacyText = JSON.stringify(legacy);
     // Where others change a large ruleset all the time, openme's own table is looked at every time and theirs now and then.
-    if (legacyText === this.#legacy && performance.now() < this.#nextLookMs) return true;
+    if (legacy === this.#legacy && performance.now() < this.#nextLookMs) return true;
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
-    const host = await this.#surroundings.look(this.#plan, legacy);
-    if (host.hole !== installed.holes || this.#surroundings.lacksHoles(this.#plan, host)) {
+    const host = await this.#host.look(this.#plan);
+    if (host.hole !== installed.holes || this.#host.lacksHoles(this.#plan, host)) {
       return false;
     }
-    const isLarge = host.size > LARGE_RULESET;
-    this.#nextLookMs = isLarge ? performance.now() + host.size * LOOK_APART_MS : 0;
-    this.#legacy = legacyText;
+    const { size } = host.own;
+    this.#nextLookMs = size > LARGE_RULESET ? performance.now() + size * LOOK_APART_MS : 0;
+    this.#legacy = legacy;
     allInOrder();
     return true;
   }
 
   async examine(): Promise<Examination> {
-    const host = await this.#surroundings.look(this.#plan);
-    const barring = this.#surroundings.barring(this.#plan, host);
+    const host = await this.#host.look(this.#plan);
+    const barring = this.#host.barring(this.#plan, host);
     return {
       ...await this.#examineTable(),
       barred: barring.map(({ family, table, name }) => `${family} ${table} ${name}`),
@@ -272,7 +273,7 @@ class NftBackend implements Backend {
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await allInTurn([
       () => this.#transact(renderRemoval()),
-      () => this.#surroundings.takeOut((text) => this.#transact(text)),
+      () => this.#host.takeOutHoles(),
     ]);
     this.#held.replace([], performance.now());
     this.#installed = undefined;
@@ -303,17 +304,14 @@ class NftBackend implements Backend {
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
-    return this.#surroundings.openToEveryone(
-      this.#plan,
-      await this.#surroundings.look(this.#plan),
-    );
+    return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
   }
 
   async preview(openings: readonly ClientOpenings[]): Promise<string> {
     this.#held.replace(openings, performance.now());
     const { text, host } = await this.#render();
-    await this.#surroundings.requireWayIn(this.#plan, host);
-    return this.#surroundings.showLegacyHoles(this.#plan, host) +
+    await this.#host.requireWayIn(this.#plan, host);
+    return this.#host.showOtherHoles(this.#plan, host) +
       `nft -f - <<'END'\n${text}END\n`;
   }
 
@@ -363,14 +361,7 @@ class NftBackend implements Backend {
   }
 
   #nft(args: string[], stdin?: string): Promise<string> {
-    return runFirewall(this.#run, {
-      program: "nft",
-      args,
-      stdin,
-      timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
-      missingHint: MISSING_HINT,
-      failingHint: FAILING_HINT,
-    });
+    return runNft(this.#run, args, stdin);
   }
 }
 

@@ -2,24 +2,32 @@
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
-import { iptablesHoleRule, nftHoleRule } from "../../../lib/firewall/host/hole.ts";
-import { HOLE_COMMENT } from "../../../lib/firewall/plan.ts";
+import type { HostChain } from "../../../lib/firewall/host/chain.ts";
 import {
-  parseFilterChains,
-  renderHoleLines,
-  renderHoleRemovalLines,
-} from "../../../lib/firewall/host/read_iptables.ts";
+  holeChanges,
+  iptablesHoleRule,
+  nftHoleRule,
+  NO_HOLES,
+  renderIptablesHoles,
+  renderNftHoles,
+} from "../../../lib/firewall/host/hole.ts";
+import { HOLE_COMMENT } from "../../../lib/firewall/plan.ts";
 import {
   findInIptables,
   findInNft,
   requireFreeMark,
 } from "../../../lib/firewall/host/mark_users.ts";
-import { parseHostChains, renderHoles } from "../../../lib/firewall/host/read_nft.ts";
+import { parseHostChains } from "../../../lib/firewall/host/read_nft.ts";
 import { requireEntries } from "../../../lib/firewall/host/nft_listing.ts";
 import { namespaceTest } from "../namespace.ts";
+import { parseFilterChains } from "../support.ts";
 
 const MARK = DEFAULT_MARK;
 const OTHER = 0x2000_0000;
+
+function changes(chains: readonly HostChain[]) {
+  return holeChanges(chains, { mark: MARK, isWanted: () => true });
+}
 
 Deno.test("a rule of iptables uses the bits of its mask, or of a whole mark", () => {
   const rows = [
@@ -68,9 +76,13 @@ Deno.test("a hole for another bit goes, where one is wanted and where none is", 
     { rules: ["-j ACCEPT"], policy: "ACCEPT", lines: [] },
   ];
   for (const { rules, policy, lines } of rows) {
-    assert.deepEqual(renderHoleLines(filter(policy, ...rules), MARK), lines, rules.join("; "));
+    const text = renderIptablesHoles(changes(filter(policy, ...rules)));
+    assert.deepEqual(text.split("\n").slice(1, -2), lines, rules.join("; "));
   }
-  assert.deepEqual(renderHoleRemovalLines(filter("DROP", left)), [`-D INPUT ${left}`]);
+  assert.equal(
+    renderIptablesHoles(holeChanges(filter("DROP", left), NO_HOLES)),
+    `*filter\n-D INPUT ${left}\nCOMMIT\n`,
+  );
 });
 
 namespaceTest(
@@ -112,9 +124,9 @@ namespaceTest(
       `${nftHoleRule(each)} comment "${HOLE_COMMENT}"`
     );
     assert.equal(findInNft(await rules(right!), MARK, { isShown: false }), undefined, "its own");
-    assert.equal(renderHoles(parseHostChains(requireEntries(await rules(right!))), MARK), "");
+    assert.equal(renderNftHoles(changes(parseHostChains(requireEntries(await rules(right!))))), "");
     for (const lines of [[left!], [right!, left!], [left!, right!]]) {
-      const text = renderHoles(parseHostChains(requireEntries(await rules(...lines))), MARK);
+      const text = renderNftHoles(changes(parseHostChains(requireEntries(await rules(...lines)))));
       await namespace.nft(["-f", "-"], text);
       const listing = await namespace.nft(["list", "ruleset"]);
       assert.equal(listing.split(HOLE_COMMENT).length, 2, "one hole");

@@ -4,12 +4,9 @@ import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 import { type HostChain, mayDrop } from "../../../lib/firewall/host/chain.ts";
-import { portsOpenToEveryone } from "../../../lib/firewall/host/open_to_everyone.ts";
-import {
-  parseHostChains as parseAllChains,
-  renderHoleRemoval,
-  renderHoles,
-} from "../../../lib/firewall/host/read_nft.ts";
+import { holeChanges, NO_HOLES, renderNftHoles } from "../../../lib/firewall/host/hole.ts";
+import { portsOpenToEveryone } from "../../../lib/firewall/host/reachability.ts";
+import { parseHostChains as parseAllChains } from "../../../lib/firewall/host/read_nft.ts";
 import { requireEntries } from "../../../lib/firewall/host/nft_listing.ts";
 import { HOLE_COMMENT } from "../../../lib/firewall/plan.ts";
 import { formatPortRange } from "../../../lib/values/ports.ts";
@@ -23,6 +20,14 @@ const RULE = "meta mark & 0x40000000 == 0x40000000 accept";
 /** What traffic for the host itself passes; forwarded traffic has its own tests. */
 function parseHostChains(json: string): HostChain[] {
   return parseAllChains(requireEntries(json)).filter(({ hook }) => hook === "input");
+}
+
+function renderHoles(chains: readonly HostChain[], mark: number): string {
+  return renderNftHoles(holeChanges(chains, { mark, isWanted: () => true }));
+}
+
+function renderHoleRemoval(chains: readonly HostChain[]): string {
+  return renderNftHoles(holeChanges(chains, NO_HOLES));
 }
 
 const nameOf = ({ family, table, name }: HostChain) => `${family} ${table} ${name}`;
@@ -169,6 +174,7 @@ Deno.test("a name that could be more than a name is never written into a rule", 
     ]]
   ) {
     const chain: HostChain = {
+      program: "nft",
       family: "inet",
       table: table!,
       name: name!,

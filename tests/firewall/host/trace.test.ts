@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { type Block, findBlock, type Traffic } from "../../../lib/firewall/host/trace.ts";
-import { parseFilterChains } from "../../../lib/firewall/host/read_iptables.ts";
 import {
   listRuleset,
   parseOwnedTables,
@@ -11,7 +10,7 @@ import {
 import { parseHostChains } from "../../../lib/firewall/host/read_nft.ts";
 import { formatPortRange } from "../../../lib/values/ports.ts";
 import { namespaceTest } from "../namespace.ts";
-import { ranges } from "../support.ts";
+import { parseFilterChains, ranges } from "../support.ts";
 
 function traffic(...ports: string[]): Traffic {
   return { ports: ranges(...ports), state: "new", sentOn: false };

@@ -3,16 +3,10 @@
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
 import { type HostChain, mayDrop } from "../../../lib/firewall/host/chain.ts";
-import { portsOpenToEveryone } from "../../../lib/firewall/host/open_to_everyone.ts";
+import { holeChanges, NO_HOLES, renderIptablesHoles } from "../../../lib/firewall/host/hole.ts";
+import { portsOpenToEveryone } from "../../../lib/firewall/host/reachability.ts";
+import { publishedInNat } from "../../../lib/firewall/host/read_iptables.ts";
 import { findBlock } from "../../../lib/firewall/host/trace.ts";
-import {
-  parseFilterChains,
-  parseHostTable,
-  parsePublished,
-  renderByTable,
-  renderHoleLines,
-  renderHoleRemovalLines,
-} from "../../../lib/firewall/host/read_iptables.ts";
 import {
   parseOwnChains,
   renderChains,
@@ -21,7 +15,7 @@ import {
 } from "../../../lib/firewall/iptables/rules.ts";
 import { formatPortRange } from "../../../lib/values/ports.ts";
 import { address, network } from "../../support/knocks.ts";
-import { planOf, ranges } from "../support.ts";
+import { parseFilterChains, parseTable, planOf, ranges } from "../support.ts";
 
 const END_MS = Date.UTC(2027, 0, 2, 3, 4, 5, 678);
 const HOLE =
@@ -124,39 +118,38 @@ Deno.test("renderDateStop() never lets an opening last too long", () => {
   assert.equal(renderDateStop(Date.UTC(2040, 0, 1)), "2038-01-18T23:59:59");
 });
 
-const UFW = `-P INPUT DROP
+Deno.test("a hole stands above all that may drop in its chain, and goes without a trace", () => {
+  const holes = (each: readonly HostChain[]) =>
+    renderIptablesHoles(holeChanges(each, { mark: DEFAULT_MARK, isWanted: () => true }));
+  const chains = parseFilterChains(
+    "ip",
+    `-P INPUT DROP
 -P FORWARD ACCEPT
 -P OUTPUT ACCEPT
 -N ufw-before-input
 -A INPUT -j ufw-before-input
 -A INPUT ${HOLE}
-`;
-
-Deno.test("a hole is first in its chain, and goes without a trace", () => {
-  const chains = parseFilterChains("ip", UFW);
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+`,
+  );
   assert.deepEqual(chains.map((chain) => [chain.name, mayDrop(chain)]), [
     ["INPUT", true],
     ["FORWARD", false],
   ]);
-  const holes = (each: readonly HostChain[]) => renderHoleLines(each, DEFAULT_MARK);
-  assert.deepEqual(renderHoleLines(chains, DEFAULT_MARK), [
-    `-D INPUT ${HOLE}`,
-    `-I INPUT 1 ${HOLE}`,
-  ]);
-  assert.deepEqual(renderHoleRemovalLines(chains), [`-D INPUT ${HOLE}`]);
+  assert.equal(holes(chains), `*filter\n-D INPUT ${HOLE}\n-I INPUT 1 ${HOLE}\nCOMMIT\n`);
+  const removal = renderIptablesHoles(holeChanges(chains, NO_HOLES));
+  assert.equal(removal, `*filter\n-D INPUT ${HOLE}\nCOMMIT\n`);
   const right = parseFilterChains("ip", `-P INPUT DROP\n-A INPUT ${HOLE}\n-A INPUT -j x\n`);
-  assert.deepEqual(renderHoleLines(right, DEFAULT_MARK), []);
-  assert.equal(renderByTable(right, holes), "");
-  const mangle = parseHostTable("ip", "mangle", "-P INPUT DROP\n");
+  assert.equal(holes(right), "");
   assert.equal(
-    renderByTable([...chains, ...mangle], holes),
+    holes([...chains, ...parseTable("ip", "mangle", "-P INPUT DROP\n")]),
     `*mangle\n-I INPUT 1 ${HOLE}\nCOMMIT\n*filter\n-D INPUT ${HOLE}\n-I INPUT 1 ${HOLE}\nCOMMIT\n`,
   );
 });
 
 Deno.test("a chain may drop where one that it jumps to does, and not where that only marks or logs", () => {
   const may = (rules: string) =>
-    parseHostTable(
+    parseTable(
       "ip",
       "mangle",
       `-P FORWARD ACCEPT\n-N a\n-N b\n-A b -s 192.0.2.1 -j ACCEPT\n${rules}`,
@@ -255,10 +248,10 @@ Deno.test("published ports are read from nat rules", () => {
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
 -A DOCKER ! -i docker0 -p udp -m udp --dport 5000:5010 -j DNAT --to-destination 172.17.0.3
 `;
-  assert.deepEqual(parsePublished(docker)?.map(formatPortRange), ["8080/tcp", "5000-5010/udp"]);
-  assert.deepEqual(parsePublished("-P PREROUTING ACCEPT\n"), []);
+  assert.deepEqual(publishedInNat(docker)?.map(formatPortRange), ["8080/tcp", "5000-5010/udp"]);
+  assert.deepEqual(publishedInNat("-P PREROUTING ACCEPT\n"), []);
   assert.equal(
-    parsePublished("-A PREROUTING -d 192.0.2.1 -j DNAT --to-destination 10.0.0.1\n"),
+    publishedInNat("-A PREROUTING -d 192.0.2.1 -j DNAT --to-destination 10.0.0.1\n"),
     undefined,
   );
 });

@@ -1,0 +1,124 @@
+/** Runs `nft` to list the host's nftables rules, and to change its holes in them. */
+
+import { OpenmeError } from "../../values/errors.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type FirewallRun, runFirewall } from "../run.ts";
+import type { HostChain } from "./chain.ts";
+import { type HoleChange, renderNftHoles } from "./hole.ts";
+import type { HostProgram, ProgramView } from "./program.ts";
+import { type Entry, LISTING_DEADLINE_MS, listRuleset } from "./nft_listing.ts";
+import { parseHostChains, parseMapPorts, parsePublished } from "./read_nft.ts";
+
+/** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
+const DEADLINE_MS = 5000;
+
+/** What nft shows of the host. */
+export interface NftView extends ProgramView {
+  /** How many chains, rules and sets it has listed. */
+  readonly size: number;
+}
+
+/** Gives what `nft` prints with these arguments; throws `OpenmeError`, code `FIREWALL`. */
+export function runNft(run: RunProgram, args: readonly string[], stdin?: string): Promise<string> {
+  return runFirewall(run, nftRun(args, stdin));
+}
+
+function nftRun(args: readonly string[], stdin?: string): FirewallRun {
+  return {
+    program: "nft",
+    args,
+    stdin,
+    timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
+    missingHint:
+      "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)",
+    failingHint: "see whether nft works here by itself, as the same user: nft list ruleset",
+  };
+}
+
+/** The chains of nftables. */
+export class NftProgram implements HostProgram<NftView> {
+  readonly name = "nft";
+  readonly #run: RunProgram;
+  readonly #beside: string | undefined;
+  #hasWorked = false;
+
+  /**
+   * For a backend that drives another program, `beside` is that one: then nft need not work here, for then there is
+   * nothing that it could have loaded; and chains that iptables-nft keeps in nftables are left to that program.
+   */
+  constructor(run: RunProgram, { beside }: { beside?: string } = {}) {
+    this.#run = run;
+    this.#beside = beside;
+  }
+
+  async look(): Promise<NftView> {
+    try {
+      const { entries, owned } = await listRuleset((args) => runNft(this.#run, args));
+      this.#hasWorked = true;
+      return {
+        chains: parseHostChains(entries, owned).filter((chain) => !this.#isLeftOut(chain)),
+        published: await this.#published(entries),
+        size: entries.length,
+      };
+    } catch (error) {
+      const isUseless = error instanceof OpenmeError &&
+        /no such program|failed with exit code/.test(error.message);
+      if (this.#beside === undefined || this.#hasWorked || !isUseless) throw error;
+      return { chains: [], published: [], size: 0 };
+    }
+  }
+
+  render(changes: readonly HoleChange[]): FirewallRun[] {
+    const text = renderNftHoles(changes);
+    return text ? [nftRun(["-f", "-"], text)] : [];
+  }
+
+  #isLeftOut({ family, table, name }: HostChain): boolean {
+    return this.#beside === "iptables-nft" && family !== "inet" &&
+      ["filter", "mangle", "raw", "security", "nat"].includes(table) && name === name.toUpperCase();
+  }
+
+  async #published(entries: readonly Entry[]): Promise<PortRange[] | undefined> {
+    const { ports, maps, unknown } = parsePublished(entries);
+    const found = [...ports];
+    for (const map of maps) {
+      const listing = await runNft(this.#run, ["--json", "list", "map", ...map.split(" ")]);
+      const keys = parseMapPorts(listing);
+      if (!keys) return undefined;
+      found.push(...keys);
+    }
+    return unknown ? undefined : found;
+  }
+}
+
+/** Whether a table is surely not there. */
+export async function lacksTable(
+  family: "ip" | "ip6",
+  table: string,
+  run: RunProgram,
+): Promise<boolean> {
+  return await runNft(run, ["--terse", "list", "table", family, table])
+    .then(() => false, (error) => /No such file or directory/.test(String(error)));
+}
+
+/** Deletes a table that iptables-nft made, if nothing is in it any more. */
+export async function deleteEmptyTable(
+  family: "ip" | "ip6",
+  table: string,
+  run: RunProgram,
+): Promise<void> {
+  let listing: string;
+  try {
+    listing = await runNft(run, ["--json", "list", "table", family, table]);
+  } catch {
+    return; // gone already, or there is no nft to look with
+  }
+  const { nftables = [] } = JSON.parse(listing) as { nftables?: Record<string, unknown>[] };
+  const isEmpty = nftables.every((entry) => {
+    if ("rule" in entry || "set" in entry || "map" in entry) return false;
+    const chain = entry["chain"] as { hook?: string; policy?: string } | undefined;
+    return !chain || (chain.hook !== undefined && chain.policy === "accept");
+  });
+  if (isEmpty) await runNft(run, ["delete", "table", family, table]);
+}

@@ -17,7 +17,8 @@ import type { GuardPlan } from "../plan.ts";
 import { type HostChain, type HostRule, verdictOf } from "./chain.ts";
 import type { Family } from "./families.ts";
 import { runNft } from "./nft.ts";
-import { type Block, findBlock, type Traffic } from "./trace.ts";
+import type { Traffic } from "./conditions.ts";
+import { type Block, findBlock } from "./trace.ts";
 
 /** The chains that take no hole, and what is known of the traffic that comes to them. */
 export interface ClosedChains {

@@ -1,27 +1,17 @@
 /**
- * What surely becomes of a stranger's first packet in a chain of the host's: a walk through its rules, and through those
- * that it jumps to as far as they can be followed. For chains into which openme can put no hole. Pure.
+ * What a chain of the host surely does to a first packet: a walk through its rules, and through the chains that it jumps
+ * to as far as they can be followed. Pure.
  */
 
-import { intersectPortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
-import { type HostChain, type HostRule, targetOf, valuesOf, verdictOf } from "./chain.ts";
+import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
+import { type HostChain, type HostRule, targetOf, verdictOf } from "./chain.ts";
+import { meetsRule, type Met, type Packets, type Traffic, VERDICTS } from "./conditions.ts";
 
-/** Packets that openme lets in, as they come to a chain. */
-export interface Traffic {
-  readonly ports: readonly PortRange[];
-  /** What connection tracking says of them. */
-  readonly state: "new" | "untracked";
-  /** Whether destination NAT has sent them elsewhere before: then their port is no longer known. */
-  readonly sentOn: boolean;
-  /** Whether what a rule accepts under conditions that are not known here passes for accepted. */
-  readonly inDoubtAccepted?: boolean;
-}
-
-/** What of a chain drops them: a rule, or its policy where there is none. */
+/** What drops packets: a rule of a chain, or without a rule its policy. */
 export interface Block {
   readonly chain: HostChain;
   readonly rule: HostRule | undefined;
-  /** The chain in which that rule stands. */
+  /** The name of the chain in which that rule stands. */
   readonly place: string;
   readonly family: "ip" | "ip6";
   readonly ports: readonly PortRange[];
@@ -46,33 +36,32 @@ export function findBlock(traffic: Traffic, chains: readonly HostChain[]): Block
   return undefined;
 }
 
+/** What becomes of some ports' packets in a chain. */
 interface Outcome {
-  /** What comes out at the end of the chain. */
+  /** The ports whose packets come out at its end. */
   readonly left: readonly PortRange[];
   readonly block?: Pick<Block, "rule" | "place" | "ports">;
 }
 
-/** What of some ports' packets meets a condition; not `surely` where it may be that only some of them do. */
-interface Meeting {
-  readonly ports: readonly PortRange[];
-  readonly surely: boolean;
+/** What a rule does to the packets that meet it; the rest goes on to the next rule. */
+interface Fate {
+  /** Accepted, or gone where nobody can follow. */
+  readonly gone?: readonly PortRange[];
+  /** Gone on to the end of the chain. */
+  readonly ended?: readonly PortRange[];
+  readonly block?: Outcome["block"];
 }
 
 /** The kernel follows no more jumps than this either. */
 const DEEPEST = 16;
-/** Statements after which a rule goes on as if they were not there. */
-const TRANSPARENT = ["match", "limit", "counter", "log", "mangle", "notrack", "ct helper", "last"];
-const FATES = ["accept", "drop", "reject", "return", "jump", "goto", "queue"];
 
 class Walk {
-  readonly #chain: HostChain;
-  readonly #traffic: Traffic;
-  readonly #family: "ip" | "ip6";
+  readonly #subchains: HostChain["subchains"];
+  readonly #packets: Packets;
 
-  constructor(chain: HostChain, traffic: Traffic, family: "ip" | "ip6") {
-    this.#chain = chain;
-    this.#traffic = traffic;
-    this.#family = family;
+  constructor({ hook, subchains }: HostChain, traffic: Traffic, family: "ip" | "ip6") {
+    this.#subchains = subchains;
+    this.#packets = { ...traffic, family, hook };
   }
 
   through(
@@ -82,129 +71,49 @@ class Walk {
     depth = 0,
   ): Outcome {
     let going = ports;
-    const returned: PortRange[] = [];
+    const left: PortRange[] = [];
     for (const rule of rules) {
       if (rule.isHole) continue;
       for (const expressions of spreadVmap(rule.expressions)) {
-        const { ports: touched, surely } = this.#meeting(expressions, going);
-        if (touched.length === 0) continue;
-        const fate = expressions.find((each) => FATES.includes(verdictOf(each)));
-        const word = verdictOf(fate);
-        const counts = surely || this.#traffic.inDoubtAccepted === true;
-        if (word === "accept" || word === "queue") {
-          if (counts) going = subtractPortRanges(going, touched);
-          continue;
-        }
-        const isSure = surely && !expressions.some((each) => verdictOf(each) === "limit");
-        if (isSure && (word === "drop" || word === "reject")) {
-          return { left: [], block: { rule, place, ports: touched } };
-        }
-        if (isSure && word === "return") {
-          going = subtractPortRanges(going, touched);
-          returned.push(...touched);
-        }
-        if (!counts || (word !== "jump" && word !== "goto")) continue;
-        const target = targetOf(fate);
-        if (target === undefined) {
-          going = subtractPortRanges(going, touched); // it may well accept
-          continue;
-        }
-        const next = this.#chain.subchains?.get(target);
-        if (!next || depth === DEEPEST) continue;
-        const inside = this.through(target, next, touched, depth + 1);
-        if (!isSure) {
-          if (!inside.block) {
-            going = subtractPortRanges(going, subtractPortRanges(touched, inside.left));
-          }
-          continue;
-        }
-        if (inside.block) return inside;
-        going = subtractPortRanges(going, touched);
-        if (word === "jump") going = [...going, ...inside.left];
-        else returned.push(...inside.left);
+        const met = meetsRule(expressions, going, this.#packets);
+        if (met.ports.length === 0) continue;
+        const verdict = expressions.find((each) => VERDICTS.includes(verdictOf(each)));
+        const { gone = [], ended = [], block } = this.#fateOf(met, verdict, { rule, place, depth });
+        if (block) return { left: [], block };
+        going = subtractPortRanges(going, [...gone, ...ended]);
+        left.push(...ended);
       }
     }
-    return { left: [...going, ...returned] };
+    return { left: [...going, ...left] };
   }
 
-  #meeting(expressions: readonly unknown[], ports: readonly PortRange[]): Meeting {
-    let met: Meeting = { ports, surely: true };
-    for (const expression of expressions) {
-      const word = verdictOf(expression);
-      if (word === "match") {
-        const { ports, surely } = this.#meets((expression as { match: Match }).match, met.ports);
-        met = { ports, surely: met.surely && surely };
-      } else if (word === "limit") {
-        const isOver = (expression as { limit: { inv?: boolean } | null }).limit?.inv === true;
-        if (isOver) met = { ...met, surely: false };
-      } else if (!TRANSPARENT.includes(word) && !FATES.includes(word) && !isComment(expression)) {
-        met = { ...met, surely: false };
-      }
+  #fateOf(
+    { ports, share }: Met,
+    verdict: unknown,
+    { rule, place, depth }: { rule: HostRule; place: string; depth: number },
+  ): Fate {
+    const word = verdictOf(verdict);
+    const mayCount = share !== "some" || this.#packets.inDoubtAccepted === true;
+    if (word === "accept" || word === "queue") return mayCount ? { gone: ports } : {};
+    if (word === "jump" || word === "goto") {
+      return mayCount ? this.#fateBehind(verdict, { ports, share }, depth) : {};
     }
-    return met;
+    if (share !== "all") return {};
+    if (word === "drop" || word === "reject") return { block: { rule, place, ports } };
+    return word === "return" ? { ended: ports } : {};
   }
 
-  /** Which of these ports' packets a match lets pass. Whatever has no name here lets some pass. */
-  #meets({ left, right, op }: Match, ports: readonly PortRange[]): Meeting {
-    const some: Meeting = { ports, surely: false };
-    const values = valuesOf(right);
-    if (!["==", "!=", "in"].includes(op)) return some;
-    if (values.some((value) => typeof value === "string" && value.startsWith("@"))) return some;
-    const ifSo = (is: boolean): Meeting => ({
-      ports: is === (op !== "!=") ? ports : [],
-      surely: true,
-    });
-    const { ct, meta, fib, payload } = left;
-    if (ct?.key === "state") return ifSo(values.includes(this.#traffic.state));
-    if (ct?.key === "status" && values.length === 1 && values[0] === "dnat") {
-      return ifSo(this.#traffic.sentOn);
-    }
-    if (meta?.key === "iif" || meta?.key === "iifname") {
-      return values.every((value) => value === "lo") ? ifSo(false) : some;
-    }
-    if (meta?.key === "nfproto") {
-      return ifSo(values.includes(this.#family === "ip" ? "ipv4" : "ipv6"));
-    }
-    if (meta?.key === "protocol") return ifSo(values.includes(this.#family));
-    if (fib?.result === "type" && [fib.flags].flat().join() === "daddr") {
-      // Whom forwarded packets are for does not make a difference to anybody who asks this.
-      return this.#chain.hook === "forward" ? some : ifSo(values.includes("local"));
-    }
-    if (meta?.key === "l4proto") return ofProtocols(ports, values, op);
-    if (isFirstPacket(left, right)) return ofProtocols(ports, op === "!=" ? [] : ["tcp"], "==");
-    const { protocol, field } = payload ?? {};
-    if (protocol === "ip" || protocol === "ip6") {
-      if (protocol !== this.#family) return { ports: [], surely: true };
-      return field === "protocol" || field === "nexthdr" ? ofProtocols(ports, values, op) : some;
-    }
-    if (protocol === "tcp" || protocol === "udp" || protocol === "th") {
-      const own = ofProtocols(ports, protocol === "th" ? ["tcp", "udp"] : [protocol], "==").ports;
-      const wanted = field === "dport" && !this.#traffic.sentOn ? rangesOf(values) : undefined;
-      if (!wanted) return { ports: own, surely: false };
-      return {
-        ports: op === "!=" ? subtractPortRanges(own, wanted) : intersectPortRanges(own, wanted),
-        surely: true,
-      };
-    }
-    // ICMP and the like have no ports.
-    return protocol !== undefined && OTHER_PROTOCOLS.includes(protocol)
-      ? { ports: [], surely: true }
-      : some;
+  /** In a chain that a rule jumps or goes to. */
+  #fateBehind(verdict: unknown, { ports, share }: Met, depth: number): Fate {
+    const target = targetOf(verdict);
+    if (target === undefined) return { gone: ports }; // it may well accept
+    const rules = this.#subchains?.get(target);
+    if (!rules || depth === DEEPEST) return {};
+    const { left, block } = this.through(target, rules, ports, depth + 1);
+    if (block) return share === "all" ? { block } : {};
+    const gone = subtractPortRanges(ports, left);
+    return share === "all" && verdictOf(verdict) === "goto" ? { gone, ended: left } : { gone };
   }
-}
-
-const OTHER_PROTOCOLS = ["icmp", "icmpv6", "igmp", "esp", "ah", "sctp", "dccp", "udplite", "comp"];
-
-interface Match {
-  readonly left: {
-    readonly payload?: { readonly protocol?: string; readonly field?: string };
-    readonly ct?: { readonly key?: string };
-    readonly meta?: { readonly key?: string };
-    readonly fib?: { readonly result?: string; readonly flags?: unknown };
-    readonly "&"?: readonly unknown[];
-  };
-  readonly right: unknown;
-  readonly op: string;
 }
 
 /** A verdict map is a rule for each of its elements. One that is not written out says nothing. */
@@ -219,36 +128,4 @@ function spreadVmap(expressions: readonly unknown[]): readonly (readonly unknown
     { match: { op: "==", left: key, right: value } },
     verdict,
   ]);
-}
-
-function ofProtocols(ports: readonly PortRange[], values: readonly unknown[], op: string): Meeting {
-  const is = ({ protocol }: PortRange) => values.includes(protocol) === (op !== "!=");
-  return { ports: ports.filter(is), surely: true };
-}
-
-/** `tcp flags & (fin | syn | rst | ack) == syn` */
-function isFirstPacket(left: Match["left"], right: unknown): boolean {
-  const [field, mask] = left["&"] ?? [];
-  const payload = (field as { payload?: { protocol?: string; field?: string } } | undefined)
-    ?.payload;
-  const flags = (Array.isArray(mask) ? mask : (mask as { "|"?: unknown })?.["|"]) ?? [];
-  return payload?.protocol === "tcp" && payload.field === "flags" && right === "syn" &&
-    [flags].flat().includes("syn");
-}
-
-function rangesOf(values: readonly unknown[]): PortRange[] | undefined {
-  const ranges: PortRange[] = [];
-  for (const value of values) {
-    const bare = (value as { elem?: { val?: unknown } } | null)?.elem?.val ?? value;
-    const [first, last] = (bare as { range?: [unknown, unknown] } | null)?.range ?? [bare, bare];
-    if (!Number.isInteger(first) || !Number.isInteger(last)) return undefined;
-    for (const protocol of ["tcp", "udp"] as const) {
-      ranges.push({ protocol, first: Number(first), last: Number(last) });
-    }
-  }
-  return ranges;
-}
-
-function isComment(expression: unknown): boolean {
-  return (expression as { xt?: { name?: string } | null }).xt?.name === "comment";
 }

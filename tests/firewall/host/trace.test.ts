@@ -1,7 +1,8 @@
 /** What surely becomes of let-in traffic in a chain that takes no hole: followed by hand, in nft's words and iptables'. */
 
 import assert from "node:assert/strict";
-import { type Block, findBlock, type Traffic } from "../../../lib/firewall/host/trace.ts";
+import type { Traffic } from "../../../lib/firewall/host/conditions.ts";
+import { type Block, findBlock } from "../../../lib/firewall/host/trace.ts";
 import {
   listRuleset,
   parseOwnedTables,

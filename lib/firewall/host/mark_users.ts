@@ -1,13 +1,17 @@
 /**
- * Who else uses the bit of the packet mark that openme's holes need. openme clears that bit on every packet and lets
- * pass what carries it: another's traffic would lose its mark, or come in. Calico uses the one that is openme's default.
+ * Which rules of the host use the bit of the packet mark that openme's holes need. openme clears that bit on every packet
+ * and lets in packets that carry it: traffic of the other user would lose its mark, or come in. Calico uses the bit that
+ * is openme's default.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import type { RunProgram } from "../../system/run_program.ts";
+import { CHAIN, HOLE_COMMENT } from "../plan.ts";
 import { formatMark } from "./hole.ts";
-import { HOLE_COMMENT } from "../plan.ts";
+import { runNft } from "./nft.ts";
+import { type Entry, listRuleset } from "./nft_listing.ts";
+import { isTableOfIptables } from "./read_iptables.ts";
 
 /** All rules of iptables by the programs that may have loaded them; none of these makes a table that is not there. */
 const SAVES = ["iptables-nft-save", "iptables-legacy-save", "iptables-save"].flatMap((program) => [
@@ -16,7 +20,7 @@ const SAVES = ["iptables-nft-save", "iptables-legacy-save", "iptables-save"].fla
 ]);
 const EVERY_BIT = 0xffff_ffff;
 
-/** Throws `FIREWALL` with the chain where a rule of somebody else's uses the bit. What cannot be listed is not looked at. */
+/** Throws `FIREWALL` with the chain where a rule of the host uses the bit. Leaves out what cannot be listed. */
 export async function requireFreeMark(mark: number, run: RunProgram): Promise<void> {
   const list = (program: string, ...args: string[]) =>
     run({ program, args, timeoutMs: 5000 }).catch(() => "");
@@ -24,11 +28,11 @@ export async function requireFreeMark(mark: number, run: RunProgram): Promise<vo
     const listing = await list(program);
     return { listing, chain: findInIptables(listing, mark), family };
   }));
-  // What iptables-nft has loaded, nft shows without the values.
+  // Of rules that iptables-nft has loaded, nft shows no values.
   const isShown = listings.some(({ listing }) => /\(nf_tables\)/.test(listing));
-  const json = await list("nft", "--json", "--terse", "list", "ruleset");
+  const ruleset = await listRuleset((args) => runNft(run, args)).catch(() => undefined);
   const chains = [
-    findInNft(json, mark, { isShown }),
+    findInNft(ruleset?.entries ?? [], mark, { isShown }),
     ...listings.map(({ chain, family }) => chain && `${family} ${chain}`),
   ];
   const user = chains.find((each) => each !== undefined);
@@ -50,95 +54,99 @@ export function findInIptables(listing: string, mark: number): string | undefine
   for (const line of listing.split("\n")) {
     table = /^\*(\w+)/.exec(line)?.[1] ?? table;
     const chain = /^(?:\[\d+:\d+\] )?-A (\S+) /.exec(line)?.[1];
-    if (chain === undefined || chain.startsWith("OPENME")) continue;
+    if (chain === undefined || chain.startsWith(CHAIN)) continue;
     if (line.includes(`--comment "${HOLE_COMMENT}"`)) continue;
-    if (usesInIptables(line, mark)) return `${table} ${chain}`;
+    if (bitsInIptables(line) & mark) return `${table} ${chain}`;
   }
   return undefined;
 }
 
-/** The chain, as `FAMILY TABLE CHAIN`, of a rule in what `nft --json list ruleset` prints that uses the bit. */
+/**
+ * The chain, as `FAMILY TABLE CHAIN`, of a rule in a listing of nft that uses the bit. With `isShown` those of
+ * iptables-nft are left out.
+ */
 export function findInNft(
-  json: string,
+  entries: readonly Entry[],
   mark: number,
   { isShown }: { isShown: boolean },
 ): string | undefined {
-  const { nftables = [] } = (json === "" ? {} : JSON.parse(json)) as {
-    nftables?: { rule?: Record<string, unknown> }[];
-  };
-  for (const { rule } of nftables) {
-    if (!rule || rule["table"] === "openme" || rule["comment"] === HOLE_COMMENT) continue;
-    if (String(rule["chain"]).startsWith("OPENME")) continue;
-    const isIptables = rule["family"] !== "inet" &&
-      ["raw", "mangle", "nat", "filter", "security"].includes(String(rule["table"]));
-    if (isShown && isIptables) continue;
-    const expressions = Array.isArray(rule["expr"]) ? rule["expr"] as unknown[] : [];
-    if (expressions.some((each) => usesInNft(each, mark))) {
-      return `${rule["family"]} ${rule["table"]} ${rule["chain"]}`;
-    }
+  for (const { rule } of entries) {
+    const { family, table, chain, comment, expr } = rule ?? {};
+    if (!rule || table === "openme" || comment === HOLE_COMMENT) continue;
+    if (String(chain).startsWith(CHAIN)) continue;
+    if (isShown && isTableOfIptables(family, table)) continue;
+    const expressions: unknown[] = Array.isArray(expr) ? expr : [];
+    if (expressions.some((each) => bitsInNft(each) & mark)) return `${family} ${table} ${chain}`;
   }
   return undefined;
 }
 
-/** A whole mark that is compared or set uses the bits that are 1 in it; one with a mask, the bits of the mask. */
-function usesInIptables(line: string, mark: number): boolean {
+/** The bits that a rule of iptables uses: of a whole mark those that are 1 in it, else those of the mask. */
+function bitsInIptables(line: string): number {
   const options = line.matchAll(
     / --(?:mark|set-xmark) (0x[0-9a-f]+|\d+)(?:\/(0x[0-9a-f]+|\d+))?/gi,
   );
-  return [...options].some(([, value, mask]) => {
-    const bits = mask === undefined || Number(mask) === EVERY_BIT ? Number(value) : Number(mask);
-    return hasBit(bits, mark);
-  });
+  return [...options].map(([, value, mask]) =>
+    Number(mask === undefined || Number(mask) === EVERY_BIT ? value : mask)
+  ).reduce(or, 0);
 }
 
-function usesInNft(expression: unknown, mark: number): boolean {
+/** The bits of the packet mark that an expression of nft compares or changes. */
+function bitsInNft(expression: unknown): number {
   const { match, mangle } = expression as {
     match?: { left?: unknown; right?: unknown };
     mangle?: { key?: unknown; value?: unknown };
   };
-  if (match) {
-    if (isMark(match.left)) return looksAt(match.right, mark);
-    const masks = operands(match.left, "&");
-    return masks.some(isMark) && masks.some((mask) => isNumber(mask) && hasBit(mask, mark));
-  }
-  return mangle !== undefined && isMark(mangle.key) && changes(mangle.value, mark);
+  if (isMark(mangle?.key)) return bitsChanged(mangle?.value);
+  if (isMark(match?.left)) return bitsCompared(match?.right);
+  const masked = operandsOf(match?.left, "&");
+  return masked.some(isMark) ? masked.filter(isNumber).reduce(or, 0) : 0;
 }
 
-/** Whether a new mark, reckoned from the old one or not, has the bit set or cleared on purpose. */
-function changes(value: unknown, mark: number): boolean {
-  if (isNumber(value)) return hasBit(value, mark);
-  const [set, kept] = [[...operands(value, "|"), ...operands(value, "^")], operands(value, "&")];
-  return set.some((each) => changes(each, mark)) ||
-    (kept.some(isMark) && kept.some((each) => isNumber(each) && !hasBit(each, mark))) ||
-    kept.some((each) => !isNumber(each) && !isMark(each) && changes(each, mark));
+/** The bits that a new mark sets, or clears in the old one. A mark that is carried over whole changes none. */
+function bitsChanged(value: unknown): number {
+  if (isNumber(value)) return value;
+  const kept = operandsOf(value, "&");
+  const cleared = kept.some(isMark) ? kept.filter(isNumber).map((mask) => ~mask) : [];
+  const others = [
+    ...operandsOf(value, "|"),
+    ...operandsOf(value, "^"),
+    ...kept.filter((each) => !isNumber(each)),
+  ];
+  return [...cleared, ...others.map(bitsChanged)].reduce(or, 0);
 }
 
-function operands(value: unknown, operator: "&" | "|" | "^"): readonly unknown[] {
-  const found = (value as Record<string, unknown> | null)?.[operator];
-  return Array.isArray(found) ? found : [];
-}
-
-function isMark(value: unknown): boolean {
-  return (value as { meta?: { key?: unknown } } | null)?.meta?.key === "mark";
-}
-
-function isNumber(value: unknown): value is number {
-  return typeof value === "number";
-}
-
-/** Whether a value that the whole mark is compared with depends on the bit: as nft prints numbers, masks and sets. */
-function looksAt(value: unknown, mark: number): boolean {
-  if (isNumber(value)) return hasBit(value, mark);
-  const { prefix, range, set } = (value ?? {}) as {
+/** The bits on which a comparison of the whole mark depends: with numbers, networks, ranges or sets of them. */
+function bitsCompared(value: unknown): number {
+  if (isNumber(value)) return value;
+  const { prefix, range, set = [] } = (value ?? {}) as {
     prefix?: { len: number };
     range?: [first: number, last: number];
     set?: unknown[];
   };
-  if (prefix) return mark >= 2 ** (32 - prefix.len);
-  if (range) return range.some((end) => hasBit(end, mark)) || range[1] - range[0] >= mark;
-  return set?.some((each) => looksAt(each, mark)) ?? false;
+  if (prefix) return -(2 ** (32 - prefix.len));
+  if (range) return range[0] | range[1] | bitsUpTo(range[1] - range[0]);
+  return set.map(bitsCompared).reduce(or, 0);
 }
 
-function hasBit(bits: number, mark: number): boolean {
-  return ((bits & mark) >>> 0) !== 0;
+/** All bits up to the highest that is 1 in a number. */
+function bitsUpTo(number: number): number {
+  return number === 0 ? 0 : 2 ** (32 - Math.clz32(number)) - 1;
+}
+
+function or(a: number, b: number): number {
+  return a | b;
+}
+
+function operandsOf(value: unknown, operator: "&" | "|" | "^"): readonly unknown[] {
+  const found = (value as Record<string, unknown> | null | undefined)?.[operator];
+  return Array.isArray(found) ? found : [];
+}
+
+function isMark(value: unknown): boolean {
+  return (value as { meta?: { key?: unknown } } | null | undefined)?.meta?.key === "mark";
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === "number";
 }

@@ -8,6 +8,7 @@ import type { HostChain } from "./chain.ts";
 import { type HoleChange, renderNftHoles } from "./hole.ts";
 import type { HostProgram, ProgramView } from "./program.ts";
 import { type Entry, LISTING_DEADLINE_MS, listRuleset } from "./nft_listing.ts";
+import { isTableOfIptables } from "./read_iptables.ts";
 import { parseHostChains, parseMapPorts, parsePublished } from "./read_nft.ts";
 
 /** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
@@ -75,8 +76,8 @@ export class NftProgram implements HostProgram<NftView> {
   }
 
   #isLeftOut({ family, table, name }: HostChain): boolean {
-    return this.#beside === "iptables-nft" && family !== "inet" &&
-      ["filter", "mangle", "raw", "security", "nat"].includes(table) && name === name.toUpperCase();
+    return this.#beside === "iptables-nft" && isTableOfIptables(family, table) &&
+      name === name.toUpperCase();
   }
 
   async #published(entries: readonly Entry[]): Promise<PortRange[] | undefined> {

@@ -23,6 +23,11 @@ const PRIORITIES: Readonly<Record<HostTable, number>> = {
   security: 50,
 };
 
+/** Whether a table of nftables is one that iptables-nft keeps there. */
+export function isTableOfIptables(family: unknown, table: unknown): boolean {
+  return family !== "inet" && [...HOST_TABLES, "nat"].some((each) => each === table);
+}
+
 /**
  * The chains on the way in, of what `-S` of a program prints of a table. The handle of a rule is its number in its
  * chain, from 1.

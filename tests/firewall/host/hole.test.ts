@@ -117,13 +117,14 @@ namespaceTest(
       ["tcp dport 22 accept", false],
     ] as const;
     for (const [rule, uses] of rows) {
-      const found = findInNft(await rules(rule), MARK, { isShown: false });
+      const found = findInNft(requireEntries(await rules(rule)), MARK, { isShown: false });
       assert.equal(found, uses ? "inet host c" : undefined, rule);
     }
     const [right, left] = [MARK, OTHER].map((each) =>
       `${nftHoleRule(each)} comment "${HOLE_COMMENT}"`
     );
-    assert.equal(findInNft(await rules(right!), MARK, { isShown: false }), undefined, "its own");
+    const own = requireEntries(await rules(right!));
+    assert.equal(findInNft(own, MARK, { isShown: false }), undefined, "its own");
     assert.equal(renderNftHoles(changes(parseHostChains(requireEntries(await rules(right!))))), "");
     for (const lines of [[left!], [right!, left!], [left!, right!]]) {
       const text = renderNftHoles(changes(parseHostChains(requireEntries(await rules(...lines)))));

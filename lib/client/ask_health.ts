@@ -1,22 +1,23 @@
 /**
- * Asks a server's health port who is let in here: one HTTP request over a connection that stands already. No `fetch`:
- * that would follow proxies and redirects.
+ * Asks a server's health port who is let in here: one HTTP request over a given connection. `fetch` would follow proxies
+ * and redirects.
  */
 
 import type { Connection } from "./bound_connection.ts";
+import { closeQuietly } from "./dial.ts";
 import { type HealthReport, reportFromJson } from "../values/health_report.ts";
 
-/** A grant's report is some hundred bytes; an address may hold many. */
+/** A grant takes some hundred bytes, and an address may have many. */
 const MOST_BYTES = 256 * 1024;
 
-/** The answer, with the server's clock at it. */
+/** The answer, with the server's time. */
 export interface HealthAnswer {
   readonly report: HealthReport;
   /** The server's `Date` header, ms since 1970, whole seconds; `undefined` where it sent none. */
   readonly dateMs: number | undefined;
 }
 
-/** Asks, and closes the connection. `undefined` where what answers is not an openme health port, or takes too long. */
+/** Asks, and closes the connection. `undefined` where another program answers, or the answer takes too long. */
 export async function askHealth(
   connection: Connection,
   timeoutMs: number,
@@ -31,11 +32,7 @@ export async function askHealth(
     return undefined;
   } finally {
     clearTimeout(timer);
-    try {
-      connection.close();
-    } catch {
-      // The deadline closed it.
-    }
+    closeQuietly(connection);
   }
 }
 
@@ -59,5 +56,5 @@ async function readAll(connection: Connection): Promise<string> {
     if (size === null) return text + decoder.decode();
     text += decoder.decode(buffer.subarray(0, size), { stream: true });
   }
-  throw new RangeError("more than a health port has to say");
+  throw new RangeError("the answer is too long");
 }

@@ -1,23 +1,23 @@
 /**
- * TCP connections from an address of this machine's that is given. `Deno.connect` takes none, `node:net` does: loaded
- * only where something is bound.
+ * TCP connections from a given address of this machine, by `node:net`, since `Deno.connect` takes no local address. Loaded
+ * only where a profile or a flag binds one.
  */
 
 import { connect as connectSocket, type Socket } from "node:net";
 import { type Address, formatAddress, sourceFor } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
 
-/** What is needed of a TCP connection. */
+/** The part of a TCP connection that the client uses. */
 export type Connection = Pick<Deno.TcpConn, "read" | "write" | "closeWrite" | "close">;
 
-/** Makes one; rejects with an error of Deno's. */
+/** Connects; rejects with an error of Deno's. */
 export type Connect = (
   address: Address,
   port: number,
   signal: AbortSignal,
 ) => Promise<Connection>;
 
-/** Connects from these. Throws `OpenmeError`, code `SOCKET`, on a Deno whose `node:net` passes over the address. */
+/** Connects from these addresses. Throws `OpenmeError`, code `SOCKET`, on a Deno whose `node:net` ignores them. */
 export function connectFrom(from: readonly Address[]): Connect {
   const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
   if (major < 2 || (major === 2 && minor < 9)) {
@@ -30,7 +30,7 @@ export function connectFrom(from: readonly Address[]): Connect {
   return (address, port, signal) => {
     const source = sourceFor(address, from);
     if (!source) return Promise.reject(new Deno.errors.AddrNotAvailable("no address to send from"));
-    // node:net binds to no address with a zone; the zone of where it goes decides the same.
+    // node:net binds to no address with a zone; the zone of the destination decides the same.
     if (source.zone !== undefined) {
       return Deno.connect({ hostname: formatAddress(address), port, signal });
     }
@@ -108,7 +108,7 @@ function connectionOf(socket: Socket): Connection {
   };
 }
 
-/** What `Deno.connect` and its connections would have said. */
+/** The error that `Deno.connect` and its connections would have thrown. */
 function asDeno(cause: Error & { readonly code?: string }): Error {
   const { errors } = Deno;
   const kinds: Record<string, new (message: string) => Error> = {

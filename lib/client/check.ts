@@ -1,6 +1,6 @@
 /**
- * Knocks and asks the health port what became of it. The port may stand open for an earlier knock, or for another client
- * behind the same address: only the id of a knock that was sent here tells that it was accepted.
+ * Knocks, and asks the health port what the server made of it. That port may be open for an earlier knock, or for another
+ * client behind the same address: only the id of a knock that was sent here tells that it was accepted.
  */
 
 import type { Sent } from "./knock.ts";
@@ -12,83 +12,78 @@ import { KNOCK_AGAIN_MS, knockUntilOpen, type Waited, type WaitOptions } from ".
 
 /** How long a health port that has accepted may take to answer. */
 export const ANSWER_MS = 5000;
-/** How long a port that stands open may tell of others only: a knock that was lost on the way is repeated meanwhile. */
+/** How long a health port is asked again that reports other knocks only: a lost knock is repeated meanwhile. */
 const PATIENCE_MS = 3000;
 const ASK_AGAIN_MS = 200;
 
 /** What the server's firewall did for the knocks that were sent; `none`: the server accepted none of them. */
 export type Outcome = "open" | "refused" | "pending" | "none";
 
-/** What came of it. */
+/** The last answer, or why there was none. */
 export type Asked =
   | { readonly kind: "closed"; readonly waited: Waited & { readonly kind: "closed" } }
   | {
     readonly kind: "answered";
     /** The first knocks. */
     readonly sent: Waited["sent"];
-    /** `undefined` where what listens is not an openme health port. */
+    /** `undefined` where another program listens there. */
     readonly answer: HealthAnswer | undefined;
     readonly outcome: Outcome;
     /** This machine's wall clock before the question and after the answer, ms since 1970. */
     readonly asked: { readonly sentMs: number; readonly receivedMs: number };
   };
 
-/** Rejects as {@linkcode knockUntilOpen} does. */
+/** No question begins after `timeoutMs`. Rejects as {@linkcode knockUntilOpen} does. */
 export async function knockAndAsk(
   profile: Profile,
-  options: Omit<WaitOptions, "host" | "quietMs" | "knocked"> & {
-    /** Knocks that were sent already: none is sent while one of them is under way. */
+  { earlier, ...options }: Omit<WaitOptions, "host" | "quietMs" | "knocked"> & {
+    /** Knocks that were sent already; the next is sent when they have had their time. */
     readonly earlier?: readonly Sent[] | undefined;
   },
 ): Promise<Asked> {
-  const startMs = performance.now();
-  const never = new AbortController().signal;
+  const endMs = performance.now() + options.timeoutMs;
   const ids = new Set<string>();
-  let first: Waited["sent"] | undefined;
-  let knockedMs = startMs;
+  let first: readonly Sent[] | undefined;
+  let knockedMs = 0;
   const knocked = async (sent: readonly Sent[]) => {
     first ??= sent;
     knockedMs = performance.now();
     for (const { randomNonce } of sent) ids.add(await knockId(randomNonce));
   };
-  const { earlier, ...waitOptions } = options;
   if (earlier) await knocked(earlier);
   let patientUntilMs: number | undefined;
-  let outcome: Outcome = "none";
+  let last: Asked | undefined;
   for (;;) {
     const nowMs = performance.now();
-    const timeoutMs = Math.max(1000, options.timeoutMs - (nowMs - startMs));
-    // A knock that is under way is waited for; a second of silence means that it was lost.
-    const quietMs = first === undefined
-      ? 0
-      : outcome === "pending"
-      ? timeoutMs
-      : Math.max(0, knockedMs + KNOCK_AGAIN_MS - nowMs);
+    const timeoutMs = endMs - nowMs;
+    const isPending = last?.kind === "answered" && last.outcome === "pending";
+    // A pending knock has arrived; any other is taken for lost after a second.
+    const underWayMs = first ? Math.max(0, knockedMs + KNOCK_AGAIN_MS - nowMs) : 0;
     const waited = await knockUntilOpen(profile, {
-      ...waitOptions,
+      ...options,
       host: undefined,
       timeoutMs,
-      quietMs,
+      quietMs: isPending ? timeoutMs : underWayMs,
       knocked,
     });
     const sent = first ?? waited.sent;
-    if (waited.kind === "closed") return { kind: "closed", waited: { ...waited, sent } };
+    if (waited.kind === "closed") {
+      return isPending ? last! : { kind: "closed", waited: { ...waited, sent } };
+    }
     const sentMs = Date.now();
     const answer = await askHealth(waited.connection, ANSWER_MS);
-    const asked = { sentMs, receivedMs: Date.now() };
+    const outcome = answer ? outcomeOf(answer, ids) : "none";
+    last = { kind: "answered", sent, answer, outcome, asked: { sentMs, receivedMs: Date.now() } };
+    if (!answer || outcome === "open" || outcome === "refused") return last;
     const answeredMs = performance.now();
-    const endMs = startMs + options.timeoutMs;
     patientUntilMs ??= Math.min(answeredMs + PATIENCE_MS, endMs);
-    outcome = answer ? outcomeOf(answer, ids) : "none";
-    const isOver = answeredMs >= (outcome === "pending" ? endMs : patientUntilMs);
-    if (!answer || outcome === "open" || outcome === "refused" || isOver) {
-      return { kind: "answered", sent, answer, outcome, asked };
-    }
-    await pause(ASK_AGAIN_MS, never);
+    const untilMs = outcome === "pending" ? endMs : patientUntilMs;
+    await pause(Math.min(ASK_AGAIN_MS, untilMs - answeredMs));
+    if (performance.now() >= untilMs) return last;
   }
 }
 
-/** The best that the server tells of these knocks. */
+/** The best that the server reports of these knocks. */
 function outcomeOf({ report: { grants } }: HealthAnswer, ids: ReadonlySet<string>): Outcome {
   const states = grants.flatMap(({ knocks }) => knocks).filter(({ id }) => ids.has(id))
     .map(({ state }) => state);

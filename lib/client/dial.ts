@@ -1,6 +1,6 @@
 /**
- * A TCP connection to whichever address of a host accepts first, in the manner of RFC 8305. An attempt that lost is
- * cancelled before it is established: the service behind a port never sees a connection that nobody wants.
+ * A TCP connection to the first address of a host that accepts (RFC 8305). The other attempts are cancelled before they
+ * are established, so that the service sees one connection.
  */
 
 import type { Connect, Connection } from "./bound_connection.ts";
@@ -8,7 +8,7 @@ import { type Address, formatAddress } from "../values/address.ts";
 import { messageOf } from "../values/errors.ts";
 import { pause } from "../system/clock.ts";
 
-/** What became of the attempts at one address so far. */
+/** How the latest attempt at an address ended. */
 export interface Attempt {
   readonly address: Address;
   /** `no answer`, `refused`, or what the system said. */
@@ -20,14 +20,14 @@ export type Dialled =
   | { readonly kind: "open"; readonly connection: Connection; readonly address: Address }
   | { readonly kind: "closed"; readonly tried: readonly Attempt[] };
 
-/** How long one address has the field to itself (RFC 8305 section 5). */
+/** How long after one address the next is tried (RFC 8305 section 5). */
 const HEAD_START_MS = 250;
 /** How soon an address that refused is tried again: its port may be about to open. */
 const RETRY_MS = 250;
 
 /**
- * Tries all addresses, again and again where they refuse, until one accepts or `signal` aborts. While an address does
- * not answer, the system itself repeats the attempt, each second at first. `from`: this machine's addresses to use.
+ * Tries all addresses until one accepts or `signal` aborts, and tries again where one refuses. Where an address does not
+ * answer, the system repeats the attempt, each second at first. `from`: the addresses of this machine to use.
  */
 export async function dialFirst(
   addresses: readonly Address[],
@@ -68,7 +68,7 @@ export async function dialFirst(
 const connectFromAny: Connect = (address, port, signal) =>
   Deno.connect({ hostname: formatAddress(address), port, signal });
 
-/** One family after the other in turn, beginning with that of the first (RFC 8305 section 4). */
+/** The families in turn, beginning with that of the first address (RFC 8305 section 4). */
 function alternateFamilies(addresses: readonly Address[]): Address[] {
   const first = addresses.filter(({ family }) => family === addresses[0]?.family);
   const second = addresses.filter(({ family }) => family !== addresses[0]?.family);
@@ -81,4 +81,13 @@ function outcomeOf(cause: unknown): string {
   if (cause instanceof Deno.errors.ConnectionRefused) return "refused";
   if (cause instanceof Deno.errors.TimedOut) return "no answer";
   return messageOf(cause).replace(/ \(os error \d+\)$/, "").toLowerCase();
+}
+
+/** Closes a connection that may be closed already. */
+export function closeQuietly(connection: Connection): void {
+  try {
+    connection.close();
+  } catch {
+    // The other side, or a deadline, has closed it.
+  }
 }

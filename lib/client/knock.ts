@@ -1,6 +1,6 @@
 /**
- * The client: resolves the server's name and sends one fresh knock to each of its addresses, so that whichever family
- * the connection takes is open. Nothing comes back; nothing is waited for.
+ * The client: resolves the server's name and sends one fresh knock to each of its addresses, so that a connection over
+ * either family gets in. The server never answers.
  */
 
 import {
@@ -16,23 +16,23 @@ import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Log } from "../system/log.ts";
 import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
 
-/** Who is to be let in, and over which families to knock. */
+/** The address to let in, and the families to knock over. */
 export interface KnockOptions {
-  /** `undefined`: whoever the datagram comes from, each family its own address. */
+  /** The address to let in; `undefined` for the source of each datagram. */
   readonly target: Address | undefined;
   /** Only this family, where it is given. */
   readonly family: 4 | 6 | undefined;
-  /** Told of each knock, at debug. */
+  /** Logs each knock at debug. */
   readonly log?: Log;
 }
 
-/** Over which family to go, where it is one, and from which addresses of this machine, where they are given. */
+/** The one family to use, and the addresses of this machine to send from; `undefined` for any. */
 export interface Way {
   readonly family: 4 | 6 | undefined;
   readonly from: readonly Address[] | undefined;
 }
 
-/** The way of a profile, as this machine's addresses are now. Throws `OpenmeError`, code `SOCKET`. */
+/** The way of a profile, by the addresses that this machine has now. Throws `OpenmeError`, code `SOCKET`. */
 export async function wayOf(
   { bind }: Pick<Profile, "bind">,
   family: 4 | 6 | undefined,
@@ -42,22 +42,22 @@ export async function wayOf(
   return { family, from: localAddressesOf(bind, family) };
 }
 
-/** What became of the knock to one address. */
+/** The knock to one address. */
 export interface Sent {
   readonly address: Address;
-  /** Why it could not be sent, where it could not: mostly a family that this machine has no route for. */
+  /** Why it could not be sent, most often for want of a route; `undefined` where it was. */
   readonly failure: string | undefined;
-  /** The knock's random nonce, 16 bytes: its id is made of it. Never shown. */
+  /** The knock's random nonce, 16 bytes, which its id is made of. Never shown. */
   readonly randomNonce: Bytes;
 }
 
-/** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where not one could be sent. */
+/** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where none could be sent. */
 export async function knock(profile: Profile, options: KnockOptions): Promise<Sent[]> {
   const way = await wayOf(profile, options.family);
   return await knockAt(await addressesOf(profile.serverHost, way), profile, { ...options, way });
 }
 
-/** Sends a fresh knock to each of these addresses of the profile's server; throws where not one could be sent. */
+/** Sends a fresh knock to each of these addresses of the profile's server; throws where none could be sent. */
 export async function knockAt(
   addresses: readonly Address[],
   profile: Profile,
@@ -88,8 +88,8 @@ export async function knockAt(
 }
 
 /**
- * One knock like no other: key, nonces and time are of this moment. The AEAD nonce is the knock tag and the random nonce
- * bears the hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack knows it from junk.
+ * A knock with new keys, new nonces and the present time. The AEAD nonce is the tag and the random nonce ends with the
+ * client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
  */
 export async function freshKnock(
   keys: Pick<Profile, "serverPublicKey" | "clientSeed" | "clientPublicKey">,
@@ -117,16 +117,13 @@ async function sealFresh(
   return { datagram, randomNonce };
 }
 
-/**
- * The addresses of a host that the way leads to; throws `OpenmeError`, code `SOCKET`, where there is none. `whence`
- * says where the name comes from.
- */
+/** The addresses of a host that can be used; throws `OpenmeError`, code `SOCKET`, where there is none. `source`: of the name. */
 export async function addressesOf(
   host: string,
   { family: only, from }: Way,
-  whence = "server_host in the profile",
+  source = "server_host in the profile",
 ): Promise<Address[]> {
-  const found = await resolveHost(host, whence);
+  const found = await resolveHost(host, source);
   const ofFamily = found.filter(({ family }) => only === undefined || family === only);
   if (ofFamily.length === 0) {
     throw new OpenmeError("SOCKET", `${host} has no IPv${only} address`, {
@@ -143,11 +140,11 @@ export async function addressesOf(
   return addresses;
 }
 
-/** Every address of a host, as the system resolves names; an address is its own. */
-async function resolveHost(host: string, whence: string): Promise<Address[]> {
+/** Every address of a host, as the system resolves names; an address is itself. */
+async function resolveHost(host: string, source: string): Promise<Address[]> {
   const literal = parseAddress(host) ?? parseZonedAddress(host);
   if (literal) return [literal];
-  // Loaded where a name is given, not for an address. In Deno 2.6 it brings in a module that announces its own end.
+  // Loaded for a name, not for an address. In Deno 2.6 it loads a module that prints a deprecation warning.
   const { default: process } = await import("node:process");
   Object.assign(process, { noDeprecation: true });
   const { lookup } = await import("node:dns/promises");
@@ -157,13 +154,13 @@ async function resolveHost(host: string, whence: string): Promise<Address[]> {
     return [...texts].flatMap((text) => parseAddress(text) ?? []);
   } catch (cause) {
     throw new OpenmeError("SOCKET", `cannot resolve ${host}: ${messageOf(cause)}`, {
-      hint: `check ${whence}, and this machine's DNS`,
+      hint: `check ${source}, and this machine's DNS`,
       cause,
     });
   }
 }
 
-/** Why it failed, or `undefined`. */
+/** Sends one datagram; returns why that failed, or `undefined`. */
 async function send(
   datagram: Uint8Array,
   { address, port, from }: {

@@ -1,12 +1,10 @@
-/**
- * Carries two streams of bytes over a connection, each to its own end: that one side has said all it has to say does
- * not keep the other from going on.
- */
+/** Carries standard input and output over a connection. Each direction ends by itself: one goes on when the other ends. */
 
 import { pause } from "../system/clock.ts";
 import type { Connection } from "./bound_connection.ts";
+import { closeQuietly } from "./dial.ts";
 
-/** This end: where bytes come from, and where they go. */
+/** The local end: where bytes come from, and where they go. */
 export interface LocalEnd {
   readonly input: { read(buffer: Uint8Array): Promise<number | null> };
   readonly output: { write(bytes: Uint8Array): Promise<number> };
@@ -14,8 +12,8 @@ export interface LocalEnd {
 
 const BUFFER_SIZE = 64 * 1024;
 /**
- * When the server has ended its side, input is carried for as long as it keeps coming. Not for ever: a program cannot
- * close its standard output here without ending, and whoever reads that waits for its end.
+ * How long after the last input the tunnel ends once the server has ended its side. The reader of standard output waits
+ * for its end, which here is the end of the process.
  */
 const INPUT_PAUSE_MS = 2000;
 
@@ -39,14 +37,10 @@ export async function carry(connection: Connection, { input, output }: LocalEnd)
     }
   });
   try {
-    // That sending goes wrong ends it all; that it has ended does not.
+    // A failure to send ends the tunnel; the end of the input does not.
     await Promise.race([received, sent.then(() => received)]);
   } finally {
-    try {
-      connection.close();
-    } catch {
-      // Closed by the other side.
-    }
+    closeQuietly(connection);
   }
 }
 
@@ -64,7 +58,7 @@ async function copy(
   }
 }
 
-/** The other side no longer takes anything: what it still says is carried to its end all the same. */
+/** The server takes no more input: its output is still carried to its end. */
 function ignoreGone(cause: unknown): void {
   const gone = [
     Deno.errors.BrokenPipe,

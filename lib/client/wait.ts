@@ -1,6 +1,6 @@
 /**
- * Knocks until a port accepts: what `knock --wait`, `connect` and `status --knock` share. A datagram can be lost, so a
- * second of silence is answered with another knock; each is fresh, and one too many only restarts the grant's time.
+ * Knocks until a port accepts, for `knock --wait`, `connect` and `status --knock`. A datagram can be lost, so it knocks
+ * again after a second of silence; each knock is fresh, and one too many only restarts the grant's time.
  */
 
 import type { Address } from "../values/address.ts";
@@ -10,36 +10,36 @@ import { pause } from "../system/clock.ts";
 import { dialFirst, type Dialled } from "./dial.ts";
 import type { Log } from "../system/log.ts";
 
-/** How long nothing may happen before the next knock. */
+/** How long after a knock the next one is sent. */
 export const KNOCK_AGAIN_MS = 1000;
 /**
- * What the server is given to open before the first attempt. One that came too early would be dropped, and the system
- * repeats it only after a second.
+ * How long after a knock the first connection is tried. One that is too early is dropped, and the system repeats it only
+ * after a second.
  */
 const OPENS_WITHIN_MS = 100;
 
 /** What is to open, and how long it may take. */
 export interface WaitOptions {
-  /** Whom to connect to: the profile's server, where it is `undefined`. */
+  /** The host to connect to; `undefined` for the profile's server. */
   readonly host: string | undefined;
   readonly port: number;
-  /** Who is to be let in: whoever the knock comes from, where it is `undefined`. */
+  /** The address to let in; `undefined` for the source of the knock. */
   readonly target: Address | undefined;
   readonly family: 4 | 6 | undefined;
   readonly timeoutMs: number;
-  /** Told of each knock, at debug. */
+  /** Logs each knock at debug. */
   readonly log?: Log;
-  /** How long not to knock: an earlier knock is still under way. @default {0} */
+  /** How long not to knock, while an earlier knock is under way. @default {0} */
   readonly quietMs?: number;
-  /** Told of every round of knocks that was sent. */
+  /** Called after every round of knocks. */
   readonly knocked?: (sent: readonly Sent[]) => Promise<void>;
 }
 
-/** What came of it, what became of the first knocks, and how many times it knocked. */
+/** The connection or the attempts, the first knocks, and how many rounds of knocks there were. */
 export type Waited = Dialled & {
   readonly sent: readonly Sent[];
   readonly knocks: number;
-  /** The name that had not resolved when the time was over, so that nothing was tried. */
+  /** The name that had not resolved when the time was over. */
   readonly unresolved?: string;
 };
 
@@ -90,7 +90,7 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
   }
 }
 
-/** What comes of `work`, or `undefined` once `signal` aborts: the system's resolver takes no deadline. */
+/** The result of `work`, or `undefined` once `signal` aborts: the system's resolver takes no deadline. */
 export async function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   const over = Promise.withResolvers<undefined>();
   const end = () => over.resolve(undefined);
@@ -100,6 +100,6 @@ export async function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<
     return await Promise.race([work, over.promise]);
   } finally {
     signal.removeEventListener("abort", end);
-    work.catch(() => {}); // what becomes of it later is nobody's concern
+    work.catch(() => {}); // a failure after the time is over
   }
 }

@@ -1,0 +1,89 @@
+/** `knockAndAsk()` beside a server that answers as the test says: what it takes for an answer, and for how long it asks. */
+
+import assert from "node:assert/strict";
+import { type Asked, knockAndAsk } from "../../lib/client/check.ts";
+import { knockId } from "../../lib/crypto/keys.ts";
+import { unsealKnock } from "../../lib/packet.ts";
+import { type RecentKnock, reportToJson } from "../../lib/values/health_report.ts";
+import { agreeAsServer, ALICE_PROFILE } from "../support/knocks.ts";
+import "../support/loopback.ts";
+
+/** A server's two ports: it takes every knock, and reports of them what the test says. */
+class FakeServer implements AsyncDisposable {
+  readonly knocks: string[] = [];
+  questions = 0;
+  readonly #socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  readonly #health: Deno.HttpServer<Deno.NetAddr>;
+
+  constructor(states: (server: FakeServer) => RecentKnock["state"][]) {
+    this.#health = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+      this.questions++;
+      const knocks = states(this).map((state, i) => ({ id: this.knocks[i]!, state }));
+      const nowMs = Date.now();
+      const times = { openedAtMs: nowMs, expiresAtMs: nowMs + 9000, leftMs: 9000 };
+      const grant = { client: "alice", fingerprint: "0123456789abcdef", ports: ["22/tcp"] };
+      const grants = [{ ...grant, ...times, knocks }];
+      return Response.json(reportToJson({ address: "127.0.0.1", nowMs, grants }));
+    });
+    this.#receive();
+  }
+
+  async #receive(): Promise<void> {
+    for await (const [datagram] of this.#socket) {
+      const unsealed = unsealKnock(datagram, agreeAsServer);
+      assert.ok(typeof unsealed === "object", "a good knock");
+      this.knocks.push(await knockId(Uint8Array.from(unsealed.knock.randomNonce)));
+    }
+  }
+
+  ask(timeoutMs: number): Promise<Asked> {
+    const profile = {
+      ...ALICE_PROFILE,
+      name: "home",
+      serverHost: "127.0.0.1",
+      serverUdpPort: (this.#socket.addr as Deno.NetAddr).port,
+      healthPort: this.#health.addr.port,
+      bind: undefined,
+      postKnock: undefined,
+    };
+    const port = profile.healthPort;
+    return knockAndAsk(profile, { port, target: undefined, family: undefined, timeoutMs });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#socket.close();
+    await this.#health.shutdown();
+  }
+}
+
+const outcomeOf = (asked: Asked) => asked.kind === "answered" ? asked.outcome : asked.kind;
+
+Deno.test("a knock that is pending until the time is over is pending, though it opens right after", async () => {
+  let endMs = Infinity;
+  await using server = new FakeServer(() => [performance.now() < endMs ? "pending" : "open"]);
+  endMs = performance.now() + 300;
+  assert.equal(outcomeOf(await server.ask(300)), "pending");
+  assert.ok(performance.now() >= endMs, "it asks until then");
+});
+
+Deno.test("a knock that opens in time is open, and none is sent while it is pending", async () => {
+  const startMs = performance.now();
+  await using server = new FakeServer(() => [
+    performance.now() < startMs + 1500 ? "pending" : "open",
+  ]);
+  assert.equal(outcomeOf(await server.ask(10_000)), "open");
+  assert.equal(server.knocks.length, 1);
+  assert.ok(server.questions > 2);
+});
+
+Deno.test("a knock that the firewall refused is refused at once", async () => {
+  await using server = new FakeServer(() => ["refused"]);
+  assert.equal(outcomeOf(await server.ask(10_000)), "refused");
+  assert.equal(server.questions, 1);
+});
+
+Deno.test("a port that is open for others is asked until a knock of this client is open", async () => {
+  await using server = new FakeServer(({ knocks }) => knocks.length < 2 ? [] : ["pending", "open"]);
+  assert.equal(outcomeOf(await server.ask(10_000)), "open");
+  assert.equal(server.knocks.length, 2);
+});

@@ -8,7 +8,7 @@ import { quote } from "../../values/text.ts";
 import { carry } from "../../client/tunnel.ts";
 import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "../context.ts";
 import { readFamily } from "../family_flag.ts";
-import { tellClosed } from "./knock_options.ts";
+import { tellClosed } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 15_000;

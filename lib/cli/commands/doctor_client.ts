@@ -7,7 +7,7 @@ import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
 import { messageOf } from "../../values/errors.ts";
 import { type Asked, knockAndAsk } from "../../client/check.ts";
 import type { Arguments, Context } from "../context.ts";
-import { describeReport } from "./knock_options.ts";
+import { describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
 const KNOCK_MS = 5000;

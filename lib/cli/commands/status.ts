@@ -11,7 +11,7 @@ import { inTime } from "../../client/wait.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { type Command, durationFlag, logOf, portFlag, renderJson } from "../context.ts";
 import { readFamily } from "../family_flag.ts";
-import { check, describeReport } from "./knock_options.ts";
+import { check, describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;

@@ -10,10 +10,11 @@ import {
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
-import { messageOf, OpenmeError } from "../values/errors.ts";
-import { createSecretFile, createSecretFileFor, type Owner } from "../system/write_file.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { createSecretFile, createSecretFileFor } from "../system/write_file.ts";
 import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server_file.ts";
+import { type NewFile, printOrUndo, withNewFiles } from "./undo.ts";
 
 /** The flags for it, to be spread into a command's own. */
 export const HAND_OUT_OPTIONS = {
@@ -95,12 +96,6 @@ export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey
   };
 }
 
-/** The file of `--out`; `-` is standard output, where the profile goes anyway. */
-function outFileOf(args: Arguments): string | undefined {
-  const out = textFlag(args, "out");
-  return out === "-" ? undefined : out;
-}
-
 /** Checks the flags before anything is done. */
 export function checkHandOut(args: Arguments): void {
   const qrFile = textFlag(args, "qr-out");
@@ -140,51 +135,47 @@ export async function handOut(
     result: Record<string, unknown>;
   },
 ): Promise<void> {
-  const out = outFileOf(args);
-  const qrOut = textFlag(args, "qr-out");
-  const written: string[] = [];
-  const write = async (path: string, content: string | Uint8Array) => {
-    const existsHint = "choose another name, or remove it";
-    const owner = sudoUser(context);
-    if (owner) await createSecretFileFor(path, content, { owner, existsHint });
-    else await createSecretFile(path, content, { existsHint, makeFolder: false });
-    written.push(path);
-  };
-  try {
-    if (out !== undefined) await write(out, renderProfileYaml(profile));
-    if (qrOut !== undefined) {
-      const { qrPng, qrSvg } = await import("./qr.ts");
-      const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
-      await write(qrOut, render(renderProfileJson(profile)));
-    }
-    const shown = await renderShown(profile, { args, context, written, result });
+  const files = await renderFiles(profile, args);
+  const shown = await renderShown(profile, { args, context, files, result });
+  await withNewFiles(files, (...file) => makeFile(file, context), async () => {
     // A file that holds the profile too is enough.
-    if (shown !== "" && profile.privateKey && written.length === 0) {
+    if (shown !== "" && profile.privateKey && files.length === 0) {
       await requireOutput(name, context);
     }
     await file.save();
-    if (shown !== "") await print(shown, { name, context, file });
-  } catch (cause) {
-    for (const path of written) await Deno.remove(path).catch(() => {});
-    throw cause;
-  }
-  for (const path of written) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
+    if (shown === "") return;
+    await printOrUndo(shown, context, {
+      what: `the profile of ${name}`,
+      undo: file.restore,
+      hint: "see where standard output goes, or write the profile to a file: --out FILE",
+      doneHint:
+        `${name} has a key that nobody holds; make another: openme rotate ${name} --grace 0`,
+    });
+  });
+  for (const [path] of files) context.stderr(`openme: wrote ${escapeUnprintable(path)}`);
 }
 
-/** Who has called root by `sudo`, and is to carry the profile away. */
-function sudoUser(context: Context): Owner | undefined {
-  const [uid, gid] = [context.env("SUDO_UID"), context.env("SUDO_GID")];
-  const isId = (text: string | undefined) => /^[1-9]\d{0,8}$/.test(text ?? "");
-  return isId(uid) && isId(gid) ? { uid: Number(uid), gid: Number(gid) } : undefined;
+/** What `--out` and `--qr-out` ask for. */
+async function renderFiles(profile: NewProfile, args: Arguments): Promise<NewFile[]> {
+  const files: NewFile[] = [];
+  const out = outFileOf(args);
+  if (out !== undefined) files.push([out, renderProfileYaml(profile)]);
+  const qrOut = textFlag(args, "qr-out");
+  if (qrOut !== undefined) {
+    const { qrPng, qrSvg } = await import("./qr.ts");
+    const render = /\.png$/i.test(qrOut) ? qrPng : qrSvg;
+    files.push([qrOut, render(renderProfileJson(profile))]);
+  }
+  return files;
 }
 
 /** What goes to standard output. */
 async function renderShown(
   profile: NewProfile,
-  { args, context, written, result }: {
+  { args, context, files, result }: {
     args: Arguments;
     context: Context;
-    written: readonly string[];
+    files: readonly NewFile[];
     result: Record<string, unknown>;
   },
 ): Promise<string> {
@@ -203,7 +194,25 @@ async function renderShown(
     });
   }
   if (link !== undefined) return link + "\n";
-  return written.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
+  return files.length === 0 || textFlag(args, "out") === "-" ? renderProfileYaml(profile) : "";
+}
+
+/** The file of `--out`; `-` is standard output. */
+function outFileOf(args: Arguments): string | undefined {
+  const out = textFlag(args, "out");
+  return out === "-" ? undefined : out;
+}
+
+/** Makes a file for the user who has called root by `sudo`, if there is one. */
+async function makeFile([path, content]: NewFile, context: Context): Promise<void> {
+  const existsHint = "choose another name, or remove it";
+  const [uid, gid] = [context.env("SUDO_UID"), context.env("SUDO_GID")];
+  const isId = (text: string | undefined) => /^[1-9]\d{0,8}$/.test(text ?? "");
+  if (!isId(uid) || !isId(gid)) {
+    return await createSecretFile(path, content, { existsHint, makeFolder: false });
+  }
+  const owner = { uid: Number(uid), gid: Number(gid) };
+  await createSecretFileFor(path, content, { owner, existsHint });
 }
 
 /** Throws where the profile would be lost. */
@@ -216,29 +225,7 @@ async function requireOutput(name: string, context: Context): Promise<void> {
   );
 }
 
-/** Prints what is nowhere else; where that fails, on a full disk or into a broken pipe, undoes the edit. */
-async function print(
-  text: string,
-  { name, context, file }: { name: string; context: Context; file: Pick<ServerFile, "restore"> },
-): Promise<void> {
-  try {
-    context.stdout(text);
-  } catch (cause) {
-    const problem = `cannot print the profile of ${name}: ${messageOf(cause)}`;
-    await file.restore().catch((error) => {
-      throw new OpenmeError("CONFIG", `${problem}; nor could it be undone: ${messageOf(error)}`, {
-        hint: `${name} has a key that nobody holds; make another: openme rotate ${name} --grace 0`,
-        cause,
-      });
-    });
-    throw new OpenmeError("CONFIG", `${problem}; nothing has changed`, {
-      hint: "see where standard output goes, or write the profile to a file: --out FILE",
-      cause,
-    });
-  }
-}
-
-/** What the person at the server has to know about what was handed out. */
+/** Says what to do with the profile. */
 export function tellHowToKeep({ privateKey }: NewProfile, context: Context): void {
   context.stderr(
     privateKey

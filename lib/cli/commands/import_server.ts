@@ -12,7 +12,7 @@ import { readFwknop } from "../import/fwknop.ts";
 import { readKnockd } from "../import/knockd.ts";
 import { quote } from "../../values/text.ts";
 import { type Arguments, configPath, type Context, renderJson, textFlag } from "../context.ts";
-import { printOrUndo } from "../print_or_undo.ts";
+import { type NewFile, printOrUndo, withNewFiles } from "../undo.ts";
 import { editServerFile } from "../edit_server_file.ts";
 import { clientKeyOf, profileFor } from "../print_profile.ts";
 import { formatTime } from "../flags.ts";
@@ -63,7 +63,7 @@ export async function importServer(
     }
     const groups = [...planned.newGroups].map(([group, ports]) => ({ group, ports }));
     const outcome: Outcome = { groups, clients: [] };
-    const profiles: [path: string, text: string][] = [];
+    const profiles: NewFile[] = [];
     for (const { name, group, expiresAtMs } of planned.clients) {
       const key = clientKeyOf({ values: {}, positionals: [] });
       const expires = expiresAtMs === undefined ? undefined : formatTime(expiresAtMs);
@@ -83,16 +83,20 @@ export async function importServer(
         file: dryRun ? null : profile,
       });
     }
-    if (dryRun) check();
-    else await writeAll(profiles, save);
-    if (args.values["json"]) {
-      const undo = async () => {
-        if (dryRun) return;
-        await restore();
-        for (const [path] of profiles) await Deno.remove(path);
-      };
+    const print = async (undo: () => Promise<void>) => {
+      if (!args.values["json"]) return;
       const shown = renderJson({ ...outcome, "left_out": found.leftOut });
       await printOrUndo(shown, context, { what: "what was imported", undo });
+    };
+    if (dryRun) {
+      check();
+      await print(() => Promise.resolve());
+    } else {
+      // Profiles first, so that no client is registered whose private key got lost.
+      await withNewFiles(profiles, makeProfile, async () => {
+        await save();
+        await print(restore);
+      });
     }
     return outcome;
   });
@@ -143,25 +147,11 @@ function refuseTaken(clients: readonly ForeignClient[], config: ServerConfig): v
   );
 }
 
-/** Profiles first, so that no client is registered whose private key got lost; where saving fails, they go again. */
-async function writeAll(
-  profiles: readonly [path: string, text: string][],
-  save: () => Promise<void>,
-): Promise<void> {
-  const written: string[] = [];
-  try {
-    for (const [path, text] of profiles) {
-      await createSecretFile(path, text, {
-        existsHint: "choose another folder with --out-dir",
-        makeFolder: true,
-      });
-      written.push(path);
-    }
-    await save();
-  } catch (cause) {
-    for (const path of written) await Deno.remove(path).catch(() => {});
-    throw cause;
-  }
+async function makeProfile(path: string, text: string | Uint8Array): Promise<void> {
+  await createSecretFile(path, text, {
+    existsHint: "choose another folder with --out-dir",
+    makeFolder: true,
+  });
 }
 
 function tell(

@@ -15,7 +15,7 @@ import {
   renderJson,
 } from "../context.ts";
 import { requireName } from "../edit_server_file.ts";
-import { printOrUndo } from "../print_or_undo.ts";
+import { printOrUndo } from "../undo.ts";
 import { renderTable } from "../output.ts";
 
 const MISSING_HINT = "get a profile from the server: openme add NAME";

@@ -4,7 +4,7 @@ import { renameClient } from "../../config/edit_server.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable, quote } from "../../values/text.ts";
 import { type Command, configPath, renderJson } from "../context.ts";
-import { printOrUndo } from "../print_or_undo.ts";
+import { printOrUndo } from "../undo.ts";
 import { editServerFile, requireClient, requireName } from "../edit_server_file.ts";
 
 export const rename: Command = {

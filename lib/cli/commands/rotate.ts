@@ -17,7 +17,7 @@ import {
   profileFor,
   tellHowToKeep,
 } from "../print_profile.ts";
-import { printOrUndo } from "../print_or_undo.ts";
+import { printOrUndo } from "../undo.ts";
 import { formatTime, spanFlag } from "../flags.ts";
 
 const DEFAULT_GRACE_MS = 7 * 86_400_000;

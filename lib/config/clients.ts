@@ -17,11 +17,10 @@ import {
   formatPortRange,
   mergePortRanges,
   type PortRange,
-  reversedHint,
   subtractPortRanges,
 } from "../values/ports.ts";
-import { PORT_OR_GROUP_EXPECTED, portsOf } from "./port_groups.ts";
-import { ConfigError, listOf, mismatch, namedEntries, Section } from "./fields.ts";
+import { readPorts } from "./port_groups.ts";
+import { ConfigError, type Field, type Section } from "./fields.ts";
 
 /** One registered client. */
 export interface ClientEntry {
@@ -76,45 +75,41 @@ export interface ClientContext {
 }
 
 /** Reads the section `clients` of the server's file. */
-export function readClients(value: unknown, context: ClientContext): ClientEntry[] {
-  return namedEntries(value, "clients").map(([name, entry, path]) =>
-    readUnique(name, { entry, path, grouped: false }, context)
-  );
+export function readClients(section: Field, context: ClientContext): ClientEntry[] {
+  return section.entries().map(([name, entry]) => readUnique(name, entry, context));
 }
 
 /**
  * Reads a file of `clients.d`: a map with the one key `clients`. Its clients may open ports of groups only. A port that
  * only such a file named would leave the guard with the file, and be open to everyone.
  */
-export function readPerson(value: unknown, context: ClientContext): ClientEntry[] {
-  const top = new Section(value, "", ["clients"]);
-  return namedEntries(top.raw("clients"), "clients").map(([name, entry, path]) =>
-    readUnique(name, { entry, path, grouped: true }, context)
-  );
+export function readPerson(file: Field, context: ClientContext): ClientEntry[] {
+  const lasting = [...[...context.groups.values()].flat(), context.healthRange];
+  return file.section(["clients"]).field("clients").entries().map(([name, entry]) => {
+    const client = readUnique(name, entry, context);
+    requireGrouped(client, entry.path, lasting);
+    return client;
+  });
 }
 
-function readUnique(
-  name: string,
-  { entry, path, grouped }: { entry: unknown; path: string; grouped: boolean },
-  { groups, healthRange, nameByKey, names }: ClientContext,
-): ClientEntry {
+function readUnique(name: string, entry: Field, context: ClientContext): ClientEntry {
+  const { nameByKey, names } = context;
   if (names.has(name)) {
     throw new ConfigError(
-      path,
+      entry.path,
       "expected a name of its own, got one that another file has",
       "every client needs its own name: rename one of the two",
     );
   }
   names.add(name);
-  const client = readClient(name, new Section(entry, path, CLIENT_KEYS), groups, healthRange);
-  if (grouped) requireGrouped(client, path, [...[...groups.values()].flat(), healthRange]);
+  const client = readClient(name, entry.section(CLIENT_KEYS), context);
   const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
   for (const [at, key] of Object.entries(keys)) {
     if (key === undefined) continue;
     const other = nameByKey.get(key);
     if (other !== undefined) {
       throw new ConfigError(
-        `${path}.${at}`,
+        `${entry.path}.${at}`,
         `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
         "a knock could not tell the two apart: give each client its own key",
       );
@@ -137,59 +132,42 @@ function requireGrouped({ ports }: ClientEntry, path: string, lasting: readonly 
 function readClient(
   name: string,
   client: Section,
-  groups: ReadonlyMap<string, readonly PortRange[]>,
-  healthRange: PortRange,
+  { groups, healthRange }: ClientContext,
 ): ClientEntry {
-  const publicKey = client.key("ed25519_pubkey", "the client's Ed25519 public key", [KEY_SIZE]);
-  const ports = listOf(client.raw("allowed_ports"), client.path("allowed_ports")).flatMap(
-    ([item, at]) => {
-      const ranges = portsOf(item, groups);
-      if (!ranges) {
-        throw mismatch(at, PORT_OR_GROUP_EXPECTED, item, reversedHint(String(item)));
-      }
-      return ranges;
-    },
-  );
-  const healthDisabled = client.optional("disable_health_port", (key) => client.flag(key)) ?? false;
+  const keyField = client.field("ed25519_pubkey");
+  const publicKey = keyField.key("the client's Ed25519 public key", [KEY_SIZE]);
+  const ports = client.field("allowed_ports").items().flatMap((item) => readPorts(item, groups));
+  const healthDisabled = client.optional("disable_health_port")?.flag() ?? false;
+  const previousKey = client.optional("previous_pubkey");
   return {
     name,
     publicKey,
     key: bytesToHex(publicKey),
-    verify: readVerifier(publicKey, client.path("ed25519_pubkey")),
-    previous: client.optional("previous_pubkey", (key) => readPreviousKey(client, key)),
+    verify: readVerifier(publicKey, keyField.path),
+    // A previous key without an end would be good for ever.
+    previous: previousKey && readPreviousKey(previousKey, client.field("previous_until")),
     ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
-    expiresAtMs: client.optional("expires", (key) => readTime(client, key)),
-    prefix: client.optional("prefix", (key) => readPrefix(client, key)) ?? SINGLE,
+    expiresAtMs: client.optional("expires")?.as(EXPIRY_EXPECTED, parseExpiry),
+    prefix: readPrefix(client.optional("prefix")?.section(Object.keys(PREFIX_BOUNDS))),
   };
 }
 
-function readPreviousKey(client: Section, key: string): PreviousKey {
-  const publicKey = client.key(key, "the client's Ed25519 public key before this one", [KEY_SIZE]);
+function readPreviousKey(key: Field, until: Field): PreviousKey {
+  const publicKey = key.key("the client's Ed25519 public key before this one", [KEY_SIZE]);
   return {
     key: bytesToHex(publicKey),
-    verify: readVerifier(publicKey, client.path(key)),
-    untilMs: readTime(client, "previous_until"), // a key without an end would be good for ever
+    verify: readVerifier(publicKey, key.path),
+    untilMs: until.as(EXPIRY_EXPECTED, parseExpiry),
   };
 }
 
 /** `{v4: 24, v6: 64}`, either of them left out for single addresses. */
-function readPrefix(client: Section, key: string): PrefixLengths {
-  const lengths = new Section(client.raw(key), client.path(key), Object.keys(PREFIX_BOUNDS));
+function readPrefix(lengths: Section | undefined): PrefixLengths {
   const read = (family: keyof typeof PREFIX_BOUNDS) => {
     const { least, most } = PREFIX_BOUNDS[family];
-    return lengths.optional(
-      family,
-      (each) => lengths.integer(each, "a length in bits", least, most),
-    ) ??
-      SINGLE[family];
+    return lengths?.optional(family)?.integer("a length in bits", least, most) ?? SINGLE[family];
   };
   return { v4: read("v4"), v6: read("v6") };
-}
-
-function readTime(client: Section, key: string): number {
-  const atMs = parseExpiry(client.raw(key));
-  if (atMs === undefined) throw mismatch(client.path(key), EXPIRY_EXPECTED, client.raw(key));
-  return atMs;
 }
 
 function readVerifier(publicKey: Bytes, path: string): VerifySignature {

@@ -1,6 +1,6 @@
 /**
- * Reading unknown values strictly: every getter either returns what was expected or throws an error that names the
- * key's path, what was expected there and what was found. Key material is never repeated in an error.
+ * Reads unknown values strictly: every method returns what was expected, or throws an error that names the key's path,
+ * what was expected there and what was found. Errors never repeat key material.
  */
 
 import { NAME_PATTERN } from "../values/name.ts";
@@ -10,7 +10,7 @@ import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 
-/** What is wrong, and where in the file. The caller adds which file. */
+/** What is wrong, and where in the file. {@linkcode loadingFrom} adds which file. */
 export class ConfigError extends Error {
   override name = "ConfigError";
   readonly path: string;
@@ -23,7 +23,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** Whatever looks like a key, wherever it has slipped to, is left out of an error: errors are logged and pasted. */
+/** Takes out what looks like a key, at any place of an error: errors are logged and pasted. */
 function hideKeys(text: string): string {
   return text.replaceAll(/[A-Za-z0-9+/]{28,}={0,2}/g, "(hidden: it looks like a key)");
 }
@@ -34,7 +34,7 @@ const NAME_EXPECTED =
 /** The knock port, unless a file says otherwise. */
 export const DEFAULT_UDP_PORT = 54154;
 
-/** Runs a parser; what it finds wrong becomes an {@linkcode OpenmeError} that names the file. */
+/** Runs a parser; its `ConfigError` becomes an {@linkcode OpenmeError} that names the file. */
 export function loadingFrom<T>(file: string, parse: () => T): T {
   try {
     return parse();
@@ -47,161 +47,163 @@ export function loadingFrom<T>(file: string, parse: () => T): T {
   }
 }
 
-/** A map whose keys are known beforehand. */
-export class Section {
-  readonly #path: string;
-  readonly #values: ReadonlyMap<string, unknown>;
+/** A value of the file, and where it stands. */
+export class Field {
+  readonly value: unknown;
+  /** For errors; empty for the file itself. */
+  readonly path: string;
 
-  /** `value` must be a map with no key that is not in `keys`. `path` is empty for the file itself. */
-  constructor(value: unknown, path: string, keys: readonly string[]) {
-    this.#path = path;
-    this.#values = mapOf(value, path);
-    for (const key of this.#values.keys()) {
-      if (!keys.includes(key)) throw unknownKey(joinPath(path, key), key, keys);
-    }
+  constructor(value: unknown, path = "") {
+    this.value = value;
+    this.path = path;
   }
 
-  /** Whether the key is there with a value; `null` and an empty text are as good as absent, as in deployed files. */
-  has(key: string): boolean {
-    const value = this.#values.get(key);
-    return value !== undefined && value !== null && value !== "";
+  /** Whether there is a value; `null` and an empty text are as good as absent, as in deployed files. */
+  get isThere(): boolean {
+    return this.value !== undefined && this.value !== null && this.value !== "";
   }
 
-  /** Where the key is, for errors. */
-  path(key: string): string {
-    return joinPath(this.#path, key);
+  /** The error for a value that is not what was expected. Never for key material. */
+  mismatch(expected: string, hint?: string): ConfigError {
+    const path = this.path || "the file";
+    return new ConfigError(path, `expected ${expected}, got ${describe(this.value)}`, hint);
   }
 
-  raw(key: string): unknown {
-    return this.#values.get(key);
-  }
-
-  required(key: string, expected: string): unknown {
-    if (!this.has(key)) throw mismatch(this.path(key), expected, this.raw(key));
-    return this.raw(key);
-  }
-
-  optional<T>(key: string, read: (key: string) => T): T | undefined {
-    return this.has(key) ? read(key) : undefined;
-  }
-
-  string(key: string, expected: string, pattern: RegExp): string {
-    const value = this.required(key, expected);
-    if (typeof value !== "string" || !pattern.test(value)) {
-      throw mismatch(this.path(key), expected, value);
-    }
+  /** The value as `read` returns it; `undefined` is a mismatch. */
+  as<T>(expected: string, read: (value: unknown) => T | undefined): T {
+    const value = this.isThere ? read(this.value) : undefined;
+    if (value === undefined) throw this.mismatch(expected);
     return value;
+  }
+
+  string(expected: string, pattern: RegExp): string {
+    return this.as(
+      expected,
+      (value) => typeof value === "string" && pattern.test(value) ? value : undefined,
+    );
   }
 
   /** As it is dialled: an internationalised name in ASCII, an address without brackets. */
-  host(key: string, { zone = false }: { zone?: boolean } = {}): string {
-    const expected = "a host name or an address";
-    const text = this.string(key, expected, /./);
-    const host = readHost(text, { zone });
-    if (host === undefined) throw mismatch(this.path(key), expected, text);
-    return host;
+  host(options: { zone?: boolean } = {}): string {
+    return this.as(
+      "a host name or an address",
+      (value) => typeof value === "string" ? readHost(value, options) : undefined,
+    );
   }
 
-  name(key: string): string {
-    return this.string(key, NAME_EXPECTED, NAME_PATTERN);
+  name(): string {
+    return this.string(NAME_EXPECTED, NAME_PATTERN);
   }
 
-  port(key: string): number {
-    return this.integer(key, "a port", 1, 65535);
+  port(): number {
+    return this.integer("a port", 1, 65535);
   }
 
   /** A whole number between the two bounds (both included). */
-  integer(key: string, what: string, least: number, most: number): number {
-    const expected = `${what} from ${least} to ${most}`;
-    const value = this.required(key, expected);
-    if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
-      throw mismatch(this.path(key), expected, value);
-    }
-    return value as number;
+  integer(what: string, least: number, most: number): number {
+    return this.as(`${what} from ${least} to ${most}`, (value) => {
+      const number = Number.isInteger(value) ? value as number : NaN;
+      return least <= number && number <= most ? number : undefined;
+    });
   }
 
   /** One of a few words. */
-  choice<T extends string>(key: string, words: readonly T[]): T {
+  choice<T extends string>(words: readonly T[]): T {
     const expected = words.map((word) => `"${word}"`).join(" or ");
-    const value = this.required(key, expected);
-    const found = words.find((word) => word === value);
-    if (found === undefined) throw mismatch(this.path(key), expected, value);
-    return found;
+    return this.as(expected, (value) => words.find((word) => word === value));
   }
 
-  flag(key: string): boolean {
-    const value = this.required(key, "true or false");
-    if (typeof value !== "boolean") throw mismatch(this.path(key), "true or false", value);
-    return value;
+  flag(): boolean {
+    return this.as("true or false", (value) => typeof value === "boolean" ? value : undefined);
   }
 
   /** Milliseconds, between the two bounds (both included). */
-  durationMs(key: string, minMs: number, maxMs: number): number {
-    const expected = `a duration from ${formatDuration(minMs)} to ${
-      formatDuration(maxMs)
-    }, such as "30s"`;
-    const value = this.required(key, expected);
-    const durationMs = typeof value === "string" ? parseDuration(value) : undefined;
-    if (durationMs === undefined || durationMs < minMs || durationMs > maxMs) {
-      throw mismatch(this.path(key), expected, value);
-    }
-    return durationMs;
+  durationMs(minMs: number, maxMs: number): number {
+    const bounds = `from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`;
+    return this.as(`a duration ${bounds}, such as "30s"`, (value) => {
+      const ms = typeof value === "string" ? parseDuration(value) : undefined;
+      return ms !== undefined && minMs <= ms && ms <= maxMs ? ms : undefined;
+    });
   }
 
-  /** Key bytes of one of the given sizes. What was found is never shown, only how it differs. */
-  key(key: string, what: string, sizes: readonly number[]): Bytes {
+  /** Key bytes of one of the given sizes. The error says how the value differs, and never shows it. */
+  key(what: string, sizes: readonly number[]): Bytes {
     const expected = `${what} (${sizes.join(" or ")} bytes in base64)`;
-    const value = this.required(key, expected);
+    if (!this.isThere) throw this.mismatch(expected);
     // A mail program or a terminal may have broken the line.
-    const text = typeof value === "string" ? value.replaceAll(/\s/g, "") : undefined;
+    const text = typeof this.value === "string" ? this.value.replaceAll(/\s/g, "") : undefined;
     const bytes = text === undefined ? undefined : decodeBase64(text);
     if (!bytes) {
-      throw new ConfigError(this.path(key), `expected ${expected}, got text that is not base64`);
+      throw new ConfigError(this.path, `expected ${expected}, got text that is not base64`);
     }
     if (!sizes.includes(bytes.length)) {
-      throw new ConfigError(this.path(key), `expected ${expected}, got ${bytes.length} bytes`);
+      throw new ConfigError(this.path, `expected ${expected}, got ${bytes.length} bytes`);
     }
     return bytes;
   }
-}
 
-/** The entries of a map from names to anything. An absent map has none. */
-export function namedEntries(
-  value: unknown,
-  path: string,
-): [name: string, value: unknown, path: string][] {
-  if (value === undefined || value === null) return [];
-  return [...mapOf(value, path)].map(([name, each]) => {
-    if (!NAME_PATTERN.test(name)) {
-      throw new ConfigError(path, `expected ${NAME_EXPECTED}, got ${quote(name)}`);
-    }
-    return [name, each, joinPath(path, name)];
-  });
-}
-
-/** The items of a list. An absent list has none. */
-export function listOf(value: unknown, path: string): [item: unknown, path: string][] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw mismatch(path, "a list", value);
-  return value.map((item, i) => [item, `${path}[${i}]`]);
-}
-
-/** The error for a value that is not what was expected. Never for key material. */
-export function mismatch(
-  path: string,
-  expected: string,
-  got: unknown,
-  hint?: string,
-): ConfigError {
-  return new ConfigError(path, `expected ${expected}, got ${describe(got)}`, hint);
-}
-
-function mapOf(value: unknown, path: string): Map<string, unknown> {
-  if (!(value instanceof Map)) throw mismatch(path || "the file", "a map", value);
-  for (const key of value.keys()) {
-    if (typeof key !== "string") throw mismatch(path || "the file", "keys that are text", key);
+  /** The items of a list. An absent list has none. */
+  items(): Field[] {
+    if (this.value === undefined || this.value === null) return [];
+    if (!Array.isArray(this.value)) throw this.mismatch("a list");
+    return this.value.map((item, i) => new Field(item, `${this.path}[${i}]`));
   }
-  return value;
+
+  /** The entries of a map from names to anything. An absent map has none. */
+  entries(): [name: string, Field][] {
+    if (this.value === undefined || this.value === null) return [];
+    return [...this.#map()].map(([name, each]) => {
+      if (NAME_PATTERN.test(name)) return [name, new Field(each, joinPath(this.path, name))];
+      throw new ConfigError(this.path, `expected ${NAME_EXPECTED}, got ${quote(name)}`);
+    });
+  }
+
+  /** A map with these keys and no others. */
+  section(keys: readonly string[]): Section {
+    const values = this.#map();
+    for (const key of values.keys()) {
+      if (keys.includes(key)) continue;
+      const similar = nearest(key, keys);
+      const hint = similar ? `did you mean "${similar}"?` : `the keys here are ${keys.join(", ")}`;
+      throw new ConfigError(joinPath(this.path, key), "unknown key", hint);
+    }
+    return new Section(values, this.path);
+  }
+
+  #map(): ReadonlyMap<string, unknown> {
+    if (!(this.value instanceof Map)) throw this.mismatch("a map");
+    for (const key of this.value.keys()) {
+      if (typeof key !== "string") throw new Field(key, this.path).mismatch("keys that are text");
+    }
+    return this.value;
+  }
+}
+
+/** A map whose keys are known beforehand. */
+export class Section {
+  readonly #values: ReadonlyMap<string, unknown>;
+  readonly #path: string;
+
+  constructor(values: ReadonlyMap<string, unknown>, path: string) {
+    this.#values = values;
+    this.#path = path;
+  }
+
+  /** The field of a key, also of one that is absent. */
+  field(key: string): Field {
+    return new Field(this.#values.get(key), joinPath(this.#path, key));
+  }
+
+  /** The field of a key that has a value. */
+  optional(key: string): Field | undefined {
+    const field = this.field(key);
+    return field.isThere ? field : undefined;
+  }
+}
+
+/** The error for a value that has to be there. */
+export function missing(path: string, expected: string): ConfigError {
+  return new Field(undefined, path).mismatch(expected);
 }
 
 function describe(value: unknown): string {
@@ -209,12 +211,6 @@ function describe(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return "a list";
   return value instanceof Map ? "a map" : String(value);
-}
-
-function unknownKey(path: string, key: string, keys: readonly string[]): ConfigError {
-  const similar = nearest(key, keys);
-  const hint = similar ? `did you mean "${similar}"?` : `the keys here are ${keys.join(", ")}`;
-  return new ConfigError(path, "unknown key", hint);
 }
 
 /** The path of a key below another; odd keys are quoted. */

@@ -9,9 +9,9 @@ import {
   type FirewallName,
   FIREWALLS,
 } from "../firewall/plan.ts";
-import { ConfigError, listOf, mismatch, Section } from "./fields.ts";
+import { ConfigError, Field, missing, type Section } from "./fields.ts";
 
-/** What stands in an argument for a value of the opening at hand. */
+/** The placeholders in an argument, for values of the opening. */
 export const PLACEHOLDERS = [
   "address",
   "family",
@@ -23,7 +23,7 @@ export const PLACEHOLDERS = [
   "timeout_s",
 ] as const;
 
-/** Whose rule a line of `list` is: without this word in `entry`, somebody else's rules could match it. */
+/** The word in `entry` that keeps it from matching rules of other programs. */
 const MARKER = "openme";
 
 /** The bit of the packet mark for what openme lets in, unless the configuration names another. */
@@ -33,106 +33,93 @@ export const DEFAULT_MARK = 0x4000_0000;
 export function readFirewall(
   server: Section,
 ): { firewall: FirewallName; command: CommandLines | undefined; mark: number } {
-  const firewall = server.optional("firewall", (key) => server.choice(key, FIREWALLS)) ?? "nft";
-  const command = server.optional("command", (key) => readCommand(server, key));
+  const firewall = server.optional("firewall")?.choice(FIREWALLS) ?? "nft";
+  const commandField = server.optional("command");
+  const command = commandField && readCommand(commandField);
   if (firewall === "command" && !command) {
-    throw mismatch(server.path("command"), "a map with open and close", undefined);
+    throw missing("server.command", "a map with open and close");
   }
   return {
     firewall,
     command: firewall === "command" ? command : undefined,
-    mark: server.optional("mark", (key) => readMark(server, key)) ?? DEFAULT_MARK,
+    mark: server.optional("mark")?.as(`one bit of 32, such as "0x20000000"`, readMark) ??
+      DEFAULT_MARK,
   };
 }
 
 /** One bit of 32, as a whole number or in hex. */
-function readMark(server: Section, key: string): number {
-  const value = server.raw(key);
+function readMark(value: unknown): number | undefined {
   const isHex = typeof value === "string" && /^0x[0-9a-f]{1,8}$/i.test(value);
   const mark = isHex ? Number(value) : value;
   const isBit = typeof mark === "number" && Number.isInteger(mark) && mark >= 1 &&
     mark <= 0x8000_0000 && (mark & (mark - 1)) === 0;
-  if (!isBit) {
-    throw mismatch(server.path(key), `one bit of 32, such as "0x20000000"`, value);
-  }
-  return mark;
+  return isBit ? mark : undefined;
 }
 
 /** Refuses what the named backend cannot do; of `auto` only the host knows. */
 export function requireClosing(
-  server: Section,
   config: { firewall: FirewallName; dropPorts: boolean; closedAs: ClosedAs },
 ): void {
   const flaw = closingFlaw(config.firewall, config);
-  if (flaw) throw new ConfigError(server.path(flaw.key), flaw.problem, flaw.hint);
+  if (flaw) throw new ConfigError(`server.${flaw.key}`, flaw.problem, flaw.hint);
 }
 
-function readCommand(server: Section, key: string): CommandLines {
-  const lines = new Section(server.raw(key), server.path(key), ["open", "close", "list", "entry"]);
-  const commands = { open: readLine(lines, "open"), close: readLine(lines, "close") };
-  const list = lines.optional("list", (key) => readLine(lines, key, []));
-  const entry = lines.optional("entry", (key) => readEntry(lines, key));
-  if (list && entry !== undefined) return { ...commands, list: { line: list, entry } };
-  if (list) {
-    throw mismatch(lines.path("entry"), "a line as list prints it for one opening", undefined);
-  }
-  if (entry !== undefined) {
-    throw mismatch(lines.path("list"), "a program that prints such lines", undefined);
+function readCommand(field: Field): CommandLines {
+  const lines = field.section(["open", "close", "list", "entry"]);
+  const commands = { open: readLine(lines.field("open")), close: readLine(lines.field("close")) };
+  const [list, entry] = [lines.optional("list"), lines.optional("entry")];
+  const line = list && readLine(list, []);
+  const template = entry && readEntry(entry);
+  if (line && template !== undefined) return { ...commands, list: { line, entry: template } };
+  if (line) throw lines.field("entry").mismatch("a line as list prints it for one opening");
+  if (template !== undefined) {
+    throw lines.field("list").mismatch("a program that prints such lines");
   }
   return commands;
 }
 
-function readLine(
-  lines: Section,
-  key: string,
-  placeholders: readonly string[] = PLACEHOLDERS,
-): string[] {
-  const expected =
-    `a list of a program and its arguments, such as ["ufw", "allow", "from", "{address}"]`;
-  const line = listOf(lines.raw(key), lines.path(key)).map(([argument, path]) => {
-    if (typeof argument !== "string" && typeof argument !== "number") {
-      throw mismatch(path, "text", argument);
-    }
-    return readTemplate(String(argument), path, placeholders);
+function readLine(field: Field, placeholders: readonly string[] = PLACEHOLDERS): string[] {
+  const line = field.items().map((argument) => {
+    const { value } = argument;
+    if (typeof value !== "string" && typeof value !== "number") throw argument.mismatch("text");
+    return readTemplate(String(value), argument.path, placeholders);
   });
-  if (line.length === 0) throw mismatch(lines.path(key), expected, undefined);
+  if (line.length === 0) {
+    throw missing(
+      field.path,
+      `a list of a program and its arguments, such as ["ufw", "allow", "from", "{address}"]`,
+    );
+  }
   if (/[{}]/.test(line[0]!) || line[0] === "") {
-    throw mismatch(`${lines.path(key)}[0]`, "the name of a program", line[0]);
+    throw new Field(line[0], `${field.path}[0]`).mismatch("the name of a program");
   }
   return line;
 }
 
-function readEntry(lines: Section, key: string): string {
-  const path = lines.path(key);
-  const value = lines.raw(key);
-  if (typeof value !== "string") throw mismatch(path, "text", value);
-  const text = readTemplate(value, path, PLACEHOLDERS.filter((name) => name !== "timeout_s"));
+function readEntry(field: Field): string {
+  if (typeof field.value !== "string") throw field.mismatch("text");
+  const placeholders = PLACEHOLDERS.filter((name) => name !== "timeout_s");
+  const text = readTemplate(field.value, field.path, placeholders);
   const has = (name: string) => text.includes(`{${name}}`);
   if (
     !has("address") || !has("protocol") || !(has("ports") || (has("port") && has("end_port")))
   ) {
-    throw mismatch(
-      path,
-      "{address}, {protocol} and {ports} (or {port} and {end_port}) in it",
-      value,
-    );
+    throw field.mismatch("{address}, {protocol} and {ports} (or {port} and {end_port}) in it");
   }
   if (!text.replaceAll(/\{[a-z_]+\}/g, "").includes(MARKER)) {
-    throw mismatch(
-      path,
+    throw field.mismatch(
       `the word "${MARKER}" in it, such as in a comment: it says which rules are openme's to close`,
-      value,
     );
   }
   return text;
 }
 
 function readTemplate(text: string, path: string, placeholders: readonly string[]): string {
-  if (text.includes("\0")) throw mismatch(path, "text without a NUL", text);
+  if (text.includes("\0")) throw new Field(text, path).mismatch("text without a NUL");
   for (const [, name] of text.matchAll(/\{([^{}]*)\}/g)) {
     if (placeholders.includes(name!)) continue;
     const known = placeholders.map((each) => `{${each}}`).join(" or ");
-    throw mismatch(path, known || "no placeholder", `{${name}}`);
+    throw new Field(`{${name}}`, path).mismatch(known || "no placeholder");
   }
   return text;
 }

@@ -4,7 +4,7 @@
  */
 
 import { encodeBase64 } from "../crypto/keys.ts";
-import { ConfigError, Section } from "./fields.ts";
+import { ConfigError, Field } from "./fields.ts";
 
 /** What `add` and `rotate` hand to a client. */
 export interface NewProfile {
@@ -128,11 +128,12 @@ function fromLink(text: string): Map<string, unknown> {
 }
 
 function fromShortForm(map: Map<string, unknown>): Map<string, unknown> {
-  const section = new Section(map, "", ["profile", ...Object.keys(SHORT_KEYS)]);
-  const name = section.optional("profile", (key) => section.name(key)) ?? "default";
+  const section = new Field(map).section(["profile", ...Object.keys(SHORT_KEYS)]);
+  const name = section.optional("profile")?.name() ?? "default";
   const profile = new Map<string, unknown>();
   for (const [short, long] of Object.entries(SHORT_KEYS)) {
-    if (section.has(short)) profile.set(long, section.raw(short));
+    const field = section.optional(short);
+    if (field) profile.set(long, field.value);
   }
   return new Map([["profiles", new Map([[name, profile]])]]);
 }

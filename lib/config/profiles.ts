@@ -7,10 +7,10 @@ import { type Bytes, bytesToHex, isLowOrder, KEY_SIZE, keyPairOf } from "../cryp
 import {
   ConfigError,
   DEFAULT_UDP_PORT,
+  Field,
   loadingFrom,
-  namedEntries,
   nearest,
-  Section,
+  type Section,
 } from "./fields.ts";
 import { readPlainProfiles } from "./plain_yaml.ts";
 import { quote } from "../values/text.ts";
@@ -86,13 +86,20 @@ function squeezed(): ConfigError {
   );
 }
 
+/** The profiles of a file by name, each unchecked. Throws `ConfigError`. */
+export function profilesOf(values: unknown): [name: string, Field][] {
+  const profiles = new Field(values).section(["profiles"]).field("profiles");
+  if (!profiles.isThere) throw profiles.mismatch("a map of profiles");
+  return profiles.entries();
+}
+
 /** Checks values and makes profiles of them. */
 export async function readProfiles(values: unknown, file: string): Promise<Map<string, Profile>> {
   const profiles = new Map<string, Profile>();
   const pending = loadingFrom(file, () => {
-    const top = new Section(values, "", ["profiles"]);
-    return namedEntries(top.required("profiles", "a map of profiles"), "profiles")
-      .map(([name, value, path]) => readProfile(name, new Section(value, path, PROFILE_KEYS)));
+    return profilesOf(values).map(([name, entry]) =>
+      readProfile(name, entry.section(PROFILE_KEYS))
+    );
   });
   for (const { profile, claimed } of pending) {
     const { publicKey } = await keyPairOf("Ed25519", profile.clientSeed);
@@ -119,42 +126,35 @@ function failOnOtherKey(path: string): never {
 
 function readProfile(name: string, section: Section): PendingProfile {
   // The deployed form is seed and public key in one; 32-byte seeds are accepted too.
-  const privateKey = section.key("private_key", "the client's Ed25519 private key", [
-    2 * KEY_SIZE,
-    KEY_SIZE,
-  ]);
-  const claimed = [];
-  if (privateKey.length === 2 * KEY_SIZE) {
-    claimed.push({ key: privateKey.slice(KEY_SIZE), path: section.path("private_key") });
+  const keyField = section.field("private_key");
+  const sizes = [2 * KEY_SIZE, KEY_SIZE];
+  const privateKey = keyField.key("the client's Ed25519 private key", sizes);
+  const claimed = privateKey.length === 2 * KEY_SIZE
+    ? [{ key: privateKey.slice(KEY_SIZE), path: keyField.path }]
+    : [];
+  const publicField = section.optional("public_key");
+  if (publicField) {
+    const key = publicField.key("the client's Ed25519 public key", [KEY_SIZE]);
+    claimed.push({ key, path: publicField.path });
   }
-  const publicKey = section.optional(
-    "public_key",
-    (key) => section.key(key, "the client's Ed25519 public key", [KEY_SIZE]),
-  );
-  if (publicKey) claimed.push({ key: publicKey, path: section.path("public_key") });
-  const serverPublicKey = section.key("server_pubkey", "the server's X25519 public key", [
-    KEY_SIZE,
-  ]);
+  const serverField = section.field("server_pubkey");
+  const serverPublicKey = serverField.key("the server's X25519 public key", [KEY_SIZE]);
   if (isLowOrder(serverPublicKey)) {
     throw new ConfigError(
-      section.path("server_pubkey"),
+      serverField.path,
       "expected the server's X25519 public key, got a point of low order, with which nothing is secret",
     );
   }
-  const serverUdpPort = section.optional("server_udp_port", (key) => section.port(key)) ??
-    DEFAULT_UDP_PORT;
+  const serverUdpPort = section.optional("server_udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const profile = {
     name,
-    serverHost: section.host("server_host", { zone: true }),
+    serverHost: section.field("server_host").host({ zone: true }),
     serverUdpPort,
-    healthPort: section.optional("health_port", (key) => section.port(key)) ?? serverUdpPort,
+    healthPort: section.optional("health_port")?.port() ?? serverUdpPort,
     serverPublicKey,
     clientSeed: privateKey.slice(0, KEY_SIZE),
-    bind: section.optional("bind", (key) => section.string(key, BIND_EXPECTED, BIND_PATTERN)),
-    postKnock: section.optional(
-      "post_knock",
-      (key) => section.string(key, "a command line", /^[^\0]+$/),
-    ),
+    bind: section.optional("bind")?.string(BIND_EXPECTED, BIND_PATTERN),
+    postKnock: section.optional("post_knock")?.string("a command line", /^[^\0]+$/),
   };
   return { profile, claimed };
 }

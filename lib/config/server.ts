@@ -21,7 +21,14 @@ import {
   INTERFACE_PATTERN,
 } from "../firewall/plan.ts";
 import { readGroups } from "./port_groups.ts";
-import { ConfigError, DEFAULT_UDP_PORT, listOf, loadingFrom, mismatch, Section } from "./fields.ts";
+import {
+  ConfigError,
+  DEFAULT_UDP_PORT,
+  Field,
+  loadingFrom,
+  missing,
+  type Section,
+} from "./fields.ts";
 import { parseYaml } from "./yaml.ts";
 
 export const DEFAULT_STATE_DIR = "/var/lib/openme";
@@ -118,51 +125,40 @@ function readServerConfig(
   root: unknown,
   { boundPort, people = [] }: ParseOptions,
 ): ServerConfig {
-  const top = new Section(root, "", ["server", "ports", "clients"]);
-  const server = new Section(top.required("server", "a map"), "server", SERVER_KEYS);
-  const namedUdpPort = server.optional("udp_port", (key) => server.port(key)) ?? DEFAULT_UDP_PORT;
+  const top = new Field(root).section(["server", "ports", "clients"]);
+  const server = top.field("server").section(SERVER_KEYS);
+  const namedUdpPort = server.optional("udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const udpPort = boundPort ?? namedUdpPort;
-  const healthPort = server.optional("health_port", (key) => server.port(key)) ?? udpPort;
-  const { groups, forwardedPorts } = readGroups(top.raw("ports"));
+  const healthPort = server.optional("health_port")?.port() ?? udpPort;
+  const { groups, forwardedPorts } = readGroups(top.field("ports"));
   const healthRange = healthRangeOf({ healthPort });
   const context: ClientContext = { groups, healthRange, nameByKey: new Map(), names: new Set() };
   const clients = [
-    ...readClients(top.raw("clients"), context),
+    ...readClients(top.field("clients"), context),
     ...people.flatMap(({ file, text }) =>
-      loadingFrom(file, () => readPerson(parseYaml(text), context))
+      loadingFrom(file, () => readPerson(new Field(parseYaml(text)), context))
     ),
   ];
   const config: ServerConfig = {
-    host: server.optional("host", (key) => server.host(key)),
+    host: server.optional("host")?.host(),
     udpPort,
     namedUdpPort,
     healthPort,
     ...readFirewall(server),
-    knockTimeoutMs:
-      server.optional("knock_timeout", (key) => server.durationMs(key, 1000, 86_400_000)) ?? 30_000,
-    replayWindowMs:
-      server.optional("replay_window", (key) => server.durationMs(key, 1000, 3_600_000)) ?? 60_000,
+    knockTimeoutMs: server.optional("knock_timeout")?.durationMs(1000, 86_400_000) ?? 30_000,
+    replayWindowMs: server.optional("replay_window")?.durationMs(1000, 3_600_000) ?? 60_000,
     ...readServerKeys(server),
-    previousPrivateKey: server.optional(
-      "previous_private_key",
-      (key) => server.key(key, "the server's X25519 private key before this one", [KEY_SIZE]),
-    ),
-    openKnockPort: server.optional("open_knock_port", (key) => server.flag(key)) ?? true,
+    openKnockPort: server.optional("open_knock_port")?.flag() ?? true,
     // Absent means false, as in deployed files, which leave the closing to the host's own firewall.
-    dropPorts: server.optional("drop_ports", (key) => server.flag(key)) ?? false,
-    closedAs: server.optional("closed_as", (key) => server.choice(key, CLOSED_AS)) ?? "drop",
-    onStop: server.optional("on_stop", (key) => server.choice(key, ON_STOP)) ?? "open",
-    interface: server.optional(
-      "interface",
-      (key) =>
-        server.string(key, `the name of a network interface, such as "eth0"`, INTERFACE_PATTERN),
-    ),
-    defaultProfile: server.optional("default_profile", (key) => server.name(key)) ??
-      DEFAULT_PROFILE,
-    stateDir:
-      server.optional("state_dir", (key) => server.string(key, "an absolute path", /^\/[^\0]*$/)) ??
-        DEFAULT_STATE_DIR,
-    notify: server.optional("notify", () => readNotify(server)),
+    dropPorts: server.optional("drop_ports")?.flag() ?? false,
+    closedAs: server.optional("closed_as")?.choice(CLOSED_AS) ?? "drop",
+    onStop: server.optional("on_stop")?.choice(ON_STOP) ?? "open",
+    interface: server.optional("interface")
+      ?.string(`the name of a network interface, such as "eth0"`, INTERFACE_PATTERN),
+    defaultProfile: server.optional("default_profile")?.name() ?? DEFAULT_PROFILE,
+    stateDir: server.optional("state_dir")?.string("an absolute path", /^\/[^\0]*$/) ??
+      DEFAULT_STATE_DIR,
+    notify: readNotify(server.optional("notify")),
     groups,
     clients,
     guardedPorts: mergePortRanges([
@@ -172,8 +168,37 @@ function readServerConfig(
     ]),
     forwardedPorts,
   };
-  requireClosing(server, config);
+  requireClosing(config);
   return config;
+}
+
+function readNotify(field: Field | undefined): ServerConfig["notify"] {
+  if (!field) return undefined;
+  const [program, ...args] = field.items().map((item) => {
+    // For the kernel a NUL ends the argument.
+    if (typeof item.value === "string" && !item.value.includes("\0")) return item.value;
+    throw item.mismatch("a program's name or an argument, as text");
+  });
+  if (program) return [program, ...args];
+  throw missing(field.path, "a list: a program and its arguments");
+}
+
+function readServerKeys(
+  server: Section,
+): Pick<ServerConfig, "privateKey" | "publicKey" | "previousPrivateKey"> {
+  const privateKey = server.field("private_key").key("the server's X25519 private key", [KEY_SIZE]);
+  const publicKey = publicKeyOf("X25519", privateKey);
+  const given = server.optional("public_key")?.key("the server's X25519 public key", [KEY_SIZE]);
+  if (given && bytesToHex(given) !== bytesToHex(publicKey)) {
+    throw new ConfigError(
+      "server.public_key",
+      "expected the public key of server.private_key, got another one",
+      "one of the two lines is from another server: restore the file, or run openme init again",
+    );
+  }
+  const previousPrivateKey = server.optional("previous_private_key")
+    ?.key("the server's X25519 private key before this one", [KEY_SIZE]);
+  return { privateKey, publicKey, previousPrivateKey };
 }
 
 /** The guarded ports that need no client to be guarded: all groups and the health port. Disjoint. */
@@ -200,33 +225,4 @@ export function unguardable({ udpPort, groups, clients }: ServerConfig): string[
       formatPortRange(knock)
     } takes knocks, and is never guarded; a service there needs another port`
   );
-}
-
-function readNotify(server: Section): [program: string, ...args: string[]] {
-  const [program, ...args] = listOf(server.raw("notify"), server.path("notify")).map(
-    ([item, path]) => {
-      // For the kernel a NUL ends the argument.
-      if (typeof item === "string" && !item.includes("\0")) return item;
-      throw mismatch(path, "a program's name or an argument, as text", item);
-    },
-  );
-  if (program) return [program, ...args];
-  throw mismatch(server.path("notify"), "a list: a program and its arguments", undefined);
-}
-
-function readServerKeys(server: Section): { privateKey: Bytes; publicKey: Bytes } {
-  const privateKey = server.key("private_key", "the server's X25519 private key", [KEY_SIZE]);
-  const publicKey = publicKeyOf("X25519", privateKey);
-  const given = server.optional(
-    "public_key",
-    (key) => server.key(key, "the server's X25519 public key", [KEY_SIZE]),
-  );
-  if (given && bytesToHex(given) !== bytesToHex(publicKey)) {
-    throw new ConfigError(
-      server.path("public_key"),
-      "expected the public key of server.private_key, got another one",
-      "one of the two lines is from another server: restore the file, or run openme init again",
-    );
-  }
-  return { privateKey, publicKey };
 }

@@ -1,8 +1,13 @@
 /** `openme import FILE`: profiles into the client's file. */
 
 import { putProfiles } from "../../config/edit_profiles.ts";
-import { parseClientConfig, parseClientValues, readProfiles } from "../../config/profiles.ts";
-import { loadingFrom, namedEntries, Section } from "../../config/fields.ts";
+import {
+  parseClientConfig,
+  parseClientValues,
+  profilesOf,
+  readProfiles,
+} from "../../config/profiles.ts";
+import { loadingFrom } from "../../config/fields.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { decodeText, loadError, readPlainFile } from "../../system/read_file.ts";
 import { escapeUnprintable, looksLikeSecret, quote } from "../../values/text.ts";
@@ -103,10 +108,7 @@ async function profilesIn(
   context: Context,
 ): Promise<Map<string, Values>> {
   const values = await parseClientValues(text, shown);
-  const entries = loadingFrom(shown, () => {
-    const top = new Section(values, "", ["profiles"]);
-    return namedEntries(top.required("profiles", "a map of profiles"), "profiles");
-  });
+  const entries = loadingFrom(shown, () => profilesOf(values));
   const as = textFlag(args, "as");
   if (as !== undefined) {
     requireName(as, "a profile");
@@ -117,7 +119,7 @@ async function profilesIn(
     }
   }
   const profiles = new Map<string, Values>();
-  for (const [name, value] of entries) {
+  for (const [name, { value }] of entries) {
     if (value instanceof Map) {
       await addPrivateKey(value, shown, args, context);
       dropPostKnock(name, value, args, context);

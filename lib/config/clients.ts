@@ -1,6 +1,6 @@
 /**
- * The clients of the server's configuration: whose keys are good until when, and what a knock of theirs opens. One to one
- * with `clients` in docs/configuration.md.
+ * The clients of the server's configuration: their keys, when those end, and what their knocks open. One to one with
+ * `clients` in docs/configuration.md.
  */
 
 import {
@@ -27,16 +27,16 @@ export interface ClientEntry {
   readonly name: string;
   /** Ed25519, 32 bytes. */
   readonly publicKey: Bytes;
-  /** The public key in hex: what this client is called where its name may change. */
+  /** The public key in hex, which names the client also where it is renamed. */
   readonly key: string;
   readonly verify: VerifySignature;
-  /** The key before this one, as long as it is good. */
+  /** The key before this one, good until its end. */
   readonly previous: PreviousKey | undefined;
-  /** What a knock opens, the health port included unless it is disabled. Disjoint. */
+  /** The ports that a knock opens; the health port is one unless disabled. Disjoint. */
   readonly ports: readonly PortRange[];
-  /** Wall clock, ms since 1970; from then on the key is no good. */
+  /** When the key ends: wall clock, ms since 1970. */
   readonly expiresAtMs: number | undefined;
-  /** How wide its grants are; single addresses unless the file says otherwise. */
+  /** How wide its grants are; by default a single address. */
   readonly prefix: PrefixLengths;
 }
 
@@ -64,12 +64,12 @@ export const PREFIX_BOUNDS = {
   v6: { least: 48, most: SINGLE.v6 },
 } as const;
 
-/** What the entries of every file share. */
+/** What is shared by the entries of all files. */
 export interface ClientContext {
   /** The port groups by name. */
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly healthRange: PortRange;
-  /** The names and keys that were read so far, by key in hex: each may be there once. */
+  /** The clients read so far: each name and each key may be there once. Names by key in hex. */
   readonly nameByKey: Map<string, string>;
   readonly names: Set<string>;
 }
@@ -190,7 +190,7 @@ function readVerifier(publicKey: Bytes, path: string): VerifySignature {
 export const EXPIRY_EXPECTED =
   `a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
 
-/** Reads a date (its first moment, UTC) or an RFC 3339 time. Returns ms since 1970, `undefined` for anything else. */
+/** Reads a date (its first moment, UTC) or an RFC 3339 time: ms since 1970, `undefined` for anything else. */
 export function parseExpiry(value: unknown): number | undefined {
   if (typeof value !== "string") return undefined;
   const match =

@@ -5,9 +5,9 @@ import { parseAddress, parseZonedAddress } from "../values/address.ts";
 const ASCII_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/;
 
 /**
- * What is dialled for a name or an address: an internationalised name becomes ASCII (RFC 5891), an IPv6 address loses its
- * brackets. With `zone` a link-local address may have one, such as `fe80::1%eth0`. `undefined` for anything else, also
- * for what has a port.
+ * The name or address to dial: an internationalised name becomes ASCII (RFC 5891), an IPv6 address loses its brackets.
+ * With `zone` a link-local address may have one, such as `fe80::1%eth0`. `undefined` for anything else, and for a name
+ * with a port.
  */
 export function readHost(
   text: string,
@@ -19,7 +19,7 @@ export function readHost(
   return toAsciiName(text);
 }
 
-/** URLs know how; nothing but the name may be left to them. */
+/** `URL` makes the name ASCII; it is given a name and nothing else. */
 function toAsciiName(text: string): string | undefined {
   if (!/^[\p{L}\p{M}\p{N}.\u3002_-]{1,253}$/u.test(text) || !/\P{ASCII}/u.test(text)) {
     return undefined;

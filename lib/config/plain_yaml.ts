@@ -1,7 +1,7 @@
 /**
- * Reads profiles as `openme add` writes them, and nothing else: loading the YAML library costs a knock more than all
- * the rest of it together. What is not exactly of that shape gives `undefined`, and the library reads it; what is
- * gives the same values as the library (tests/plain_yaml.test.ts holds the two against each other).
+ * Reads profiles in the form that `openme add` writes, without the YAML library: loading that takes longer than the rest
+ * of a knock. Of any other form it returns `undefined`, and the library reads the file. The values are the same as the
+ * library's (tests/config/plain_yaml.test.ts compares them).
  */
 
 /** Text in double quotes with nothing escaped in it, a whole number, or a plain word that is text to YAML. */
@@ -11,7 +11,7 @@ const VALUE =
 /** Words that are not text to YAML's core schema. */
 const NOT_TEXT = /^(?:null|true|false)$/i;
 
-/** The whole file as values, as `parseYaml` gives them, or `undefined` where only the library can tell. */
+/** The file as the values that `parseYaml` returns, or `undefined` where it takes the library. */
 export function readPlainProfiles(text: string): Map<string, unknown> | undefined {
   const lines = text.split("\n").filter((line) => !/^(?: *#[\x20-\x7e]*)?$/.test(line));
   if (lines.shift() !== "profiles:") return undefined;

@@ -1,21 +1,21 @@
 /**
- * A profile as text, in the three forms in which people hand it on: YAML for the client's file, the JSON that the
- * mobile apps read from a QR code, and the same as an `openme://` link. docs/client.md, "Ways to hand a profile on".
+ * A profile as text, in three forms: YAML for the client's file, the JSON that the mobile apps read from a QR code, and
+ * the same as an `openme://` link. docs/client.md, "Ways to hand a profile on".
  */
 
 import { encodeBase64 } from "../crypto/keys.ts";
 import { ConfigError, Field } from "./fields.ts";
 
-/** What `add` and `rotate` hand to a client. */
+/** The profile that `add` and `rotate` make. */
 export interface NewProfile {
   readonly name: string;
   readonly host: string;
   readonly udpPort: number;
-  /** Told only where it is not the UDP port's number: the mobile apps know six keys, and this is none of them. */
+  /** Written only where it differs from the UDP port: the mobile apps do not know this key. */
   readonly healthPort?: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Uint8Array;
-  /** Seed and public key, 64 bytes; `undefined` where it never left the client. */
+  /** Seed and public key, 64 bytes; `undefined` where the client alone has it. */
   readonly privateKey: Uint8Array | undefined;
   /** Ed25519, 32 bytes. */
   readonly publicKey: Uint8Array;
@@ -54,7 +54,7 @@ export function renderProfileYaml(profile: NewProfile): string {
   return lines.join("\n") + "\n";
 }
 
-/** Words that YAML would read as something else, among them those of YAML 1.1, which deployed clients may read. */
+/** Quotes words that are not text to YAML, YAML 1.1 included: deployed clients may read that. */
 function quoteName(name: string): string {
   return /^(true|false|null|yes|no|on|off|y|n)$/i.test(name) ? JSON.stringify(name) : name;
 }
@@ -116,7 +116,7 @@ function fromLink(text: string): Map<string, unknown> {
     if (map.has(key)) {
       throw new ConfigError("the link", `expected every key once, got ${key} again`);
     }
-    // A plus sign that was not escaped has come to be a space.
+    // A plus sign that was not escaped is read as a space.
     map.set(
       key,
       PORT_KEYS.includes(key) && /^\d{1,5}$/.test(value)
@@ -138,7 +138,7 @@ function fromShortForm(map: Map<string, unknown>): Map<string, unknown> {
   return new Map([["profiles", new Map([[name, profile]])]]);
 }
 
-/** Objects as maps, so that no key can be special; a key that comes twice counts once, as in every JSON reader. */
+/** Objects as maps, so that no key can be special; of a key that is there twice the last counts. */
 function toMap(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(toMap);
   if (typeof value !== "object" || value === null) return value;

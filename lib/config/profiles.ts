@@ -21,7 +21,7 @@ export interface Profile {
   readonly name: string;
   readonly serverHost: string;
   readonly serverUdpPort: number;
-  /** TCP: where the server tells who is let in. */
+  /** TCP, where the server reports grants. */
   readonly healthPort: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Bytes;
@@ -29,7 +29,7 @@ export interface Profile {
   readonly clientSeed: Bytes;
   /** The public key that belongs to it, 32 bytes. */
   readonly clientPublicKey: Bytes;
-  /** The address or the interface of this machine to send from. */
+  /** The address or interface of this machine to send from. */
   readonly bind: string | undefined;
   /** A line for the shell, run after a knock. */
   readonly postKnock: string | undefined;
@@ -62,7 +62,7 @@ export async function parseClientConfig(text: string, file: string): Promise<Map
 export async function parseClientValues(text: string, file: string): Promise<unknown> {
   const values = loadingFrom(file, () => readPlainProfiles(text) ?? readShortProfile(text));
   if (values) return values;
-  const { parseYaml } = await import("./yaml.ts"); // the library costs more than a knock: only where it is needed
+  const { parseYaml } = await import("./yaml.ts"); // the library takes longer to load than a knock
   return loadingFrom(file, () => {
     try {
       return parseYaml(text);
@@ -73,7 +73,7 @@ export async function parseClientValues(text: string, file: string): Promise<unk
   });
 }
 
-/** Whether a profile's lines have become one, as in a form, a chat or a variable that holds no line breaks. */
+/** Whether the profile has lost its line breaks, as in a form, a chat or a variable. */
 function isSqueezed(text: string): boolean {
   return !text.trim().includes("\n") && /^\s*profiles:\s.*\bserver_host:/.test(text);
 }
@@ -112,7 +112,7 @@ export async function readProfiles(values: unknown, file: string): Promise<Map<s
 
 interface PendingProfile {
   readonly profile: Omit<Profile, "clientPublicKey">;
-  /** Public keys that the file claims to be the private key's, and where it does. */
+  /** The public keys that the file gives for the private key, and where. */
   readonly claimed: readonly { readonly key: Bytes; readonly path: string }[];
 }
 
@@ -161,7 +161,7 @@ function readProfile(name: string, section: Section): PendingProfile {
 
 const GET_A_PROFILE = "get a profile from the server: openme add NAME";
 
-/** The profile to use: the named one, else the only one, else the one called `default`. Throws `ConfigError`. */
+/** The profile to use: that of this name, else the only one, else `default`. Throws `ConfigError`. */
 export function pickProfile(
   profiles: ReadonlyMap<string, Profile>,
   name: string | undefined,

@@ -34,12 +34,12 @@ import { parseYaml } from "./yaml.ts";
 export const DEFAULT_STATE_DIR = "/var/lib/openme";
 export const DEFAULT_PROFILE = "default";
 
-/** What a stop leaves of the guard. */
+/** Whether guarded ports are open or closed after a stop. */
 export const ON_STOP = ["open", "closed"] as const;
 
 /** Everything `serve` needs to know, checked. */
 export interface ServerConfig {
-  /** The name or address by which clients reach this server, where the file gives it. */
+  /** The name or address by which clients reach this server. */
   readonly host: string | undefined;
   /** The knock port, and the one that the file names: a running server keeps the port that it is bound to. */
   readonly udpPort: number;
@@ -98,13 +98,13 @@ const SERVER_KEYS = [
   "notify",
 ];
 
-/** One file's text, and the name by which errors call it. */
+/** A file's text, and its name for errors. */
 export interface SourceFile {
   readonly file: string;
   readonly text: string;
 }
 
-/** What is known beside the text of the server's file. */
+/** What is given beside the text of the server's file. */
 export interface ParseOptions {
   /** The knock port of the server that runs, in place of the file's; the health port follows it by default. */
   readonly boundPort?: number | undefined;

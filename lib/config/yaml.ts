@@ -19,7 +19,7 @@ import type { Document } from "yaml";
 import { escapeUnprintable } from "../values/text.ts";
 import { ConfigError, joinPath } from "./fields.ts";
 
-/** What an alias may multiply: the library counts resolved nodes. */
+/** How many nodes aliases may resolve to. */
 const MAX_ALIASES = 100;
 
 /** Parses one YAML document with its comments; throws {@linkcode ConfigError} with the line and column. */
@@ -32,7 +32,7 @@ export function parseYamlDocument(text: string): Document.Parsed {
     resolveKnownTags: false,
     uniqueKeys: true,
     version: "1.2",
-    logLevel: "error", // with "silent" the library ignores what follows the first document,
+    logLevel: "error", // with "silent" the library ignores a second document
   });
   const [problem] = [...document.errors, ...document.warnings];
   if (problem) {
@@ -51,7 +51,7 @@ export function parseYamlDocument(text: string): Document.Parsed {
   return document;
 }
 
-/** The library reads nested text by calling itself: some thousand levels are more than the stack holds. */
+/** The library is recursive: some thousand levels of nesting exhaust the stack. */
 function parseOrRefuse(
   text: string,
   options: Parameters<typeof parseDocument>[1],
@@ -65,7 +65,7 @@ function parseOrRefuse(
 
 function describe(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
-  // The library tells of the one as an error of its own, and of the other as programmers talk to each other.
+  // The library reports the depth in two ways, and neither is meant for a user.
   if (cause instanceof RangeError || /call stack/.test(message)) return "it is nested too deep";
   if (/multiple documents/.test(message)) return "expected one document, got another one here";
   return escapeUnprintable(message);
@@ -94,7 +94,7 @@ function textOf(key: unknown): string {
 
 /**
  * The document as values: `Map`, array, string, number, boolean, `null`. A whole number that is not written in plain
- * decimals, such as 0x16 or 2.2e1, stays the text that it is: as a port it would be another than somebody reads.
+ * decimals, such as 0x16 or 2.2e1, stays text: a person would not read it as that port.
  */
 export function parseYaml(text: string): unknown {
   const document = parseYamlDocument(text);

@@ -3,22 +3,22 @@
  * real edges, turns signals into an AbortSignal and errors into lines, and is the only file that exits the process.
  */
 
-import { COMMANDS, HIDDEN_COMMANDS, PERMISSIONS } from "./lib/cli/catalog.ts";
+import { flagsIn, parseArguments, unknownOption } from "./lib/cli/arguments.ts";
+import { COMMANDS, HIDDEN_COMMANDS } from "./lib/cli/catalog.ts";
 import {
   type Context,
-  GLOBAL_HELP,
-  GLOBAL_OPTIONS,
+  GLOBAL_PARAMETERS,
   OUTPUT_CLOSED,
-  parseArguments,
   type PermissionName,
 } from "./lib/cli/context.ts";
-import { nearest } from "./lib/config/fields.ts";
 import { diskTroubleOf, messageOf, OpenmeError } from "./lib/values/errors.ts";
-import { escapeUnprintable, hideSecrets, quote } from "./lib/values/text.ts";
+import { escapeUnprintable, hideSecrets } from "./lib/values/text.ts";
 import { runProgram } from "./lib/system/run_program.ts";
 import { VERSION } from "./lib/values/version.ts";
 
 const ALL_PERMISSIONS = ["net", "read", "write", "run", "env", "sys", "ffi"] as const;
+
+const GLOBAL_FLAGS = flagsIn(GLOBAL_PARAMETERS);
 
 /** Where standard error is systemd's journal, a line has its priority in front. */
 const forStderr = await journalPriorities();
@@ -82,25 +82,26 @@ async function main(args: readonly string[]): Promise<number> {
   const { name, rest } = findCommand(args);
   if (name === undefined) {
     if (rest.includes("--version")) return print(`openme ${VERSION}\n`);
-    const unknown = unknownFlagIn(rest);
-    if (unknown !== undefined) throw unknownOption(unknown);
-    const help = await (await import("./lib/cli/commands/help.ts")).renderHelp(COMMANDS);
+    requireKnownFlags(rest);
+    const help = (await import("./lib/cli/commands/help.ts")).renderHelp(COMMANDS);
     if (rest.includes("--help") || rest.includes("-h")) return print(help);
     context.stderr(help.trimEnd());
     return 2;
   }
   const commands = { ...COMMANDS, ...HIDDEN_COMMANDS };
   const isCommand = Object.hasOwn(commands, name);
-  const unknown = isCommand ? undefined : unknownFlagIn(args.slice(0, args.indexOf(name)));
   // In `--confg FILE knock` it is not FILE that is wrong.
-  if (unknown !== undefined) throw unknownOption(unknown);
-  const load = isCommand
+  if (!isCommand) requireKnownFlags(args.slice(0, args.indexOf(name)));
+  const { load, permissions } = isCommand
     ? commands[name]!
     : (await import("./lib/cli/commands/help.ts")).findCommand(name, COMMANDS);
   const command = await load();
-  const parsed = await parseArguments(command, name, rest);
-  if (parsed.values["help"]) return print(`${command.help}\n${GLOBAL_HELP}`);
-  await context.keepPermissions(PERMISSIONS[name as keyof typeof PERMISSIONS]);
+  const parsed = parseArguments(command, name, rest);
+  if (parsed.values["help"]) {
+    const { renderCommandHelp } = await import("./lib/cli/commands/help.ts");
+    return print(renderCommandHelp(name, command));
+  }
+  await context.keepPermissions(permissions);
   return await command.run(parsed, context);
 }
 
@@ -111,24 +112,19 @@ function findCommand(args: readonly string[]): { name: string | undefined; rest:
     if (!arg.startsWith("-")) {
       return { name: arg, rest: [...args.slice(0, i), ...args.slice(i + 1)] };
     }
-    if (GLOBAL_OPTIONS[arg.replace(/^--/, "")]?.type === "string") i++;
+    if (GLOBAL_FLAGS.get(arg.replace(/^--/, ""))?.value !== undefined) i++;
   }
   return { name: undefined, rest: [...args] };
 }
 
-function unknownFlagIn(args: readonly string[]): string | undefined {
-  const nameOf = (arg: string) => arg.replace(/^--/, "").replace(/=.*$/s, "");
-  return args.find((arg) =>
+/** Throws for the first flag that is none of those that every command takes. */
+function requireKnownFlags(args: readonly string[]): void {
+  const unknown = args.find((arg) =>
     arg.startsWith("-") && arg !== "-h" && arg !== "--version" &&
-    !Object.hasOwn(GLOBAL_OPTIONS, nameOf(arg))
+    !GLOBAL_FLAGS.has(arg.replace(/^--/, "").replace(/=.*$/s, ""))
   );
-}
-
-function unknownOption(arg: string): OpenmeError {
-  const similar = nearest(arg.replace(/^-+/, ""), [...Object.keys(GLOBAL_OPTIONS), "version"]);
-  return new OpenmeError("USAGE", `unknown option ${quote(arg)}`, {
-    hint: similar ? `did you mean --${similar}?` : "see openme --help",
-  });
+  if (unknown === undefined) return;
+  throw unknownOption(unknown, [...GLOBAL_FLAGS.keys(), "version"], "see openme --help");
 }
 
 function print(text: string): number {

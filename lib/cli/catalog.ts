@@ -1,73 +1,147 @@
-/**
- * The subcommands by name, each loaded only when it is called: `knock` must not wait for what `serve` needs.
- */
+/** The subcommands by name, in the order of help, each loaded only when it is called. */
 
 import type { Commands } from "./context.ts";
 
 export const COMMANDS: Commands = {
-  init: async () => (await import("./commands/init.ts")).init,
-  add: async () => (await import("./commands/add.ts")).add,
-  serve: async () => (await import("./commands/serve.ts")).serve,
-  knock: async () => (await import("./commands/knock.ts")).knock,
-  list: async () => (await import("./commands/list.ts")).list,
-  revoke: async () => (await import("./commands/revoke.ts")).revoke,
-  rename: async () => (await import("./commands/rename.ts")).rename,
-  rotate: async () => (await import("./commands/rotate.ts")).rotate,
-  keygen: async () => (await import("./commands/keygen.ts")).keygen,
-  history: async () => (await import("./commands/history.ts")).history,
-  import: async () => (await import("./commands/import.ts")).importCommand,
-  close: async () => (await import("./commands/close.ts")).close,
-  profiles: async () => (await import("./commands/profiles.ts")).profiles,
-  connect: async () => (await import("./commands/connect.ts")).connect,
-  status: async () => (await import("./commands/status.ts")).status,
-  doctor: async () => (await import("./commands/doctor.ts")).doctor,
-  sessions: async () => (await import("./commands/sessions.ts")).sessions,
-  check: async () => (await import("./commands/check.ts")).check,
-  plan: async () => (await import("./commands/plan.ts")).plan,
-  guard: async () => (await import("./commands/guard.ts")).guard,
-  confirm: async () => (await import("./commands/confirm.ts")).confirm,
-  uninstall: async () => (await import("./commands/uninstall.ts")).uninstall,
-  completion: async () => (await import("./commands/completion.ts")).completion,
-  man: async () => (await import("./commands/man.ts")).man,
-  version: async () => (await import("./commands/version.ts")).version,
-  help: async () => (await import("./commands/help.ts")).help,
+  init: {
+    summary: "make keys and a configuration for this server",
+    permissions: ["read", "write", "run", "env"], // as check
+    load: async () => (await import("./commands/init.ts")).init,
+  },
+  add: {
+    summary: "register a client and print its profile",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/add.ts")).add,
+  },
+  serve: {
+    summary: "guard the ports of this host and take knocks",
+    // ffi: libc reads datagrams many at a time; given up once that is bound.
+    permissions: ["net", "read", "write", "run", "env", "sys", "ffi"],
+    load: async () => (await import("./commands/serve.ts")).serve,
+  },
+  knock: {
+    summary: "open a server's ports for this machine",
+    // sys: the interfaces, where one is bound, here and with connect, status and doctor.
+    permissions: ["net", "read", "run", "env", "sys"],
+    load: async () => (await import("./commands/knock.ts")).knock,
+  },
+  list: {
+    summary: "show the registered clients",
+    permissions: ["read", "write", "env"], // SQLite writes beside a database that it reads
+    load: async () => (await import("./commands/list.ts")).list,
+  },
+  revoke: {
+    summary: "take a client's key back; its grants end at once",
+    permissions: ["net", "read", "write", "env"], // net: the control socket
+    load: async () => (await import("./commands/revoke.ts")).revoke,
+  },
+  rename: {
+    summary: "give a client another name",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/rename.ts")).rename,
+  },
+  rotate: {
+    summary: "make a new key for a client, or for the server",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/rotate.ts")).rotate,
+  },
+  keygen: {
+    summary: "make a key on the client; its private half stays there",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/keygen.ts")).keygen,
+  },
+  history: {
+    summary: "show who was let in, and which clients were not and why",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/history.ts")).history,
+  },
+  import: {
+    summary: "take over a profile; or clients from fwknop or knockd",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/import.ts")).importCommand,
+  },
+  close: {
+    summary: "end grants now",
+    permissions: ["net", "read", "write", "env"],
+    load: async () => (await import("./commands/close.ts")).close,
+  },
+  profiles: {
+    summary: "list the profiles of this machine; rename or remove one",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/profiles.ts")).profiles,
+  },
+  connect: {
+    summary: "knock, connect, and carry stdin and stdout (ProxyCommand)",
+    permissions: ["net", "read", "env", "sys"],
+    load: async () => (await import("./commands/connect.ts")).connect,
+  },
+  status: {
+    summary: "ask a server what is open for this machine, and for how long",
+    permissions: ["net", "read", "env", "sys"],
+    load: async () => (await import("./commands/status.ts")).status,
+  },
+  doctor: {
+    summary: "look for what is wrong, and say what to do",
+    permissions: ["net", "read", "write", "run", "env", "sys"],
+    load: async () => (await import("./commands/doctor.ts")).doctor,
+  },
+  sessions: {
+    summary: "show who is let in now",
+    permissions: ["net", "read", "write", "env"],
+    load: async () => (await import("./commands/sessions.ts")).sessions,
+  },
+  check: {
+    summary: "read the configuration and say what is wrong with it",
+    permissions: ["read", "run", "env"], // run: cat, for what is under /proc
+    load: async () => (await import("./commands/check.ts")).check,
+  },
+  plan: {
+    summary: "show what serve would do to this host, without doing it",
+    permissions: ["read", "run", "env"],
+    load: async () => (await import("./commands/plan.ts")).plan,
+  },
+  guard: {
+    summary: "close the guarded ports and exit, for early boot",
+    permissions: ["read", "write", "run", "env", "sys"],
+    load: async () => (await import("./commands/guard.ts")).guard,
+  },
+  confirm: {
+    summary: "keep what serve --confirm would put back",
+    permissions: ["net", "read", "write", "env"],
+    load: async () => (await import("./commands/confirm.ts")).confirm,
+  },
+  uninstall: {
+    summary: "take every firewall rule of openme's out",
+    permissions: ["read", "write", "run", "env"],
+    load: async () => (await import("./commands/uninstall.ts")).uninstall,
+  },
+  completion: {
+    summary: "print a completion script for bash, zsh or fish",
+    permissions: ["read", "env"],
+    load: async () => (await import("./commands/completion.ts")).completion,
+  },
+  man: {
+    summary: "print the manual page",
+    permissions: ["read", "env"],
+    load: async () => (await import("./commands/man.ts")).man,
+  },
+  version: {
+    summary: "say which version this is",
+    permissions: [],
+    load: async () => (await import("./commands/version.ts")).version,
+  },
+  help: {
+    summary: "say more about a command",
+    permissions: ["read", "env"],
+    load: async () => (await import("./commands/help.ts")).help,
+  },
 };
 
 /** What the completion scripts call, and no help speaks of. */
-export const HIDDEN_COMMANDS: typeof COMMANDS = {
-  __complete: async () => (await import("./commands/complete.ts")).complete,
+export const HIDDEN_COMMANDS: Commands = {
+  __complete: {
+    summary: "print what may come next",
+    permissions: ["read", "env"],
+    load: async () => (await import("./commands/complete.ts")).complete,
+  },
 };
-
-/** What each command may use beside memory and its own output. */
-export const PERMISSIONS = {
-  init: ["read", "write", "run", "env"], // as check
-  add: ["read", "write", "env"],
-  // Reading datagrams many at a time is libc's; given up once that is bound.
-  serve: ["net", "read", "write", "run", "env", "sys", "ffi"],
-  // sys: the interfaces, where one is bound, here and with connect, status and doctor.
-  knock: ["net", "read", "run", "env", "sys"],
-  check: ["read", "run", "env"], // run: cat, for what is under /proc
-  plan: ["read", "run", "env"],
-  guard: ["read", "write", "run", "env", "sys"],
-  confirm: ["net", "read", "write", "env"],
-  uninstall: ["read", "write", "run", "env"],
-  list: ["read", "write", "env"], // SQLite writes beside a database that it reads
-  revoke: ["net", "read", "write", "env"], // net: the control socket
-  rename: ["read", "write", "env"],
-  rotate: ["read", "write", "env"],
-  keygen: ["read", "write", "env"],
-  history: ["read", "write", "env"],
-  import: ["read", "write", "env"],
-  profiles: ["read", "write", "env"],
-  sessions: ["net", "read", "write", "env"],
-  // All commands are loaded for their texts, and some look at the environment when they are.
-  completion: ["read", "env"],
-  __complete: ["read", "env"],
-  man: ["read", "env"],
-  version: [],
-  help: ["read", "env"],
-  close: ["net", "read", "write", "env"],
-  connect: ["net", "read", "env", "sys"],
-  status: ["net", "read", "env", "sys"],
-  doctor: ["net", "read", "write", "run", "env", "sys"],
-} as const;

@@ -1,14 +1,10 @@
-/**
- * What a subcommand gets from `main.ts`, and what every subcommand shares: its shape, its flags, its errors' wording.
- */
+/** What a subcommand gets from `main.ts`, and what every subcommand shares: its shape, how it reads its flags. */
 
-import { nearest } from "../config/fields.ts";
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../system/log.ts";
 import { quote } from "../values/text.ts";
 import type { RunProgram } from "../system/run_program.ts";
-import { parsePlainArgs, type PlainOptions } from "./parse_args.ts";
 
 /**
  * The exit code where standard output was closed before all of it was written: what a shell shows for a program that
@@ -48,21 +44,38 @@ export interface Context {
 
 export type PermissionName = "net" | "read" | "write" | "run" | "env" | "sys" | "ffi";
 
-/** One subcommand: a file of its own in this folder. */
+/** One subcommand: a file of its own in `commands/`. Parsing, help, completion and manual come from these fields. */
 export interface Command {
-  readonly summary: string;
-  readonly help: string;
-  readonly options: Options;
-  /** The most positional arguments that it takes. */
-  readonly positionals: number;
+  /** What it does, in sentences. */
+  readonly about: string;
+  /**
+   * Its arguments, such as `[PROFILE] HOST PORT`; `...` at the end takes any number. Words in small letters are to be
+   * typed as they are, those in capitals say what is meant (`commands/complete.ts`).
+   */
+  readonly arguments?: string;
+  /** What help lists: the name of an argument, `--out FILE` or `-4, --ipv4`, and what it does. */
+  readonly parameters?: Parameters;
+  /** The usage, a line each, where the one that the two above give says too little. */
+  readonly usage?: readonly string[];
+  /** Paragraphs between the list and the example; lines that begin with spaces stay as they are. */
+  readonly notes?: string;
+  readonly example: string;
   /** Does it; gives the exit code. */
   readonly run: (args: Arguments, context: Context) => Promise<number>;
 }
 
-/** Subcommands by name. Each is loaded only when it is called: `knock` must not wait for what `serve` needs. */
-export type Commands = Readonly<Record<string, () => Promise<Command>>>;
+export type Parameters = Readonly<Record<string, string>>;
 
-export type Options = PlainOptions;
+/** Subcommands by name. */
+export type Commands = Readonly<Record<string, Entry>>;
+
+/** What is known of a subcommand before it is loaded: `knock` must not wait for what `serve` needs. */
+export interface Entry {
+  readonly summary: string;
+  /** What it may use beside memory and its own output. */
+  readonly permissions: readonly PermissionName[];
+  readonly load: () => Promise<Command>;
+}
 
 /** Parsed arguments: every value a text or `true`. */
 export interface Arguments {
@@ -71,67 +84,21 @@ export interface Arguments {
 }
 
 /** Flags that every subcommand takes, before its name or after it. */
-export const GLOBAL_OPTIONS: Options = {
-  config: { type: "string" },
-  "client-config": { type: "string" },
-  "log-level": { type: "string" },
-  "log-format": { type: "string" },
-  help: { type: "boolean", short: "h" },
+export const GLOBAL_PARAMETERS: Parameters = {
+  "--config FILE": "server's configuration (default /etc/openme/config.yaml)",
+  "--client-config FILE": "client's profiles (default ~/.openme/config.yaml)",
+  "--log-level LEVEL": "error, warn, info (default) or debug",
+  "--log-format FORMAT": "logfmt (default) or json",
+  "-h, --help": "this text",
 };
 
-export const GLOBAL_HELP = `Everywhere:
-  --config FILE          the server's configuration (default /etc/openme/config.yaml)
-  --client-config FILE   the client's profiles (default ~/.openme/config.yaml)
-  --log-level LEVEL      error, warn, info (default) or debug
-  --log-format FORMAT    logfmt (default) or json
-  -h, --help             this text
-`;
-
-/** Parses a subcommand's arguments; throws `OpenmeError`, code `USAGE`. */
-export async function parseArguments(
-  command: Command,
-  name: string,
-  args: readonly string[],
-): Promise<Arguments> {
-  const options: Options = { ...command.options, ...GLOBAL_OPTIONS };
-  // Flags of that name are the server's; here the profile is an argument.
-  const hint = args.includes("--profile") && /\[PROFILE\]/.test(command.help)
-    ? `the profile goes without a flag: openme ${name} PROFILE`
-    : `see openme ${name} --help`;
-  const parsed = parsePlainArgs(args, options) ?? await parseStrictly(args, options, hint);
-  const extra = parsed.positionals[command.positionals];
-  if (extra !== undefined) {
-    throw new OpenmeError("USAGE", `openme ${name}: unexpected argument ${quote(extra)}`, { hint });
-  }
-  // An empty text is no path: most often a variable of a script that is not set.
-  for (const name of ["config", "client-config", "state-dir"]) {
-    if (parsed.values[name] !== "") continue;
-    throw flagError(name, "a path", "", "leave it out to use the default");
-  }
-  // Also where a command logs nothing: whoever sets them means something by it.
-  choiceFlag(parsed, "log-level", LOG_LEVELS);
-  choiceFlag(parsed, "log-format", LOG_FORMATS);
-  return parsed;
-}
-
-/** The same with `node:util`, which finds words for what is wrong. */
-async function parseStrictly(
-  args: readonly string[],
-  options: Options,
-  hint: string,
-): Promise<Arguments> {
-  const { parseArgs } = await import("node:util");
-  try {
-    return parseArgs({
-      args: [...args],
-      options,
-      allowPositionals: true,
-      strict: true,
-    }) as Arguments;
-  } catch (cause) {
-    throw usageErrorOf(cause, Object.keys(options), hint);
-  }
-}
+/** Parameters that several subcommands have. */
+export const PROFILE: Parameters = {
+  PROFILE: `which profile of the client configuration (default: the only one, or "default")`,
+};
+export const STATE_DIR: Parameters = {
+  "--state-dir DIR": "where serve keeps its state (default: server.state_dir)",
+};
 
 /** The text of a flag, where it is given. */
 export function textFlag({ values }: Arguments, name: string): string | undefined {
@@ -203,13 +170,17 @@ export function durationFlag(
   return durationMs;
 }
 
+/** Reads a port number as people write it; throws, code `USAGE`, with `where` in front. */
+export function parsePort(text: string, where = ""): number {
+  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+  if (port >= 1 && port <= 65535) return port;
+  throw new OpenmeError("USAGE", `${where}expected a port from 1 to 65535, got ${quote(text)}`);
+}
+
 /** A flag that is a port number. */
 export function portFlag(args: Arguments, name: string): number | undefined {
   const text = textFlag(args, name);
-  if (text === undefined) return undefined;
-  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
-  if (port < 1 || port > 65535) throw flagError(name, "a port from 1 to 65535", text);
-  return port;
+  return text === undefined ? undefined : parsePort(text, `--${name}: `);
 }
 
 /** What `--json` prints. */
@@ -226,21 +197,4 @@ export function flagError(name: string, expected: string, got: string, hint?: st
     `--${name}: expected ${expected}, got ${quote(got)}`,
     hint ? { hint } : {},
   );
-}
-
-function usageErrorOf(cause: unknown, names: readonly string[], hint: string): OpenmeError {
-  const { code, message } = cause as { code?: string; message: string };
-  const option = /'(-[^' ]*)/.exec(message)?.[1] ?? "";
-  if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
-    const similar = nearest(option.replace(/^-+/, ""), names);
-    return new OpenmeError("USAGE", `unknown option ${quote(option)}`, {
-      hint: similar ? `did you mean --${similar}?` : hint,
-    });
-  }
-  if (code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE") {
-    const name = /--[a-z0-9-]+/.exec(message)?.[0] ?? option;
-    const problem = message.includes("does not take") ? "takes no value" : "needs a value";
-    return new OpenmeError("USAGE", `option ${name} ${problem}`, { hint });
-  }
-  throw cause;
 }

@@ -12,32 +12,31 @@ import type { ServerConfig } from "../config/server.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile, createSecretFileFor } from "../system/write_file.ts";
-import { type Arguments, type Context, flagError, renderJson, textFlag } from "./context.ts";
+import {
+  type Arguments,
+  type Context,
+  flagError,
+  type Parameters,
+  renderJson,
+  textFlag,
+} from "./context.ts";
 import { requireName, type ServerFile } from "./edit_server_file.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "./undo.ts";
 
-/** The flags for it, to be spread into a command's own. */
-export const HAND_OUT_OPTIONS = {
-  profile: { type: "string" },
-  pubkey: { type: "string" },
-  out: { type: "string" },
-  qr: { type: "boolean" },
-  "qr-out": { type: "string" },
-  link: { type: "boolean" },
-  json: { type: "boolean" },
-} as const;
-
-export const HAND_OUT_HELP =
-  `  --profile NAME   what the profile is called (default: server.default_profile, or "default")
-  --pubkey BASE64  the client's own public key, from "openme keygen" there: no private key is made here
-  --out FILE       write the profile (YAML) to a new file, mode 0600; - for standard output
-  --qr             show it as a QR code for the mobile apps
-  --qr-out FILE    write the QR code to a new file, .png or .svg, mode 0600
-  --link           print it as an openme:// link
-                   (with none of --out, --qr, --qr-out and --link: print it as YAML)
-  --json           print what was done (docs/json.md); the profile is not in it, but goes where --out or --qr-out
-                   say, or with --link is in it as "link"
-`;
+/** The flags for it. */
+export const HAND_OUT_PARAMETERS: Parameters = {
+  "--profile NAME": `what the profile is called (default: server.default_profile, or "default")`,
+  "--pubkey BASE64":
+    `the client's own public key, from "openme keygen" there: no private key is made here`,
+  "--out FILE": "write the profile (YAML) to a new file, mode 0600; - for standard output",
+  "--qr": "show it as a QR code for the mobile apps",
+  "--qr-out FILE": "write the QR code to a new file, .png or .svg, mode 0600",
+  "--link":
+    `print it as an openme:// link (with none of --out, --qr, --qr-out and --link: print it as
+    YAML)`,
+  "--json": `print what was done (docs/json.md); the profile is not in it, but goes where --out or
+    --qr-out say, or with --link is in it as "link"`,
+};
 
 /** A client's key pair, of which the private half may be known to the client alone. */
 export interface ClientKey {

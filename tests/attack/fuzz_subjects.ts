@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
-import { parseArguments } from "../../lib/cli/context.ts";
+import { parseArguments } from "../../lib/cli/arguments.ts";
 import { bytesToHex, encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
@@ -134,9 +134,9 @@ export async function fuzzSubjects(random: Random): Promise<FuzzSubject[]> {
       ],
       run: async (input) => {
         const [name = "", ...rest] = new TextDecoder().decode(input).split("\0");
-        const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : COMMANDS["knock"];
-        const command = await must(load)();
-        await onlyOpenmeErrors(async () => void await parseArguments(command, name, rest));
+        const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : COMMANDS["knock"];
+        const command = await must(entry).load();
+        await onlyOpenmeErrors(() => Promise.resolve(void parseArguments(command, name, rest)));
       },
     },
   ];

@@ -31,11 +31,11 @@ const ROWS: Row[] = [
       CLOSE_HINT,
     )
   ),
-  usage(["connect"], "openme connect needs HOST and PORT", "openme connect home.example.org 22"),
+  usage(["connect"], "openme connect needs HOST and PORT", "see openme connect --help"),
   usage(
     ["connect", "host"],
     "openme connect needs HOST and PORT",
-    "openme connect home.example.org 22",
+    "see openme connect --help",
   ),
   usage(
     ["connect", "a", "b", "22", "x"],

@@ -2,12 +2,13 @@
 
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
-import { flagTextsOf } from "../../lib/cli/help_texts.ts";
+import { flagsIn } from "../../lib/cli/arguments.ts";
+import { renderOwnHelp } from "../../lib/cli/commands/help.ts";
 import { testWith } from "../support/programs.ts";
 import { must } from "../support/knocks.ts";
 import { Folder } from "../support/folder.ts";
 import { failure, openme } from "./program.ts";
-import { inBash, inFish, inZsh, run } from "./shells.ts";
+import { inBash, inFish, inZsh, run, withOpenme } from "./shells.ts";
 
 Deno.test("openme help COMMAND says what --help says, and knows what was meant", async () => {
   for (const name of ["knock", "rotate", "help"]) {
@@ -28,35 +29,41 @@ Deno.test("openme help COMMAND says what --help says, and knows what was meant",
     await openme(["help", "\x1b[2J"]),
     failure(2, `unknown command "\\u001b[2J"`, "see openme --help"),
   );
-  for (const args of [["completion"], ["completion", "tcsh"]]) {
-    const got = args[1] === undefined ? "" : `, got "tcsh"`;
-    assert.deepEqual(
-      await openme(args),
-      failure(2, `openme completion: expected bash, zsh or fish${got}`, "openme completion bash"),
-    );
-  }
+  assert.deepEqual(
+    await openme(["completion"]),
+    failure(2, "openme completion needs bash|zsh|fish", "see openme completion --help"),
+  );
+  assert.deepEqual(
+    await openme(["completion", "tcsh"]),
+    failure(
+      2,
+      `openme completion: expected bash, zsh or fish, got "tcsh"`,
+      "openme completion bash",
+    ),
+  );
   assert.deepEqual(
     await openme(["man", "x"]),
     failure(2, `openme man: unexpected argument "x"`, "see openme man --help"),
   );
 });
 
-Deno.test("every flag of every command has a text, which completion and man page share", async () => {
-  for (const [name, load] of Object.entries(COMMANDS)) {
-    for (const { name: flag, text, value } of flagTextsOf(await load())) {
-      assert.ok(text.length > 3, `${name} --${flag} has no text`);
-      assert.notEqual(value, "VALUE", `${name} --${flag}: what its value is called`);
+Deno.test("every parameter of every command is an argument or a flag, and has a text", async () => {
+  for (const [name, { load }] of Object.entries(COMMANDS)) {
+    const { parameters = {}, arguments: names = "" } = await load();
+    for (const [key, text] of Object.entries(parameters)) {
+      const isArgument = names.split(/[^A-Za-z]+/).includes(key);
+      assert.ok(isArgument || flagsIn({ [key]: text }).size === 1, `${name}: ${key}`);
+      assert.ok(text.length > 3, `${name}: ${key} has no text`);
     }
   }
 });
 
 testWith(["bash"], "openme completion bash completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const complete = await inBash(folder);
+  const complete = await inBash(folder, await withOpenme(folder));
   assert.deepEqual(await complete("openme", "kn"), ["knock"]);
-  const all = await complete("openme", "");
-  assert.deepEqual(all.slice(0, -7), Object.keys(COMMANDS));
-  assert.deepEqual(all.slice(-3), ["--help", "-h", "--version"]);
+  assert.deepEqual(await complete("openme", ""), Object.keys(COMMANDS));
+  assert.deepEqual((await complete("openme", "-")).slice(-3), ["--help", "-h", "--version"]);
   assert.deepEqual(await complete("openme", "--config", "x", "rot"), ["rotate"]);
   assert.deepEqual(await complete("openme", "--config", "=", "x", "rot"), ["rotate"]);
   assert.deepEqual(await complete("openme", "--config", "x", "rotate", "--fi"), ["--finish"]);
@@ -71,7 +78,7 @@ testWith(["bash"], "openme completion bash completes commands, flags and values"
 
 testWith(["zsh"], "openme completion zsh completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const complete = await inZsh(folder);
+  const complete = await inZsh(folder, await withOpenme(folder));
   const becomes: [typed: string, completed: string][] = [
     ["openme kn", "openme knock"],
     ["openme --config x rot", "openme --config x rotate"],
@@ -88,12 +95,14 @@ testWith(["zsh"], "openme completion zsh completes commands, flags and values", 
   for (const [typed, completed] of becomes) assert.equal((await complete(typed)).line, completed);
   const { matches } = await complete("openme ");
   assert.deepEqual(matches.filter(Boolean).sort(), Object.keys(COMMANDS).sort());
-  assert.match(await folder.read("openme.zsh"), /'--out=\[[^']*\]:FILE:_files'/);
+  await folder.write("a profile.yaml", "");
+  const typed = `openme add x --out ${folder.path}/a`;
+  assert.equal((await complete(typed)).line, `${typed}\\ profile.yaml`);
 });
 
 testWith(["fish"], "openme completion fish completes commands, flags and values", async () => {
   await using folder = await Folder.create();
-  const complete = await inFish(folder);
+  const complete = await inFish(folder, await withOpenme(folder));
   assert.deepEqual(await complete("openme kn"), ["knock"]);
   assert.deepEqual((await complete("openme ")).sort(), Object.keys(COMMANDS).sort());
   assert.deepEqual(await complete("openme rotate --fi"), ["--finish"]);
@@ -104,6 +113,10 @@ testWith(["fish"], "openme completion fish completes commands, flags and values"
   assert.deepEqual(await complete("openme --config x rotate --fi"), ["--finish"]);
   assert.deepEqual(await complete("openme --log-level d"), ["debug"]);
   assert.deepEqual(await complete("openme --log-f"), ["--log-format"]);
+  await folder.write("profile.yaml", "");
+  const path = folder.file("profile.yaml");
+  assert.deepEqual(await complete(`openme add x --out ${folder.file("pro")}`), [path]);
+  assert.deepEqual(await complete(`openme import --key=${folder.file("pro")}`), [`--key=${path}`]);
 });
 
 testWith(["man"], "openme man prints a page that man shows without a warning", async () => {
@@ -115,8 +128,8 @@ testWith(["man"], "openme man prints a page that man shows without a warning", a
     await run("man", ["--warnings=w", "-l", path], { MANWIDTH: "200", LC_ALL: "C.UTF-8" }),
   );
   assert.deepEqual([shown.code, shown.stderr], [0, ""]);
-  for (const [name, load] of Object.entries(COMMANDS)) {
-    const { summary, help } = await load();
+  for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+    const help = renderOwnHelp(name, await load());
     assert.ok(shown.stdout.includes(`openme ${name} - ${summary}`), name);
     for (const line of help.trim().split("\n")) {
       assert.ok(shown.stdout.includes(line.trim()), `${name}: ${line}`);

@@ -450,7 +450,7 @@ Deno.test("commands that edit at the same time lose nothing", async () => {
 
 const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] = [
   [["list", "x"], `openme list: unexpected argument "x"`, "see openme list --help"],
-  [["revoke"], "openme revoke needs the client's NAME", "openme list shows them all"],
+  [["revoke"], "openme revoke needs CLIENT", "see openme revoke --help"],
   [
     ["revoke", "alice", "--state-dir", "x"],
     "--state-dir does nothing without --kill",
@@ -458,20 +458,20 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
   ],
   [
     ["rename"],
-    "openme rename needs the OLD name and the NEW one",
-    "openme rename laptop alice-laptop",
+    "openme rename needs CLIENT and NEW",
+    "see openme rename --help",
   ],
   [
     ["rename", "alice"],
-    "openme rename needs the OLD name and the NEW one",
-    "openme rename laptop alice-laptop",
+    "openme rename needs CLIENT and NEW",
+    "see openme rename --help",
   ],
   [
     ["rename", "alice", "a b"],
     `expected a client name, got "a b"`,
     "letters, digits, dots, hyphens and underscores, the first one a letter, at most 64",
   ],
-  [["rotate"], "openme rotate needs the client's NAME, or --server", "openme list shows them all"],
+  [["rotate"], "openme rotate needs CLIENT, or --server", "openme list shows them all"],
   [
     ["rotate", "alice", "--finish"],
     "--finish goes with --server",
@@ -479,7 +479,7 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
   ],
   [
     ["rotate", "alice", "--server"],
-    "--server and NAME exclude each other",
+    "--server and CLIENT exclude each other",
     "the server's key and a client's are rotated one after the other",
   ],
   [

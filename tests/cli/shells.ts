@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { must } from "../support/knocks.ts";
 import type { Folder } from "../support/folder.ts";
-import { openme } from "./program.ts";
+import { OPENME } from "../support/openme_command.ts";
+import { bareEnvironment, openme } from "./program.ts";
 
 type Env = Record<string, string>;
 
@@ -17,6 +18,13 @@ export async function run(program: string, args: readonly string[], env: Env = {
   } catch {
     return undefined;
   }
+}
+
+/** An environment in which the scripts find `openme`, in the folder. */
+export async function withOpenme(folder: Folder): Promise<Env> {
+  await folder.write("openme", `#!/bin/sh\nexec ${OPENME.join(" ")} "$@"\n`, 0o700);
+  const env = await bareEnvironment({ HOME: folder.path });
+  return { ...env, PATH: `${folder.path}:${env["PATH"]}` };
 }
 
 async function script(folder: Folder, shell: string): Promise<string> {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { COMMANDS } from "../../lib/cli/catalog.ts";
-import { GLOBAL_HELP, GLOBAL_OPTIONS } from "../../lib/cli/context.ts";
+import { renderGlobalHelp } from "../../lib/cli/commands/help.ts";
 import { VERSION } from "../../lib/values/version.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
 import { Folder } from "../support/folder.ts";
@@ -17,13 +17,10 @@ Deno.test("openme --help names every command; without one it is the same text, a
   assert.equal(long!.code, 0);
   assert.equal(long!.stderr, "");
   assert.match(long!.stdout, /^openme hides a server's ports until a knock opens them\.\n/);
-  for (const [name, load] of Object.entries(COMMANDS)) {
-    const { summary } = await load();
+  for (const [name, { summary }] of Object.entries(COMMANDS)) {
     assert.ok(long!.stdout.includes(`\n  ${name.padEnd(10)} ${summary}\n`), name);
   }
-  for (const name of Object.keys(GLOBAL_OPTIONS)) {
-    assert.match(long!.stdout, new RegExp(`^  (-h, )?--${name} `, "m"));
-  }
+  assert.ok(long!.stdout.includes(renderGlobalHelp()));
   assert.deepEqual(short, long);
   assert.deepEqual(bare, { code: 2, stdout: "", stderr: long!.stdout });
 });
@@ -36,12 +33,8 @@ Deno.test("openme COMMAND --help tells the usage and every flag", async () => {
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" }, name);
     assert.match(stdout, new RegExp(`^Usage: openme ${name}\\b`, "m"));
     assert.match(stdout, /^Example:\n {2}\S/m);
-    assert.ok(stdout.endsWith(GLOBAL_HELP), name);
-    const { options } = await COMMANDS[name]!();
-    for (const [option, { short }] of Object.entries(options)) {
-      const flag = short === undefined ? `--${option}` : `-${short}`;
-      assert.match(stdout, new RegExp(`^  (-., )*${flag}\\b`, "m"), `${name} ${flag}`);
-    }
+    assert.ok(stdout.endsWith(renderGlobalHelp()), name);
+    assert.doesNotMatch(stdout.replaceAll(/^ +.*$/gm, ""), /.{81}/, name);
   }
   // Before the command or after it, short or long, whatever else is there.
   const others = [["-h", "knock"], ["knock", "-h"], ["knock", "home", "--ip", "x", "--help"]];
@@ -172,8 +165,8 @@ const ROWS: Row[] = [
   // add
   usage(
     ["add", ...SERVER],
-    "openme add needs the client's NAME",
-    "openme add alice --out alice.yaml",
+    "openme add needs NAME",
+    "see openme add --help",
   ),
   ...["ü", "a".repeat(65)].map((name) =>
     usage(

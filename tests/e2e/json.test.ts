@@ -135,8 +135,8 @@ e2e("the names of --json", async (lab, t) => {
 
   await t.step("every command that has --json was looked at", async () => {
     const expected: string[] = [];
-    for (const [name, load] of Object.entries(COMMANDS)) {
-      if ("json" in (await load()).options) expected.push(name);
+    for (const [name, { load }] of Object.entries(COMMANDS)) {
+      if ("--json" in ((await load()).parameters ?? {})) expected.push(name);
     }
     assert.deepEqual([...ran].sort(), expected.sort());
   });

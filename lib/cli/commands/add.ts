@@ -18,8 +18,7 @@ import {
 import {
   checkHandOut,
   clientKeyOf,
-  HAND_OUT_HELP,
-  HAND_OUT_OPTIONS,
+  HAND_OUT_PARAMETERS,
   handOut,
   profileFor,
   tellHowToKeep,
@@ -29,39 +28,28 @@ import { requireSame } from "../registered_client.ts";
 import { expiresFlag } from "../flags.ts";
 
 export const add: Command = {
-  summary: "register a client and print its profile",
-  help:
-    `Makes a key for a client, registers it in the server's configuration and prints the client's profile (YAML).
-
-Usage: openme add NAME [--ports A,B] [--expires WHEN] [--prefix SIZES] [--profile NAME]
-                  [--pubkey BASE64] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
-
-  --ports A,B      groups or ports that a knock opens (default: the only group, or the one called "default")
-  --expires WHEN   when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z
-  --prefix SIZES   such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
-                   around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
-                   first address of it that connects is let in, with other firewalls every one
-${HAND_OUT_HELP}
-Ports that no group has are put into the group "guarded" as well: they stay closed when the client is revoked.
-The private key is handed out once and kept nowhere. A running "openme serve" lets the client in from now on.
-
-Example:
-  sudo openme add alice --expires 90d --out alice.yaml
-`,
-  options: {
-    ports: { type: "string" },
-    expires: { type: "string" },
-    prefix: { type: "string" },
-    ...HAND_OUT_OPTIONS,
+  about:
+    `Makes a key for a client, registers it in the server's configuration and prints the client's
+profile (YAML).`,
+  arguments: "NAME",
+  parameters: {
+    "--ports A,B":
+      `groups or ports that a knock opens (default: the only group, or the one called "default")`,
+    "--expires WHEN":
+      `when the key ends: 90d, 2027-12-31 (its first moment, UTC) or 2027-12-31T18:00:00Z`,
+    "--prefix SIZES":
+      `such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
+      around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
+      first address of it that connects is let in, with other firewalls every one`,
+    ...HAND_OUT_PARAMETERS,
   },
-  positionals: 1,
+  notes:
+    `Ports that no group has are put into the group "guarded" as well: they stay closed when the client
+is revoked. The private key is handed out once and kept nowhere. A running "openme serve" lets the
+client in from now on.`,
+  example: "sudo openme add alice --expires 90d --out alice.yaml",
   run: async (args, context) => {
-    const name = args.positionals[0];
-    if (name === undefined) {
-      throw new OpenmeError("USAGE", "openme add needs the client's NAME", {
-        hint: "openme add alice --out alice.yaml",
-      });
-    }
+    const name = args.positionals[0]!;
     requireName(name, "a client");
     const expires = expiresFlag(args, Date.now());
     const prefix = prefixFlag(args);

@@ -11,23 +11,15 @@ import { misfitsOf } from "../host_fit.ts";
 import { loadServerConfig } from "../load.ts";
 
 export const check: Command = {
-  summary: "read the configuration and say what is wrong with it",
-  help:
-    `Reads the configuration and says what is wrong with it, and what on this machine does not go with it: an interface
-that is not there, a health port that another program has. Touches nothing, and starts no firewall's program: whether
-the firewall works here is for openme plan to tell.
-
-Usage: openme check [--json]
-
-  --json   {"file", "client_count", "firewall", "warnings"}: docs/json.md
-
-Exit code 0: the configuration is good, warnings or not; 1: it is wrong.
-
-Example:
-  sudo openme check --config /etc/openme/config.yaml
-`,
-  options: { json: { type: "boolean" } },
-  positionals: 0,
+  about:
+    `Reads the configuration and says what is wrong with it, and what on this machine does not go with
+it: an interface that is not there, a health port that another program has. Touches nothing, and
+starts no firewall's program: whether the firewall works here is for openme plan to tell.`,
+  parameters: {
+    "--json": `{"file", "client_count", "firewall", "warnings"}: docs/json.md`,
+  },
+  notes: `Exit code 0: the configuration is good, warnings or not; 1: it is wrong.`,
+  example: "sudo openme check --config /etc/openme/config.yaml",
   run: async (args, context) => {
     const path = configPath(args);
     const { config } = await loadServerConfig(path);

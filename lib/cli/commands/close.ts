@@ -6,38 +6,32 @@ import type { CloseReport, CloseRequest } from "../../control/requests.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { parseNetwork } from "../../values/network.ts";
 import { quote } from "../../values/text.ts";
-import { type Arguments, type Command, type Context, renderJson } from "../context.ts";
+import { type Arguments, type Command, type Context, renderJson, STATE_DIR } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
 import { loadWhereabouts } from "../load_state.ts";
 
 export const close: Command = {
-  summary: "end grants now",
-  help: `Ends grants now: ports that a knock has opened are closed to new connections.
-
-Usage: openme close CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]
-
-  CLIENT           everything that this client has opened
-  ADDRESS          everything that is open for this address, or network such as 198.51.100.0/24
-  --all            everything
-  --kill           cut established connections too: all from addresses that were let in
-  --json           {"closed": [{"client", "address", "ports"}], "failures": [TEXT], "cut": null or
-                   {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}}: docs/json.md
-  --state-dir DIR  where serve keeps its state (default: server.state_dir)
-
-The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so everyone behind that
-address is cut, and with --all your own session may be among them. One failure stops nothing of the rest; what could not
-be closed or cut is listed, and the exit code is then 1. It is 1 too where nobody holds the ADDRESS.
-
-Example:
-  sudo openme close laptop --kill
-`,
-  options: {
-    all: { type: "boolean" },
-    kill: { type: "boolean" },
-    json: { type: "boolean" },
-    "state-dir": { type: "string" },
+  about: "Ends grants now: ports that a knock has opened are closed to new connections.",
+  arguments: "[CLIENT|ADDRESS]",
+  usage: [
+    "CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]",
+  ],
+  parameters: {
+    "CLIENT": "everything that this client has opened",
+    "ADDRESS": "everything that is open for this address, or network such as 198.51.100.0/24",
+    "--all": "everything",
+    "--kill": "cut established connections too: all from addresses that were let in",
+    "--json": `{"closed": [{"client", "address", "ports"}], "failures": [TEXT], "cut": null or
+      {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}}:
+      docs/json.md`,
+    ...STATE_DIR,
   },
-  positionals: 1,
+  notes:
+    `The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so
+everyone behind that address is cut, and with --all your own session may be among them. One
+failure stops nothing of the rest; what could not be closed or cut is listed, and the exit code is
+then 1. It is 1 too where nobody holds the ADDRESS.`,
+  example: "sudo openme close laptop --kill",
   run: async (args, context) => {
     const request = readRequest(args);
     const { config, stateDir } = await loadWhereabouts(args, context);

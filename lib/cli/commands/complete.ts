@@ -1,90 +1,141 @@
-/** `openme __complete`: the names that the completion scripts offer, a line each. No help speaks of it. */
+/**
+ * `openme __complete`: what may come next on a command line, for the scripts of `openme completion`. No help speaks of
+ * it.
+ */
 
 import { parseClientValues } from "../../config/profiles.ts";
-import { NAME_PATTERN } from "../../values/name.ts";
+import { FIREWALLS } from "../../firewall/plan.ts";
 import { readSecretFile } from "../../system/read_file.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "../../system/log.ts";
+import { NAME_PATTERN } from "../../values/name.ts";
+import { type Flag, flagsIn } from "../arguments.ts";
 import {
   clientConfigPath,
   type Command,
   configPath,
   type Context,
-  GLOBAL_OPTIONS,
+  GLOBAL_PARAMETERS,
   homeOf,
 } from "../context.ts";
 
-/** What comes next: a client's or a profile's name, or one of some words; by the command and the words behind it. */
-export const NEXT: Readonly<Record<string, "profiles" | "clients" | readonly string[]>> = {
-  knock: "profiles",
-  connect: "profiles",
-  status: "profiles",
-  doctor: "profiles",
-  keygen: "profiles",
-  profiles: ["rename", "remove"],
-  "profiles rename": "profiles",
-  "profiles remove": "profiles",
-  revoke: "clients",
-  rename: "clients",
-  rotate: "clients",
-  close: "clients",
-  "history --client": "clients",
+/** The line that stands for names of files, which the shell knows best. */
+export const FILES = ":files";
+
+/** What may stand for a word in capitals, in usage and help. Others mean what only the user can know. */
+const MEANINGS: Readonly<
+  Record<string, (values: Values, context: Context) => readonly string[] | Promise<string[]>>
+> = {
+  FILE: () => [FILES],
+  DIR: () => [FILES],
+  LEVEL: () => LOG_LEVELS,
+  FORMAT: () => LOG_FORMATS,
+  FIREWALL: () => FIREWALLS,
+  COMMAND: (_, { commands }) => Object.keys(commands),
+  PROFILE: readProfileNames,
+  CLIENT: readClientNames,
 };
 
+type Values = Readonly<Record<string, string>>;
+
 export const complete: Command = {
-  summary: "print what may come next",
-  help: "Usage: openme __complete -- WORDS TYPED BEFORE\n",
-  options: {},
-  positionals: Infinity,
+  about: "Prints what may come next, a line each: the word, and behind a tab what it means.",
+  arguments: "[WORD]...",
+  example: "openme __complete -- knock ''",
   run: async ({ positionals }, context) => {
-    try {
-      const names = await namesAfter(positionals, context);
-      // What a file holds reaches a terminal: nothing but names.
-      for (const name of names.filter((each) => NAME_PATTERN.test(each))) {
-        context.stdout(`${name}\n`);
-      }
-    } catch {
-      // A file that is not there, not to be read or wrong: nothing to offer, and no place to say why.
-    }
+    for (const line of await linesAfter(positionals, context)) context.stdout(`${line}\n`);
     return 0;
   },
 };
 
-async function namesAfter(words: readonly string[], context: Context): Promise<readonly string[]> {
-  const { next, values } = await readWords(words, context);
-  const what = Object.hasOwn(NEXT, next) ? NEXT[next]! : [];
-  const args = { values, positionals: [] };
-  if (what === "profiles") {
-    const path = clientConfigPath(args, context);
-    const file = await parseClientValues(await readSecretFile(path, { missingHint: "" }), path);
-    return [...(file as Map<string, Map<string, unknown>>).get("profiles")!.keys()];
+/** `words` are those before the cursor, the one that is being typed last. */
+async function linesAfter(words: readonly string[], context: Context): Promise<string[]> {
+  const { current, command, flags, pending, values, plain } = await read(words, context);
+  const [, name = "", begun] = /^--([^=]+)=(.*)$/s.exec(current) ?? [];
+  if (begun !== undefined) {
+    const found = await mean(flags.get(name)?.value, values, context);
+    return found.map((each) => each === FILES ? each : `--${name}=${each}`);
   }
-  if (what !== "clients") return what;
-  const { loadServerConfig } = await import("../load.ts");
-  const { config } = await loadServerConfig(configPath(args));
-  return config.clients.map(({ name }) => name);
+  if (pending !== undefined) return await mean(flags.get(pending)?.value, values, context);
+  if (command === undefined) {
+    if (plain.length > 0) return []; // no command of that name
+    return current.startsWith("-") ? [...describe(flags), "--version\twhat this is"] : Object
+      .entries(context.commands).map(([name, { summary }]) => `${name}\t${summary}`);
+  }
+  const expected = command.arguments?.split(" ")[plain.length];
+  const found = current.startsWith("-")
+    ? []
+    : await mean(expected?.replaceAll(/[[\]]/g, ""), values, context);
+  return found.length > 0 || /^[^-]/.test(current) ? found : describe(flags);
 }
 
-/** The key of {@linkcode NEXT}, and the flags that were given a value. */
-async function readWords(words: readonly string[], context: Context) {
-  const { commands } = context;
+/** What may stand for `CLIENT|ADDRESS` or `bash|zsh|fish`: words in small letters are meant as they are. */
+async function mean(
+  text: string | undefined,
+  values: Values,
+  context: Context,
+): Promise<string[]> {
+  const found = (text?.split("|") ?? []).map(async (word) => {
+    if (word !== word.toUpperCase()) return [word];
+    try {
+      return await MEANINGS[word]?.(values, context) ?? [];
+    } catch {
+      return []; // a file that is not there, not to be read or wrong, and no place to say why
+    }
+  });
+  return (await Promise.all(found)).flat();
+}
+
+function describe(flags: ReadonlyMap<string, Flag>): string[] {
+  return [...flags].flatMap(([name, { short, text }]) => {
+    const meaning = text.split("\n", 1)[0];
+    return [
+      `--${name}\t${meaning}`,
+      ...(short === undefined ? [] : [`-${short}\t${meaning}`]),
+    ];
+  });
+}
+
+/** What a file holds reaches a terminal: nothing but names. */
+function namesOf(names: Iterable<string>): string[] {
+  return [...names].filter((each) => NAME_PATTERN.test(each));
+}
+
+async function readProfileNames(values: Values, context: Context): Promise<string[]> {
+  const path = clientConfigPath({ values, positionals: [] }, context);
+  const file = await parseClientValues(await readSecretFile(path, { missingHint: "" }), path);
+  return namesOf((file as Map<string, Map<string, unknown>>).get("profiles")!.keys());
+}
+
+async function readClientNames(values: Values): Promise<string[]> {
+  const { loadServerConfig } = await import("../load.ts");
+  const { config } = await loadServerConfig(configPath({ values, positionals: [] }));
+  return namesOf(config.clients.map(({ name }) => name));
+}
+
+/** What was typed: the command, the flags with their values and the arguments behind it. */
+async function read(words: readonly string[], context: Context) {
   const values: Record<string, string> = {};
   const plain: string[] = [];
-  let options = GLOBAL_OPTIONS;
-  let flag: string | undefined;
-  for (const word of words) {
-    if (word === "=" && flag !== undefined) continue; // bash makes three words of --flag=value
+  let command: Command | undefined;
+  let flags = flagsIn(GLOBAL_PARAMETERS);
+  let pending: string | undefined;
+  for (const word of words.slice(0, -1)) {
+    if (word === "=" && pending !== undefined) continue; // bash makes three words of --flag=value
     const [, name = "", value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
     const isFlag = word.startsWith("-") && word !== "-";
     const given = isFlag ? value : word;
-    const of = isFlag ? name : flag;
-    flag = isFlag && value === undefined && options[name]?.type === "string" ? name : undefined;
+    const of = isFlag ? name : pending;
+    pending = isFlag && value === undefined && flags.get(name)?.value !== undefined
+      ? name
+      : undefined;
     if (given !== undefined && of !== undefined) {
       values[of] = given.replace(/^~(?=\/)/, () => homeOf(context) ?? "~"); // as it was typed
-    } else if (!isFlag) {
+    } else if (!isFlag && (command || plain.length > 0)) {
       plain.push(word);
-      const load = plain.length === 1 && Object.hasOwn(commands, word) ? commands[word] : undefined;
-      if (load) options = { ...(await load()).options, ...GLOBAL_OPTIONS };
-    }
+    } else if (!isFlag && Object.hasOwn(context.commands, word)) {
+      command = await context.commands[word]!.load();
+      flags = flagsIn({ ...command.parameters, ...GLOBAL_PARAMETERS });
+    } else if (!isFlag) plain.push(word);
   }
-  const next = flag === undefined ? plain.join(" ") : `${plain[0]} --${flag}`;
-  return { next, values };
+  return { current: words.at(-1) ?? "", command, flags, pending, values, plain };
 }

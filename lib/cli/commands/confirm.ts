@@ -2,22 +2,15 @@
 
 import { askServer, NotRunningError } from "../../control/socket.ts";
 import { nothingToConfirm } from "../serve/confirmation.ts";
-import type { Command } from "../context.ts";
+import { type Command, STATE_DIR } from "../context.ts";
 import { loadWhereabouts } from "../load_state.ts";
 
 export const confirm: Command = {
-  summary: "keep what serve --confirm would put back",
-  help: `Tells the openme serve that waits for it (serve --confirm) that you can still get in.
-
-Usage: openme confirm [--state-dir DIR]
-
-  --state-dir DIR   where serve keeps its state (default: server.state_dir)
-
-Example:
-  sudo openme confirm
-`,
-  options: { "state-dir": { type: "string" } },
-  positionals: 0,
+  about: "Tells the openme serve that waits for it (serve --confirm) that you can still get in.",
+  parameters: {
+    ...STATE_DIR,
+  },
+  example: "sudo openme confirm",
   run: async (args, context) => {
     const { stateDir } = await loadWhereabouts(args, context);
     try {

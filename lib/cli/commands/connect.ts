@@ -6,7 +6,14 @@ import { OpenmeError } from "../../values/errors.ts";
 import { knockUntilOpen } from "../../client/wait.ts";
 import { quote } from "../../values/text.ts";
 import { carry } from "../../client/tunnel.ts";
-import { type Arguments, type Command, durationFlag, logOf, OUTPUT_CLOSED } from "../context.ts";
+import {
+  type Arguments,
+  type Command,
+  durationFlag,
+  logOf,
+  OUTPUT_CLOSED,
+  parsePort,
+} from "../context.ts";
 import { readFamily } from "../family_flag.ts";
 import { tellClosed } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
@@ -14,37 +21,27 @@ import { loadProfile } from "../load_profile.ts";
 const DEFAULT_TIMEOUT_MS = 15_000;
 
 export const connect: Command = {
-  summary: "knock, connect, and carry stdin and stdout (ProxyCommand)",
-  help:
-    `Knocks until a TCP port accepts, then carries standard input and output over the connection.
+  about:
+    `Knocks until a TCP port accepts, then carries standard input and output over the connection.`,
+  arguments: "[PROFILE] HOST PORT",
+  parameters: {
+    "PROFILE": `which profile to knock with (default: the only one, or "default")`,
+    "HOST": "whom to connect to: a name or an address, or the profile's name for its server",
+    "PORT": "a TCP port",
+    "--timeout TIME": "how long it may take to open (default 15s)",
+    "--bind FROM": `from this address or interface of this machine (default: bind of the profile)`,
+    "-4, --ipv4": "only over IPv4",
+    "-6, --ipv6": "only over IPv6",
+  },
+  notes: `Standard output carries the connection and nothing else; post_knock is not run.
 
-Usage: openme connect [PROFILE] HOST PORT [--timeout 15s] [--bind FROM] [-4] [-6]
-
-  PROFILE         which profile to knock with (default: the only one, or "default")
-  HOST            whom to connect to: a name or an address, or the profile's name for its server
-  PORT            a TCP port
-  --timeout TIME  how long it may take to open (default 15s)
-  --bind FROM     from this address or interface of this machine (default: bind of the profile)
-  -4, --ipv4      only over IPv4
-  -6, --ipv6      only over IPv6
-
-Standard output carries the connection and nothing else; post_knock is not run.
-Exit codes: 0 the connection has ended, 1 failed, 2 wrong usage, 3 knocked, but the port did not open.
+Exit codes: 0 the connection has ended, 1 failed, 2 wrong usage, 3 knocked, but the port did not
+open.
 
 Example, in ~/.ssh/config:
   Host home
-    ProxyCommand openme connect home %h %p
-
-Example:
-  ssh -o ProxyCommand='openme connect home %h %p' home.example.org
-`,
-  options: {
-    timeout: { type: "string" },
-    bind: { type: "string" },
-    ipv4: { type: "boolean", short: "4" },
-    ipv6: { type: "boolean", short: "6" },
-  },
-  positionals: 3,
+    ProxyCommand openme connect home %h %p`,
+  example: "ssh -o ProxyCommand='openme connect home %h %p' home.example.org",
   run: async (args, context) => {
     const { profileName, host, port } = readTarget(args);
     const family = readFamily(args);
@@ -81,20 +78,11 @@ Example:
 };
 
 function readTarget({ positionals }: Arguments) {
-  if (positionals.length < 2) {
-    throw new OpenmeError("USAGE", "openme connect needs HOST and PORT", {
-      hint: "openme connect home.example.org 22",
-    });
-  }
   const [given, portText] = positionals.slice(-2) as [string, string];
   const profileName = positionals.length === 3 ? positionals[0] : undefined;
   const host = readHost(given, { zone: true });
   if (host === undefined) {
     throw new OpenmeError("USAGE", `expected a host name or an address, got ${quote(given)}`);
   }
-  const port = /^[1-9]\d{0,4}$/.test(portText) ? Number(portText) : 0;
-  if (port < 1 || port > 65535) {
-    throw new OpenmeError("USAGE", `expected a port from 1 to 65535, got ${quote(portText)}`);
-  }
-  return { profileName, host, port };
+  return { profileName, host, port: parsePort(portText) };
 }

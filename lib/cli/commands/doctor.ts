@@ -12,39 +12,31 @@ import {
   type Context,
   homeOf,
   renderJson,
+  STATE_DIR,
   textFlag,
 } from "../context.ts";
 import { PROFILE_VARIABLE } from "../load_profile.ts";
 
 export const doctor: Command = {
-  summary: "look for what is wrong, and say what to do",
-  help:
-    `Looks for what is wrong and says what to do: on a server where there is a server's configuration, on a client
-where there are profiles.
-
-Usage: openme doctor [PROFILE] [--server|--client] [--json] [--state-dir DIR]
-
-  PROFILE          which profile to look at (default: the only one, or "default")
-  --server         only this host as a server
-  --client         only this host as a client; knocks once and asks the server's health port
-  --json           {"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}: docs/json.md
-  --state-dir DIR  where serve keeps its state (default: server.state_dir)
-
-The firewall is looked at by the backend that is in use, which a running serve is asked for. What the programs of
-firewall: command have done is not looked at. Without a file, OPENME_PROFILE holds the profile.
-
-Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.
-
-Example:
-  sudo openme doctor
-`,
-  options: {
-    server: { type: "boolean" },
-    client: { type: "boolean" },
-    json: { type: "boolean" },
-    "state-dir": { type: "string" },
+  about:
+    `Looks for what is wrong and says what to do: on a server where there is a server's configuration,
+on a client where there are profiles.`,
+  arguments: "[PROFILE]",
+  parameters: {
+    "PROFILE": `which profile to look at (default: the only one, or "default")`,
+    "--server": "only this host as a server",
+    "--client": "only this host as a client; knocks once and asks the server's health port",
+    "--json":
+      `{"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}: docs/json.md`,
+    ...STATE_DIR,
   },
-  positionals: 1,
+  notes:
+    `The firewall is looked at by the backend that is in use, which a running serve is asked for. What
+the programs of firewall: command have done is not looked at. Without a file, OPENME_PROFILE holds
+the profile.
+
+Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.`,
+  example: "sudo openme doctor",
   run: async (args, context) => {
     const { server, client, closed } = await whichOf(args, context);
     const findings: Finding[] = [];

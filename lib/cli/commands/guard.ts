@@ -16,20 +16,14 @@ import { interfaceFlag, withInterface } from "../interface_flag.ts";
 import { loadServerConfig } from "../load.ts";
 
 export const guard: Command = {
-  summary: "close the guarded ports and exit, for early boot",
-  help:
+  about:
     `Closes the guarded ports, lets nobody in, and exits: for the time before the network is up. The
-openme serve that comes later takes the guard over with no gap. Open connections go on.
-
-Usage: openme guard [--interface IF]
-
-  --interface IF   close them only to what arrives on this interface (default: server.interface)
-
-Example:
-  sudo openme guard
-`,
-  options: { interface: { type: "string" } },
-  positionals: 0,
+openme serve that comes later takes the guard over with no gap. Open connections go on.`,
+  parameters: {
+    "--interface IF":
+      `close them only to what arrives on this interface (default: server.interface)`,
+  },
+  example: "sudo openme guard",
   run: async (args, context) => {
     const interfaceName = interfaceFlag(args);
     const { config: read } = await loadServerConfig(configPath(args));

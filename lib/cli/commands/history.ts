@@ -5,7 +5,7 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { causeOf, type RefusalReason } from "../../receive/refusals.ts";
 import { shownPorts } from "../../values/ports.ts";
 import { type HistoryEntry, readHistory } from "../../state/history.ts";
-import { type Command, isoTime, renderJson, textFlag } from "../context.ts";
+import { type Command, isoTime, renderJson, STATE_DIR, textFlag } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
 import { loadWhereabouts } from "../load_state.ts";
 import { requireState } from "../state_dir.ts";
@@ -15,30 +15,20 @@ import { formatTime, spanFlag } from "../flags.ts";
 const NEWEST = 200;
 
 export const history: Command = {
-  summary: "show who was let in, and which clients were not and why",
-  help:
-    `Shows which knocks were taken, from where, to which ports and for how long; and which knocks of registered clients
-were refused and why (one of a kind, client and minute). What does not come from a registered client is not in it.
-
-Usage: openme history [--client NAME] [--since SPAN] [--json] [--state-dir DIR]
-
-  --client NAME     only this client
-  --since SPAN      as far back as this: 24h, 7d (default: the newest ${NEWEST})
-  --json            {"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
-                    "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at" and
-                    "ended_why" where it ended before its time: docs/json.md
-  --state-dir DIR   where serve keeps its state (default: server.state_dir)
-
-Example:
-  sudo openme history --client alice --since 24h
-`,
-  options: {
-    client: { type: "string" },
-    since: { type: "string" },
-    json: { type: "boolean" },
-    "state-dir": { type: "string" },
+  about:
+    `Shows which knocks were taken, from where, to which ports and for how long; and which knocks of
+registered clients were refused and why (one of a kind, client and minute). What does not come
+from a registered client is not in it.`,
+  parameters: {
+    "--client CLIENT": "only this client",
+    "--since SPAN": "as far back as this: 24h, 7d (default: the newest 200)",
+    "--json":
+      `{"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
+      "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at"
+      and "ended_why" where it ended before its time: docs/json.md`,
+    ...STATE_DIR,
   },
-  positionals: 0,
+  example: "sudo openme history --client alice --since 24h",
   run: async (args, context) => {
     const sinceMs = spanFlag(args, "since");
     const { config, stateDir } = await loadWhereabouts(args, context);

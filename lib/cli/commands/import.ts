@@ -8,39 +8,29 @@ import { type Arguments, type Command } from "../context.ts";
 const OTHERS = ["fwknop", "knockd"] as const;
 
 export const importCommand: Command = {
-  summary: "take over a profile; or clients from fwknop or knockd",
-  help:
-    `Puts a profile into the client's file (mode 0600): YAML from "openme add", the JSON of a QR code, or an openme://
-link. A profile without a private key gets the one that "openme keygen" stored here.
-With fwknop or knockd: turns their access.conf or knockd.conf into groups and clients of the server's configuration,
-and lists what has no counterpart. Every client gets a new key; its profile goes to a file in --out-dir.
-
-Usage: openme import [FILE|-] [--as NAME] [--key FILE] [--force] [--allow-post-knock] [--json]
-       openme import fwknop|knockd FILE [--out-dir DIR] [--dry-run] [--json]
-
-  FILE                what to read (default -: standard input)
-  --as NAME           what the profile is to be called (default: its own name)
-  --key FILE          the private key (default: whichever .key file beside the profiles fits)
-  --force             replace profiles of the same name
-  --allow-post-knock  keep the commands that the profile wants run after each knock
-  --out-dir DIR       where the new clients' profiles go, one file each (default: here)
-  --dry-run           change nothing, only say what would come of it
-  --json              print what was imported: {"profiles": [{"profile", "host"}]} or {"groups", "clients", "left_out"}:
-                      docs/json.md
-
-Example:
-  openme import laptop.yaml
-`,
-  options: {
-    as: { type: "string" },
-    key: { type: "string" },
-    force: { type: "boolean" },
-    "allow-post-knock": { type: "boolean" },
-    "out-dir": { type: "string" },
-    "dry-run": { type: "boolean" },
-    json: { type: "boolean" },
+  about:
+    `Puts a profile into the client's file (mode 0600): YAML from "openme add", the JSON of a QR code,
+or an openme:// link. A profile without a private key gets the one that "openme keygen" stored
+here. With fwknop or knockd: turns their access.conf or knockd.conf into groups and clients of the
+server's configuration, and lists what has no counterpart. Every client gets a new key; its
+profile goes to a file in --out-dir.`,
+  arguments: "[fwknop|knockd|FILE] [FILE]",
+  usage: [
+    "[FILE|-] [--as NAME] [--key FILE] [--force] [--allow-post-knock] [--json]",
+    "fwknop|knockd FILE [--out-dir DIR] [--dry-run] [--json]",
+  ],
+  parameters: {
+    "FILE": "what to read (default -: standard input)",
+    "--as NAME": "what the profile is to be called (default: its own name)",
+    "--key FILE": "the private key (default: whichever .key file beside the profiles fits)",
+    "--force": "replace profiles of the same name",
+    "--allow-post-knock": "keep the commands that the profile wants run after each knock",
+    "--out-dir DIR": "where the new clients' profiles go, one file each (default: here)",
+    "--dry-run": "change nothing, only say what would come of it",
+    "--json": `print what was imported: {"profiles": [{"profile", "host"}]} or {"groups", "clients",
+      "left_out"}: docs/json.md`,
   },
-  positionals: 2,
+  example: "openme import laptop.yaml",
   run: async (args, context) => {
     const [first = "-", second] = args.positionals;
     const other = OTHERS.find((each) => each === first);

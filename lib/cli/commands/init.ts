@@ -7,46 +7,25 @@ import { encodeBase64, KEY_SIZE } from "../../crypto/keys.ts";
 import { publicKeyOf } from "../../crypto/sync.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import {
-  closesPorts,
-  type FirewallName,
-  FIREWALLS,
-  INTERFACE_PATTERN,
-} from "../../firewall/plan.ts";
+import { closesPorts, type FirewallName, FIREWALLS } from "../../firewall/plan.ts";
+import { interfaceFlag } from "../interface_flag.ts";
 import { misfitsOf } from "../host_fit.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../../system/write_file.ts";
-import {
-  type Arguments,
-  choiceFlag,
-  type Command,
-  configPath,
-  flagError,
-  textFlag,
-} from "../context.ts";
+import { choiceFlag, type Command, configPath, flagError, portFlag, textFlag } from "../context.ts";
 
 export const init: Command = {
-  summary: "make keys and a configuration for this server",
-  help: `Makes a key pair and a commented configuration for this server.
-
-Usage: openme init --server HOST [--port N] [--firewall NAME] [--interface IF] [--force]
-
-  --server HOST    the name or address by which clients reach this server
-  --port N         the UDP port for knocks (default ${DEFAULT_UDP_PORT})
-  --firewall NAME  ${FIREWALLS.join(", ")} (default auto)
-  --interface IF   guard only what arrives on this interface (default: all)
-  --force          replace a configuration that is there; the old one is kept beside it
-
-Example:
-  sudo openme init --server vps.example.org
-`,
-  options: {
-    server: { type: "string" },
-    port: { type: "string" },
-    firewall: { type: "string" },
-    interface: { type: "string" },
-    force: { type: "boolean" },
+  about: "Makes a key pair and a commented configuration for this server.",
+  usage: [
+    "--server HOST [--port N] [--firewall NAME] [--interface IF] [--force]",
+  ],
+  parameters: {
+    "--server HOST": "the name or address by which clients reach this server",
+    "--port N": `the UDP port for knocks (default ${DEFAULT_UDP_PORT})`,
+    "--firewall FIREWALL": `${FIREWALLS.join(", ")} (default auto)`,
+    "--interface IF": "guard only what arrives on this interface (default: all)",
+    "--force": "replace a configuration that is there; the old one is kept beside it",
   },
-  positionals: 0,
+  example: "sudo openme init --server vps.example.org",
   run: async (args, context) => {
     const given = textFlag(args, "server");
     if (given === undefined) {
@@ -63,9 +42,9 @@ Example:
     const privateKey = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const text = renderConfig({
       host,
-      udpPort: readPort(args),
+      udpPort: portFlag(args, "port") ?? DEFAULT_UDP_PORT,
       firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "auto",
-      interfaceName: readInterface(args),
+      interfaceName: interfaceFlag(args),
       privateKey: encodeBase64(privateKey),
       publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
     });
@@ -99,22 +78,6 @@ Example:
     return 0;
   },
 };
-
-function readPort(args: Arguments): number {
-  const text = textFlag(args, "port");
-  if (text === undefined) return DEFAULT_UDP_PORT;
-  const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
-  if (port < 1 || port > 65535) throw flagError("port", "a port from 1 to 65535", text);
-  return port;
-}
-
-function readInterface(args: Arguments): string | undefined {
-  const name = textFlag(args, "interface");
-  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
-    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
-  }
-  return name;
-}
 
 /** `command` needs its programs; ufw's are an example that works, the one of docs/firewalls.md. */
 function renderFirewall(firewall: string): string {

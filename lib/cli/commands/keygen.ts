@@ -22,31 +22,23 @@ export const KEY_SUFFIX = ".key";
 const OUT_HINT = "standard output is for the public key; the private one goes into a file";
 
 export const keygen: Command = {
-  summary: "make a key on the client; its private half stays there",
-  help:
-    `Makes a client's key, stores its private half in a new file that nobody else can read, and prints the public
-half, which the server registers with "openme add NAME --pubkey BASE64". "openme import" then puts the profile that
-the server prints and the private key together.
-
-Usage: openme keygen [--out FILE] [--json]
-       openme keygen --show [PROFILE] [--key FILE] [--json]
-
-  PROFILE      with --show: the profile whose key it is
-  --out FILE   where the private key goes (default: client.key beside the client's profiles)
-  --show       make no key, but print the public half of the one in client.key, or of a profile's
-  --key FILE   with --show: of the key in this file
-  --json       {"public_key", "file"}: docs/json.md
-
-Example:
-  openme keygen
-`,
-  options: {
-    out: { type: "string" },
-    show: { type: "boolean" },
-    key: { type: "string" },
-    json: { type: "boolean" },
+  about:
+    `Makes a client's key, stores its private half in a new file that nobody else can read, and prints
+the public half, which the server registers with "openme add NAME --pubkey BASE64". "openme
+import" then puts the profile that the server prints and the private key together.`,
+  arguments: "[PROFILE]",
+  usage: [
+    "[--out FILE] [--json]",
+    "--show [PROFILE] [--key FILE] [--json]",
+  ],
+  parameters: {
+    "PROFILE": "with --show: the profile whose key it is",
+    "--out FILE": "where the private key goes (default: client.key beside the client's profiles)",
+    "--show": `make no key, but print the public half of the one in client.key, or of a profile's`,
+    "--key FILE": "with --show: of the key in this file",
+    "--json": `{"public_key", "file"}: docs/json.md`,
   },
-  positionals: 1,
+  example: "openme keygen",
   run: async (args, context) => {
     if (args.values["show"]) return await showPublicKey(args, context);
     const ofShow = args.values["key"] === undefined ? args.positionals[0] && "a PROFILE" : "--key";

@@ -9,55 +9,43 @@ import {
   type Command,
   flagError,
   logOf,
+  PROFILE,
   renderJson,
   textFlag,
 } from "../context.ts";
 import { loadProfile } from "../load_profile.ts";
 
 export const knock: Command = {
-  summary: "open a server's ports for this machine",
-  help:
-    `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in for a while.
-
-Usage: openme knock [PROFILE] [--ip ADDRESS] [--bind ADDRESS|INTERFACE] [-4] [-6] [--json]
-                    [--wait PORT] [--check] [--timeout 15s] [--continuous [--interval 25s]]
-
-  PROFILE          which profile of the client configuration (default: the only one, or "default")
-  --ip ADDRESS     let this address in instead of the one that the knock comes from
-  --bind FROM      send from this address or interface of this machine (default: bind of the profile)
-  -4, --ipv4       knock only over IPv4
-  -6, --ipv6       knock only over IPv6
-  --wait PORT      knock until this TCP port, such as 22/tcp, accepts a connection
-  --check          knock until the server's health port answers, and say what is open
-  --timeout TIME   how long --wait and --check may take (default 15s)
-  --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
-  --continuous     knock again and again until stopped (SIGINT, SIGTERM)
-  --interval TIME  how often that is (default 25s)
-  --json           {"profile", "host", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the first
-                   knocks, "opened" comes with --wait and "checked" with --check: null where nothing opened: docs/json.md
-
-A knock is never answered: without --wait or --check nothing can be said about the outcome.
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.
-It says nothing where nobody is watching. Without a file, as in CI: the variable OPENME_PROFILE holds the profile itself,
-as YAML, JSON or openme:// link.
-
-Example:
-  openme knock home --wait 22/tcp && ssh home.example.org
-`,
-  options: {
-    ip: { type: "string" },
-    bind: { type: "string" },
-    ipv4: { type: "boolean", short: "4" },
-    ipv6: { type: "boolean", short: "6" },
-    wait: { type: "string" },
-    check: { type: "boolean" },
-    timeout: { type: "string" },
-    "health-port": { type: "string" },
-    continuous: { type: "boolean" },
-    interval: { type: "string" },
-    json: { type: "boolean" },
+  about:
+    `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in
+for a while.`,
+  arguments: "[PROFILE]",
+  parameters: {
+    ...PROFILE,
+    "--ip ADDRESS": "let this address in instead of the one that the knock comes from",
+    "--bind FROM":
+      `send from this address or interface of this machine (default: bind of the profile)`,
+    "-4, --ipv4": "knock only over IPv4",
+    "-6, --ipv6": "knock only over IPv6",
+    "--wait PORT": "knock until this TCP port, such as 22/tcp, accepts a connection",
+    "--check": "knock until the server's health port answers, and say what is open",
+    "--timeout TIME": "how long --wait and --check may take (default 15s)",
+    "--health-port N":
+      `the server's health port (default: health_port of the profile, or its server_udp_port)`,
+    "--continuous": "knock again and again until stopped (SIGINT, SIGTERM)",
+    "--interval TIME": "how often that is (default 25s)",
+    "--json":
+      `{"profile", "host", "sent": [{"address", "failure"}], "opened", "checked"}; "sent" are the
+      first knocks, "opened" comes with --wait and "checked" with --check: null where nothing
+      opened: docs/json.md`,
   },
-  positionals: 1,
+  notes:
+    `A knock is never answered: without --wait or --check nothing can be said about the outcome.
+It prints nothing where nobody is watching. Without a file, as in CI, the variable OPENME_PROFILE
+holds the profile itself, as YAML, JSON or openme:// link.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.`,
+  example: "openme knock home --wait 22/tcp && ssh home.example.org",
   run: async (args, context) => {
     const target = readTarget(args);
     const family = readFamily(args);

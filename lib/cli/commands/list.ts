@@ -9,29 +9,22 @@ import { SINGLE } from "../../values/network.ts";
 import { shownPorts } from "../../values/ports.ts";
 import { readSnapshot } from "../../state/read.ts";
 import { describeClient } from "../client_json.ts";
-import { type Command, configPath, isoTime, renderJson } from "../context.ts";
+import { type Command, configPath, isoTime, renderJson, STATE_DIR } from "../context.ts";
 import { loadServerConfig } from "../load.ts";
 import { stateDirOf } from "../state_dir.ts";
 import { renderTable } from "../output.ts";
 import { formatTime } from "../flags.ts";
 
 export const list: Command = {
-  summary: "show the registered clients",
-  help:
-    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted; and how wide
-their grants are, where some are wider than one address.
-
-Usage: openme list [--json] [--state-dir DIR]
-
-  --json            {"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
-                    "previous_key", "last_seen_at"}]}: docs/json.md
-  --state-dir DIR   where serve keeps its state (default: server.state_dir)
-
-Example:
-  sudo openme list
-`,
-  options: { json: { type: "boolean" }, "state-dir": { type: "string" } },
-  positionals: 0,
+  about:
+    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted;
+and how wide their grants are, where some are wider than one address.`,
+  parameters: {
+    "--json": `{"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
+      "previous_key", "last_seen_at"}]}: docs/json.md`,
+    ...STATE_DIR,
+  },
+  example: "sudo openme list",
   run: async (args, context) => {
     const { config } = await loadServerConfig(configPath(args));
     const nowMs = Date.now();

@@ -1,30 +1,22 @@
 /** `openme man`: the manual page, made of the same texts as `--help`. */
 
 import { VERSION } from "../../values/version.ts";
-import { type Command, GLOBAL_HELP } from "../context.ts";
+import type { Command } from "../context.ts";
 import { PROFILE_VARIABLE } from "../load_profile.ts";
+import { renderGlobalHelp, renderOwnHelp } from "./help.ts";
 
 export const man: Command = {
-  summary: "print the manual page",
-  help: `Prints the manual page, openme(1): all of the help in one.
-
-Usage: openme man
-
-  openme man | man -l -                      reads it here
+  about: "Prints the manual page, openme(1): all of the help in one.",
+  notes: `  openme man | man -l -                      reads it here
   sudo mkdir -p /usr/local/share/man/man1    installs it, with the next line
-  openme man | sudo tee /usr/local/share/man/man1/openme.1 > /dev/null
-
-Example:
-  openme man | man -l -
-`,
-  options: {},
-  positionals: 0,
+  openme man | sudo tee /usr/local/share/man/man1/openme.1 > /dev/null`,
+  example: "openme man | man -l -",
   run: async (_args, context) => {
     const commands = await Promise.all(
-      Object.entries(context.commands).map(async ([name, load]): Promise<[string, Command]> => [
-        name,
-        await load(),
-      ]),
+      Object.entries(context.commands).map(async ([name, { summary, load }]) => ({
+        title: `openme ${name} - ${summary}`,
+        help: renderOwnHelp(name, await load()),
+      })),
     );
     context.stdout(renderMan(commands));
     return 0;
@@ -53,7 +45,7 @@ const ENVIRONMENT = [
 
 /** The page in the man macros of roff. */
 export function renderMan(
-  commands: readonly (readonly [name: string, command: Command])[],
+  commands: readonly { readonly title: string; readonly help: string }[],
 ): string {
   const lines = [
     `.TH OPENME 1 "" ${line(`openme ${VERSION}`)} "User commands"`,
@@ -68,12 +60,9 @@ export function renderMan(
     "The server never answers anything; it lets that client's address in for a while, and then the kernel shuts the",
     "port again. Connections that are established by then live on.",
     ".SH COMMANDS",
-    ...commands.flatMap(([name, { summary, help }]) => [
-      `.SS ${line(`openme ${name} - ${summary}`)}`,
-      ...verbatim(help),
-    ]),
+    ...commands.flatMap(({ title, help }) => [`.SS ${line(title)}`, ...verbatim(help)]),
     ".SH OPTIONS",
-    ...verbatim(GLOBAL_HELP),
+    ...verbatim(renderGlobalHelp()),
     ".SH EXIT STATUS",
     ...table(EXIT_STATUS),
     ".SH FILES",

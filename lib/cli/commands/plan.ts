@@ -22,23 +22,17 @@ import { interfaceFlag, withInterface } from "../interface_flag.ts";
 import { loadServerConfig } from "../load.ts";
 
 export const plan: Command = {
-  summary: "show what serve would do to this host, without doing it",
-  help:
-    `Shows what openme serve would run on this host, and which of its ports become closed, are closed already,
-or stay open to everyone in spite of openme. Changes nothing.
-
-Usage: openme plan [--interface IF] [--json]
-
-  --interface IF   guard only what arrives on this interface, as serve would (default: server.interface)
-  --json           {"firewall", "interface", "rules", "ports_become_closed", "ports_closed", "ports_open_in_spite",
-                   "ports_open_unguarded", "ports_knock"}: docs/json.md; with an interface, the first two lists of
-                   ports hold on that one
-
-Example:
-  sudo openme plan
-`,
-  options: { interface: { type: "string" }, json: { type: "boolean" } },
-  positionals: 0,
+  about:
+    `Shows what openme serve would run on this host, and which of its ports become closed, are closed
+already, or stay open to everyone in spite of openme. Changes nothing.`,
+  parameters: {
+    "--interface IF":
+      `guard only what arrives on this interface, as serve would (default: server.interface)`,
+    "--json": `{"firewall", "interface", "rules", "ports_become_closed", "ports_closed",
+      "ports_open_in_spite", "ports_open_unguarded", "ports_knock"}: docs/json.md; with an
+      interface, the first two lists of ports hold on that one`,
+  },
+  example: "sudo openme plan",
   run: async (args, context) => {
     const interfaceName = interfaceFlag(args);
     const { config: read } = await loadServerConfig(configPath(args));

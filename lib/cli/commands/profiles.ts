@@ -21,22 +21,20 @@ import { renderTable } from "../output.ts";
 const MISSING_HINT = "get a profile from the server: openme add NAME";
 
 export const profiles: Command = {
-  summary: "list the profiles of this machine; rename or remove one",
-  help: `Lists the profiles in the client's file, renames one or removes one.
-
-Usage: openme profiles [--json]
-       openme profiles rename OLD NEW [--json]
-       openme profiles remove NAME [--json]
-
-  --json   {"profiles": [{"profile", "host"}]}, those that there are then: docs/json.md
-
-A profile that is removed is gone with its private key; on the server its client stays until openme revoke.
-
-Example:
-  openme profiles rename default home
-`,
-  options: { json: { type: "boolean" } },
-  positionals: 3,
+  about: "Lists the profiles in the client's file, renames one or removes one.",
+  arguments: "[rename|remove] [PROFILE] [NEW]",
+  usage: [
+    "[--json]",
+    "rename PROFILE NEW [--json]",
+    "remove PROFILE [--json]",
+  ],
+  parameters: {
+    "--json": `{"profiles": [{"profile", "host"}]}, those that there are then: docs/json.md`,
+  },
+  notes:
+    `A profile that is removed is gone with its private key; on the server its client stays until
+openme revoke.`,
+  example: "openme profiles rename default home",
   run: async (args, context) => {
     const [what, ...names] = args.positionals;
     if (what === undefined) await list(args, context);

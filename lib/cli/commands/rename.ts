@@ -8,27 +8,16 @@ import { printOrUndo } from "../undo.ts";
 import { editServerFile, requireClient, requireName } from "../edit_server_file.ts";
 
 export const rename: Command = {
-  summary: "give a client another name",
-  help:
-    `Gives a client another name in the server's configuration. Key, ports and open grants stay as they are; the
-history keeps the name that the client had at the time.
-
-Usage: openme rename OLD NEW [--json]
-
-  --json   print what was renamed: {"renamed": {"from", "to"}}: docs/json.md
-
-Example:
-  sudo openme rename laptop alice-laptop
-`,
-  options: { json: { type: "boolean" } },
-  positionals: 2,
+  about:
+    `Gives a client another name in the server's configuration. Key, ports and open grants stay as they
+are; the history keeps the name that the client had at the time.`,
+  arguments: "CLIENT NEW",
+  parameters: {
+    "--json": `print what was renamed: {"renamed": {"from", "to"}}: docs/json.md`,
+  },
+  example: "sudo openme rename laptop alice-laptop",
   run: async (args, context) => {
-    const [from, to] = args.positionals;
-    if (from === undefined || to === undefined) {
-      throw new OpenmeError("USAGE", "openme rename needs the OLD name and the NEW one", {
-        hint: "openme rename laptop alice-laptop",
-      });
-    }
+    const [from, to] = args.positionals as [string, string];
     requireName(to, "a client");
     const path = configPath(args);
     const file = await editServerFile(path, async (server) => {

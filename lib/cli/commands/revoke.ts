@@ -15,38 +15,25 @@ import { type Command, configPath, renderJson, textFlag } from "../context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "../edit_server_file.ts";
 
 export const revoke: Command = {
-  summary: "take a client's key back; its grants end at once",
-  help:
-    `Takes a client out of the server's configuration. A running "openme serve" withdraws the client's open grants in
-the same second; connections that are established by then live on, unless --kill cuts them. Ports that nobody else's
-entry and no group names go into the group "guarded", so that they stay closed.
-
-Usage: openme revoke NAME [--kill] [--json] [--state-dir DIR]
-
-  --kill           cut the client's established connections too, through the running "openme serve"
-  --json           print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also what
-                   "openme close --json" prints; "cut" is null where serve could not be asked: docs/json.md
-  --state-dir DIR  with --kill: where serve keeps its state (default: server.state_dir)
-
---kill cuts by address: everyone behind the client's address is cut from the client's ports. Where serve does not run,
-or cannot cut all, the key is revoked all the same, what is left is listed, and the exit code is 1.
-
-Example:
-  sudo openme revoke alice --kill
-`,
-  options: {
-    kill: { type: "boolean" },
-    json: { type: "boolean" },
-    "state-dir": { type: "string" },
+  about:
+    `Takes a client out of the server's configuration. A running "openme serve" withdraws the client's
+open grants in the same second; connections that are established by then live on, unless --kill
+cuts them. Ports that nobody else's entry and no group names go into the group "guarded", so that
+they stay closed.`,
+  arguments: "CLIENT",
+  parameters: {
+    "--kill": `cut the client's established connections too, through the running "openme serve"`,
+    "--json": `print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also what
+      "openme close --json" prints; "cut" is null where serve could not be asked: docs/json.md`,
+    "--state-dir DIR": "with --kill: where serve keeps its state (default: server.state_dir)",
   },
-  positionals: 1,
+  notes:
+    `--kill cuts by address: everyone behind the client's address is cut from the client's ports. Where
+serve does not run, or cannot cut all, the key is revoked all the same, what is left is listed,
+and the exit code is 1.`,
+  example: "sudo openme revoke alice --kill",
   run: async (args, context) => {
-    const name = args.positionals[0];
-    if (name === undefined) {
-      throw new OpenmeError("USAGE", "openme revoke needs the client's NAME", {
-        hint: "openme list shows them all",
-      });
-    }
+    const name = args.positionals[0]!;
     const kill = args.values["kill"] === true;
     const json = args.values["json"] === true;
     const givenDir = textFlag(args, "state-dir");

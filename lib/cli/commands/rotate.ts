@@ -11,8 +11,7 @@ import { editServerFile, requireClient } from "../edit_server_file.ts";
 import {
   checkHandOut,
   clientKeyOf,
-  HAND_OUT_HELP,
-  HAND_OUT_OPTIONS,
+  HAND_OUT_PARAMETERS,
   handOut,
   profileFor,
   tellHowToKeep,
@@ -23,30 +22,23 @@ import { formatTime, spanFlag } from "../flags.ts";
 const DEFAULT_GRACE_MS = 7 * 86_400_000;
 
 export const rotate: Command = {
-  summary: "make a new key for a client, or for the server",
-  help:
-    `Gives a client a new key and prints its new profile; the old key stays good for a grace period. With --server,
-makes a new key for the server: knocks sealed to the old one are taken until --finish, so that profiles can be
-replaced one by one.
-
-Usage: openme rotate NAME [--grace SPAN] [--profile NAME] [--pubkey BASE64]
-                     [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]
-       openme rotate --server [--finish] [--json]
-
-  --grace SPAN     how long the old key stays good: 12h, 30d, 0 to end it at once (default 7d)
-  --server         make a new key for the server and print its public half; with --json {"server_pubkey"}
-  --finish         with --server: end the old key; clients that still have it are out
-${HAND_OUT_HELP}
-Example:
-  sudo openme rotate alice --grace 24h --out alice-new.yaml
-`,
-  options: {
-    grace: { type: "string" },
-    server: { type: "boolean" },
-    finish: { type: "boolean" },
-    ...HAND_OUT_OPTIONS,
+  about:
+    `Gives a client a new key and prints its new profile; the old key stays good for a grace period.
+With --server, makes a new key for the server: knocks sealed to the old one are taken until
+--finish, so that profiles can be replaced one by one.`,
+  arguments: "[CLIENT]",
+  usage: [
+    "CLIENT [--grace SPAN] [--profile NAME] [--pubkey BASE64] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]",
+    "--server [--finish] [--json]",
+  ],
+  parameters: {
+    "--grace SPAN": "how long the old key stays good: 12h, 30d, 0 to end it at once (default 7d)",
+    "--server":
+      `make a new key for the server and print its public half; with --json {"server_pubkey"}`,
+    "--finish": "with --server: end the old key; clients that still have it are out",
+    ...HAND_OUT_PARAMETERS,
   },
-  positionals: 1,
+  example: "sudo openme rotate alice --grace 24h --out alice-new.yaml",
   run: async (args, context) => {
     const name = args.positionals[0];
     if (args.values["server"]) {
@@ -57,7 +49,7 @@ Example:
         hint: "a client's old key ends by itself, or at once with --grace 0",
       });
     } else if (name === undefined) {
-      throw new OpenmeError("USAGE", "openme rotate needs the client's NAME, or --server", {
+      throw new OpenmeError("USAGE", "openme rotate needs CLIENT, or --server", {
         hint: "openme list shows them all",
       });
     } else await rotateClient(name, args, context);
@@ -152,7 +144,7 @@ async function finishServer(args: Arguments, context: Context): Promise<void> {
 
 function refuseOthers({ values, positionals }: Arguments): void {
   const others = ["grace", "profile", "pubkey", "out", "qr", "qr-out", "link"];
-  const other = (positionals[0] === undefined ? undefined : "NAME") ??
+  const other = (positionals[0] === undefined ? undefined : "CLIENT") ??
     others.map((flag) => values[flag] === undefined ? "" : `--${flag}`)
       .find(Boolean);
   if (other === undefined) return;

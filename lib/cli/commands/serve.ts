@@ -42,29 +42,20 @@ import { bootClock } from "../../system/clock.ts";
 import { bindKnockSocket, wildcards } from "../../receive/socket.ts";
 
 export const serve: Command = {
-  summary: "guard the ports of this host and take knocks",
-  help: `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM).
-A changed configuration is read at once, or on SIGHUP; one that is wrong changes nothing. Where it
-was started on a terminal, SIGHUP says that the terminal is gone: it goes on.
-
-Usage: openme serve [--state-dir DIR] [--interface IF] [--confirm TIME] [--dry-run]
-
-  --state-dir DIR   where nonces, grants and history are kept (default: server.state_dir)
-  --interface IF    guard only what arrives on this interface (default: server.interface)
-  --confirm TIME    put everything back after this time, such as 60s, unless openme confirm is called
-  --dry-run         decide and log, but touch no firewall and keep nothing: show what would be run
-                    (beside a running serve: openme plan)
-
-Example:
-  sudo openme serve --log-level debug
-`,
-  options: {
-    "state-dir": { type: "string" },
-    interface: { type: "string" },
-    confirm: { type: "string" },
-    "dry-run": { type: "boolean" },
+  about:
+    `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM). A changed
+configuration is read at once, or on SIGHUP; one that is wrong changes nothing. Where it was
+started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
+  parameters: {
+    "--state-dir DIR": "where nonces, grants and history are kept (default: server.state_dir)",
+    "--interface IF": "guard only what arrives on this interface (default: server.interface)",
+    "--confirm TIME":
+      `put everything back after this time, such as 60s, unless openme confirm is called`,
+    "--dry-run":
+      `decide and log, but touch no firewall and keep nothing: show what would be run (beside a
+      running serve: openme plan)`,
   },
-  positionals: 0,
+  example: "sudo openme serve --log-level debug",
   run: async (args, context) => {
     const lines = new LineWriter(Deno.stderr, {
       lost: (lines) =>

@@ -10,35 +10,24 @@ import { messageOf } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
 import { readSnapshot } from "../../state/read.ts";
-import { type Command, renderJson } from "../context.ts";
+import { type Command, renderJson, STATE_DIR } from "../context.ts";
 import { loadWhereabouts } from "../load_state.ts";
 import { requireState } from "../state_dir.ts";
 import { rulesWithoutGrant } from "../without_grant.ts";
 
 export const sessions: Command = {
-  summary: "show who is let in now",
-  help: `Shows who is let in now, from where, to which ports and for how long.
-
-Usage: openme sessions [--watch] [--json] [--state-dir DIR]
-
-  --watch           draw it anew each second until stopped, with the time left as a bar
-  --json            {"grants": [{"client", "address", "ports", "opened_at", "expires_at"}],
-                    "clients": [{"client", "last_seen_at"}]}: docs/json.md;
-                    with "failed": true where the firewall refused it; with --watch one such line a second;
-                    with firewall: command also "without_grant": [{"address", "ports", "seen"}], rules that
-                    let somebody in and that no grant covers, and from a running serve how many knocks of
-                    the last hour were "undecrypted" or had an "unknown_key" (both without --watch)
-  --state-dir DIR   where serve keeps its state (default: server.state_dir)
-
-Example:
-  sudo openme sessions --watch
-`,
-  options: {
-    watch: { type: "boolean" },
-    json: { type: "boolean" },
-    "state-dir": { type: "string" },
+  about: "Shows who is let in now, from where, to which ports and for how long.",
+  parameters: {
+    "--watch": "draw it anew each second until stopped, with the time left as a bar",
+    "--json": `{"grants": [{"client", "address", "ports", "opened_at", "expires_at"}], "clients":
+      [{"client", "last_seen_at"}]}: docs/json.md; with "failed": true where the firewall refused
+      it; with --watch one such line a second; with firewall: command also "without_grant":
+      [{"address", "ports", "seen"}], rules that let somebody in and that no grant covers, and
+      from a running serve how many knocks of the last hour were "undecrypted" or had an
+      "unknown_key" (both without --watch)`,
+    ...STATE_DIR,
   },
-  positionals: 0,
+  example: "sudo openme sessions --watch",
   run: async (args, context) => {
     const { config, stateDir } = await loadWhereabouts(args, context);
     requireState(args, config);

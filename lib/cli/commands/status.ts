@@ -9,7 +9,7 @@ import { type HealthReport, reportToJson } from "../../values/health_report.ts";
 import { ANSWER_MS } from "../../client/check.ts";
 import { inTime } from "../../client/wait.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { type Command, durationFlag, logOf, portFlag, renderJson } from "../context.ts";
+import { type Command, durationFlag, logOf, portFlag, PROFILE, renderJson } from "../context.ts";
 import { readFamily } from "../family_flag.ts";
 import { check, describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
@@ -19,36 +19,23 @@ const DEFAULT_TIMEOUT_MS = 3000;
 const OTHERS_MS = 500;
 
 export const status: Command = {
-  summary: "ask a server what is open for this machine, and for how long",
-  help: `Asks a server's health port what is open for this machine, and for how long.
-
-Usage: openme status [PROFILE] [--knock] [--json] [--timeout TIME] [--health-port N]
-                     [--bind FROM] [-4] [-6]
-
-  PROFILE          which profile of the client configuration (default: the only one, or "default")
-  --knock          knock first
-  --timeout TIME   how long to wait for an answer (default 3s, with --knock 15s)
-  --health-port N  the server's health port (default: health_port of the profile, or its server_udp_port)
-  --bind FROM      from this address or interface of this machine (default: bind of the profile)
-  -4, --ipv4       ask only over IPv4
-  -6, --ipv6       ask only over IPv6
-  --json           {"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md
-
-The health port answers only addresses that are let in. Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.
-
-Example:
-  openme status home
-`,
-  options: {
-    knock: { type: "boolean" },
-    timeout: { type: "string" },
-    "health-port": { type: "string" },
-    bind: { type: "string" },
-    ipv4: { type: "boolean", short: "4" },
-    ipv6: { type: "boolean", short: "6" },
-    json: { type: "boolean" },
+  about: "Asks a server's health port what is open for this machine, and for how long.",
+  arguments: "[PROFILE]",
+  parameters: {
+    ...PROFILE,
+    "--knock": "knock first",
+    "--timeout TIME": "how long to wait for an answer (default 3s, with --knock 15s)",
+    "--health-port N":
+      `the server's health port (default: health_port of the profile, or its server_udp_port)`,
+    "--bind FROM": `from this address or interface of this machine (default: bind of the profile)`,
+    "-4, --ipv4": "ask only over IPv4",
+    "-6, --ipv6": "ask only over IPv6",
+    "--json": `{"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md`,
   },
-  positionals: 1,
+  notes: `The health port answers only addresses that are let in.
+
+Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
+  example: "openme status home",
   run: async (args, context) => {
     const family = readFamily(args);
     const log = logOf(args, context);

@@ -12,7 +12,7 @@ import { recordGuard } from "../../state/guard_record.ts";
 import { isLocked } from "../../state/lock.ts";
 import { DATABASE_NAME } from "../../state/names.ts";
 import { type BackendName, type GuardPlan, isBackendName } from "../../firewall/plan.ts";
-import { type Command, configPath, type Context, logOf, textFlag } from "../context.ts";
+import { type Command, configPath, type Context, logOf, STATE_DIR, textFlag } from "../context.ts";
 import { loadServerConfig } from "../load.ts";
 
 /** A plan that guards nothing: enough to remove by. */
@@ -30,20 +30,14 @@ const NO_PLAN: GuardPlan = {
 };
 
 export const uninstall: Command = {
-  summary: "take every firewall rule of openme's out",
-  help:
-    `Takes every rule, table and hole of openme's out of this host's firewalls, also what a crash left. Ports
-are then as open as they were without openme. Configuration, keys and state stay where they are.
-
-Usage: openme uninstall [--state-dir DIR]
-
-  --state-dir DIR   where serve keeps its state (default: server.state_dir)
-
-Example:
-  sudo systemctl disable --now openme openme-guard && sudo openme uninstall
-`,
-  options: { "state-dir": { type: "string" } },
-  positionals: 0,
+  about:
+    `Takes every rule, table and hole of openme's out of this host's firewalls, also what a crash left.
+Ports are then as open as they were without openme. Configuration, keys and state stay where they
+are.`,
+  parameters: {
+    ...STATE_DIR,
+  },
+  example: "sudo systemctl disable --now openme openme-guard && sudo openme uninstall",
   run: async (args, context) => {
     const given = textFlag(args, "state-dir");
     const config = await readConfig(configPath(args), given, context);

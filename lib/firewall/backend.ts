@@ -20,7 +20,6 @@
 import { OpenmeError } from "../values/errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { Log } from "../system/log.ts";
-import type { Network } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
@@ -42,8 +41,8 @@ export interface BackendParts {
   readonly plan: GuardPlan;
   readonly run: RunProgram;
   readonly log: Log;
-  /** What must outlive the process goes here. */
-  readonly stateDir: string;
+  /** Where the backend keeps what must outlive the process; without it nothing is kept. */
+  readonly stateDir: string | undefined;
   readonly command: CommandLines | undefined;
   /** Where `run` leads to this process's own namespace: what makes changes quicker there. */
   readonly nftSession?: QuickTransactions | undefined;
@@ -127,12 +126,6 @@ export interface Backend {
   openToEveryone(): Promise<OpenPorts | undefined>;
   /** How many datagrams for the knock port the kernel has dropped so far, by reason; where it counts them. */
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
-  /** For people: what `install` would run. Looks at the host, changes nothing; throws where `install` would on this host. */
-  preview(openings: readonly ClientOpenings[]): Promise<string>;
-  /** For people: what `apply` would run. */
-  previewChanges(changes: readonly ClientOpenings[]): string;
-  /** For people: what is run when an opening ends, where openme must end it. */
-  previewEnd?(address: Network, ports: PortRange, clients: readonly string[]): string;
 }
 
 /** Whether a guard of openme's stands on this host, whoever put it there, as far as the backend can tell. */

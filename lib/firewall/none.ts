@@ -1,23 +1,39 @@
 /**
- * The backend that touches nothing: openme decides and logs. `serve --dry-run` puts it before the configured backend,
- * to show what that one would have run.
+ * Backends that touch nothing: `firewall: none`, and the configured one as `openme plan` and `serve --dry-run` run it. That
+ * one looks at the host as ever; what would change it is shown and not run.
  */
 
-import { formatNetwork, type Network } from "../values/network.ts";
-import { formatPortRange, type PortRange } from "../values/ports.ts";
-import type { RunProgram } from "../system/run_program.ts";
-import type { Backend, ClientOpenings, OpenPorts } from "./backend.ts";
+import type { PortRange } from "../values/ports.ts";
+import { OpenmeError } from "../values/errors.ts";
+import type { ProgramRun, RunProgram } from "../system/run_program.ts";
+import type { Backend, BackendParts, OpenPorts } from "./backend.ts";
+import { isOwnerQuestion } from "./owner.ts";
 import type { GuardPlan } from "./plan.ts";
 import { hostFirewall } from "./host/summary.ts";
+
+const nothing = () => Promise.resolve();
+
+/** What nothing stands of. */
+const IDLE = {
+  name: "none",
+  endsByKernel: true,
+  isIntact: () => Promise.resolve(true),
+  examine: () => Promise.resolve(undefined),
+  list: () => Promise.resolve([]),
+};
 
 /** A backend that does nothing; for `firewall: none`. */
 export function createNoneBackend(plan: GuardPlan, run: RunProgram): Backend {
   let guardedPorts = plan.guardedPorts;
   return {
-    ...idleBackend({}),
+    ...IDLE,
+    install: nothing,
+    apply: nothing,
+    remove: nothing,
+    leave: nothing,
     reconfigure: (plan) => guardedPorts = plan.guardedPorts,
     openToEveryone: async (): Promise<OpenPorts | undefined> => {
-      const ports = (await hostFirewall(run)).openOf(guardedPorts);
+      const ports: readonly PortRange[] = (await hostFirewall(run)).openOf(guardedPorts);
       if (ports.length === 0) return undefined;
       return {
         ports,
@@ -28,85 +44,43 @@ export function createNoneBackend(plan: GuardPlan, run: RunProgram): Backend {
   };
 }
 
-/** A backend that does nothing, and gives what `shown` would run to `show`: for a dry run. */
-export function createDryBackend(shown: Backend, show: (text: string) => void): Backend {
-  return { ...idleBackend({ shown, show }), openToEveryone: () => shown.openToEveryone() };
-}
-
-function idleBackend(
-  { shown, show = () => {} }: { shown?: Backend; show?: (text: string) => void },
-): Omit<Backend, "openToEveryone"> {
-  const nothing = () => Promise.resolve();
-  const ends = new Ends((address, ports, clients) => {
-    const text = shown?.previewEnd?.(address, ports, clients);
-    if (text) show(text);
-  });
+/** The parts of a backend that gives every command that would change something to `show`, and keeps nothing. */
+export function showingParts(parts: BackendParts, show: (text: string) => void): BackendParts {
   return {
-    name: "none",
-    endsByKernel: true,
-    install: async (openings) => {
-      if (shown) show(await shown.preview(openings));
-      if (shown?.previewEnd) openings.forEach((each) => ends.set(each));
+    ...parts,
+    run: (each) => {
+      if (each.changes || each.stdin !== undefined) {
+        show(showRun(each));
+        return Promise.resolve("");
+      }
+      // A serve that runs does not stand in the way, and what is shown belongs to no process.
+      if (isOwnerQuestion(each)) return Promise.reject(new OpenmeError("COMMAND", "not asked"));
+      return parts.run(each);
     },
-    apply: (changes) => {
-      const text = shown?.previewChanges(changes);
-      if (text) show(text);
-      if (shown?.previewEnd) changes.forEach((each) => ends.set(each));
-      return Promise.resolve();
-    },
-    reconfigure: (plan) => shown?.reconfigure(plan),
-    isIntact: () => Promise.resolve(true),
-    examine: () => Promise.resolve(undefined),
-    list: () => Promise.resolve([]),
-    remove: () => {
-      ends.all();
-      return Promise.resolve();
-    },
-    leave: nothing,
-    preview: () => Promise.resolve(""),
-    previewChanges: () => "",
+    stateDir: undefined,
+    nftSession: undefined,
+    // No list shows what was not run.
+    command: parts.command && { open: parts.command.open, close: parts.command.close },
   };
 }
 
-interface End {
-  readonly timer: ReturnType<typeof setTimeout>;
-  readonly now: () => void;
+/** A backend of {@linkcode showingParts} for the server: of all that it shows nothing stands. */
+export function createDryBackend(shown: Backend): Backend {
+  return {
+    ...IDLE,
+    install: (openings) => shown.install(openings),
+    apply: (changes) => shown.apply(changes),
+    remove: () => shown.remove(),
+    leave: () => shown.leave(),
+    reconfigure: (plan) => shown.reconfigure(plan),
+    openToEveryone: () => shown.openToEveryone(),
+  };
 }
 
-/** When the openings end that were shown: what a backend would run then is shown, too. */
-class Ends {
-  readonly #ends = new Map<string, End>();
-  readonly #end: (address: Network, ports: PortRange, clients: readonly string[]) => void;
-
-  constructor(end: (address: Network, ports: PortRange, clients: readonly string[]) => void) {
-    this.#end = end;
-  }
-
-  /** This is what the address has from now on. */
-  set({ address, openings, clients }: ClientOpenings): void {
-    const prefix = `${formatNetwork(address)} `;
-    const wanted = new Set(openings.map((each) => prefix + formatPortRange(each)));
-    for (const [key, { timer, now }] of this.#ends) {
-      if (!key.startsWith(prefix)) continue;
-      clearTimeout(timer);
-      this.#ends.delete(key);
-      if (!wanted.has(key)) now();
-    }
-    for (const { timeoutMs, ...ports } of openings) {
-      const key = prefix + formatPortRange(ports);
-      const now = () => {
-        this.#ends.delete(key);
-        this.#end(address, ports, clients);
-      };
-      this.#ends.set(key, { timer: setTimeout(now, timeoutMs), now });
-    }
-  }
-
-  /** Everything ends now. */
-  all(): void {
-    for (const { timer, now } of this.#ends.values()) {
-      clearTimeout(timer);
-      now();
-    }
-  }
+/** A command as a person would type it. */
+function showRun({ program, args, stdin }: ProgramRun): string {
+  const line = [program, ...args].map((each) =>
+    /^[\w./:,=@%+-]+$/.test(each) ? each : `'${each.replaceAll("'", `'\\''`)}'`
+  ).join(" ");
+  return stdin === undefined ? `${line}\n` : `${line} <<'END'\n${stdin}END\n`;
 }

@@ -5,7 +5,7 @@
 
 import { LivingOwnerError } from "./backend.ts";
 import { readProcessStat } from "../system/proc.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import type { ProgramRun, RunProgram } from "../system/run_program.ts";
 
 /** A process: its number, which is used again, and when it was started, which is not. */
 export interface ProcessName {
@@ -19,6 +19,11 @@ export async function nameProcess(pid: number, run: RunProgram): Promise<Process
   const stat = await readProcessStat(pid, run);
   // Dead, though its number lasts until its parent asks: in a container that may be never.
   return !stat || /[ZXx]/.test(stat.state) ? undefined : { pid, startTicks: stat.startTicks };
+}
+
+/** Whether this run is how {@linkcode nameProcess} asks. */
+export function isOwnerQuestion({ program, args }: ProgramRun): boolean {
+  return program === "cat" && args.some((each) => /^\/proc\/\d+\/stat$/.test(each));
 }
 
 /** Whether that very process lives, and is not this one. */

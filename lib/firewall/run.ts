@@ -14,6 +14,8 @@ export interface FirewallRun {
   /** Where it fails, and the error says nothing better. */
   readonly failingHint: string;
   /** As in `ProgramRun`. */
+  readonly changes?: boolean;
+  /** As in `ProgramRun`. */
   readonly killsChildren?: boolean;
 }
 

@@ -18,6 +18,8 @@ export interface ProgramRun {
   readonly missingHint?: string;
   /** Whether its output is discarded. Then only its own exit is awaited: what it leaves in the background runs on. */
   readonly isUnheard?: boolean;
+  /** Whether it changes the host, as all do that are given text on stdin: a dry run shows it instead. */
+  readonly changes?: boolean;
   /**
    * Whether its children are killed with it, so that none of them acts later. It then has a session of its own, which
    * Ctrl-C in openme's terminal does not reach.

@@ -11,6 +11,7 @@ import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
 import type { BackendName, CommandLines, GuardPlan } from "../../lib/firewall/plan.ts";
 import { chooseBackend } from "../../lib/firewall/choose.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
+import { showingParts } from "../../lib/firewall/none.ts";
 import { NftSession } from "../../lib/firewall/nft/session.ts";
 import { signalNft } from "./signal_nft.ts";
 import { Grants } from "../../lib/grants.ts";
@@ -307,6 +308,31 @@ async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Pr
       });
       return;
     }
+
+    await t.step("shows what it would run, and runs none of it", async () => {
+      const wasOpen = await isOpen(22);
+      const shown: string[] = [];
+      const parts = {
+        plan,
+        run: runner.run,
+        log,
+        stateDir: dir,
+        command: candidate.command?.(dir),
+      };
+      const showing = await chooseBackend(name, showingParts(parts, (text) => shown.push(text)));
+      await showing.install([]);
+      await showing.apply([opening(IPV4.client, 60_000, "22/tcp")]);
+      await showing.apply([opening("192.0.2.0/24", 60_000, "22/tcp", "8080-8089/tcp")]);
+      showing.reconfigure({ ...plan, guardedPorts: ranges("22/tcp") });
+      await showing.install([opening(IPV6.client, 60_000, "22/tcp")]);
+      for (const each of [IPV4.client, "192.0.2.0", IPV6.client]) {
+        assert.ok(shown.some((text) => text.includes(each)), `${each}:\n${shown.join("")}`);
+      }
+      await showing.remove();
+      assert.equal(await allRules(lab), before);
+      assert.equal(await isOpen(22), wasOpen);
+      assert.deepEqual([...Deno.readDirSync(dir)].filter(({ name }) => /json/.test(name)), []);
+    });
 
     let backend = await make();
     await t.step("closes the guarded ports, in both families", async () => {

@@ -74,14 +74,6 @@ class FakeBackend implements Backend {
     return Promise.resolve();
   }
 
-  preview(): Promise<string> {
-    return Promise.resolve("");
-  }
-
-  previewChanges(): string {
-    return "";
-  }
-
   openToEveryone(): Promise<undefined> {
     return Promise.resolve(undefined);
   }

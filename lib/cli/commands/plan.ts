@@ -38,8 +38,13 @@ already, or stay open to everyone in spite of openme. Changes nothing.`,
     const { config: read } = await loadServerConfig(configPath(args));
     const config = withInterface(read, interfaceName);
     if (config.command) requirePrograms(config.command);
-    const backend = await backendOf(config, { context, log: logOf(args, context) });
-    const text = await backend.preview([]);
+    let text = "";
+    const backend = await backendOf(config, {
+      context,
+      log: logOf(args, context),
+      show: (command) => text += command,
+    });
+    await backend.install([]);
     for (const { why, hint } of await guardsInTheWay(backend, context.run)) {
       context.stderr(`openme: warning: ${why}`);
       context.stderr(`openme: hint: ${hint}`);

@@ -30,7 +30,7 @@ import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Backend } from "../../firewall/backend.ts";
 import { chooseBackend, requireClosable } from "../../firewall/choose.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
-import { createDryBackend } from "../../firewall/none.ts";
+import { createDryBackend, showingParts } from "../../firewall/none.ts";
 import { keepHealthListener } from "../../health/listener.ts";
 import { LineWriter } from "../../system/line_writer.ts";
 import { errorFields, type Log, withFields } from "../../system/log.ts";
@@ -110,7 +110,7 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
   const readGeneration = openGeneration();
   await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
   const terminal = await lookAtTerminal(context.run);
-  const backend = await chooseBackend(config.firewall, {
+  const parts = {
     plan: guardPlanOf(config),
     run: context.run,
     log,
@@ -118,7 +118,11 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
     command: config.command,
     nftSession: new NftSession(),
     readGeneration,
-  });
+  };
+  const backend = await chooseBackend(
+    config.firewall,
+    isDry ? showingParts(parts, context.stdout) : parts,
+  );
   const dry = isDry ? cleanup.use(new DryState(stateDir)) : undefined;
   await warnOfOwnSession(config, { log, context, backend, isTrial: confirmMs !== undefined });
   let mustFinish = () => false;
@@ -151,7 +155,7 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
   await runServer({
     config,
     socket,
-    backend: isDry ? createDryBackend(backend, context.stdout) : backend,
+    backend: isDry ? createDryBackend(backend) : backend,
     stateDir: dry?.dir ?? stateDir,
     clock,
     log,

@@ -9,7 +9,6 @@
 import { OpenmeError } from "../../values/errors.ts";
 import type { Log } from "../../system/log.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
-import type { PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import {
   type Backend,
@@ -23,7 +22,7 @@ import {
 import type { CommandLines, GuardPlan } from "../plan.ts";
 import { Entries, type Look } from "./entries.ts";
 import { Journal } from "./journal.ts";
-import { type Entry, entryKey, fillIn, showLine } from "./line.ts";
+import { type Entry, entryKey } from "./line.ts";
 import { showEntries } from "./listing.ts";
 import { Programs } from "./programs.ts";
 import { hostFirewall } from "../host/summary.ts";
@@ -172,24 +171,6 @@ class CommandBackend implements Backend {
       why: "this host's own firewall lets everyone in to them",
       hint: "close them there, unless a firewall in front of this host does: openme plan",
     };
-  }
-
-  preview(openings: readonly ClientOpenings[]): Promise<string> {
-    return Promise.resolve(this.previewChanges(openings));
-  }
-
-  previewChanges(changes: readonly ClientOpenings[]): string {
-    return changes.flatMap(({ address, openings, clients }) =>
-      openings.map(({ timeoutMs, ...ports }) =>
-        showLine(
-          fillIn(this.#lines.open, { address, ports, client: clients.join(",") }, timeoutMs),
-        )
-      )
-    ).join("");
-  }
-
-  previewEnd(address: Network, ports: PortRange, clients: readonly string[]): string {
-    return showLine(fillIn(this.#lines.close, { address, ports, client: clients.join(",") }, 0));
   }
 
   /** Takes over what a dead process wrote down; gives whether that was not done before. */

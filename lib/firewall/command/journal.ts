@@ -14,46 +14,48 @@ import type { Entry } from "./line.ts";
 
 const NAME = "opened.json";
 
-/** The journal in the state directory. */
+/** The journal in the state directory; without one nothing is written down. */
 export class Journal {
-  readonly #stateDir: string;
-  readonly #path: string;
+  readonly #stateDir: string | undefined;
   readonly #log: Log;
   #fails = false;
 
-  constructor(stateDir: string, log: Log) {
+  constructor(stateDir: string | undefined, log: Log) {
     this.#stateDir = stateDir;
-    this.#path = join(stateDir, NAME);
     this.#log = log;
   }
 
   /** `doing` is for the log, where the journal is damaged: what happens to the openings that it held. */
   read(doing: string): Entry[] {
+    if (this.#stateDir === undefined) return [];
+    const file = join(this.#stateDir, NAME);
     try {
       return readJournal(this.#stateDir);
     } catch (error) {
-      this.#complain(messageOf(error), doing);
-      this.#moveAside();
+      this.#log.error("journal_damaged", { file, why: messageOf(error), doing });
+      moveAside(file);
       return [];
     }
   }
 
-  /**
-   * Whole or not at all, also where the power goes. While the disk takes nothing, openme goes on from memory and says
-   * so: whoever has to mend the disk must be able to get in.
-   */
+  /** While the disk takes nothing, openme goes on from memory and says so: who mends the disk must be able to get in. */
   write(entries: Iterable<Entry>): void {
+    if (this.#stateDir === undefined) return;
+    const file = join(this.#stateDir, NAME);
     try {
-      this.#replace(JSON.stringify([...entries].map(({ address, ports, client }) => ({
-        address: formatNetwork(address),
-        ports: formatPortRange(ports),
-        client,
-      }))));
+      replace(
+        file,
+        JSON.stringify([...entries].map(({ address, ports, client }) => ({
+          address: formatNetwork(address),
+          ports: formatPortRange(ports),
+          client,
+        }))),
+      );
       this.#fails = false;
     } catch (error) {
       if (!this.#fails) {
         this.#log.error("journal_failed", {
-          file: this.#path,
+          file,
           doing: "going on from memory; what a crash leaves open is not written down",
           ...errorFields(error),
         });
@@ -61,36 +63,27 @@ export class Journal {
       this.#fails = true;
     }
   }
+}
 
-  #replace(text: string): void {
-    const temporary = `${this.#path}.new`;
-    const file = Deno.openSync(temporary, {
-      write: true,
-      create: true,
-      truncate: true,
-      mode: 0o600,
-    });
-    try {
-      const bytes = new TextEncoder().encode(text + "\n");
-      for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-      file.syncDataSync();
-    } finally {
-      file.close();
-    }
-    Deno.renameSync(temporary, this.#path);
+/** Whole or not at all, also in a power cut. */
+function replace(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  const options = { write: true, create: true, truncate: true, mode: 0o600 };
+  {
+    using file = Deno.openSync(temporary, options);
+    const bytes = new TextEncoder().encode(text + "\n");
+    for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+    file.syncDataSync();
   }
+  Deno.renameSync(temporary, path);
+}
 
-  /** Whoever wants to know what was open can look there. */
-  #moveAside(): void {
-    try {
-      Deno.renameSync(this.#path, `${this.#path}.damaged`);
-    } catch {
-      // The next write says what is wrong with the disk.
-    }
-  }
-
-  #complain(why: string, doing: string): void {
-    this.#log.error("journal_damaged", { file: this.#path, why, doing });
+/** To be looked at by people. */
+function moveAside(path: string): void {
+  try {
+    Deno.renameSync(path, `${path}.damaged`);
+  } catch {
+    // The next write says what is wrong with the disk.
   }
 }
 

@@ -1,4 +1,4 @@
-/** The lines of `firewall: command`: values put into arguments, a line as a person would type it, and its program. */
+/** The lines of `firewall: command`: values put into arguments, and whether its programs are there. */
 
 import type { CommandLines } from "../plan.ts";
 import { OpenmeError } from "../../values/errors.ts";
@@ -38,13 +38,6 @@ export function fillIn(
   return line.map((argument) =>
     argument.replaceAll(/\{([a-z_]+)\}/g, (text, name) => values[name] ?? text)
   );
-}
-
-/** A command as a person would type it. */
-export function showLine(line: readonly string[]): string {
-  return line.map((each) =>
-    /^[\w./:,=@%+-]+$/.test(each) ? each : `'${each.replaceAll("'", `'\\''`)}'`
-  ).join(" ") + "\n";
 }
 
 /** Throws `FIREWALL` where one of the programs is not there: the first knock would be the first to tell. */

@@ -26,16 +26,16 @@ export class Programs {
   }
 
   async open(entry: Entry, leftMs: number): Promise<void> {
-    await this.#runLine(fillIn(this.#lines.open, entry, leftMs));
+    await this.#runLine(fillIn(this.#lines.open, entry, leftMs), { changes: true });
   }
 
   async close(entry: Entry): Promise<void> {
-    await this.#runLine(fillIn(this.#lines.close, entry, 0));
+    await this.#runLine(fillIn(this.#lines.close, entry, 0), { changes: true });
   }
 
   /** openme's rules that stand, by `entryKey`. Only where there is a `list`. */
   async list(): Promise<Map<string, Entry>> {
-    return this.#read!(await this.#runLine(this.#lines.list!.line));
+    return this.#read!(await this.#runLine(this.#lines.list!.line, { changes: false }));
   }
 
   /** What is wrong where a program succeeded and the listing says otherwise. */
@@ -48,10 +48,14 @@ export class Programs {
     );
   }
 
-  async #runLine([program, ...args]: readonly string[]): Promise<string> {
+  async #runLine(
+    [program, ...args]: readonly string[],
+    { changes }: { changes: boolean },
+  ): Promise<string> {
     return await runFirewall(this.#run, {
       program: program!,
       args,
+      changes,
       timeoutMs: DEADLINE_MS,
       killsChildren: true,
       missingHint: "see server.command in the configuration",

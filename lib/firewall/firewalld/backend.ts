@@ -211,23 +211,6 @@ class FirewalldBackend implements Backend {
     };
   }
 
-  async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    await this.#requireRunning();
-    this.#zones = await this.#findZones();
-    const knock = this.#plan.openKnockPort
-      ? this.#show("add", renderKnockRule(this.#plan.knockPort))
-      : "";
-    return knock + this.previewChanges(openings);
-  }
-
-  previewChanges(changes: readonly ClientOpenings[]): string {
-    return changes.flatMap(({ address, openings }) =>
-      openings.map((opening) =>
-        this.#show("add", renderRule(PRIORITIES[0], address, opening), opening.timeoutMs)
-      )
-    ).join("");
-  }
-
   #hold(
     address: Network,
     { timeoutMs, ...ports }: PortRange & { timeoutMs: number },
@@ -257,15 +240,16 @@ class FirewalldBackend implements Backend {
         zone.rules.every(({ text }) => text !== knock))
     );
     if (!hasForgotten) return;
-    const args = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
-    const listing = await this.#nft(args).catch(() => "");
+    const list = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
+    const listing = await this.#nft(list).catch(() => "");
     for (const zone of present) {
       for (const held of before.filter((held) => !isOthers(zone, held))) {
         const { address: source, ports } = held;
         const handles = handlesInTable(listing, { zone: zone.zone, source, ports });
         const chain = `filter_IN_${zone.zone}_post`;
         for (const handle of handles.slice(0, handles.length - alike(zone, held))) {
-          await this.#nft(["delete", "rule", "inet", "firewalld", chain, "handle", `${handle}`]);
+          const args = ["delete", "rule", "inet", "firewalld", chain, "handle", `${handle}`];
+          await this.#nft(args, { changes: true });
         }
       }
     }
@@ -330,7 +314,7 @@ class FirewalldBackend implements Backend {
 
   async #changeIn(zone: string, what: "add" | "remove", rule: string, timeoutMs?: number) {
     try {
-      await this.#cmd(argumentsOf(zone, what, rule, timeoutMs));
+      await this.#cmd(argumentsOf(zone, what, rule, timeoutMs), { changes: true });
     } catch (error) {
       // Older ones fail where newer ones only warn.
       const harmless = what === "add" ? /ALREADY_ENABLED/ : /NOT_ENABLED/;
@@ -338,29 +322,21 @@ class FirewalldBackend implements Backend {
     }
   }
 
-  #show(what: "add" | "remove", rule: string, timeoutMs?: number): string {
-    return this.#zones.map((zone) =>
-      `${PROGRAM} ${
-        argumentsOf(zone, what, rule, timeoutMs).map((each) =>
-          each.includes(" ") ? `'${each}'` : each
-        ).join(" ")
-      }\n`
-    ).join("");
-  }
-
-  #nft(args: string[]): Promise<string> {
+  #nft(args: string[], { changes = false } = {}): Promise<string> {
     return runFirewall(this.#run, {
       program: "nft",
       args,
+      changes,
       timeoutMs: DEADLINE_MS,
       failingHint: "firewall-cmd --reload takes out what a killed firewalld has left",
     });
   }
 
-  #cmd(args: string[]): Promise<string> {
+  #cmd(args: string[], { changes = false } = {}): Promise<string> {
     return runFirewall(this.#run, {
       program: PROGRAM,
       args,
+      changes,
       timeoutMs: DEADLINE_MS,
       missingHint: MISSING_HINT,
       failingHint: FAILING_HINT,

@@ -8,7 +8,7 @@ import type { RunProgram } from "../../system/run_program.ts";
 import { allInTurn } from "../all_ended.ts";
 import type { OpenPorts } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { type FirewallRun, runFirewall } from "../run.ts";
+import { runFirewall } from "../run.ts";
 import { type HostChain, mayDrop } from "./chain.ts";
 import { hostFamilies } from "./families.ts";
 import { type HoleChange, holeChanges, NO_HOLES } from "./hole.ts";
@@ -98,13 +98,6 @@ export class HostRules<View extends ProgramView> {
     }
   }
 
-  /** What {@linkcode putOtherHoles} would run, as text. */
-  showOtherHoles(plan: GuardPlan, host: Host): string {
-    const changes = changesOf(plan, host);
-    return this.#others.flatMap((other) => other.render(changesFor(other, changes)))
-      .map(showRun).join("");
-  }
-
   /** Whether a hole is missing, or one is there that must not be. */
   lacksHoles(plan: GuardPlan, host: Host): boolean {
     return changesOf(plan, host).length > 0;
@@ -157,9 +150,4 @@ function changesOf({ mark }: GuardPlan, { chains, onTheWay, hole }: Host): HoleC
 
 function changesFor({ name }: HostProgram, changes: readonly HoleChange[]): HoleChange[] {
   return changes.filter(({ chain }) => chain.program === name);
-}
-
-/** A run with text on stdin, as a person would type it. */
-export function showRun({ program, args, stdin }: FirewallRun): string {
-  return `${[program, ...args].join(" ")} <<'END'\n${stdin}END\n`;
 }

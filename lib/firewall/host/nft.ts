@@ -121,5 +121,5 @@ export async function deleteEmptyTable(
     const chain = entry["chain"] as { hook?: string; policy?: string } | undefined;
     return !chain || (chain.hook !== undefined && chain.policy === "accept");
   });
-  if (isEmpty) await runNft(run, ["delete", "table", family, table]);
+  if (isEmpty) await runNft(run, ["-f", "-"], `delete table ${family} ${table}\n`);
 }

@@ -27,7 +27,7 @@ import { mayDrop } from "../host/chain.ts";
 import { CheckedRules } from "../host/generation.ts";
 import { renderIptablesHoles } from "../host/hole.ts";
 import { IptablesProgram, type IptablesView } from "../host/iptables.ts";
-import { type Host, HostRules, showRun } from "../host/look.ts";
+import { type Host, HostRules } from "../host/look.ts";
 import { deleteEmptyTable, lacksTable, NftProgram } from "../host/nft.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
@@ -204,27 +204,6 @@ class IptablesBackend implements Backend {
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
-  }
-
-  async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    const host = await this.#host.look(this.#plan);
-    await this.#host.requireWayIn(this.#plan, host);
-    this.#openings.clear();
-    this.#remember(openings);
-    const { texts } = await this.#render(host);
-    return [...texts].map(([family, text]) => showRun(this.#program.restoring(family, text))).join(
-      "",
-    ) +
-      this.#host.showOtherHoles(this.#plan, host);
-  }
-
-  previewChanges(changes: readonly ClientOpenings[]): string {
-    this.#remember(changes);
-    return ([4, 6] as const).filter((family) =>
-      changes.some(({ address }) => address.base.family === family)
-    ).map((family) => showRun(this.#program.restoring(family, this.#renderGrants(family)))).join(
-      "",
-    );
   }
 
   async kernelDrops(): Promise<Record<string, number>> {

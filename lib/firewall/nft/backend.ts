@@ -127,7 +127,8 @@ class NftBackend implements Backend {
     this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    this.#installed = { table: await this.#listTable(), holes: host.hole, prefixes };
+    // Where it is gone already, the next check sees that.
+    this.#installed = { table: await this.#listTable() ?? "", holes: host.hole, prefixes };
     this.#session?.prepare();
     if ([...this.#written.values()].some((each) => each > version)) {
       const sets = [...openingSets(4), ...openingSets(6), ...prefixes.flatMap(openingSets)];
@@ -136,7 +137,7 @@ class NftBackend implements Backend {
   }
 
   /** The whole transaction that puts everything in place on this host as it is now. */
-  async #render(notes: readonly NetworkNotes[] = []) {
+  async #render(notes: readonly NetworkNotes[]) {
     const host = await this.#host.look(this.#plan);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     const fresh = this.#fresh;
@@ -222,12 +223,7 @@ class NftBackend implements Backend {
 
   async #isAsInstalled(installed: Installed, legacy: string): Promise<boolean> {
     const allInOrder = this.#checked.begin();
-    try {
-      if (await this.#listTable() !== installed.table) return false;
-    } catch (error) {
-      if (isMissingTable(error)) return false;
-      throw error;
-    }
+    if (await this.#listTable() !== installed.table || installed.table === "") return false;
     // Where others change a large ruleset all the time, openme's own table is looked at every time and theirs now and then.
     if (legacy === this.#legacy && performance.now() < this.#nextLookMs) return true;
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
@@ -253,19 +249,17 @@ class NftBackend implements Backend {
   }
 
   async #examineTable(): Promise<Deviations> {
-    try {
-      const [text, table, guarded, forwarded] = await Promise.all([
-        this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]),
-        this.#nft(["--json", "--terse", "list", "table", ...TABLE.split(" ")]),
-        this.#listSet("guarded"),
-        this.#listSet("forwarded"),
-      ]);
+    const [text, table, guarded, forwarded] = await Promise.all([
+      this.#listRules(),
+      this.#list("table", ["--json", "--terse"]),
+      this.#listSet("guarded"),
+      this.#listSet("forwarded"),
+    ]);
+    if (text && table && guarded && forwarded) {
       return examineTable(this.#plan, { text, table, guarded, forwarded });
-    } catch (error) {
-      if (!isMissingTable(error)) throw error;
-      const wrong = [`the table ${TABLE} is not there, or not whole`];
-      return { wrong, unguarded: this.#plan.guardedPorts };
     }
+    const wrong = [`the table ${TABLE} is not there, or not whole`];
+    return { wrong, unguarded: this.#plan.guardedPorts };
   }
 
   async remove(): Promise<void> {
@@ -285,39 +279,20 @@ class NftBackend implements Backend {
   }
 
   async list(): Promise<readonly Standing[] | undefined> {
-    try {
-      const table = await this.#nft([
-        ...["--stateless", "--terse", "list", "table"],
-        ...TABLE.split(" "),
-      ]);
-      const lists = await Promise.all(
-        parseOpeningSets(table).map(async ({ set, length }) =>
-          parseGranted(await this.#listSet(set), length)
-        ),
-      );
-      return lists.flat();
-    } catch (error) {
-      if (isMissingTable(error)) return undefined;
-      throw error;
+    const rules = await this.#listRules();
+    if (rules === undefined) return undefined;
+    const standing: Standing[] = [];
+    for (const { set, length } of parseOpeningSets(rules)) {
+      const listing = await this.#listSet(set);
+      if (listing === undefined) return undefined; // the table has gone meanwhile
+      standing.push(...parseGranted(listing, length));
     }
+    return standing;
   }
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
-  }
-
-  async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    this.#held.replace(openings, performance.now());
-    const { text, host } = await this.#render();
-    await this.#host.requireWayIn(this.#plan, host);
-    return this.#host.showOtherHoles(this.#plan, host) +
-      `nft -f - <<'END'\n${text}END\n`;
-  }
-
-  previewChanges(changes: readonly ClientOpenings[]): string {
-    const sets = this.#held.hold(changes, performance.now());
-    return `nft -f - <<'END'\n${this.#renderContents(sets)}END\n`;
   }
 
   async kernelDrops(): Promise<Record<string, number>> {
@@ -326,14 +301,7 @@ class NftBackend implements Backend {
 
   /** A table that a dead process left is taken over; that of a living one, with another port and state, is its own. */
   async #requireNoOwner(): Promise<void> {
-    let listing: string;
-    try {
-      listing = await this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]);
-    } catch (error) {
-      if (isMissingTable(error)) return;
-      throw error;
-    }
-    await requireNoLivingOwner(parseOwner(listing), this.#run);
+    await requireNoLivingOwner(parseOwner(await this.#listRules() ?? ""), this.#run);
   }
 
   /** A small transaction: through the session where that takes it. */
@@ -347,24 +315,41 @@ class NftBackend implements Backend {
     return this.#checked.ownChange(async () => void await this.#nft(["-f", "-"], text));
   }
 
-  #listSet(set: string): Promise<string> {
-    return this.#nft(["--json", "list", "set", ...TABLE.split(" "), set]);
+  /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */
+  async #listTable(): Promise<string | undefined> {
+    const parts = await Promise.all([
+      this.#listRules(),
+      this.#list("set", [], "guarded"),
+      this.#list("set", [], "forwarded"),
+    ]);
+    return parts.includes(undefined) ? undefined : parts.join("");
   }
 
-  /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */
-  async #listTable(): Promise<string> {
-    const rules = await this.#nft(["--stateless", "--terse", "list", "table", ...TABLE.split(" ")]);
-    const sets = await Promise.all(
-      ["guarded", "forwarded"].map((set) => this.#nft(["list", "set", ...TABLE.split(" "), set])),
-    );
-    return rules + sets.join("");
+  #listRules(): Promise<string | undefined> {
+    return this.#list("table", ["--stateless", "--terse"]);
+  }
+
+  #listSet(set: string): Promise<string | undefined> {
+    return this.#list("set", ["--json"], set);
+  }
+
+  /** What nft shows of openme's table or of a set in it; `undefined` where it is not there. */
+  async #list(
+    what: "table" | "set",
+    options: readonly string[],
+    ...set: readonly string[]
+  ): Promise<string | undefined> {
+    try {
+      return await this.#nft([...options, "list", what, ...TABLE.split(" "), ...set]);
+    } catch (error) {
+      if (error instanceof OpenmeError && error.message.includes("No such file or directory")) {
+        return undefined;
+      }
+      throw error;
+    }
   }
 
   #nft(args: string[], stdin?: string): Promise<string> {
     return runNft(this.#run, args, stdin);
   }
-}
-
-function isMissingTable(error: unknown): boolean {
-  return error instanceof OpenmeError && error.message.includes("No such file or directory");
 }

@@ -21,8 +21,8 @@ import { prefixOf } from "./sets.ts";
 /** A table is made in one message to the kernel, whose length has a bound. Who is noted beyond that needs another knock. */
 const MOST_KEPT = 2048;
 
-/** What `nft --json list set` prints of one of openme's sets; rejects where there is none. */
-export type ListSet = (set: string) => Promise<string>;
+/** What `nft --json list set` prints of one of openme's sets; `undefined` where there is none. */
+export type ListSet = (set: string) => Promise<string | undefined>;
 
 /** What has to be forgotten. */
 export interface StandingNotes {
@@ -96,7 +96,7 @@ async function listAddresses(
 ): Promise<Map<string, Address[]>> {
   return new Map(
     await Promise.all(
-      sets.map(async (set) => [set, parseAddressSet(await listSet(set))] as const),
+      sets.map(async (set) => [set, parseAddressSet(await listSet(set) ?? "{}")] as const),
     ),
   );
 }

@@ -54,7 +54,7 @@ class PfBackend implements Backend {
     this.#remember(openings);
     await this.#load();
     const stale = (await this.#tables()).filter((name) => !this.#loaded.has(name));
-    for (const name of stale) await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", "kill"]);
+    for (const name of stale) await this.#change(["-t", name, "-T", "kill"]);
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -70,14 +70,14 @@ class PfBackend implements Backend {
     const version = this.#version;
     for (const [name, addresses] of before) {
       const gone = addresses.filter((each) => !after.get(name)?.includes(each));
-      if (gone.length > 0) await this.#change(name, "delete", gone);
+      if (gone.length > 0) await this.#change(["-t", name, "-T", "delete", ...gone]);
     }
     for (const [name, addresses] of after) {
       const come = addresses.filter((each) => !before.get(name)?.includes(each));
-      if (come.length > 0) await this.#change(name, "add", come);
+      if (come.length > 0) await this.#change(["-t", name, "-T", "add", ...come]);
       // An opening may have ended while a slow program was adding it.
       const late = come.filter((each) => !this.#held.has(`${each} ${name}`));
-      if (late.length > 0) await this.#change(name, "delete", late);
+      if (late.length > 0) await this.#change(["-t", name, "-T", "delete", ...late]);
     }
     this.#written = Math.max(this.#written, version);
   }
@@ -112,10 +112,8 @@ class PfBackend implements Backend {
 
   async remove(): Promise<void> {
     this.#forget(() => true);
-    await this.#pfctl(["-a", ANCHOR, "-F", "rules"]);
-    for (const name of await this.#tables()) {
-      await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", "kill"]);
-    }
+    await this.#change(["-F", "rules"]);
+    for (const name of await this.#tables()) await this.#change(["-t", name, "-T", "kill"]);
     this.#rules = undefined;
     this.#loaded = new Set();
   }
@@ -129,23 +127,6 @@ class PfBackend implements Backend {
   /** Rules of pf are not read here: what the host's own say is up to its administrator. */
   openToEveryone(): Promise<undefined> {
     return Promise.resolve(undefined);
-  }
-
-  async preview(openings: readonly ClientOpenings[]): Promise<string> {
-    await this.#requireAnchor();
-    return `pfctl -a ${ANCHOR} -f - <<'END'\n${renderAnchor(this.#plan, tablesOf(openings))}END\n`;
-  }
-
-  previewChanges(changes: readonly ClientOpenings[]): string {
-    return changes.flatMap(({ address, openings }) =>
-      openings.map((each) =>
-        `pfctl -a ${ANCHOR} -t ${tableOf(each)} -T add ${formatNetwork(address)}\n`
-      )
-    ).join("");
-  }
-
-  previewEnd(address: Network, ports: PortRange): string {
-    return `pfctl -a ${ANCHOR} -t ${tableOf(ports)} -T delete ${formatNetwork(address)}\n`;
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
@@ -176,7 +157,8 @@ class PfBackend implements Backend {
     this.#held.delete(key);
     this.#version++;
     try {
-      await this.#change(tableOf(held.ports), "delete", [formatNetwork(held.address)]);
+      const [table, address] = [tableOf(held.ports), formatNetwork(held.address)];
+      await this.#change(["-t", table, "-T", "delete", address]);
     } catch {
       this.#rules = undefined;
     }
@@ -203,7 +185,7 @@ class PfBackend implements Backend {
         address,
         openings: [ports],
       })));
-      await this.#pfctl(["-a", ANCHOR, "-f", "-"], renderAnchor(this.#plan, tables));
+      await this.#change(["-f", "-"], renderAnchor(this.#plan, tables));
       this.#loaded = new Set(tables.keys());
       const overtaken = this.#written > version;
       this.#written = version;
@@ -213,8 +195,8 @@ class PfBackend implements Backend {
     }
   }
 
-  async #change(name: string, what: "add" | "delete", addresses: readonly string[]): Promise<void> {
-    await this.#pfctl(["-a", ANCHOR, "-t", name, "-T", what, ...addresses]);
+  async #change(args: readonly string[], stdin?: string): Promise<void> {
+    await this.#pfctl(["-a", ANCHOR, ...args], { stdin, changes: true });
   }
 
   async #requireAnchor(): Promise<void> {
@@ -245,11 +227,14 @@ class PfBackend implements Backend {
     return listing.split("\n").map((line) => line.trim()).filter((name) => portsOfTable(name));
   }
 
-  #pfctl(args: string[], stdin?: string): Promise<string> {
+  #pfctl(
+    args: string[],
+    more: { stdin?: string | undefined; changes?: boolean } = {},
+  ): Promise<string> {
     return runFirewall(this.#run, {
       program: "pfctl",
       args,
-      stdin,
+      ...more,
       timeoutMs: DEADLINE_MS,
       missingHint: MISSING_HINT,
       failingHint: FAILING_HINT,

@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import type { CommandLines } from "../../../lib/firewall/plan.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
-import type { Backend } from "../../../lib/firewall/backend.ts";
+import type { Backend, BackendParts } from "../../../lib/firewall/backend.ts";
 import { BACKENDS } from "../../../lib/firewall/catalog.ts";
 import { requirePrograms } from "../../../lib/firewall/command/line.ts";
 import { listingReader } from "../../../lib/firewall/command/listing.ts";
-import { createDryBackend } from "../../../lib/firewall/none.ts";
+import { showingParts } from "../../../lib/firewall/none.ts";
 import { createLog } from "../../../lib/system/log.ts";
 import type { ProgramRun } from "../../../lib/system/run_program.ts";
 import { waitFor } from "../../support/wait.ts";
@@ -17,6 +17,7 @@ interface Host {
   readonly dir: string;
   /** What the log says. */
   readonly lines: string[];
+  readonly parts: Omit<BackendParts, "run"> & { readonly command: CommandLines };
   readonly make: (
     run: (call: ProgramRun) => Promise<string>,
     more?: Partial<CommandLines>,
@@ -36,13 +37,14 @@ async function withHost(body: (host: Host) => Promise<void>): Promise<void> {
     open: ["open", "{address}", "{ports}"],
     close: ["close", "{address}", "{ports}"],
   };
-  const plan = planOf({ dropPorts: false });
+  const parts = { plan: planOf({ dropPorts: false }), log, stateDir: dir, command };
   try {
     await body({
       dir,
       lines,
+      parts,
       make: (run, more) =>
-        BACKENDS.command.make({ plan, run, log, stateDir: dir, command: { ...command, ...more } }),
+        BACKENDS.command.make({ ...parts, run, command: { ...command, ...more } }),
     });
   } finally {
     await Deno.remove(dir, { recursive: true });
@@ -332,11 +334,16 @@ Deno.test("a listing is read by values, and a rule is a whole line", () => {
   assert.deepEqual(read("openme.* {address} {ports}/{protocol}", "openmexx ::1 1/tcp"), []);
 });
 
-Deno.test("command: a dry run shows each close as well", () =>
-  withHost(async ({ make }) => {
-    const backend = await make(() => Promise.reject(new Error("a dry run runs nothing")));
+Deno.test("command: a dry run shows each close as well, runs nothing and writes nothing down", () =>
+  withHost(async ({ dir, parts }) => {
     const shown: string[] = [];
-    const dry = createDryBackend(backend, (text) => shown.push(text.trim()));
+    const run = () => Promise.reject(new Error("a dry run runs nothing"));
+    const dry = await BACKENDS.command.make(
+      showingParts(
+        { ...parts, run, command: { ...parts.command, ...LIST } },
+        (text) => shown.push(text.trim()),
+      ),
+    );
     await dry.install([]);
     await dry.apply([openings("192.0.2.7", { "22/tcp": 30 })]);
     await waitFor("the close", () => shown.includes("close 192.0.2.7 22"));
@@ -346,11 +353,13 @@ Deno.test("command: a dry run shows each close as well", () =>
     assert.deepEqual(shown.filter(Boolean), [
       "open 192.0.2.7 22",
       "close 192.0.2.7 22",
-      "open 192.0.2.8 22\nopen 192.0.2.8 53",
       "open 192.0.2.8 22",
+      "open 192.0.2.8 53",
       "close 192.0.2.8 53",
+      "open 192.0.2.8 22",
       "close 192.0.2.8 22",
     ]);
+    assert.deepEqual([...Deno.readDirSync(dir)], []);
   }));
 
 Deno.test("command: it says what everyone can reach on a host without rules", () =>

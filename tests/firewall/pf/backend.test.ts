@@ -146,21 +146,18 @@ test("the pf backend ends openings by its own timers", () =>
 
 test("the pf backend says which line pf.conf lacks, and that pf is not enabled", () =>
   withPf(async (pf, run) => {
-    for (const call of ["install", "preview"] as const) {
-      pf.setMachine({ rules: 'anchor "com.apple/*" all\npass all\n' });
-      await assert.rejects(createPfBackend(PLAN, run)[call]([]), {
-        code: "FIREWALL",
-        message: 'pf.conf does not call the anchor "openme"',
-        hint:
-          'add the line anchor "openme" to pf.conf before your own filter rules, then: pfctl -f /etc/pf.conf',
-      });
-      pf.setMachine({ info: "Status: Disabled for 0 days\n" });
-      await assert.rejects(createPfBackend(PLAN, run)[call]([]), {
-        code: "FIREWALL",
-        message: "pf is not enabled, and guards nothing",
-      });
-      pf.setMachine({ info: "Status: Enabled for 0 days\n" });
-    }
+    pf.setMachine({ rules: 'anchor "com.apple/*" all\npass all\n' });
+    await assert.rejects(createPfBackend(PLAN, run).install([]), {
+      code: "FIREWALL",
+      message: 'pf.conf does not call the anchor "openme"',
+      hint:
+        'add the line anchor "openme" to pf.conf before your own filter rules, then: pfctl -f /etc/pf.conf',
+    });
+    pf.setMachine({ info: "Status: Disabled for 0 days\n" });
+    await assert.rejects(createPfBackend(PLAN, run).install([]), {
+      code: "FIREWALL",
+      message: "pf is not enabled, and guards nothing",
+    });
     assert.ok(!pf.calls().some((call) => call.includes("-f -")), "nothing was loaded");
   }));
 

@@ -1,8 +1,10 @@
-/** Flags that name a time to come, or a span. */
+/** Flags with a meaning of their own: a span, a time to come, an interface, the size of a client's network. */
 
-import { EXPIRY_EXPECTED, parseExpiry } from "../config/clients.ts";
+import { EXPIRY_EXPECTED, parseExpiry, PREFIX_BOUNDS } from "../config/clients.ts";
 import { parseDuration } from "../values/duration.ts";
-import { type Arguments, flagError, textFlag } from "./context.ts";
+import { type Arguments, type Context, flagError, textFlag } from "./context.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { type FirewallName, INTERFACE_PATTERN } from "../firewall/plan.ts";
 
 const DAY_MS = 86_400_000;
 /** Longer than any key should live, and short enough for every calendar. */
@@ -49,4 +51,74 @@ export function formatTime(atMs: number): string {
 
 function isoTime(atMs: number): string {
   return new Date(atMs).toISOString().replace(".000Z", "Z");
+}
+
+/** `--interface IF`; throws, code `USAGE`, for what cannot be a name of one. */
+export function interfaceFlag(args: Arguments): string | undefined {
+  const name = textFlag(args, "interface");
+  if (name !== undefined && !INTERFACE_PATTERN.test(name)) {
+    throw flagError("interface", `the name of a network interface, such as "eth0"`, name);
+  }
+  return name;
+}
+
+/** The configuration with what the flag says in place of `server.interface`. */
+export function withInterface(config: ServerConfig, name: string | undefined): ServerConfig {
+  return { ...config, interface: name ?? config.interface };
+}
+
+type PrefixFlag = Partial<Record<keyof typeof PREFIX_BOUNDS, number>>;
+
+/** `--prefix v4=24,v6=64`: the lengths as they stand in the configuration, `undefined` without the flag. */
+export function prefixFlag(args: Arguments): PrefixFlag | undefined {
+  const text = textFlag(args, "prefix");
+  if (text === undefined) return undefined;
+  const lengths: PrefixFlag = {};
+  for (const item of text.split(",").map((each) => each.trim())) {
+    const [, family, digits] = /^(v4|v6)=([1-9]\d{0,2})$/.exec(item) ?? [];
+    const key = family as keyof typeof PREFIX_BOUNDS | undefined;
+    const length = Number(digits);
+    if (!key || key in lengths || !isWithin(length, PREFIX_BOUNDS[key])) {
+      const { v4, v6 } = PREFIX_BOUNDS;
+      throw flagError(
+        "prefix",
+        `lengths in bits such as "v4=24,v6=64"`,
+        text,
+        `v4 from ${v4.least} to ${v4.most}, v6 from ${v6.least} to ${v6.most}, each once`,
+      );
+    }
+    lengths[key] = length;
+  }
+  return lengths;
+}
+
+/** Says who is let in by a knock of this client. */
+export function tellWhoGetsIn(
+  name: string,
+  { v4, v6 }: PrefixFlag,
+  firewall: FirewallName,
+  context: Context,
+): void {
+  if (firewall === "none") return;
+  const sizes = [
+    ...(v4 === undefined || v4 === PREFIX_BOUNDS.v4.most ? [] : [`/${v4} in IPv4`]),
+    ...(v6 === undefined || v6 === PREFIX_BOUNDS.v6.most ? [] : [`/${v6} in IPv6`]),
+  ];
+  if (sizes.length === 0) return;
+  const first = "the first address of it that connects is let in, one more with each knock";
+  const all = "every address of it is let in until the grant ends";
+  const who = firewall === "nft"
+    ? first
+    : firewall === "auto"
+    ? `where that is nft, ${first}; with any other, ${all}`
+    : all;
+  context.stderr(
+    `openme: a knock by ${name} opens for the whole network around its address (${
+      sizes.join(", ")
+    }); with firewall: ${firewall}, ${who}`,
+  );
+}
+
+function isWithin(length: number, { least, most }: { least: number; most: number }): boolean {
+  return least <= length && length <= most;
 }

@@ -1,9 +1,11 @@
-/**
- * Reads the server's configuration for the subcommands: the file, and the files of `clients.d` beside it, which hold
- * clients and nothing else.
- */
+/** Loads the server's configuration for the subcommands, and finds the state directory of `serve`. */
 
-import { parseServerConfig, type ServerConfig, type SourceFile } from "../config/server.ts";
+import {
+  DEFAULT_STATE_DIR,
+  parseServerConfig,
+  type ServerConfig,
+  type SourceFile,
+} from "../config/server.ts";
 import { clientsFolder, listClientFiles } from "../system/config_files.ts";
 import {
   loadError,
@@ -11,8 +13,13 @@ import {
   readSharedFile,
   requireUnwritable,
 } from "../system/read_file.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable, hideSecrets, quote } from "../values/text.ts";
+import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
+import { join } from "node:path";
+import { DATABASE_NAME } from "../state/names.ts";
 
-/** A configuration, with the texts that it was read from. */
+/** A configuration, with the texts that it was read from: its file, and those of `clients.d` beside it. */
 export interface LoadedConfig {
   readonly config: ServerConfig;
   readonly text: string;
@@ -32,7 +39,7 @@ export async function readServerText(path: string): Promise<string> {
   return await readSecretFile(path, { missingHint: await missingHint() });
 }
 
-/** Whoever has profiles and no server's configuration has most likely come to the wrong machine. */
+/** A machine with profiles and no server's configuration is most likely a client. */
 async function missingHint(): Promise<string> {
   const make = "make one: openme init --server HOST";
   try {
@@ -66,5 +73,76 @@ function list(path: string, folder: string): string[] {
     return listClientFiles(path);
   } catch (cause) {
     throw loadError(folder, cause, { missingHint: "" });
+  }
+}
+
+/**
+ * The state directory of `--state-dir`, else of the configuration; a running `serve` does not mind a mistake in that
+ * file, so `openme confirm` must not either: it is then searched for `state_dir` alone, and `config` is `undefined`.
+ * Throws `OpenmeError` where there is no file to look into.
+ */
+export async function findState(
+  args: Arguments,
+  { stderr }: Pick<Context, "stderr">,
+): Promise<{ readonly stateDir: string; readonly config: ServerConfig | undefined }> {
+  const path = configPath(args);
+  const given = textFlag(args, "state-dir");
+  try {
+    const { config } = await loadServerConfig(path);
+    return { config, stateDir: given ?? config.stateDir };
+  } catch (cause) {
+    if (given !== undefined) return { config: undefined, stateDir: given };
+    // One that is missing, or another user's, says nothing: to go on by the default would be to guess.
+    const bytes = await Deno.readFile(path).catch(() => {
+      throw cause;
+    });
+    const written = stateDirIn(new TextDecoder().decode(bytes));
+    const stateDir = written ?? DEFAULT_STATE_DIR;
+    stderr(`openme: warning: ${escapeUnprintable(hideSecrets(messageOf(cause)))}`);
+    stderr(
+      `openme: going on with the state directory ${quote(stateDir, 1000)}, ${
+        written === undefined ? "the default" : "as that file says"
+      }`,
+    );
+    return { config: undefined, stateDir };
+  }
+}
+
+/** The first `state_dir: …` that is no comment, in a text that may be no YAML. */
+export function stateDirIn(text: string): string | undefined {
+  const [, double, single, plain] =
+    /^(?:[^#\n]*[\s{,])?["']?state_dir["']?[ \t]*:[ \t]+(?:"([^"\n]*)"|'([^'\n]*)'|([^\s"'#][^\n]*?)[ \t\r]*(?:[,}]|[ \t]#|$))/m
+      .exec(text) ?? [];
+  const found = double ?? single ?? plain;
+  return found?.startsWith("/") ? found : undefined;
+}
+
+/**
+ * The state directory of `--state-dir`, which must hold a state, else the configuration's, which may be empty before the
+ * first `serve`. Throws `OpenmeError`, code `STATE`.
+ */
+export function stateDirOf(args: Arguments, { stateDir }: ServerConfig): string {
+  requireState(args, { stateDir });
+  return textFlag(args, "state-dir") ?? stateDir;
+}
+
+/** Throws `OpenmeError`, code `STATE`, where `--state-dir` names a folder that holds no state. */
+export function requireState(
+  args: Arguments,
+  config: Pick<ServerConfig, "stateDir"> | undefined,
+): void {
+  const given = textFlag(args, "state-dir");
+  if (given === undefined) return;
+  try {
+    Deno.statSync(join(given, DATABASE_NAME));
+  } catch (cause) {
+    // Any other fault is told by the command that reads the state.
+    if (!(cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory)) {
+      return;
+    }
+    throw new OpenmeError("STATE", `there is no state of openme in ${quote(given, 1000)}`, {
+      ...(config && { hint: `without --state-dir it is the configuration's: ${config.stateDir}` }),
+      cause,
+    });
   }
 }

@@ -7,7 +7,7 @@ import { OpenmeError } from "../values/errors.ts";
 import { includesPortRanges, subtractPortRanges } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
 import { type Arguments, textFlag } from "./context.ts";
-import { prefixFlag } from "./prefix_flag.ts";
+import { prefixFlag } from "./flags.ts";
 
 /**
  * Throws where the flags ask for another entry than the one that is registered. `ports` are the groups and port specs

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { stateDirIn } from "../../lib/cli/load_state.ts";
+import { stateDirIn } from "../../lib/cli/load.ts";
 import { bindControl, serveControl } from "../../lib/control/socket.ts";
 import { SCHEMA } from "../../lib/state/schema.ts";
 import { memoryLog } from "../support/memory_log.ts";

@@ -23,9 +23,8 @@ import {
   profileFor,
   tellHowToKeep,
 } from "../print_profile.ts";
-import { prefixFlag, tellWhoGetsIn } from "../prefix_flag.ts";
+import { expiresFlag, prefixFlag, tellWhoGetsIn } from "../flags.ts";
 import { requireSame } from "../registered_client.ts";
-import { expiresFlag } from "../flags.ts";
 
 export const add: Command = {
   about:

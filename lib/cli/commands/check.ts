@@ -1,10 +1,9 @@
 /** `openme check`: reads the configuration and says what is wrong with it, or odd. */
 
-import type { ServerConfig } from "../../config/server.ts";
+import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { type FirewallName, isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
-import { unguardable } from "../../config/server.ts";
 import { isProgramThere } from "../../system/run_program.ts";
 import { type Command, configPath, renderJson } from "../context.ts";
 import { misfitsOf } from "../host_fit.ts";

@@ -8,7 +8,7 @@ import { parseNetwork } from "../../values/network.ts";
 import { quote } from "../../values/text.ts";
 import { type Arguments, type Command, type Context, renderJson, STATE_DIR } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
-import { loadWhereabouts } from "../load_state.ts";
+import { findState } from "../load.ts";
 
 export const close: Command = {
   about: "Ends grants now: ports that a knock has opened are closed to new connections.",
@@ -34,7 +34,7 @@ then 1. It is 1 too where nobody holds the ADDRESS.`,
   example: "sudo openme close laptop --kill",
   run: async (args, context) => {
     const request = readRequest(args);
-    const { config, stateDir } = await loadWhereabouts(args, context);
+    const { config, stateDir } = await findState(args, context);
     const report = await askServer(stateDir, request) as CloseReport;
     const { closed, cut, failures } = report;
     const didNothing = closed.length === 0 && !cut?.connections && !cut?.left.length;

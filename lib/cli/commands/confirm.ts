@@ -3,7 +3,7 @@
 import { askServer, NotRunningError } from "../../control/socket.ts";
 import { nothingToConfirm } from "../serve/confirmation.ts";
 import { type Command, STATE_DIR } from "../context.ts";
-import { loadWhereabouts } from "../load_state.ts";
+import { findState } from "../load.ts";
 
 export const confirm: Command = {
   about: "Tells the openme serve that waits for it (serve --confirm) that you can still get in.",
@@ -12,7 +12,7 @@ export const confirm: Command = {
   },
   example: "sudo openme confirm",
   run: async (args, context) => {
-    const { stateDir } = await loadWhereabouts(args, context);
+    const { stateDir } = await findState(args, context);
     try {
       await askServer(stateDir, { command: "confirm" });
     } catch (cause) {

@@ -13,8 +13,8 @@ import {
   logOf,
   OUTPUT_CLOSED,
   parsePort,
+  readFamily,
 } from "../context.ts";
-import { readFamily } from "../family_flag.ts";
 import { tellClosed } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 

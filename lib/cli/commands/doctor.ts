@@ -1,9 +1,8 @@
 /** `openme doctor`: looks for what is wrong, on a server and on a client, and says what to do. */
 
-import { type Finding, renderFindings, warn } from "../doctor.ts";
+import { type Finding, paintFor, renderFindings, warn } from "../output.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { paintFor } from "../colours.ts";
 import {
   type Arguments,
   clientConfigPath,

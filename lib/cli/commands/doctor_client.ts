@@ -3,7 +3,7 @@
 import { type Address, formatAddress, sourceFor } from "../../values/address.ts";
 import { addressesOf, type Way, wayOf } from "../../client/knock.ts";
 import type { Profile } from "../../config/profiles.ts";
-import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
 import { type Asked, knockAndAsk } from "../../client/check.ts";
 import type { Arguments, Context } from "../context.ts";

@@ -6,7 +6,7 @@
 import type { ServerConfig } from "../../config/server.ts";
 import { askServer } from "../../control/socket.ts";
 import { describeFirewall, type FirewallReport } from "../../control/requests.ts";
-import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
 import { createLog } from "../../system/log.ts";
 import { formatPortRange } from "../../values/ports.ts";

@@ -3,7 +3,7 @@
 import type { ServerConfig } from "../../config/server.ts";
 import { askServer } from "../../control/socket.ts";
 import type { ServerReport } from "../../control/requests.ts";
-import { fail, type Finding, hintOf, ok, warn } from "../doctor.ts";
+import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
 import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
 import type { RunProgram } from "../../system/run_program.ts";
@@ -12,7 +12,6 @@ import { type Arguments, configPath, type Context, textFlag } from "../context.t
 import { examineFirewall } from "./doctor_firewall.ts";
 import { misfitsOf } from "../host_fit.ts";
 import { loadServerConfig } from "../load.ts";
-import { UNIT, type Unit, unitOf } from "../systemd_unit.ts";
 
 const DEADLINE_MS = 5000;
 
@@ -144,4 +143,26 @@ export async function examineClock(run: RunProgram): Promise<Finding> {
 
 function countOf(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+export const UNIT = "openme.service";
+
+/** What systemd says of the unit. */
+export interface Unit {
+  /** `active`, `inactive`, `failed`, `activating` … */
+  readonly state: string;
+  /** 0 where none runs. */
+  readonly mainPid: number;
+}
+
+/** `undefined` where there is no systemd, or no such unit. */
+export async function unitOf(run: RunProgram): Promise<Unit | undefined> {
+  const text = await run({
+    program: "systemctl",
+    args: ["show", UNIT, "--property=LoadState,ActiveState,MainPID"],
+    timeoutMs: 5000,
+  }).catch(() => "");
+  const valueOf = (name: string) => new RegExp(`^${name}=(.*)$`, "m").exec(text)?.[1];
+  if (valueOf("LoadState") !== "loaded") return undefined;
+  return { state: valueOf("ActiveState") ?? "unknown", mainPid: Number(valueOf("MainPID") ?? 0) };
 }

@@ -12,7 +12,7 @@ import { backendOf } from "../backend_of.ts";
 import { type Command, configPath, type Context, logOf } from "../context.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { guardPlanOf } from "../../server.ts";
-import { interfaceFlag, withInterface } from "../interface_flag.ts";
+import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
 
 export const guard: Command = {

@@ -7,8 +7,7 @@ import { shownPorts } from "../../values/ports.ts";
 import { type HistoryEntry, readHistory } from "../../state/history.ts";
 import { type Command, isoTime, renderJson, STATE_DIR, textFlag } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
-import { loadWhereabouts } from "../load_state.ts";
-import { requireState } from "../state_dir.ts";
+import { findState, requireState } from "../load.ts";
 import { renderTable } from "../output.ts";
 import { formatTime, spanFlag } from "../flags.ts";
 
@@ -31,7 +30,7 @@ from a registered client is not in it.`,
   example: "sudo openme history --client alice --since 24h",
   run: async (args, context) => {
     const sinceMs = spanFlag(args, "since");
-    const { config, stateDir } = await loadWhereabouts(args, context);
+    const { config, stateDir } = await findState(args, context);
     requireState(args, config);
     const client = textFlag(args, "client");
     const entries = readHistory(stateDir, {

@@ -8,7 +8,7 @@ import { publicKeyOf } from "../../crypto/sync.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { closesPorts, type FirewallName, FIREWALLS } from "../../firewall/plan.ts";
-import { interfaceFlag } from "../interface_flag.ts";
+import { interfaceFlag } from "../flags.ts";
 import { misfitsOf } from "../host_fit.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../../system/write_file.ts";
 import { choiceFlag, type Command, configPath, flagError, portFlag, textFlag } from "../context.ts";

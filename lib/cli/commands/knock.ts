@@ -1,18 +1,18 @@
 /** `openme knock`: the client. Kept light: what it imports is what a knock waits for. */
 
-import { readFamily } from "../family_flag.ts";
-import { describeSent, tellSent } from "../sent.ts";
-import { isHoldable, parseAddress } from "../../values/address.ts";
-import { knock as sendKnocks } from "../../client/knock.ts";
 import {
   type Arguments,
   type Command,
   flagError,
   logOf,
   PROFILE,
+  readFamily,
   renderJson,
   textFlag,
 } from "../context.ts";
+import { describeSent, tellSent } from "../sent.ts";
+import { isHoldable, parseAddress } from "../../values/address.ts";
+import { knock as sendKnocks } from "../../client/knock.ts";
 import { loadProfile } from "../load_profile.ts";
 
 export const knock: Command = {

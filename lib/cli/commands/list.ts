@@ -10,8 +10,7 @@ import { shownPorts } from "../../values/ports.ts";
 import { readSnapshot } from "../../state/read.ts";
 import { describeClient } from "../client_json.ts";
 import { type Command, configPath, isoTime, renderJson, STATE_DIR } from "../context.ts";
-import { loadServerConfig } from "../load.ts";
-import { stateDirOf } from "../state_dir.ts";
+import { loadServerConfig, stateDirOf } from "../load.ts";
 import { renderTable } from "../output.ts";
 import { formatTime } from "../flags.ts";
 

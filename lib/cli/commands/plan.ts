@@ -15,10 +15,10 @@ import {
   subtractPortRanges,
 } from "../../values/ports.ts";
 import { backendOf } from "../backend_of.ts";
-import { type Colour, type Paint, paintFor } from "../colours.ts";
+import { type Colour, type Paint, paintFor } from "../output.ts";
 import { type Command, configPath, logOf, renderJson } from "../context.ts";
-import { guardsInTheWay } from "../serve/guards_in_the_way.ts";
-import { interfaceFlag, withInterface } from "../interface_flag.ts";
+import { guardsInTheWay } from "../serve/start_checks.ts";
+import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
 
 export const plan: Command = {

@@ -1,12 +1,11 @@
 /** `openme serve`: the server. */
 
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
-import { lookAtTerminal } from "../countdown.ts";
+import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
 import { DryState, warnOfDroppedKnocks } from "../serve/dry_run.ts";
-import { guardsInTheWay } from "../serve/guards_in_the_way.ts";
+import { guardsInTheWay, warnOfOwnSession } from "../serve/start_checks.ts";
 import { missingInterface } from "../host_fit.ts";
-import { listenForHangup } from "../serve/hangup.ts";
-import { interfaceFlag, withInterface } from "../interface_flag.ts";
+import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
 import {
   type Arguments,
@@ -17,7 +16,6 @@ import {
   logOf,
   textFlag,
 } from "../context.ts";
-import { warnOfOwnSession } from "../serve/start_checks.ts";
 import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { parseDuration } from "../../values/duration.ts";
 import { identifyConfig } from "../../system/config_files.ts";

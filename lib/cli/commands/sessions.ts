@@ -11,8 +11,7 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
 import { readSnapshot } from "../../state/read.ts";
 import { type Command, renderJson, STATE_DIR } from "../context.ts";
-import { loadWhereabouts } from "../load_state.ts";
-import { requireState } from "../state_dir.ts";
+import { findState, requireState } from "../load.ts";
 import { rulesWithoutGrant } from "../without_grant.ts";
 
 export const sessions: Command = {
@@ -29,7 +28,7 @@ export const sessions: Command = {
   },
   example: "sudo openme sessions --watch",
   run: async (args, context) => {
-    const { config, stateDir } = await loadWhereabouts(args, context);
+    const { config, stateDir } = await findState(args, context);
     requireState(args, config);
     const json = args.values["json"] === true;
     if (args.values["watch"]) {

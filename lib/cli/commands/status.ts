@@ -9,8 +9,15 @@ import { type HealthReport, reportToJson } from "../../values/health_report.ts";
 import { ANSWER_MS } from "../../client/check.ts";
 import { inTime } from "../../client/wait.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { type Command, durationFlag, logOf, portFlag, PROFILE, renderJson } from "../context.ts";
-import { readFamily } from "../family_flag.ts";
+import {
+  type Command,
+  durationFlag,
+  logOf,
+  portFlag,
+  PROFILE,
+  readFamily,
+  renderJson,
+} from "../context.ts";
 import { check, describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 

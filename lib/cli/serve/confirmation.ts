@@ -7,7 +7,7 @@
 import { formatDuration } from "../../values/duration.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { errorFields, type Log } from "../../system/log.ts";
-import { formatCountdown } from "../countdown.ts";
+import { formatCountdown } from "./terminal.ts";
 
 const COUNT_MS = 1000;
 

@@ -12,6 +12,9 @@ import { formatPortRange } from "../../values/ports.ts";
 import { readProcessStat, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Context } from "../context.ts";
+import { isBackendName } from "../../firewall/plan.ts";
+import { BACKENDS } from "../../firewall/catalog.ts";
+import { type Firewall, standingGuards } from "../../firewall/orphans.ts";
 
 const MOST_ANCESTORS = 32;
 
@@ -111,4 +114,27 @@ export function parseSshConnection(text: string | undefined): SshConnection | un
 function isSame(session: Connection, own: SshConnection): boolean {
   return formatAddress(session.remote) === own.remote && session.remotePort === own.remotePort &&
     session.localPort === own.localPort;
+}
+
+/** One of them, in words. */
+export interface GuardInTheWay {
+  readonly firewall: Firewall;
+  readonly why: string;
+  readonly hint: string;
+}
+
+/** Finds them; none where the backend takes out what it finds. */
+export async function guardsInTheWay(
+  { name }: Backend,
+  run: RunProgram,
+): Promise<GuardInTheWay[]> {
+  if (isBackendName(name) && BACKENDS[name].clearsLeftOvers) return [];
+  return (await standingGuards(run)).map(({ firewall, livingPid }) => ({
+    firewall,
+    why:
+      `a guard of openme's stands in ${firewall}, and may close ports to everyone: ${name} neither sees it nor takes it out`,
+    hint: livingPid === undefined
+      ? "openme uninstall takes it out, while no openme serve runs"
+      : `it belongs to another openme serve, process ${livingPid}: stop that one`,
+  }));
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { Confirmation } from "../../../lib/cli/serve/confirmation.ts";
-import { formatCountdown } from "../../../lib/cli/countdown.ts";
+import { formatCountdown } from "../../../lib/cli/serve/terminal.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 import { waitFor } from "../../support/wait.ts";
 import { memoryLog } from "../../support/memory_log.ts";

@@ -33,7 +33,7 @@ export interface Candidates {
   /** Those that the hint in a random nonce names: one, or by chance a few. */
   hinted(randomNonce: Uint8Array): readonly GateClient[];
   /** Every client once, those that the hint names first. */
-  candidates(randomNonce: Uint8Array, source: Address): Iterator<GateClient, unknown>;
+  inOrder(randomNonce: Uint8Array, source: Address): Iterator<GateClient, unknown>;
   /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
   accepted(client: GateClient, source: Address): void;
 }
@@ -43,11 +43,11 @@ export interface GateRules {
   readonly agree: KeyAgreement;
   /** The server's key before this one, while a rotation is under way. */
   readonly previousAgree?: KeyAgreement | undefined;
-  readonly signers: Candidates;
+  readonly candidates: Candidates;
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
-  readonly hasRoom: (client: string, address: Address) => boolean;
+  readonly hasRoom: (client: GateClient, address: Address) => boolean;
 }
 
 /** Let `address` in for `client`; the nonce is remembered in memory, and must be on disk before anything opens. */
@@ -83,7 +83,7 @@ export type Verdict = GrantVerdict | DropVerdict;
  * import { ReplayMemory } from "./replay.ts";
  * const rules = {
  *   agree: () => undefined,
- *   signers: { hinted: () => [], candidates: () => [].values(), accepted() {} },
+ *   candidates: { hinted: () => [], inOrder: () => [].values(), accepted() {} },
  *   replayWindowNs: 60_000_000_000n,
  *   replay: new ReplayMemory(),
  *   hasRoom: () => true,
@@ -124,8 +124,8 @@ export function beginJudging(
   if (typeof unsealed === "string") return drop(unsealed);
   const { randomNonce } = unsealed.knock;
   const candidates = hintedOnly
-    ? rules.signers.hinted(randomNonce).values()
-    : rules.signers.candidates(randomNonce, source);
+    ? rules.candidates.hinted(randomNonce).values()
+    : rules.candidates.inOrder(randomNonce, source);
   return { unsealed, source, candidates };
 }
 
@@ -146,7 +146,7 @@ export function continueJudging(
     if (done) return drop("signature");
     if (client.verify(unsealed.signedBytes, unsealed.signature)) {
       const verdict = judgeSigned(unsealed, client, source, nowNs, rules);
-      if (verdict.kind === "grant") rules.signers.accepted(client, source);
+      if (verdict.kind === "grant") rules.candidates.accepted(client, source);
       return verdict;
     }
   }
@@ -187,7 +187,7 @@ function judgeSigned(
   });
   if (remembered !== "fresh") return drop(remembered, client);
   // After remembering, or a knock that was refused could be replayed once there is room.
-  if (!rules.hasRoom(client.name, address)) {
+  if (!rules.hasRoom(client, address)) {
     return { kind: "drop", reason: "limit", client, remembered: { randomNonce, timestampNs } };
   }
   return { kind: "grant", client, address, randomNonce, timestampNs };

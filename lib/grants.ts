@@ -1,6 +1,6 @@
 /**
- * Grants: who is let in, to what, until when. Pure state; what has to change in the firewall is derived from it as the
- * complete list of an address's openings, disjoint, each with the time it has left.
+ * Grants: who is let in, to what, until when. Pure state; the firewall is given the complete list of an address's
+ * openings, disjoint, each with the time it has left.
  */
 
 import type { Address } from "./values/address.ts";
@@ -14,7 +14,7 @@ import {
   type PrefixLengths,
 } from "./values/network.ts";
 import { disjointOpenings, type Opening } from "./values/openings.ts";
-import { intersectPortRanges, mergePortRanges, type PortRange } from "./values/ports.ts";
+import { mergePortRanges, type PortRange } from "./values/ports.ts";
 
 /** Access in force for one client at one address, or in the network around it. */
 export interface Grant {
@@ -71,8 +71,8 @@ export interface Permission {
   readonly prefix?: PrefixLengths | undefined;
 }
 
-/** The grants of one address or network. */
-interface Place {
+/** The grants for exactly one address or network. */
+interface AddressGrants {
   readonly address: Network;
   readonly byClient: Map<string, Grant>;
   knocks: Knocks | undefined;
@@ -80,9 +80,9 @@ interface Place {
 
 /** All grants in force. */
 export class Grants {
-  readonly #places = new Map<string, Place>();
-  /** How many places there are of each prefix length: an address may lie in one of each. */
-  readonly #placesByLength = new Map<number, number>();
+  readonly #byAddress = new Map<string, AddressGrants>();
+  /** How many networks there are of each prefix length: an address may lie in one of each. */
+  readonly #countByLength = new Map<number, number>();
   readonly #countByClient = new Map<string, number>();
   readonly #caps: GrantCaps;
   #total = 0;
@@ -94,7 +94,7 @@ export class Grants {
 
   /** Whether the caps allow this client, with such lengths, a grant for this address; a renewal always fits. */
   hasRoom(client: string, address: Address, prefix?: PrefixLengths): boolean {
-    const here = this.#placeOf(grantedNetwork(address, prefix))?.byClient;
+    const here = this.#exactly(grantedNetwork(address, prefix))?.byClient;
     if (here?.has(client)) return true;
     return this.#total < this.#caps.total &&
       (this.#countByClient.get(client) ?? 0) < this.#caps.perClient &&
@@ -107,27 +107,21 @@ export class Grants {
    */
   open(target: Address, permission: Permission, now: Moment): { grant: Grant; renewed: boolean } {
     const address = grantedNetwork(target, permission.prefix);
-    const place = this.#placeOf(address);
+    const before = this.#exactly(address)?.byClient;
     const isLive = ({ endsSteadyMs }: Grant) => endsSteadyMs > now.steadyMs;
-    const wasOpen = [...place?.byClient.values() ?? []].some(isLive);
-    const old = place?.byClient.get(permission.client);
+    const wasOpen = [...before?.values() ?? []].some(isLive);
+    const old = before?.get(permission.client);
     const current = old && isLive(old) ? old : undefined;
-    const wallMs = wallMsOf(now);
-    const lifetimeMs = Math.min(
-      permission.lifetimeMs,
-      (permission.expiresAtMs ?? Infinity) - wallMs,
-    );
     const grant: Grant = {
       client: permission.client,
       key: permission.key,
       address,
       ports: mergePortRanges(permission.ports),
-      openedAtMs: current?.openedAtMs ?? wallMs,
-      expiresAtMs: wallMs + lifetimeMs,
-      endsSteadyMs: now.steadyMs + lifetimeMs,
+      openedAtMs: current?.openedAtMs ?? wallMsOf(now),
+      ...endOf(permission, now),
     };
     this.put(grant);
-    const here = this.#placeOf(address)!;
+    const here = this.#exactly(address)!;
     if (here.knocks) {
       const latest = ++this.#knocks;
       here.knocks = { first: wasOpen ? here.knocks.first : latest, latest };
@@ -138,19 +132,19 @@ export class Grants {
   /** Takes a grant as it is, in place of one for the same client and address. */
   put(grant: Grant): void {
     const { address, client } = grant;
-    let place = this.#placeOf(address);
-    if (!place) {
+    let here = this.#exactly(address);
+    if (!here) {
       // Before the first knock of this process: what was resumed.
       const knocks = isSingle(address) ? undefined : { first: 0, latest: 0 };
-      place = { address, byClient: new Map(), knocks };
-      this.#places.set(formatNetwork(address), place);
-      count(this.#placesByLength, address.length, 1);
+      here = { address, byClient: new Map(), knocks };
+      this.#byAddress.set(formatNetwork(address), here);
+      count(this.#countByLength, address.length, 1);
     }
-    if (!place.byClient.has(client)) {
+    if (!here.byClient.has(client)) {
       this.#total++;
       count(this.#countByClient, client, 1);
     }
-    place.byClient.set(client, grant);
+    here.byClient.set(client, grant);
   }
 
   /** Removes and returns the grants that have ended. The kernel has closed them already, by its own clock. */
@@ -165,14 +159,14 @@ export class Grants {
 
   /** All grants, in no particular order. */
   *list(): Generator<Grant> {
-    for (const { byClient } of this.#places.values()) yield* byClient.values();
+    for (const { byClient } of this.#byAddress.values()) yield* byClient.values();
   }
 
   /** The grants that let this address in: its own, and those of the networks that it lies in. */
   at(address: Address): Grant[] {
-    return [...this.#placesByLength.keys()].flatMap((length) => {
+    return [...this.#countByLength.keys()].flatMap((length) => {
       const network = networkOf(address, length);
-      return [...this.#placeOf(network)?.byClient.values() ?? []];
+      return [...this.#exactly(network)?.byClient.values() ?? []];
     });
   }
 
@@ -182,33 +176,33 @@ export class Grants {
 
   /** What this address or network may reach now: the union of its own grants. */
   openingsOf(address: Network, now: Moment): AddressOpenings {
-    const place = this.#placeOf(address);
-    return place ? openingsAt(place, now) : { address, openings: [] };
+    const here = this.#exactly(address);
+    return here ? openingsAt(here, now) : { address, openings: [] };
   }
 
   /** The clients that hold a grant for exactly this address or network. */
   clientsAt(address: Network): string[] {
-    return [...this.#placeOf(address)?.byClient.keys() ?? []];
+    return [...this.#exactly(address)?.byClient.keys() ?? []];
   }
 
   /** {@linkcode openingsOf} for every address and network that holds a grant. */
   allOpenings(now: Moment): AddressOpenings[] {
-    return [...this.#places.values()].map((place) => openingsAt(place, now))
+    return [...this.#byAddress.values()].map((each) => openingsAt(each, now))
       .filter(({ openings }) => openings.length > 0);
   }
 
-  #placeOf(address: Network): Place | undefined {
-    return this.#places.get(formatNetwork(address));
+  #exactly(address: Network): AddressGrants | undefined {
+    return this.#byAddress.get(formatNetwork(address));
   }
 
   #take(wanted: (grant: Grant) => boolean): Grant[] {
     const taken = [...this.list()].filter(wanted);
     for (const { address, client } of taken) {
-      const { byClient } = this.#placeOf(address)!;
+      const { byClient } = this.#exactly(address)!;
       byClient.delete(client);
       if (byClient.size === 0) {
-        this.#places.delete(formatNetwork(address));
-        count(this.#placesByLength, address.length, -1);
+        this.#byAddress.delete(formatNetwork(address));
+        count(this.#countByLength, address.length, -1);
       }
       this.#total--;
       count(this.#countByClient, client, -1);
@@ -224,77 +218,22 @@ function count<T>(counts: Map<T, number>, key: T, change: 1 | -1): void {
   else counts.delete(key);
 }
 
-function openingsAt({ address, byClient, knocks }: Place, now: Moment): AddressOpenings {
+function openingsAt({ address, byClient, knocks }: AddressGrants, now: Moment): AddressOpenings {
   const openings = disjointOpenings([...byClient.values()], now);
   return knocks ? { address, openings, knocks } : { address, openings };
 }
 
-/**
- * A stored grant as it may go on after a restart, or `undefined`: only under the same key, only to the ports that are
- * still allowed, never for longer or wider than a knock opens now, never where it would have been opened in the future.
- *
- * `sameBoot` says whether the stored steady time counts from the same boot as `now`; then the wall clock can no longer
- * lengthen it.
- */
-export function resumeGrant(
-  stored: Grant,
-  permission: Permission | undefined,
+/** When a grant ends, on both clocks: `leftMs` from now, or sooner where the permission says so. */
+export function endOf(
+  permission: Permission,
   now: Moment,
-  { sameBoot }: { sameBoot: boolean },
-): Grant | undefined {
+  leftMs = Infinity,
+): Pick<Grant, "expiresAtMs" | "endsSteadyMs"> {
   const wallMs = wallMsOf(now);
-  if (!permission || permission.key !== stored.key || stored.openedAtMs > wallMs) return undefined;
-  if (isTooWide(stored.address, permission)) return undefined;
-  const ports = intersectPortRanges(stored.ports, permission.ports);
-  const leftMs = Math.min(
-    stored.expiresAtMs - wallMs,
-    sameBoot ? stored.endsSteadyMs - now.steadyMs : Infinity,
+  const lifetimeMs = Math.min(
+    leftMs,
     permission.lifetimeMs,
     (permission.expiresAtMs ?? Infinity) - wallMs,
   );
-  if (ports.length === 0 || leftMs <= 0) return undefined;
-  // A client that was renamed keeps what its key has opened.
-  const { client } = permission;
-  return {
-    ...stored,
-    client,
-    ports,
-    expiresAtMs: wallMs + leftMs,
-    endsSteadyMs: now.steadyMs + leftMs,
-  };
-}
-
-/**
- * A grant in force as it may go on under another configuration, or `undefined`: under the same key, to the ports that
- * are still allowed, for the time that it had, at most what a knock opens now, no wider than one. Time is the steady clock's; the wall
- * clock, which somebody may have set meanwhile, only says when the key ends.
- */
-export function narrowGrant(
-  grant: Grant,
-  permission: Permission | undefined,
-  now: Moment,
-): Grant | undefined {
-  if (!permission || permission.key !== grant.key) return undefined;
-  if (isTooWide(grant.address, permission)) return undefined;
-  const wallMs = wallMsOf(now);
-  const ports = intersectPortRanges(grant.ports, permission.ports);
-  const leftMs = Math.min(
-    grant.endsSteadyMs - now.steadyMs,
-    permission.lifetimeMs,
-    (permission.expiresAtMs ?? Infinity) - wallMs,
-  );
-  if (ports.length === 0 || leftMs <= 0) return undefined;
-  const { client } = permission;
-  return {
-    ...grant,
-    client,
-    ports,
-    expiresAtMs: wallMs + leftMs,
-    endsSteadyMs: now.steadyMs + leftMs,
-  };
-}
-
-/** A network cannot be cut down: nobody knows any more which of its addresses was meant. */
-function isTooWide({ base, length }: Network, { prefix }: Permission): boolean {
-  return length < grantedNetwork(base, prefix).length;
+  return { expiresAtMs: wallMs + lifetimeMs, endsSteadyMs: now.steadyMs + lifetimeMs };
 }

@@ -106,7 +106,7 @@ export async function hintedNonce(random: Bytes, clientPublicKey: Bytes): Promis
 }
 
 /** The hint in a random nonce, as one number. In the knocks of other clients it is random, and names nobody. */
-export function hintOf(randomNonce: Uint8Array): number {
+export function clientHintOf(randomNonce: Uint8Array): number {
   return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(
     RANDOM_NONCE_SIZE - HINT_SIZE,
   );

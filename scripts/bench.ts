@@ -12,7 +12,7 @@ import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";
 import { KnockQueue } from "../lib/receive/queue.ts";
-import { KnownKeys } from "../lib/receive/ephemeral_keys.ts";
+import { EphemeralKeys } from "../lib/receive/ephemeral_keys.ts";
 import {
   OFFSET_AEAD_NONCE,
   OFFSET_EPHEMERAL_KEY,
@@ -20,7 +20,7 @@ import {
   OFFSET_SIGNATURE,
 } from "../lib/packet.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/receive/candidates.ts";
+import { RankedCandidates } from "../lib/receive/candidates.ts";
 import { processClock } from "../lib/system/clock.ts";
 import { besideForeignRules } from "./bench_foreign_rules.ts";
 import { startToSent } from "./bench_knock.ts";
@@ -219,7 +219,7 @@ async function subjects(): Promise<{ ofFew: Subject[]; ofMany: () => Subject[] }
   function queueAndGate(rules: GateRules): (datagram: Uint8Array, source: Address) => string {
     const queue = new KnockQueue({
       tags: [knockTags(server.publicKey)],
-      keys: new KnownKeys(),
+      keys: new EphemeralKeys(),
       steadyMs: () => performance.now(),
       dropped: () => {},
     });
@@ -250,7 +250,7 @@ function rulesFor(
 ): GateRules {
   return {
     agree,
-    signers: new Signers([
+    candidates: new RankedCandidates([
       ...Array.from({ length: others }, (_, i) => ({
         name: `other${i}`,
         key: i.toString(16).padStart(64, "0"),

@@ -8,19 +8,19 @@ import { type Address, formatAddress } from "../lib/values/address.ts";
 import { parseServerConfig } from "../lib/config/server.ts";
 import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto/keys.ts";
 import { knockTags } from "../lib/crypto/sync.ts";
-import { DropLog, limitLog } from "../lib/receive/drop_log.ts";
+import { ServerLog } from "../lib/receive/server_log.ts";
 import { Guard } from "../lib/firewall/guard.ts";
 import { createNoneBackend } from "../lib/firewall/none.ts";
 import { Grants } from "../lib/grants.ts";
 import { KnockQueue } from "../lib/receive/queue.ts";
-import { KnownKeys } from "../lib/receive/ephemeral_keys.ts";
+import { EphemeralKeys } from "../lib/receive/ephemeral_keys.ts";
 import { createLog } from "../lib/system/log.ts";
 import { Pipeline } from "../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { connectDatabase } from "../lib/state/database.ts";
 import { prepareStatements } from "../lib/state/statements.ts";
 import { runProgram } from "../lib/system/run_program.ts";
-import { guardPlanOf } from "../lib/server.ts";
+import { guardPlanOf } from "../lib/config/guard_plan.ts";
 import { StateStore } from "../lib/state/store.ts";
 import { processClock } from "../lib/system/clock.ts";
 
@@ -70,12 +70,13 @@ export async function realPipeline(
   const dir = tempDir();
   const clock = processClock();
   let [opened, lines] = [0, 0];
-  const { log, tick } = limitLog(createLog({
+  const drops = new ServerLog(createLog({
     level: "info",
     format: "logfmt",
     now: () => new Date(),
     write: () => void lines++,
   }));
+  const { log } = drops;
   const replay = new ReplayMemory();
   const grants = new Grants();
   const replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
@@ -86,8 +87,7 @@ export async function realPipeline(
     clock,
     log,
   });
-  const drops = new DropLog(log);
-  const keys = new KnownKeys();
+  const keys = new EphemeralKeys();
   const pipeline = new Pipeline(config, {
     ...{ grants, replay, store, guard, clock, log, drops, keys },
     opened: () => void opened++,
@@ -99,16 +99,13 @@ export async function realPipeline(
     dropped: (reason, source) => pipeline.drop(reason, source),
   });
   await guard.start();
-  Deno.unrefTimer(setInterval(() => {
-    tick();
-    drops.tick();
-  }, 1000));
+  Deno.unrefTimer(setInterval(() => drops.tick(), 1000));
   addEventListener("unload", () => store.close());
   return {
     take: (datagram, source) => {
       const refused = queue.offer(datagram, source);
       if (refused) return pipeline.drop(refused, source);
-      pipeline.take(queue.next()!);
+      pipeline.judge.take(queue.next()!);
     },
     opened: () => opened,
     lines: () => lines,

@@ -6,7 +6,7 @@ import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
-import { Signers } from "../lib/receive/candidates.ts";
+import { RankedCandidates } from "../lib/receive/candidates.ts";
 import { print } from "./run.ts";
 
 const CLIENTS = 500;
@@ -32,12 +32,12 @@ export async function besideAMillion(): Promise<boolean> {
     knocks.push(await freshKnock(profile, undefined));
   }
   const key = bytesToHex(client.publicKey);
-  const signers = new Signers([
+  const candidates = new RankedCandidates([
     { name: "alice", key, verify: signatureVerifier(client.publicKey), expiresNs: undefined },
   ]);
   const rulesWith = (replay: ReplayMemory) => ({
     agree: keyAgreement(server.privateKey),
-    signers,
+    candidates,
     replayWindowNs: WINDOW_NS,
     replay,
     hasRoom: () => true,

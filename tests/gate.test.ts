@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { type Address, formatAddress, isHoldable } from "../lib/values/address.ts";
+import { formatAddress, isHoldable } from "../lib/values/address.ts";
 import { type Bytes, concatBytes, sign } from "../lib/crypto/keys.ts";
-import { judge } from "../lib/gate.ts";
+import { type GateRules, judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import {
   address,
@@ -155,8 +155,8 @@ Deno.test("judge() does not remember what it drops before the nonce is looked up
 
 Deno.test("judge() remembers the knock that finds no room, so that it cannot be sent again", async () => {
   const asked: [client: string, address: string][] = [];
-  const hasRoom = (client: string, where: Address) => {
-    asked.push([client, formatAddress(where)]);
+  const hasRoom: GateRules["hasRoom"] = ({ name }, where) => {
+    asked.push([name, formatAddress(where)]);
     return false;
   };
   const replay = new ReplayMemory();

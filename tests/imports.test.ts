@@ -19,6 +19,7 @@ const CONTRACT_FILES = [
   "deviations",
   "all_ended",
   "stored_plan",
+  "open_ports",
 ];
 const BACKENDS = ["nft", "iptables", "pf", "firewalld", "command"].map((name) =>
   `firewall/${name}`

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { keyAgreement, publicKeyOf } from "../lib/crypto/sync.ts";
-import { Grants, resumeGrant } from "../lib/grants.ts";
+import { Grants } from "../lib/grants.ts";
+import { resumeGrant } from "../lib/receive/grant_changes.ts";
 import {
   agreeAsServer,
   ALICE,

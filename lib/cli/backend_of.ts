@@ -5,7 +5,7 @@ import type { Backend } from "../firewall/backend.ts";
 import { chooseBackend } from "../firewall/choose.ts";
 import { showingParts } from "../firewall/none.ts";
 import type { Log } from "../system/log.ts";
-import { guardPlanOf } from "../server.ts";
+import { guardPlanOf } from "../config/guard_plan.ts";
 import type { Context } from "./context.ts";
 
 /** Makes the backend that the configuration asks for, for its plan. With `show` it changes nothing, and says what it would. */

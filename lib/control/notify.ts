@@ -7,7 +7,7 @@ import { formatAddress } from "../values/address.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { formatDuration } from "../values/duration.ts";
 import { errorFields, type Log } from "../system/log.ts";
-import type { Opened } from "../receive/pipeline.ts";
+import type { Opened } from "../receive/reporter.ts";
 import { isoTime } from "../values/moment.ts";
 import { formatNetwork } from "../values/network.ts";
 import type { RunProgram } from "../system/run_program.ts";

@@ -1,49 +1,49 @@
 /**
- * Which ephemeral keys have been used before, and how much each may still cost. A knock's ephemeral key is its own: what
- * comes under a known one is a copy, or the front of a watched knock with junk behind it. docs/protocol.md, "Under load".
- * Nobody adds to it who has not been given this server's public key: only tagged keys, and those whose seal was good.
+ * Which ephemeral keys were used before, and how much each may still cost. A knock's ephemeral key is its own: a datagram
+ * under a known one is a copy, or the front of a watched knock with junk behind it. docs/protocol.md, "Under load".
+ * Holds only keys of knocks that were tagged or sealed to this server, so strangers cannot fill it.
  */
 
 import { KEY_SIZE } from "../crypto/keys.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 
-/** Fingerprints of known keys: a million, 4 MB. Two of one place are rare, and the older is then forgotten. */
-const PLACES = 1 << 20;
+/** Fingerprints of known keys: a million, 4 MB. Where two meet in one slot, the older is forgotten. */
+const SLOTS = 1 << 20;
 
 /**
  * What one known key may cost while others wait, in copies whose seal is bad: 16 µs each, a sixth of a processor. As many
  * at once as can run ahead of a genuine knock in 100 ms.
  */
 const COPIES = { perSecond: 10_000, capacity: 1024 };
-/** What a signature that has to be checked costs beside that. */
+/** The price of a signature that has to be checked, in copies. */
 const SIGNATURE_COPIES = 3;
-/** Copies under one whose knock was judged to its end: nothing under it is let in any more. */
+/** Copies under a key whose knock was judged to its end: nothing under it is let in any more. */
 const SPENT_COPIES = { perSecond: 1, capacity: 4 };
-/** Keys whose copies are counted at a time; the longest unused gives way. */
+/** Keys whose copies are counted; the longest unused gives way. */
 const COUNTED = 4096;
 
 /** The memory of ephemeral keys. Keys are 32 bytes; the bit that X25519 ignores (RFC 7748 section 5) is ignored. */
-export class KnownKeys {
-  readonly #places = new Uint32Array(PLACES);
+export class EphemeralKeys {
+  readonly #slots = new Uint32Array(SLOTS);
   readonly #copies = new Map<string, TokenBucket>();
-  /** Those of spent keys. */
+  /** The buckets of spent keys. */
   readonly #spent = new WeakSet<TokenBucket>();
 
   /** Whether this key was noted before. */
   has(key: Uint8Array): boolean {
-    return this.#places[placeOf(key)] === fingerprintOf(key);
+    return this.#slots[slotOf(key)] === fingerprintOf(key);
   }
 
   /** Notes a key; returns whether it was known. */
   note(key: Uint8Array): boolean {
     const known = this.has(key);
-    this.#places[placeOf(key)] = fingerprintOf(key);
+    this.#slots[slotOf(key)] = fingerprintOf(key);
     return known;
   }
 
   /**
-   * Whether another datagram under this known key is worth judging at this time of the steady clock: now, when there is
-   * nothing else to do, or never, since nothing under it is let in any more.
+   * Whether another datagram under this known key is worth judging at this time of the steady clock: now; late, when
+   * there is nothing else to do; or never, since nothing under it is let in any more.
    */
   admits(key: Uint8Array, nowMs: number): "now" | "late" | "never" {
     const name = nameOf(key);
@@ -55,7 +55,7 @@ export class KnownKeys {
     return this.#spent.has(copies) ? "never" : "late";
   }
 
-  /** So many signatures were checked under this key, and none was good: its next copies wait for that. */
+  /** So many signatures were checked under this key, and none was good: its next copies pay for that. */
   charge(key: Uint8Array, signatures: number): void {
     this.#copies.get(nameOf(key))?.charge(signatures * SIGNATURE_COPIES);
   }
@@ -78,11 +78,11 @@ export class KnownKeys {
   }
 }
 
-function placeOf(key: Uint8Array): number {
-  return (key[0]! | key[1]! << 8 | key[2]! << 16) & (PLACES - 1);
+function slotOf(key: Uint8Array): number {
+  return (key[0]! | key[1]! << 8 | key[2]! << 16) & (SLOTS - 1);
 }
 
-/** Never 0, which is an empty place. */
+/** Never 0, which is an empty slot. */
 function fingerprintOf(key: Uint8Array): number {
   return (key[3]! | key[4]! << 8 | key[5]! << 16 | key[6]! << 24) >>> 0 || 1;
 }

@@ -2,42 +2,31 @@
 
 import type { ClientEntry } from "../config/clients.ts";
 import type { ServerConfig } from "../config/server.ts";
-import type { VerifySignature } from "../crypto/keys.ts";
 import type { GateClient } from "../gate.ts";
 import type { Permission } from "../grants.ts";
 
-/** A key of a client, and until when it is good. */
-interface LiveKey {
-  readonly key: string;
-  readonly verify: VerifySignature;
-  /** ms since 1970. */
-  readonly expiresAtMs: number | undefined;
-}
-
-/** The client's key, and the one before it while that is good as well. */
-function keysOf({ key, verify, expiresAtMs, previous }: ClientEntry): LiveKey[] {
-  const keys: LiveKey[] = [{ key, verify, expiresAtMs }];
+/** The client's key, and the one before it while that is good as well; with their ends, ms since 1970. */
+function keysOf({ key, verify, expiresAtMs, previous }: ClientEntry) {
+  const keys = [{ key, verify, expiresAtMs }];
   if (previous) {
-    const { untilMs } = previous;
-    keys.push({ ...previous, expiresAtMs: Math.min(untilMs, expiresAtMs ?? untilMs) });
+    const { key, verify, untilMs } = previous;
+    keys.push({ key, verify, expiresAtMs: Math.min(untilMs, expiresAtMs ?? untilMs) });
   }
   return keys;
 }
 
 /** What each key may open, by the key in hex. */
-export function permissionsOf(config: ServerConfig): Map<string, Permission> {
-  return new Map(
-    config.clients.flatMap((client) =>
-      keysOf(client).map(({ key, expiresAtMs }) => [key, {
-        client: client.name,
-        key,
-        ports: client.ports,
-        lifetimeMs: config.knockTimeoutMs,
-        expiresAtMs,
-        prefix: client.prefix,
-      }])
-    ),
-  );
+export function permissionsOf(
+  { clients, knockTimeoutMs: lifetimeMs }: ServerConfig,
+): Map<string, Permission> {
+  const permissions = new Map<string, Permission>();
+  for (const client of clients) {
+    const { name, ports, prefix } = client;
+    for (const { key, expiresAtMs } of keysOf(client)) {
+      permissions.set(key, { client: name, key, ports, lifetimeMs, expiresAtMs, prefix });
+    }
+  }
+  return permissions;
 }
 
 /** Each key, as the gate tries it. */

@@ -1,201 +1,98 @@
 /**
- * What happens to one datagram: judged, written down, handed to the firewall. One synchronous step up to the firewall,
- * so that nothing interleaves; and the one place that knows which configuration holds now.
+ * What follows a verdict: written down, handed to the firewall, told. One synchronous step from the datagram up to the
+ * firewall, so that nothing interleaves. What a command, another configuration or a restart changes of grants goes the
+ * same way.
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import { type Clock, wallMsOf } from "../values/moment.ts";
+import { type Moment, wallMsOf } from "../values/moment.ts";
 import type { ServerConfig } from "../config/server.ts";
-import { keyAgreement } from "../crypto/sync.ts";
-import { formatDuration } from "../values/duration.ts";
 import type { Guard } from "../firewall/guard.ts";
-import {
-  beginJudging,
-  continueJudging,
-  type DropVerdict,
-  type GateRules,
-  type GrantVerdict,
-  isStale,
-  type Verdict,
-  withBytesOf,
-} from "../gate.ts";
-import { type Grant, type Grants, narrowGrant, type Permission, resumeGrant } from "../grants.ts";
-import type { DropLog } from "./drop_log.ts";
-import { GrantOutcomes } from "./grant_outcomes.ts";
-import { rememberingAgreement, type Waiting } from "./queue.ts";
-import type { KnownKeys } from "./ephemeral_keys.ts";
-import type { Log } from "../system/log.ts";
-import { formatNetwork, type Network, type PrefixLengths } from "../values/network.ts";
-import { ephemeralKeyOf } from "../packet.ts";
-import { gateClientsOf, permissionsOf } from "./permissions.ts";
-import { formatPortRange } from "../values/ports.ts";
-import { RecentKnocks } from "./recent_knocks.ts";
-import type { RecentKnock } from "../values/health_report.ts";
-import { formatOffset, RefusalLimit } from "./refusals.ts";
-import { type DropCounts, RecentDrops } from "./recent_drops.ts";
+import type { DropVerdict, GateClient, GrantVerdict } from "../gate.ts";
+import type { Grant, Grants, Permission } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
-import { type Deferred, DeferredVerifications } from "./deferred.ts";
-import { FREE_CANDIDATES, Signers } from "./candidates.ts";
-import type { StateStore } from "../state/store.ts";
-import { TokenBucket } from "../values/token_bucket.ts";
+import type { KnockRecord } from "../state/history_writer.ts";
+import type { EphemeralKeys } from "./ephemeral_keys.ts";
+import { changesUnder, type GrantChange, resumeGrant, whyUnder } from "./grant_changes.ts";
+import { Judge } from "./judge.ts";
+import { permissionsOf } from "./permissions.ts";
+import { RecentKnocks } from "./recent_knocks.ts";
+import { Reporter, type ReporterParts } from "./reporter.ts";
+import type { ServerLog } from "./server_log.ts";
 
-/** What looking for clients that are not found at once may cost. */
-const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
-/** In a row: 1 ms, or a tenth of it while others wait. */
-const VERIFICATIONS_PER_STEP = { idle: 20, busy: 2 };
-/** Ephemeral keys of tagged knocks whose secrets are kept. */
-const SECRETS_REMEMBERED = 4096;
+/** A grant that has so much left on the wall clock at its end shows that this clock was set back. */
+const CLOCK_SET_BACK_MS = 1000;
 
 /** What the pipeline works on. */
-export interface PipelineParts {
+export interface PipelineParts extends ReporterParts {
   readonly grants: Grants;
   readonly replay: ReplayMemory;
-  readonly store: StateStore;
   readonly guard: Guard;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly drops: DropLog;
+  /** Told of each datagram that was dropped. */
+  readonly drops: Pick<ServerLog, "dropped">;
   /** The ephemeral keys that the queue knows too. */
-  readonly keys: KnownKeys;
-  /** Told of every grant once the firewall has it; must not throw. */
-  readonly opened?: (opened: Opened) => void;
+  readonly keys: EphemeralKeys;
 }
 
-/** A knock that opened something. */
-export interface Opened {
-  readonly grant: Grant;
-  readonly renewed: boolean;
-  readonly source: Address;
-  readonly lifetimeMs: number;
-}
-
-/** The way of every datagram, under the configuration of now. */
+/** From datagrams to grants, under the configuration of now. */
 export class Pipeline {
   readonly #parts: PipelineParts;
-  readonly #refusals = new RefusalLimit();
-  readonly #recentDrops = new RecentDrops();
-  #rules: GateRules & { readonly signers: Signers };
-  /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
-  #rememberingRules: GateRules;
+  readonly judge: Judge;
+  readonly reporter: Reporter;
+  readonly knocks = new RecentKnocks();
+  #config: ServerConfig;
   /** By the key in hex: a client may have two, and may get another name. */
   #permissions: ReadonlyMap<string, Permission>;
-  readonly #deferred = new DeferredVerifications({
-    isStale: ({ knock }) => isStale(knock, this.#nowNs(), this.#rules),
-    dropped: (source) => this.drop("overload", source),
-  });
-  readonly #outcomes: GrantOutcomes;
-  readonly #verifications = new TokenBucket(VERIFICATIONS);
-  readonly #knocks = new RecentKnocks();
   /** Closings that the firewall does not have yet. */
   readonly #changing = new Set<Promise<void>>();
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
-    this.#outcomes = new GrantOutcomes({ ...parts, refusals: this.#refusals });
-    this.#rules = this.#rulesOf(config);
-    this.#rememberingRules = withMemory(this.#rules);
+    this.#config = config;
     this.#permissions = permissionsOf(config);
+    this.reporter = new Reporter(parts);
+    this.judge = new Judge(config, {
+      ...parts,
+      hasRoom: ({ key }, address) => {
+        const permission = this.#permissions.get(key);
+        return permission !== undefined &&
+          parts.grants.hasRoom(permission.client, address, permission.prefix);
+      },
+      decided: (verdict, source) =>
+        verdict.kind === "grant" ? this.#open(verdict, source) : this.#refuse(verdict, source),
+      dropped: (reason, source) => this.drop(reason, source),
+    });
   }
 
-  /** Judges a datagram and does what follows. Its bytes are not kept. */
-  take({ datagram, source, kind, tagged }: Waiting): void {
-    const rules = kind === "other" ? this.#rules : this.#rememberingRules;
-    const step = beginJudging(datagram, source, rules, { hintedOnly: tagged });
-    if ("kind" in step) return this.#drop(step, source);
-    const key = ephemeralKeyOf(datagram);
-    // Whoever sealed it had this server's public key: strangers add nothing here.
-    if (!tagged) this.#parts.keys.note(key);
-    const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
-    const verdict = continueJudging(step, this.#nowNs(), rules, keysToTry);
-    // What is late has cost others nothing.
-    if (!verdict?.client && kind !== "late") {
-      this.#parts.keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
-    }
-    if (verdict) return this.#act(verdict, source, { key, tagged });
-    const own = datagram.slice();
-    this.#deferred.add({ datagram: own, source, knock: withBytesOf(own, step) });
-  }
-
-  /**
-   * Looks a little further for the client of one of the knocks that wait for it, by turns; less far where there is other
-   * work. Returns whether more wait.
-   */
-  search(idle = true): boolean {
-    if (this.#deferred.size === 0) return false;
-    const allowed = this.#verifications.take(
-      idle ? VERIFICATIONS_PER_STEP.idle : VERIFICATIONS_PER_STEP.busy,
-      this.#parts.clock.now().steadyMs,
-    );
-    if (allowed === 0) return true;
-    const deferred = this.#deferred.take();
-    if (!deferred) return false;
-    const verdict = continueJudging(deferred.knock, this.#nowNs(), this.#rules, allowed);
-    const key = ephemeralKeyOf(deferred.datagram);
-    if (!verdict?.client) this.#parts.keys.charge(key, allowed);
-    if (verdict) this.#act(verdict, deferred.source, { key, tagged: false });
-    else this.#deferred.add(deferred);
-    return this.#deferred.size > 0;
-  }
-
-  /** Counts, and at debug says, that a datagram was dropped before it was judged. */
+  /** Counts, and at debug says, that a datagram was dropped. */
   drop(reason: string, source: Address, client?: string): void {
     this.#parts.drops.dropped(reason, () => ({ source: formatAddress(source), client }));
   }
 
-  /**
-   * From now on this configuration holds. Grants that it no longer allows are withdrawn, those of which it allows less
-   * are cut down, in the firewall and on disk.
-   */
-  reconfigure(config: ServerConfig): void {
-    const { grants, store, clock, log } = this.#parts;
-    this.#rules = this.#rulesOf(config, this.#rules.signers);
-    this.#rememberingRules = withMemory(this.#rules);
-    this.#permissions = permissionsOf(config);
-    // Whose keys are good has changed: the searches under way begin anew, with the clients of now.
-    const deferred: Deferred[] = [];
-    for (let each = this.#deferred.take(); each; each = this.#deferred.take()) deferred.push(each);
-    for (const { datagram, source } of deferred) {
-      const knock = beginJudging(datagram, source, this.#rules);
-      if (!("kind" in knock)) this.#deferred.add({ datagram, source, knock });
-    }
+  /** Puts back the grants of an earlier process that may go on; forgets the others. */
+  resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
+    const { grants, store, clock } = this.#parts;
     const now = clock.now();
-    for (const grant of [...grants.list()]) {
-      const allowed = narrowGrant(grant, this.#permissions.get(grant.key), now);
-      if (allowed && sameGrant(allowed, grant)) continue;
-      if (allowed?.client !== grant.client) {
-        grants.withdraw((each) => each === grant);
-        store.forgetGrants([grant]);
-      }
-      if (allowed) {
-        grants.put(allowed);
-        store.recordGrant(allowed);
-      }
-      const renamed = allowed && allowed.client !== grant.client;
-      if (!allowed) this.#outcomes.ended(grant, this.#whyNotAllowed(grant));
-      else {
-        if (renamed) this.#outcomes.renamed(grant, allowed.client);
-        this.#outcomes.narrowed(grant, allowed, config);
-      }
-      const event = renamed ? "renamed" : allowed ? "narrowed" : "withdrawn";
-      this.#change(grant.address, () => {
-        log.info(event, {
-          client: grant.client,
-          now: renamed ? allowed.client : undefined,
-          address: formatNetwork(grant.address),
-          why: "configuration changed",
-        });
-      });
+    for (const grant of stored.grants) {
+      const resumed = resumeGrant(grant, this.#permissions.get(grant.key), now, stored);
+      if (resumed) grants.put(resumed);
+      else if (grant.expiresAtMs <= wallMsOf(now)) continue;
+      // Of what goes on only another name is told.
+      const left = resumed && { ...grant, client: resumed.client };
+      const why = whyUnder(this.#permissions, grant);
+      this.reporter.changing({ grant, left, why }, this.#config.healthPort);
     }
+    // As they are now, or each restart would measure from what there was before the configuration took from it.
+    store.replaceGrants([...grants.list()]);
   }
 
-  /** Knocks of the last hour with a wrong or unknown key. */
-  recentDrops(): DropCounts {
-    return this.#recentDrops.lastHour(this.#parts.clock.now().steadyMs);
-  }
-
-  /** Whether a key, in hex, is some client's now. */
-  isRegistered(key: string): boolean {
-    return this.#permissions.has(key);
+  /** From now on this configuration holds; grants are withdrawn or narrowed to what it allows. */
+  reconfigure(config: ServerConfig): void {
+    this.#config = config;
+    this.#permissions = permissionsOf(config);
+    this.judge.reconfigure(config);
+    const { grants, clock } = this.#parts;
+    this.#apply(changesUnder(this.#permissions, grants.list(), clock.now()));
   }
 
   /**
@@ -203,188 +100,107 @@ export class Pipeline {
    * was withdrawn before; who was let in is then in the history on disk.
    */
   async withdraw(unwanted: (grant: Grant) => boolean, why: string): Promise<Grant[]> {
-    const { grants, store, log } = this.#parts;
-    const withdrawn = grants.withdraw(unwanted);
-    store.forgetGrants(withdrawn);
-    for (const grant of withdrawn) this.#outcomes.ended(grant, why);
+    const { grants, store } = this.#parts;
+    const withdrawn = [...grants.list()].filter(unwanted);
+    this.#apply(withdrawn.map((grant) => ({ grant, left: undefined, why })));
     store.tellHistory();
-    for (const { address, client } of withdrawn) {
-      this.#change(address, () => {
-        log.info("withdrawn", { client, address: formatNetwork(address), why });
-      });
-    }
     await Promise.all(this.#changing);
     return withdrawn;
   }
 
-  /** Whether the firewall has refused this grant so far. */
-  isRefused(grant: Grant): boolean {
-    return this.#outcomes.isRefused(grant);
-  }
-
-  /** The latest knocks for this grant, the oldest first. */
-  knocksOf(grant: Grant): readonly RecentKnock[] {
-    return this.#knocks.of(grant);
-  }
-
-  /** `done` is called once the firewall has what changed; until then it is under way. */
-  #change(address: Network, done: () => void): void {
-    const changing = new Promise<void>((resolve) =>
-      this.#parts.guard.changed(address, { done: resolve })
-    ).then(done);
-    this.#changing.add(changing);
-    changing.finally(() => this.#changing.delete(changing));
-  }
-
-  /** Puts back the grants of an earlier process that may go on; forgets the others. */
-  resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
-    const { grants, store, clock } = this.#parts;
-    for (const grant of stored.grants) {
-      const resumed = resumeGrant(grant, this.#permissions.get(grant.key), clock.now(), stored);
-      if (resumed) {
-        grants.put(resumed);
-        if (resumed.client !== grant.client) this.#outcomes.renamed(grant, resumed.client);
-      } else if (grant.expiresAtMs > wallMsOf(clock.now())) {
-        this.#outcomes.ended(grant, this.#whyNotAllowed(grant));
-      }
+  /** Forgets the grants that have ended. The kernel has closed them already, by its own clock. */
+  expire(): void {
+    const { grants, store, guard, clock } = this.#parts;
+    const now = clock.now();
+    const ended = grants.takeExpired(now);
+    for (const grant of ended) {
+      this.reporter.expired(grant);
+      // The wall clock was set back, and a firewall that ends grants by their date (iptables) does not know.
+      if (grant.expiresAtMs > wallMsOf(now) + CLOCK_SET_BACK_MS) guard.changed(grant.address);
     }
-    // As they are now, or each restart would measure from what there was before the configuration took from it.
-    store.replaceGrants([...grants.list()]);
+    store.forgetGrants(ended);
   }
 
-  #nowNs(): bigint {
-    return this.#parts.clock.now().wallNs;
+  /** Whether a key, in hex, is some client's now. */
+  isRegistered(key: string): boolean {
+    return this.#permissions.has(key);
   }
 
-  #act(
-    verdict: Verdict,
-    source: Address,
-    { key, tagged }: { readonly key: Uint8Array; readonly tagged: boolean },
-  ): void {
-    if (verdict.client) {
-      // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
-      if (tagged) this.#parts.keys.spend(key);
-      else this.#parts.keys.charge(key, FREE_CANDIDATES);
+  /** Changes grants in memory, on disk and in the firewall, in this order, and tells history and log. */
+  #apply(changes: readonly GrantChange[]): void {
+    const { grants, store, guard } = this.#parts;
+    const gone = new Set(
+      changes.filter(({ grant, left }) => left?.client !== grant.client).map(({ grant }) => grant),
+    );
+    grants.withdraw((grant) => gone.has(grant));
+    store.forgetGrants([...gone]);
+    for (const { left } of changes) {
+      if (!left) continue;
+      grants.put(left);
+      store.recordGrant(left);
     }
-    if (verdict.kind === "grant") this.#open(verdict, source);
-    else this.#drop(verdict, source);
+    for (const change of changes) {
+      this.reporter.changing(change, this.#config.healthPort);
+      const changing = new Promise<void>((done) => guard.changed(change.grant.address, { done }))
+        .then(() => this.reporter.changed(change));
+      this.#changing.add(changing);
+      changing.finally(() => this.#changing.delete(changing));
+    }
   }
 
   #open(verdict: GrantVerdict, source: Address): void {
-    const { grants, store, guard, clock, log, opened: tell } = this.#parts;
+    const { grants, store, guard, clock } = this.#parts;
     const permission = this.#permissions.get(verdict.client.key);
     if (!permission) return;
     const now = clock.now();
-    const opened = grants.open(verdict.address, permission, now);
-    store.recordKnock({
-      key: verdict.client.key,
-      randomNonce: verdict.randomNonce,
-      timestampNs: verdict.timestampNs,
-      client: verdict.client.name,
-      atMs: wallMsOf(now),
-      source: formatAddress(source),
-      opened,
-    });
-    const { grant, renewed } = opened;
-    const id = this.#knocks.accept(grant, verdict.randomNonce);
-    let refused = false;
+    const { grant, renewed } = grants.open(verdict.address, permission, now);
+    const { client, randomNonce, timestampNs } = verdict;
+    const opened = { grant, renewed };
+    // On disk before the firewall is asked for anything.
+    store.recordKnock(recordOf({ client, randomNonce, timestampNs, source, at: now, opened }));
+    const id = this.knocks.accept(grant, verdict.randomNonce);
+    let failed = false;
     guard.changed(grant.address, {
       done: () => {
-        // It may have ended while the firewall refused.
-        if (refused && !this.#outcomes.carriedOut(grant, now)) return;
-        this.#knocks.settle(grant, id, "open");
-        log.info(renewed ? "renewed" : "granted", {
-          client: grant.client,
-          address: formatNetwork(grant.address),
-          source: formatAddress(source),
-          ports: permission.ports.map(formatPortRange).join(","),
-          lifetime: formatDuration(Math.round(grant.endsSteadyMs - now.steadyMs)),
-        });
-        tell?.({ grant, renewed, source, lifetimeMs: grant.endsSteadyMs - now.steadyMs });
+        this.knocks.settle(grant, id, "open");
+        if (failed) {
+          if (!this.#isHeld(grant)) return; // it has ended while the firewall refused
+          this.reporter.carriedOut(grant, now);
+        }
+        const lifetimeMs = grant.endsSteadyMs - now.steadyMs;
+        this.reporter.opened({ grant, renewed, source, lifetimeMs });
       },
       failed: () => {
-        if (!refused) this.#outcomes.refused(grant, source, now);
-        this.#knocks.settle(grant, id, "refused");
-        refused = true;
+        this.knocks.settle(grant, id, "refused");
+        if (!failed) this.reporter.failed(grant, source, now);
+        failed = true;
       },
     });
   }
 
-  /** Why the configuration of now does not allow a grant. */
-  #whyNotAllowed({ key }: Grant): string {
-    return this.#permissions.has(key) ? "configuration changed" : "key revoked";
+  /** Whether this grant, or one that renewed it, is still in force. */
+  #isHeld({ key, address }: Grant): boolean {
+    const { grants, clock } = this.#parts;
+    const { steadyMs } = clock.now();
+    return grants.at(address.base).some((each) => each.key === key && each.endsSteadyMs > steadyMs);
   }
 
-  #drop(verdict: DropVerdict, source: Address): void {
+  #refuse(verdict: DropVerdict, source: Address): void {
     const { reason, client, remembered } = verdict;
     const { store, clock } = this.#parts;
-    this.#recentDrops.count(reason, clock.now().steadyMs);
-    this.#tellRefusal(verdict, source);
     if (client && remembered) {
-      store.recordKnock({
-        key: client.key,
-        ...remembered,
-        client: client.name,
-        atMs: wallMsOf(clock.now()),
-        source: formatAddress(source),
-        opened: undefined,
-      });
-    } else if (client && reason === "limit") {
-      store.recordMark(client.key);
-    }
+      const at = clock.now();
+      store.recordKnock(recordOf({ ...remembered, client, source, at, opened: undefined }));
+    } else if (client && reason === "limit") store.recordMark(client.key);
+    this.reporter.refused(verdict, source);
     this.drop(reason, source, client?.name);
   }
-
-  /** For people: what kept a registered client out. A clock that is off is worth a line, since nothing else tells. */
-  #tellRefusal(verdict: DropVerdict, source: Address): void {
-    const { store, clock, log } = this.#parts;
-    const now = clock.now();
-    if (!this.#refusals.isWorthTelling(verdict, now)) return;
-    const { client: { name: client }, reason } = verdict;
-    const aheadMs = verdict.clock && Number(verdict.clock.aheadNs / 1_000_000n);
-    store.recordRefusal({
-      atMs: wallMsOf(now),
-      client,
-      source: formatAddress(source),
-      reason,
-      aheadMs,
-    });
-    if (aheadMs === undefined) return;
-    log.info("clock_off", {
-      client,
-      source: formatAddress(source),
-      offset: formatOffset(aheadMs),
-      hint: "set that machine's clock, or this one's; replay_window is how far they may differ",
-    });
-  }
-
-  #rulesOf(config: ServerConfig, before?: Signers): GateRules & { readonly signers: Signers } {
-    const prefixes = new Map<string, PrefixLengths>(
-      config.clients.map(({ name, prefix }) => [name, prefix]),
-    );
-    return {
-      agree: keyAgreement(config.privateKey),
-      previousAgree: config.previousPrivateKey && keyAgreement(config.previousPrivateKey),
-      signers: new Signers(gateClientsOf(config), before),
-      replayWindowNs: BigInt(config.replayWindowMs) * 1_000_000n,
-      replay: this.#parts.replay,
-      hasRoom: (client, address) =>
-        this.#parts.grants.hasRoom(client, address, prefixes.get(client)),
-    };
-  }
 }
 
-function withMemory(rules: GateRules): GateRules {
-  const { agree, previousAgree } = rules;
-  return {
-    ...rules,
-    agree: rememberingAgreement(agree, SECRETS_REMEMBERED),
-    previousAgree: previousAgree && rememberingAgreement(previousAgree, SECRETS_REMEMBERED),
-  };
-}
-
-/** Whether a grant may go on as it is. Rounding of the time left does not make it another. */
-function sameGrant(a: Grant, b: Grant): boolean {
-  return a.client === b.client && Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
-    a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join();
+function recordOf(
+  { client: { key, name: client }, source, at, ...knock }:
+    & Pick<KnockRecord, "randomNonce" | "timestampNs" | "opened">
+    & { readonly client: GateClient; readonly source: Address; readonly at: Moment },
+): KnockRecord {
+  return { ...knock, key, client, atMs: wallMsOf(at), source: formatAddress(source) };
 }

@@ -1,19 +1,19 @@
 /**
- * What waits to be judged, and in which order: docs/protocol.md, "Under load". The socket's buffer holds 277 knocks, so
- * everything is taken off it at once; what is worth the curve arithmetic is decided here, for 4 µs a datagram.
+ * Which datagrams wait to be judged, and in which order: docs/protocol.md, "Under load". The socket's buffer holds 277
+ * knocks, so all are taken off it at once; which are worth the curve arithmetic is decided here, for 4 µs a datagram.
  */
 
 import type { Address } from "../values/address.ts";
 import type { KnockTags } from "../crypto/keys.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { type KnownKeys, nameOf } from "./ephemeral_keys.ts";
+import { type EphemeralKeys, nameOf } from "./ephemeral_keys.ts";
 import { bearsTag, ephemeralKeyOf, PACKET_SIZE, VERSION } from "../packet.ts";
 
-/** A datagram of the right size and version. The bytes are its own unless it is `other` or `late`: then they are lent. */
-export interface Waiting {
+/** A queued datagram of the right size and version. The bytes of `other` and `late` are lent, until the next `offer`. */
+export interface Queued {
   readonly datagram: Uint8Array;
   readonly source: Address;
-  readonly kind: WaitingKind;
+  readonly kind: QueuedKind;
   /** Whether it bears this server's tag. */
   readonly tagged: boolean;
 }
@@ -24,41 +24,41 @@ export interface Waiting {
  * - `late`: the same, beyond what such may cost: judged when there is nothing else to do;
  * - `other`: neither: knocks of other clients, and junk.
  */
-export type WaitingKind = "tagged" | "repeated" | "late" | "other";
+export type QueuedKind = "tagged" | "repeated" | "late" | "other";
 
 const TAGGED_CAPACITY = 4096;
-/** A company behind one address that knocks at nine. */
+/** Enough for a company behind one address that knocks at nine. */
 const TAGGED_PER_SOURCE = 1024;
 const REPEATED_CAPACITY = 2048;
 const REPEATED_PER_KEY = 1024;
-/** Junk that came in while the server did something else, or while it is being judged: 750 ms of that. */
+/** What 750 ms of judging can work off. */
 const OTHER_CAPACITY = 8192;
-/** Copies run ahead of a genuine knock, which must be in it when its turn comes: 130 ms of them. */
+/** 130 ms of copies: as many as may run ahead of the genuine knock, which must still be there at its turn. */
 const LATE_CAPACITY = 8192;
-/** Whoever can make tags, a client that was removed say, must leave a tenth of the time to those who cannot. */
+/** A sender who can make tags, such as a removed client, must leave a tenth of the time to senders who cannot. */
 const TAGGED_IN_A_ROW = 4;
 
 /** What a queue works with. */
 export interface KnockQueueParts {
   /** Those of the server's key, and of the one before it. */
   readonly tags: readonly KnockTags[];
-  readonly keys: KnownKeys;
+  readonly keys: EphemeralKeys;
   readonly steadyMs: () => number;
-  /** Told of everything that is given up unjudged. */
+  /** Told of each datagram that is given up without a verdict. */
   readonly dropped: (reason: "overload", source: Address) => void;
 }
 
 /** The queue between the socket and the gate. Bounded in every part. */
 export class KnockQueue {
   #tags: readonly KnockTags[];
-  readonly #keys: KnownKeys;
+  readonly #keys: EphemeralKeys;
   readonly #steadyMs: () => number;
   readonly #dropped: (reason: "overload", source: Address) => void;
-  readonly #tagged = new FairQueue<Waiting>({
+  readonly #tagged = new FairQueue<Queued>({
     capacity: TAGGED_CAPACITY,
     perLane: TAGGED_PER_SOURCE,
   });
-  readonly #repeated = new FairQueue<Waiting>({
+  readonly #repeated = new FairQueue<Queued>({
     capacity: REPEATED_CAPACITY,
     perLane: REPEATED_PER_KEY,
   });
@@ -84,14 +84,14 @@ export class KnockQueue {
     let given: Address | undefined;
     if (!known && !tagged) given = this.#others.push(datagram, source, tagged);
     else if (!known) {
-      const waiting: Waiting = { datagram: datagram.slice(), source, kind: "tagged", tagged };
+      const waiting: Queued = { datagram: datagram.slice(), source, kind: "tagged", tagged };
       given = this.#tagged.push(blockOf(source), waiting)?.source;
     } else {
       const admitted = this.#keys.admits(key, this.#steadyMs());
       if (admitted === "never") given = source;
       else if (admitted === "late") given = this.#late.push(datagram, source, tagged);
       else {
-        const waiting: Waiting = { datagram: datagram.slice(), source, kind: "repeated", tagged };
+        const waiting: Queued = { datagram: datagram.slice(), source, kind: "repeated", tagged };
         given = this.#repeated.push(nameOf(key), waiting)?.source;
       }
     }
@@ -103,11 +103,8 @@ export class KnockQueue {
     return this.#tagged.size + this.#repeated.size + this.#others.size + this.#late.size;
   }
 
-  /**
-   * The next of all that should not wait: tagged ones first, but one of the rest after a few of them. Lent bytes are good
-   * until the next call of `offer`.
-   */
-  next(): Waiting | undefined {
+  /** The next of all but the late ones: tagged first, but one of the rest after a few of them. */
+  next(): Queued | undefined {
     if (this.#taggedInARow < TAGGED_IN_A_ROW) {
       const tagged = this.takeTagged();
       if (tagged) return tagged;
@@ -116,13 +113,13 @@ export class KnockQueue {
   }
 
   /** The next tagged one. */
-  takeTagged(): Waiting | undefined {
+  takeTagged(): Queued | undefined {
     this.#taggedInARow++;
     return this.#tagged.shift();
   }
 
-  /** The next of the others, repeated and not in turn: they cost about the same. */
-  takeRest(): Waiting | undefined {
+  /** The next of the repeated and the others, in turn: they cost about the same. */
+  takeRest(): Queued | undefined {
     this.#taggedInARow = 0;
     this.#repeatedsTurn = !this.#repeatedsTurn;
     const repeated = this.#repeatedsTurn || this.#others.size === 0
@@ -131,8 +128,8 @@ export class KnockQueue {
     return repeated ?? this.#others.shift() ?? this.#repeated.shift();
   }
 
-  /** The next of those for which there is time when nobody else waits. */
-  takeLate(): Waiting | undefined {
+  /** The next late one: for when nothing else waits. */
+  takeLate(): Queued | undefined {
     return this.#late.shift();
   }
 
@@ -142,17 +139,17 @@ export class KnockQueue {
   }
 }
 
-/** Right-sized datagrams in memory that is allocated once: a flood makes no garbage. The oldest gives way. */
+/** Datagrams in memory that is allocated once: a flood makes no garbage. The oldest gives way. */
 class Ring {
   readonly #bytes: Uint8Array;
   readonly #sources: (Address | undefined)[];
   readonly #tagged: Uint8Array;
-  readonly #kind: WaitingKind;
+  readonly #kind: QueuedKind;
   readonly #capacity: number;
   #first = 0;
   #size = 0;
 
-  constructor(kind: WaitingKind, capacity: number) {
+  constructor(kind: QueuedKind, capacity: number) {
     this.#kind = kind;
     this.#capacity = capacity;
     this.#tagged = new Uint8Array(capacity);
@@ -164,7 +161,7 @@ class Ring {
     return this.#size;
   }
 
-  /** Gives the source of what gave way. */
+  /** Returns the source of the datagram that gave way, if any. */
   push(datagram: Uint8Array, source: Address, tagged: boolean): Address | undefined {
     let given: Address | undefined;
     if (this.#size === this.#capacity) {
@@ -180,7 +177,7 @@ class Ring {
     return given;
   }
 
-  shift(): Waiting | undefined {
+  shift(): Queued | undefined {
     const source = this.#size > 0 ? this.#sources[this.#first] : undefined;
     if (!source) return undefined;
     const start = this.#first * PACKET_SIZE;
@@ -193,7 +190,7 @@ class Ring {
   }
 }
 
-/** Who counts as one sender: an IPv4 address, or the /64 that an IPv6 host has to itself. */
+/** The name of one sender: an IPv4 address, or the /64 that an IPv6 host has to itself. */
 export function blockOf({ family, bytes }: Address): string {
   return binaryString(bytes, 0, family === 4 ? 4 : 8);
 }
@@ -205,8 +202,8 @@ function binaryString(bytes: Uint8Array, start: number, size: number): string {
 }
 
 /**
- * X25519 that remembers the secrets of the last peers' keys: a knock's front that is sent again and again costs the
- * curve once. For tagged knocks only, so that strangers cannot fill it.
+ * X25519 that remembers the secrets of the last peers' keys: copies of a knock cost the curve once. For tagged and
+ * repeated knocks only, so that strangers cannot fill it.
  */
 export function rememberingAgreement(
   agree: (peerPublicKey: Uint8Array) => Uint8Array | undefined,

@@ -1,6 +1,6 @@
 /**
- * How many knocks of the last hour a wrong or unknown key explains, for a person who looks. Anyone can send such a
- * datagram, so it is two numbers a minute and nothing else: no source, no line in a log, nothing on disk.
+ * How many datagrams of the last hour had a wrong or unknown key. Anyone can send such a datagram, so two numbers a
+ * minute are kept and nothing else: no source, no line in a log, nothing on disk.
  */
 
 /** The reasons that are counted. `decrypt`: not sealed to this server's key. `signature`: no registered client's. */
@@ -13,7 +13,7 @@ const MINUTES = 60;
 /** Counts by reason. */
 export type DropCounts = Readonly<Record<Counted, number>>;
 
-/** What a person is told of them; nothing where there were none. Whoever sends junk is among them, so no blame. */
+/** What a person is told of them, without blame: junk is among them. Nothing where there were none. */
 export function tellDrops({ decrypt, signature }: DropCounts): string[] {
   const knocks = (n: number) => `${n} knock${n === 1 ? "" : "s"} in the last hour`;
   return [
@@ -54,7 +54,7 @@ export class RecentDrops {
     return { decrypt: sum("decrypt"), signature: sum("signature") };
   }
 
-  /** Empties the minutes that have begun since. */
+  /** Empties the minutes that have begun since the last call. */
   #turnTo(steadyMs: number): void {
     const minute = Math.floor(steadyMs / MINUTE_MS);
     const first = Math.max(this.#minute + 1, minute - MINUTES + 1);

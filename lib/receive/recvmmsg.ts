@@ -6,7 +6,7 @@
 
 import { type Address, addressFromBytes16 } from "../values/address.ts";
 
-/** What the kernel is asked to keep while this process is busy; it counts double: 21,000 knocks, 400 ms of 50,000/s. */
+/** What the kernel shall keep while this process is busy; it counts double: 21,000 knocks, 400 ms of 50,000/s. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 /** What a kernel gives a socket where nobody has set `net.core.rmem_default`. */
 const DEFAULT_BUFFER_BYTES = 212_992;
@@ -50,11 +50,11 @@ export interface BatchReader {
    * Returns how many there were.
    */
   read(take: (datagram: Uint8Array, source: Address) => void, most: number): number;
-  /** Lets go of libc; before the socket is closed, whose descriptor may then become another's. */
+  /** Closes libc. Call it before the socket is closed: its descriptor may then become another's. */
   close(): void;
 }
 
-/** A reader for a bound socket; `undefined` where this system has no such thing, or does not let this process. */
+/** A reader for a bound socket; `undefined` where this system has no such call, or does not permit it. */
 export function batchReader(socket: Deno.DatagramConn): BatchReader | undefined {
   if (Deno.build.os !== "linux" || socket.addr.transport !== "udp") return undefined;
   let library: Library;
@@ -99,7 +99,7 @@ function enlargeBuffer(descriptor: number, libc: Libc): void {
 function readerOf(descriptor: number, library: Library): BatchReader {
   const libc = library.symbols;
   enlargeBuffer(descriptor, libc);
-  // One piece of memory, since its parts hold addresses of one another: as long as one view of it is in use, all is kept.
+  // One piece of memory, since its parts hold addresses of one another: one view of it in use keeps all of it.
   const memory = new ArrayBuffer(MESSAGES * (HEADER_SIZE + VECTOR_SIZE + NAME_SIZE + MESSAGE_SIZE));
   const vectorsAt = MESSAGES * HEADER_SIZE;
   const namesAt = vectorsAt + MESSAGES * VECTOR_SIZE;

@@ -1,6 +1,6 @@
 /**
- * Which refused knocks are worth telling a person: those of registered clients, by reason, with a cause that they can
- * act on. Old captures can be sent again by anyone, so one of a kind, client and minute, and none for a replay.
+ * Which refused knocks are told to people, and in which words: those of registered clients. At most one per reason,
+ * client and minute, and no replays: anyone can send an old capture again.
  */
 
 import type { Moment } from "../values/moment.ts";
@@ -12,11 +12,11 @@ export type RefusalReason = DropReason | "backend";
 
 const TELL_AGAIN_MS = 60_000;
 
-/** Remembers what was told a minute ago; as large as there are clients and reasons. */
+/** Remembers when each reason was last told of each client. */
 export class RefusalLimit {
   readonly #toldAtMs = new Map<string, number>();
 
-  /** Whether to tell of this one, which then counts as told. */
+  /** Whether to tell of this refusal, which then counts as told. */
   isWorthTelling(
     verdict: DropVerdict,
     { steadyMs }: Moment,
@@ -26,7 +26,7 @@ export class RefusalLimit {
     return this.isFirst(reason, client.name, { steadyMs });
   }
 
-  /** Whether this is the first of its kind and client in a minute; it then counts as told. */
+  /** Whether this is the first for its reason and client in a minute; it then counts as told. */
   isFirst(reason: RefusalReason, client: string, { steadyMs }: Pick<Moment, "steadyMs">): boolean {
     const kind = `${reason} ${client}`;
     const toldAtMs = this.#toldAtMs.get(kind);

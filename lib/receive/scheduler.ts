@@ -1,20 +1,20 @@
 /**
- * Takes datagrams off the socket at once, and gives the judge what the moment allows: everything while there is time,
- * tagged knocks and a small budget of the others while the socket delivers faster than that. Works in turns of the event
- * loop, between two receives, so that the socket's buffer (277 knocks) never waits for more than a slice.
+ * When queued datagrams are judged: all of them while there is time; tagged ones and a few others while the socket
+ * delivers faster than that. Works in turns of the event loop, between two receives, so that the socket's buffer (277
+ * knocks) never waits for more than a slice.
  */
 
 import type { Address } from "../values/address.ts";
-import type { KnockQueue, Waiting } from "./queue.ts";
+import type { KnockQueue, Queued } from "./queue.ts";
 import { MOST_AT_ONCE } from "./socket.ts";
 
 /** How long one turn may judge, and when the socket counts as delivering more than can be judged. */
 export interface Pace {
   readonly sliceMs: number;
   readonly busySliceMs: number;
-  /** Datagrams since the last turn from which on it is busy. */
+  /** It is busy where so many datagrams have arrived since the last turn. */
   readonly busyDatagrams: number;
-  /** How many without a fresh tag are judged in a busy turn nevertheless. */
+  /** How many without a fresh tag are judged in a busy turn. */
   readonly busyRest: number;
 }
 
@@ -37,11 +37,11 @@ export const PACE_BATCHES: Pace = {
   busyRest: 4,
 };
 
-/** What an intake works with. */
-export interface IntakeParts {
+/** What a scheduler works with. */
+export interface SchedulerParts {
   readonly queue: KnockQueue;
   readonly pace: Pace;
-  readonly judge: (waiting: Waiting) => void;
+  readonly judge: (waiting: Queued) => void;
   /** Work that can wait, a little of it, or less while others wait; returns whether there is more. */
   readonly later: (idle: boolean) => boolean;
   /** Drops a datagram that is not even worth queueing. */
@@ -56,19 +56,19 @@ export interface IntakeParts {
   readonly afterSleep: (turn: () => void) => void;
 }
 
-/** The edge between the socket and the pipeline. */
-export class Intake {
-  readonly #parts: IntakeParts;
+/** Stands between the socket and the judge. */
+export class Scheduler {
+  readonly #parts: SchedulerParts;
   #arrived = 0;
   #soon = false;
   #sleeping = false;
   #stopped = false;
 
-  constructor(parts: IntakeParts) {
+  constructor(parts: SchedulerParts) {
     this.#parts = parts;
   }
 
-  /** A datagram has arrived. The bytes are not kept. */
+  /** A datagram has arrived. The bytes are copied. */
   offer(datagram: Uint8Array, source: Address): void {
     this.#arrived++;
     const refused = this.#parts.queue.offer(datagram, source);
@@ -81,7 +81,7 @@ export class Intake {
     });
   }
 
-  /** Nothing more waits at the socket: what has come need not wait for a turn. */
+  /** Nothing more waits at the socket, so no turn of the event loop is waited for. */
   judgeNow(): void {
     if (this.#soon && !this.#sleeping) this.#turn();
   }
@@ -104,7 +104,7 @@ export class Intake {
     });
   }
 
-  /** Whatever waits, for a slice; then what can wait, and what should. */
+  /** For a slice: everything that is queued; then deferred knocks, then late copies. */
   #judgeAll(): boolean {
     const { queue, pace, judge, later, steadyMs } = this.#parts;
     const endMs = steadyMs() + pace.sliceMs;
@@ -122,7 +122,7 @@ export class Intake {
     return true;
   }
 
-  /** A few of the rest, so that nobody is forgotten; then tagged ones, for a shorter slice. */
+  /** A few of the rest, so that none waits for ever; then tagged ones, for a shorter slice. */
   #judgeSome(): boolean {
     const { queue, pace, judge, steadyMs } = this.#parts;
     const endMs = steadyMs() + pace.busySliceMs;

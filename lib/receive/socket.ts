@@ -1,6 +1,4 @@
-/**
- * The knock port: receiving only. Nothing here can send.
- */
+/** The knock port: receiving only. Nothing here can send. */
 
 import { type Address, parseAddress } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
@@ -11,19 +9,17 @@ import { type BatchReader, batchReader } from "./recvmmsg.ts";
 
 /** More than a knock (165 bytes), so that a longer datagram is seen to be longer; `receive` truncates silently. */
 const BUFFER_SIZE = 512;
-/** Sources that are known as text: reading an address takes 7 µs, a third of all that a datagram costs. */
-const SOURCES_REMEMBERED = 20_000;
 
 /** What is taken at once where datagrams can be: 4 ms, at 100,000 a second what comes in 10. */
 export const MOST_AT_ONCE = 1024;
 
-/** Who is told of what comes in. */
+/** Is told of each datagram. */
 export interface KnockHandlers {
   readonly take: (datagram: Uint8Array, source: Address) => void;
   readonly drained?: () => void;
 }
 
-/** The sockets of the knock port. Bound, they take datagrams in; nobody reads them before `listen`. */
+/** The bound sockets of the knock port. Datagrams wait in the kernel until `listen`. */
 export interface KnockSocket {
   /**
    * Whether what waits is taken up to {@linkcode MOST_AT_ONCE} at a time, out of a kernel's buffer that holds some
@@ -33,13 +29,13 @@ export interface KnockSocket {
   /**
    * Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. Where batches are
    * taken, calls `drained` once nothing more waits behind one that has come alone. Rejects where the socket has failed,
-   * and with what these throw.
+   * and with what the handlers throw.
    */
   listen(handlers: KnockHandlers, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
-/** Binds the port for IPv6 and IPv4; throws where somebody else has it. */
+/** Binds the port for IPv6 and IPv4; throws where another program has it. */
 export async function bindKnockSocket(port: number, run: RunProgram): Promise<KnockSocket> {
   const sockets: Deno.DatagramConn[] = [];
   const batches: (BatchReader | undefined)[] = [];
@@ -106,7 +102,6 @@ async function receiveAll(
   isClosed: () => boolean,
 ): Promise<void> {
   const buffer = new Uint8Array(BUFFER_SIZE);
-  const sourceOf = rememberingParser();
   let failures = 0;
   while (!isClosed()) {
     let received: [datagram: Uint8Array, from: Deno.Addr];
@@ -123,10 +118,10 @@ async function receiveAll(
     }
     failures = 0;
     const [datagram, from] = received;
-    const source = from.transport === "udp" ? sourceOf(from.hostname) : undefined;
-    // What this throws is no fault of the socket's, and must not pass for one.
+    const source = from.transport === "udp" ? parseAddress(from.hostname) : undefined;
+    // Outside the try: what this throws must not pass for a failure of the socket.
     if (source) take(datagram, source);
-    // The sleep in between is for the event loop, which without one looks at all else only every 61st time.
+    // The sleep in between is for the event loop, which without one looks at other events only every 61st time.
     let batches = 0;
     while (batch && batch.read(take, MOST_AT_ONCE) > 0) {
       batches++;
@@ -134,20 +129,6 @@ async function receiveAll(
     }
     if (batch && batches === 0) drained?.();
   }
-}
-
-/** {@linkcode parseAddress} for texts that come again. */
-function rememberingParser(): (text: string) => Address | undefined {
-  const known = new Map<string, Address>();
-  return (text) => {
-    const found = known.get(text);
-    if (found) return found;
-    const parsed = parseAddress(text);
-    if (!parsed) return undefined;
-    if (known.size >= SOURCES_REMEMBERED) known.clear();
-    known.set(text, parsed);
-    return parsed;
-  };
 }
 
 function close(socket: Deno.DatagramConn): void {

@@ -1,7 +1,7 @@
 /** The tests' own sum over a log of drops, against the log that it reads. */
 
 import assert from "node:assert/strict";
-import { DropLog } from "../../lib/receive/drop_log.ts";
+import { ServerLog } from "../../lib/receive/server_log.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { tallyDrops } from "./drop_tally.ts";
 
@@ -15,7 +15,7 @@ Deno.test("tallyDrops() counts every drop once, whether told in a line, a summar
         now: () => new Date(0),
         write: (line) => lines.push(line),
       });
-      const drops = new DropLog(log);
+      const drops = new ServerLog(log);
       const expected = new Map<string, number>();
       for (const [i, count] of seconds.entries()) {
         for (let n = 0; n < count; n++) {

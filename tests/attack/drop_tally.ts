@@ -1,6 +1,6 @@
 /** How many datagrams a server says that it dropped, by reason, from its log. */
 
-import { DROP_LINES } from "../../lib/receive/drop_log.ts";
+import { DROP_LINES } from "../../lib/receive/server_log.ts";
 
 /**
  * Adds up lines and summaries. A summary, once a second and only where single lines were left out or the kernel has

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { knockTags } from "../../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../../lib/gate.ts";
 import { KnockQueue, rememberingAgreement } from "../../lib/receive/queue.ts";
-import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
 import { encodeBase64, hexToBytes } from "../../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../../lib/crypto/sync.ts";
@@ -52,7 +52,7 @@ class Server {
     this.#tagged = { ...rules, agree: rememberingAgreement(rules.agree, 4096) };
     this.#queue = new KnockQueue({
       tags: [knockTags(publicKey)],
-      keys: new KnownKeys(),
+      keys: new EphemeralKeys(),
       steadyMs: () => this.#nowMs += 1000, // so that no copy is one too many a second
       dropped: () => {},
     });

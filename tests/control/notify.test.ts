@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../../lib/control/notify.ts";
-import type { Opened } from "../../lib/receive/pipeline.ts";
+import type { Opened } from "../../lib/receive/reporter.ts";
 import { type ProgramRun, type RunProgram, runProgram } from "../../lib/system/run_program.ts";
 import type { Running } from "../../lib/server.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";

@@ -5,7 +5,7 @@ import { createHmac, hkdfSync } from "node:crypto";
 import { freshKnock } from "../../lib/client/knock.ts";
 import { hexToBytes, knockTag } from "../../lib/crypto/keys.ts";
 import { fingerprint, knockTags } from "../../lib/crypto/sync.ts";
-import { bearsTag, hintedNonce, hintOf, unsealKnock } from "../../lib/packet.ts";
+import { bearsTag, clientHintOf, hintedNonce, unsealKnock } from "../../lib/packet.ts";
 import {
   agreeAsServer,
   ALICE,
@@ -50,7 +50,7 @@ Deno.test("openme's own knock bears tag and hint, no two are alike, and the gate
     assert.ok(bearsTag(datagram, tags));
     const unsealed = unsealKnock(datagram, agreeAsServer);
     assert.ok(typeof unsealed === "object");
-    const hint = hintOf(unsealed.knock.randomNonce).toString(16).padStart(8, "0");
+    const hint = clientHintOf(unsealed.knock.randomNonce).toString(16).padStart(8, "0");
     assert.equal(hint, fingerprint(hexToBytes(ALICE.key)).slice(0, 8));
     assert.equal(outcome(datagram, freshRules(), { nowNs }), "grant");
   }

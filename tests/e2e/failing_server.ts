@@ -7,7 +7,8 @@ import { loadServerConfig } from "../../lib/cli/load.ts";
 import { createNftBackend } from "../../lib/firewall/nft/backend.ts";
 import { createLog } from "../../lib/system/log.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
-import { guardPlanOf, runServer } from "../../lib/server.ts";
+import { runServer } from "../../lib/server.ts";
+import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { bootClock } from "../../lib/system/clock.ts";
 import { bindKnockSocket } from "../../lib/receive/socket.ts";
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { freshKnock } from "../../lib/client/knock.ts";
 import { beginJudging, continueJudging, type GateClient } from "../../lib/gate.ts";
 import { hintedNonce } from "../../lib/packet.ts";
-import { Signers } from "../../lib/receive/candidates.ts";
+import { RankedCandidates } from "../../lib/receive/candidates.ts";
 import {
   address,
   ALICE,
@@ -38,34 +38,34 @@ function crowd(size: number): { clients: GateClient[]; tried: () => number } {
   return { clients, tried: () => tried };
 }
 
-const namesOf = (signers: Signers, nonce: Uint8Array, source = SOURCE) =>
-  [...signers.candidates(nonce, source)].map(({ name }) => name);
+const namesOf = (candidates: RankedCandidates, nonce: Uint8Array, source = SOURCE) =>
+  [...candidates.inOrder(nonce, source)].map(({ name }) => name);
 
-Deno.test("candidates() gives every client once, whatever is remembered", async () => {
+Deno.test("inOrder() gives every client once, whatever is remembered", async () => {
   const { clients } = crowd(50);
-  const signers = new Signers([...clients, ALICE, BOB]);
-  for (const client of [ALICE, clients[7]!, BOB, ALICE]) signers.accepted(client, SOURCE);
+  const candidates = new RankedCandidates([...clients, ALICE, BOB]);
+  for (const client of [ALICE, clients[7]!, BOB, ALICE]) candidates.accepted(client, SOURCE);
   const nonce = await hintedNonce(filled(0, 12), BOB.publicKey);
-  const names = namesOf(signers, nonce);
+  const names = namesOf(candidates, nonce);
   assert.equal(names.length, 52);
   assert.equal(new Set(names).size, 52);
 });
 
-Deno.test("candidates() begins with the hinted, then those from this source, then the last accepted", async () => {
+Deno.test("inOrder() begins with the hinted, then those from this source, then the last accepted", async () => {
   const { clients } = crowd(50);
-  const signers = new Signers([...clients, ALICE, BOB]);
-  signers.accepted(clients[5]!, SOURCE);
-  signers.accepted(clients[6]!, SOURCE);
-  signers.accepted(clients[9]!, ELSEWHERE);
-  const hinted = namesOf(signers, await hintedNonce(filled(0, 12), BOB.publicKey));
+  const candidates = new RankedCandidates([...clients, ALICE, BOB]);
+  candidates.accepted(clients[5]!, SOURCE);
+  candidates.accepted(clients[6]!, SOURCE);
+  candidates.accepted(clients[9]!, ELSEWHERE);
+  const hinted = namesOf(candidates, await hintedNonce(filled(0, 12), BOB.publicKey));
   assert.deepEqual(hinted.slice(0, 5), ["bob", "client6", "client5", "client9", "client0"]);
-  assert.deepEqual(namesOf(signers, NO_HINT).slice(0, 4), [
+  assert.deepEqual(namesOf(candidates, NO_HINT).slice(0, 4), [
     "client6",
     "client5",
     "client9",
     "client0",
   ]);
-  assert.deepEqual(namesOf(signers, NO_HINT, ELSEWHERE).slice(0, 3), [
+  assert.deepEqual(namesOf(candidates, NO_HINT, ELSEWHERE).slice(0, 3), [
     "client9",
     "client6",
     "client5",
@@ -98,7 +98,7 @@ Deno.test("only accepted knocks are remembered: replays, strangers and stale one
   const rules = freshRules({ clients: [...clients, ALICE] });
   outcome(await knockBy(MALLORY), rules);
   outcome(await knockBy(ALICE, { timestampNs: 0n }), rules);
-  assert.equal(namesOf(rules.signers as Signers, NO_HINT)[0], "client0");
+  assert.equal(namesOf(rules.candidates as RankedCandidates, NO_HINT)[0], "client0");
 });
 
 Deno.test("a hint that names another client costs one key more, and proves nothing", async () => {
@@ -123,20 +123,23 @@ Deno.test("continueJudging() goes on where it stopped, and never tries more keys
 
 Deno.test("what is remembered goes on under a changed configuration, without the clients that are gone", () => {
   const { clients } = crowd(5);
-  const before = new Signers([...clients, ALICE, BOB]);
+  const before = new RankedCandidates([...clients, ALICE, BOB]);
   before.accepted(ALICE, SOURCE);
   before.accepted(BOB, SOURCE);
-  assert.deepEqual(namesOf(new Signers([...clients, ALICE], before), NO_HINT).slice(0, 2), [
-    "alice",
-    "client0",
-  ]);
+  assert.deepEqual(
+    namesOf(new RankedCandidates([...clients, ALICE], before), NO_HINT).slice(0, 2),
+    [
+      "alice",
+      "client0",
+    ],
+  );
 });
 
 Deno.test("the memory of accepted knocks is bounded, in sources and in clients", () => {
   const { clients } = crowd(1000);
-  const signers = new Signers(clients);
+  const candidates = new RankedCandidates(clients);
   for (let i = 0; i < 20_000; i++) {
-    signers.accepted(clients[i % 1000]!, address(`10.${i >> 14}.${(i >> 7) & 127}.${i & 127}`));
+    candidates.accepted(clients[i % 1000]!, address(`10.${i >> 14}.${(i >> 7) & 127}.${i & 127}`));
   }
-  assert.deepEqual(signers.remembered(), { sources: 4096, clients: 256 });
+  assert.deepEqual(candidates.remembered(), { sources: 4096, clients: 256 });
 });

@@ -7,11 +7,11 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import type { Clock, Moment } from "../../lib/values/moment.ts";
-import { DropLog } from "../../lib/receive/drop_log.ts";
+import { ServerLog } from "../../lib/receive/server_log.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../../lib/grants.ts";
-import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -102,9 +102,9 @@ class Process implements AsyncDisposable {
       remove: () => Promise.resolve(),
     } as unknown as Backend;
     this.#guard = new Guard({ backend, grants: this.grants, clock, log });
-    const drops = new DropLog(log);
+    const drops = new ServerLog(log);
     const { grants } = this;
-    const keys = new KnownKeys();
+    const keys = new EphemeralKeys();
     const parts = { grants, replay, store, guard: this.#guard, clock, log, drops, keys };
     this.pipeline = new Pipeline(config, parts);
     this.pipeline.resume(stored);
@@ -121,7 +121,7 @@ class Process implements AsyncDisposable {
   /** Takes a datagram; gives the reason where it was dropped. */
   take(datagram: Uint8Array): string {
     const seen = this.#events.length;
-    this.pipeline.take({ datagram, source: SOURCE, kind: "other", tagged: false });
+    this.pipeline.judge.take({ datagram, source: SOURCE, kind: "other", tagged: false });
     const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
     return drop ? String(drop.fields["reason"]) : "granted";
   }

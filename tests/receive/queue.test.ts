@@ -7,8 +7,8 @@ import { freshKnock } from "../../lib/client/knock.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
 import { knockTags } from "../../lib/crypto/sync.ts";
 import { FairQueue } from "../../lib/receive/fair_queue.ts";
-import { KnockQueue, rememberingAgreement, type Waiting } from "../../lib/receive/queue.ts";
-import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { KnockQueue, type Queued, rememberingAgreement } from "../../lib/receive/queue.ts";
+import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { TokenBucket } from "../../lib/values/token_bucket.ts";
 import {
   address,
@@ -29,7 +29,7 @@ const STRANGER = address("203.0.113.66");
 /** A queue whose steady clock the test moves. */
 function queue() {
   let [dropped, nowMs] = [0, 0];
-  const keys = new KnownKeys();
+  const keys = new EphemeralKeys();
   const parts = { tags: [tags], keys, steadyMs: () => nowMs, dropped: () => void dropped++ };
   return {
     queue: new KnockQueue(parts),
@@ -142,7 +142,7 @@ Deno.test("copies beyond what others bear wait until nobody else does, and the o
     waiting.offer(genuine, SOURCE);
     assert.equal(dropped(), 20_001 - 1024 - 8192);
     while (waiting.next()?.kind === "repeated");
-    let last: Waiting | undefined;
+    let last: Queued | undefined;
     for (let late = waiting.takeLate(); late; late = waiting.takeLate()) last = late;
     assert.deepEqual(last, { datagram: genuine, source: SOURCE, kind: "late", tagged });
     assert.equal(waiting.size, 0);

@@ -39,3 +39,15 @@ Deno.test("RecentKnocks is bounded, and forgets the grant that was knocked for l
   assert.equal(recent.of(grant(1)).length, 0);
   assert.equal(recent.of(grant(2)).length, 1);
 });
+
+Deno.test("a grant is refused from the firewall's refusal until it takes a knock for it", () => {
+  const recent = new RecentKnocks();
+  const grant = grantOf("alice", "192.0.2.1");
+  const ids = [1, 2].map((n) => recent.accept(grant, nonce(n)));
+  assert.equal(recent.isRefused(grant), false);
+  recent.settle(grant, ids[0]!, "refused");
+  assert.equal(recent.isRefused({ ...grant, client: "renamed" }), true);
+  assert.equal(recent.isRefused(grantOf("alice", "192.0.2.2")), false);
+  recent.settle(grant, ids[1]!, "open");
+  assert.equal(recent.isRefused(grant), false);
+});

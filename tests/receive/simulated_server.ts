@@ -1,5 +1,5 @@
 /**
- * A server's whole way of a datagram (queue, intake, pipeline) on a clock that goes on by what each step costs, so that
+ * A server's whole way of a datagram (queue, scheduler, pipeline) on a clock that goes on by what each step costs, so that
  * what a flood does to it comes out the same on every machine. Costs are those that docs/performance.md states.
  */
 
@@ -7,12 +7,12 @@ import type { Address } from "../../lib/values/address.ts";
 import type { ServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
 import { knockTags, signatureVerifier } from "../../lib/crypto/sync.ts";
-import { DropLog } from "../../lib/receive/drop_log.ts";
+import { ServerLog } from "../../lib/receive/server_log.ts";
 import type { Guard } from "../../lib/firewall/guard.ts";
 import { Grants } from "../../lib/grants.ts";
-import { Intake, PACE_BATCHES } from "../../lib/receive/scheduler.ts";
+import { PACE_BATCHES, Scheduler } from "../../lib/receive/scheduler.ts";
 import { KnockQueue } from "../../lib/receive/queue.ts";
-import { KnownKeys } from "../../lib/receive/ephemeral_keys.ts";
+import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import type { Log } from "../../lib/system/log.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -57,7 +57,7 @@ export class SimulatedServer implements Disposable {
   readonly #dir = Deno.makeTempDirSync({ prefix: "openme-attack-" });
   readonly database = `${this.#dir}/state.db`;
   readonly #store: StateStore;
-  readonly #intake: Intake;
+  readonly #scheduler: Scheduler;
   /** What the event loop does next, and when. */
   #turns: { readonly atMs: number; readonly run: () => void }[] = [];
 
@@ -78,8 +78,8 @@ export class SimulatedServer implements Disposable {
       clock,
       log: SILENT,
     }).store;
-    const keys = new KnownKeys();
-    const drops = new DropLog(SILENT);
+    const keys = new EphemeralKeys();
+    const drops = new ServerLog(SILENT);
     const guard = { changed: () => {} } as unknown as Guard; // what is let in is read off the grants
     const pipeline = this.pipeline = new Pipeline(this.configOf(clients), {
       grants: this.grants,
@@ -98,15 +98,15 @@ export class SimulatedServer implements Disposable {
       steadyMs,
       dropped: (reason, source) => pipeline.drop(reason, source),
     });
-    this.#intake = new Intake({
+    this.#scheduler = new Scheduler({
       queue,
       pace: PACE_BATCHES,
       judge: (waiting) => {
         const again = waiting.kind === "repeated" || waiting.kind === "late";
         this.#nowMs += again ? COST.unsealAgain : COST.unseal;
-        pipeline.take(waiting);
+        pipeline.judge.take(waiting);
       },
-      later: (idle) => pipeline.search(idle),
+      later: (idle) => pipeline.judge.continueDeferred(idle),
       drop: (reason, source) => pipeline.drop(reason, source),
       steadyMs,
       soon: (run) => void this.#turns.push({ atMs: this.#nowMs, run }),
@@ -130,7 +130,7 @@ export class SimulatedServer implements Disposable {
       for (let i = 0; i < MOST_AT_ONCE && next < waiting.length; i++) {
         const { atMs, datagram, source } = waiting[next]!;
         if (atMs > this.#nowMs) break;
-        this.#intake.offer(datagram, source);
+        this.#scheduler.offer(datagram, source);
         this.#nowMs += COST.offer;
         next++;
       }
@@ -148,7 +148,7 @@ export class SimulatedServer implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#intake.stop();
+    this.#scheduler.stop();
     this.#store.close();
     Deno.removeSync(this.#dir, { recursive: true });
   }

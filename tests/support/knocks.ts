@@ -27,7 +27,7 @@ import { type Network, parseNetwork } from "../../lib/values/network.ts";
 import { type Knock, sealKnock } from "../../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
-import { Signers } from "../../lib/receive/candidates.ts";
+import { RankedCandidates } from "../../lib/receive/candidates.ts";
 
 /** The value, where a test knows that there is one. */
 export function must<T>(value: T | null | undefined): T {
@@ -131,7 +131,7 @@ export function freshRules(
 ): GateRules {
   return {
     agree: agreeAsServer,
-    signers: new Signers(clients),
+    candidates: new RankedCandidates(clients),
     replayWindowNs: WINDOW_NS,
     replay: new ReplayMemory(),
     hasRoom: () => true,

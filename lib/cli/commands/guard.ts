@@ -11,7 +11,7 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { backendOf } from "../backend_of.ts";
 import { type Command, configPath, type Context, logOf } from "../context.ts";
 import type { ServerConfig } from "../../config/server.ts";
-import { guardPlanOf } from "../../server.ts";
+import { guardPlanOf } from "../../config/guard_plan.ts";
 import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
 

@@ -6,7 +6,7 @@ import { BACKENDS } from "../../firewall/catalog.ts";
 import { standingGuards } from "../../firewall/orphans.ts";
 import { DEFAULT_MARK } from "../../config/firewall.ts";
 import { DEFAULT_STATE_DIR, type ServerConfig } from "../../config/server.ts";
-import { guardPlanOf } from "../../server.ts";
+import { guardPlanOf } from "../../config/guard_plan.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { recordGuard } from "../../state/guard_record.ts";
 import { isLocked } from "../../state/lock.ts";

@@ -2,10 +2,20 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Moment } from "../lib/values/moment.ts";
-import { type Grant, Grants, narrowGrant, type Permission, resumeGrant } from "../lib/grants.ts";
-import { formatPortRange, includesPortRanges, intersectPortRanges } from "../lib/values/ports.ts";
-import { moment, permission, SOURCE, START_MS } from "./support/knocks.ts";
+import type { Moment } from "../../lib/values/moment.ts";
+import { type Grant, Grants, type Permission } from "../../lib/grants.ts";
+import {
+  changesUnder,
+  narrowGrant,
+  outcomesOf,
+  resumeGrant,
+} from "../../lib/receive/grant_changes.ts";
+import {
+  formatPortRange,
+  includesPortRanges,
+  intersectPortRanges,
+} from "../../lib/values/ports.ts";
+import { moment, permission, SOURCE, START_MS } from "../support/knocks.ts";
 
 /** Opened at 0 for 30 s, to 22/tcp and 8080-8090/tcp. */
 const STORED: Grant = new Grants().open(
@@ -208,4 +218,33 @@ Deno.test("a grant for a network goes on only where the client may have one as w
     const narrowed = narrowGrant(grant, allowed, moment(10_000));
     assert.equal(narrowed !== undefined, goesOn, `/${had}, reloaded where /${has} is allowed`);
   }
+});
+
+Deno.test("the history says what another configuration takes from a grant, and nothing of what goes on", () => {
+  const now = moment(10_000);
+  const told = (allowed: Permission | undefined) => {
+    const permissions = new Map(allowed ? [[allowed.key, allowed]] : []);
+    return changesUnder(permissions, [STORED], now).flatMap((change) =>
+      outcomesOf(change, { atMs: START_MS + 10_000, healthPort: 54_154 })
+    ).map(({ client, what, ...more }) => [
+      client,
+      what,
+      "endsAtMs" in more ? more.endsAtMs - START_MS : undefined,
+      "why" in more ? more.why : undefined,
+    ]);
+  };
+  const { ports } = permission("alice", ["22/tcp"]);
+  assert.deepEqual(told(ALLOWED), []);
+  assert.deepEqual(told({ ...ALLOWED, lifetimeMs: 500_000 }), []);
+  assert.deepEqual(told(undefined), [["alice", "ended", 10_000, "key revoked"]]);
+  assert.deepEqual(told({ ...ALLOWED, ports }), [
+    ["alice", "ended", 10_000, "configuration changed, 22/tcp left open"],
+  ]);
+  assert.deepEqual(told({ ...ALLOWED, lifetimeMs: 5000 }), [
+    ["alice", "ended", 15_000, "configuration changed"],
+  ]);
+  assert.deepEqual(told({ ...ALLOWED, client: "alicia", lifetimeMs: 5000 }), [
+    ["alice", "renamed", undefined, "alicia"],
+    ["alicia", "ended", 15_000, "configuration changed"],
+  ]);
 });

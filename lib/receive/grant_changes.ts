@@ -1,0 +1,120 @@
+/**
+ * What a restart or another configuration leaves of each grant. Pure.
+ */
+
+import { type Moment, wallMsOf } from "../values/moment.ts";
+import { endOf, type Grant, type Permission } from "../grants.ts";
+import type { Outcome } from "../state/outcomes.ts";
+import { formatNetwork, grantedNetwork, type Network } from "../values/network.ts";
+import {
+  formatPortRange,
+  intersectPortRanges,
+  shownPorts,
+  subtractPortRanges,
+} from "../values/ports.ts";
+
+/** What becomes of a grant that does not go on as it is. */
+export interface GrantChange {
+  readonly grant: Grant;
+  /** The grant that goes on in its place; `undefined` where it is withdrawn. */
+  readonly left: Grant | undefined;
+  readonly why: string;
+}
+
+/** The grants that do not go on as they are where only this is permitted, by the clients' keys. */
+export function changesUnder(
+  permissions: ReadonlyMap<string, Permission>,
+  grants: Iterable<Grant>,
+  now: Moment,
+): GrantChange[] {
+  const changes: GrantChange[] = [];
+  for (const grant of grants) {
+    const left = narrowGrant(grant, permissions.get(grant.key), now);
+    if (left && sameGrant(left, grant)) continue;
+    changes.push({ grant, left, why: whyUnder(permissions, grant) });
+  }
+  return changes;
+}
+
+/** Why a grant does not go on as it is where only this is permitted. */
+export function whyUnder(permissions: ReadonlyMap<string, Permission>, { key }: Grant): string {
+  return permissions.has(key) ? "configuration changed" : "key revoked";
+}
+
+/** What the history says of a change, which is made at `atMs`. */
+export function outcomesOf(
+  { grant, left, why }: GrantChange,
+  { atMs, healthPort }: { atMs: number; healthPort: number },
+): Outcome[] {
+  const of = ({ client, address }: Grant) => ({ atMs, client, address: formatNetwork(address) });
+  if (!left) return [{ ...of(grant), what: "ended", endsAtMs: atMs, why }];
+  const outcomes: Outcome[] = [];
+  if (left.client !== grant.client) {
+    outcomes.push({ ...of(grant), what: "renamed", why: left.client });
+  }
+  if (subtractPortRanges(grant.ports, left.ports).length > 0) {
+    const ports = shownPorts(left.ports, healthPort).join(" ");
+    const rest = ports && `, ${ports} left open`;
+    outcomes.push({ ...of(left), what: "ended", endsAtMs: atMs, why: `${why}${rest}` });
+  } else if (left.endsSteadyMs < grant.endsSteadyMs - 1) {
+    outcomes.push({ ...of(left), what: "ended", endsAtMs: left.expiresAtMs, why });
+  }
+  return outcomes;
+}
+
+/**
+ * A stored grant as it may go on after a restart, or `undefined`: as {@linkcode narrowGrant} says, for the time that the
+ * wall clock leaves it, and never where it would have been opened in the future.
+ *
+ * `sameBoot` says whether the stored steady time counts from the same boot as `now`; then the wall clock can no longer
+ * lengthen it.
+ */
+export function resumeGrant(
+  stored: Grant,
+  permission: Permission | undefined,
+  now: Moment,
+  { sameBoot }: { sameBoot: boolean },
+): Grant | undefined {
+  const wallMs = wallMsOf(now);
+  if (stored.openedAtMs > wallMs) return undefined;
+  const steadyLeftMs = sameBoot ? stored.endsSteadyMs - now.steadyMs : Infinity;
+  return limitGrant(stored, permission, now, Math.min(stored.expiresAtMs - wallMs, steadyLeftMs));
+}
+
+/**
+ * A grant in force as it may go on under another configuration, or `undefined`: only under the same key, only to the
+ * ports that are still allowed, for the time that the steady clock leaves it, never for longer or wider than a knock
+ * opens now. A client that was renamed keeps what its key has opened.
+ */
+export function narrowGrant(
+  grant: Grant,
+  permission: Permission | undefined,
+  now: Moment,
+): Grant | undefined {
+  return limitGrant(grant, permission, now, grant.endsSteadyMs - now.steadyMs);
+}
+
+function limitGrant(
+  grant: Grant,
+  permission: Permission | undefined,
+  now: Moment,
+  leftMs: number,
+): Grant | undefined {
+  if (!permission || permission.key !== grant.key) return undefined;
+  if (isTooWide(grant.address, permission)) return undefined;
+  const ports = intersectPortRanges(grant.ports, permission.ports);
+  const end = endOf(permission, now, leftMs);
+  if (ports.length === 0 || end.endsSteadyMs <= now.steadyMs) return undefined;
+  return { ...grant, client: permission.client, ports, ...end };
+}
+
+/** A network cannot be cut down: which of its addresses was meant is not known any more. */
+function isTooWide({ base, length }: Network, { prefix }: Permission): boolean {
+  return length < grantedNetwork(base, prefix).length;
+}
+
+/** Whether a grant may go on as it is. Rounding of the time left does not make it another. */
+function sameGrant(a: Grant, b: Grant): boolean {
+  return a.client === b.client && Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
+    a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join();
+}

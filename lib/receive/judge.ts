@@ -1,0 +1,155 @@
+/**
+ * Gives each datagram of the queue its verdict: at once where the client is among the first candidates, otherwise a few
+ * signatures at a time. The one place that knows by which configuration knocks are judged now, and that charges
+ * ephemeral keys for what was spent on them.
+ */
+
+import type { Address } from "../values/address.ts";
+import type { Clock } from "../values/moment.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { keyAgreement } from "../crypto/sync.ts";
+import {
+  beginJudging,
+  continueJudging,
+  type GateRules,
+  isStale,
+  type Verdict,
+  withBytesOf,
+} from "../gate.ts";
+import { ephemeralKeyOf } from "../packet.ts";
+import type { ReplayMemory } from "../replay.ts";
+import { FREE_CANDIDATES, RankedCandidates } from "./candidates.ts";
+import { type Deferred, DeferredVerifications } from "./deferred.ts";
+import type { EphemeralKeys } from "./ephemeral_keys.ts";
+import { gateClientsOf } from "./permissions.ts";
+import { type Queued, rememberingAgreement } from "./queue.ts";
+
+/** Signatures that deferred verification may check. */
+const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
+/** In one turn: 1 ms, or a tenth of that while other datagrams wait. */
+const VERIFICATIONS_PER_TURN = { idle: 20, busy: 2 };
+/** Ephemeral keys of tagged knocks whose secrets are kept. */
+const SECRETS_REMEMBERED = 4096;
+
+/** What a judge works with. */
+export interface JudgeParts {
+  readonly replay: ReplayMemory;
+  readonly clock: Clock;
+  /** The ephemeral keys that the queue knows too. */
+  readonly keys: EphemeralKeys;
+  readonly hasRoom: GateRules["hasRoom"];
+  /** Told each verdict, before anything else is judged. */
+  readonly decided: (verdict: Verdict, source: Address) => void;
+  /** Told of each datagram that is given up without a verdict. */
+  readonly dropped: (reason: "overload", source: Address) => void;
+}
+
+/** Judges under one configuration after the other. */
+export class Judge {
+  readonly #parts: JudgeParts;
+  readonly #verifications = new TokenBucket(VERIFICATIONS);
+  readonly #deferred: DeferredVerifications;
+  #candidates: RankedCandidates;
+  #rules: GateRules;
+  /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
+  #rememberingRules: GateRules;
+
+  constructor(config: ServerConfig, parts: JudgeParts) {
+    this.#parts = parts;
+    this.#candidates = new RankedCandidates(gateClientsOf(config));
+    this.#rules = this.#rulesOf(config);
+    this.#rememberingRules = withMemory(this.#rules);
+    this.#deferred = new DeferredVerifications({
+      isStale: ({ knock }) => isStale(knock, this.#nowNs(), this.#rules),
+      dropped: (source) => parts.dropped("overload", source),
+    });
+  }
+
+  /** Judges a datagram, or defers its verification. The bytes are not kept. */
+  take({ datagram, source, kind, tagged }: Queued): void {
+    const { keys, decided } = this.#parts;
+    const rules = kind === "other" ? this.#rules : this.#rememberingRules;
+    const knock = beginJudging(datagram, source, rules, { hintedOnly: tagged });
+    if ("kind" in knock) return decided(knock, source);
+    const key = ephemeralKeyOf(datagram);
+    // It was sealed to this server: strangers, who do not have its public key, add nothing here.
+    if (!tagged) keys.note(key);
+    const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
+    const verdict = continueJudging(knock, this.#nowNs(), rules, keysToTry);
+    // A late copy has taken no time from others.
+    if (!verdict?.client && kind !== "late") keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
+    if (verdict) return this.#decide(verdict, source, { key, tagged });
+    const copy = datagram.slice();
+    this.#deferred.add({ datagram: copy, source, knock: withBytesOf(copy, knock) });
+  }
+
+  /**
+   * Tries a few more candidates for one deferred knock, by turns; fewer while other datagrams wait. Returns whether
+   * knocks are still deferred.
+   */
+  continueDeferred(idle = true): boolean {
+    const { keys, clock } = this.#parts;
+    if (this.#deferred.size === 0) return false;
+    const most = idle ? VERIFICATIONS_PER_TURN.idle : VERIFICATIONS_PER_TURN.busy;
+    const allowed = this.#verifications.take(most, clock.now().steadyMs);
+    const deferred = allowed > 0 ? this.#deferred.take() : undefined;
+    if (!deferred) return true;
+    const verdict = continueJudging(deferred.knock, this.#nowNs(), this.#rules, allowed);
+    const key = ephemeralKeyOf(deferred.datagram);
+    if (!verdict?.client) keys.charge(key, allowed);
+    if (verdict) this.#decide(verdict, deferred.source, { key, tagged: false });
+    else this.#deferred.add(deferred);
+    return this.#deferred.size > 0;
+  }
+
+  /** From now on this configuration holds, for deferred knocks too: their search begins anew. */
+  reconfigure(config: ServerConfig): void {
+    this.#candidates = new RankedCandidates(gateClientsOf(config), this.#candidates);
+    this.#rules = this.#rulesOf(config);
+    this.#rememberingRules = withMemory(this.#rules);
+    const deferred: Deferred[] = [];
+    for (let each = this.#deferred.take(); each; each = this.#deferred.take()) deferred.push(each);
+    for (const { datagram, source } of deferred) {
+      const knock = beginJudging(datagram, source, this.#rules);
+      if (!("kind" in knock)) this.#deferred.add({ datagram, source, knock });
+    }
+  }
+
+  #decide(
+    verdict: Verdict,
+    source: Address,
+    { key, tagged }: { readonly key: Uint8Array; readonly tagged: boolean },
+  ): void {
+    if (verdict.client) {
+      // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
+      if (tagged) this.#parts.keys.spend(key);
+      else this.#parts.keys.charge(key, FREE_CANDIDATES);
+    }
+    this.#parts.decided(verdict, source);
+  }
+
+  #rulesOf({ privateKey, previousPrivateKey, replayWindowMs }: ServerConfig): GateRules {
+    return {
+      agree: keyAgreement(privateKey),
+      previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
+      candidates: this.#candidates,
+      replayWindowNs: BigInt(replayWindowMs) * 1_000_000n,
+      replay: this.#parts.replay,
+      hasRoom: this.#parts.hasRoom,
+    };
+  }
+
+  #nowNs(): bigint {
+    return this.#parts.clock.now().wallNs;
+  }
+}
+
+function withMemory(rules: GateRules): GateRules {
+  const { agree, previousAgree } = rules;
+  return {
+    ...rules,
+    agree: rememberingAgreement(agree, SECRETS_REMEMBERED),
+    previousAgree: previousAgree && rememberingAgreement(previousAgree, SECRETS_REMEMBERED),
+  };
+}

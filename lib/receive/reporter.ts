@@ -1,0 +1,128 @@
+/**
+ * Tells people what became of knocks and grants: in the log, in the history, and to who listens. Decides nothing.
+ */
+
+import { type Address, formatAddress } from "../values/address.ts";
+import { formatDuration } from "../values/duration.ts";
+import { type Clock, type Moment, wallMsOf } from "../values/moment.ts";
+import { formatNetwork } from "../values/network.ts";
+import { formatPortRange } from "../values/ports.ts";
+import type { DropVerdict } from "../gate.ts";
+import type { Grant } from "../grants.ts";
+import type { StateStore } from "../state/store.ts";
+import type { Log } from "../system/log.ts";
+import { type GrantChange, outcomesOf } from "./grant_changes.ts";
+import { type DropCounts, RecentDrops } from "./recent_drops.ts";
+import { formatOffset, RefusalLimit, type RefusalReason } from "./refusals.ts";
+
+/** A knock that opened something. */
+export interface Opened {
+  readonly grant: Grant;
+  readonly renewed: boolean;
+  readonly source: Address;
+  readonly lifetimeMs: number;
+}
+
+/** What is told, and where. */
+export interface ReporterParts {
+  readonly store: StateStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Told of every grant once the firewall has it; must not throw. */
+  readonly opened?: (opened: Opened) => void;
+}
+
+/** One event, told everywhere. */
+export class Reporter {
+  readonly #recentDrops = new RecentDrops();
+  readonly #parts: ReporterParts;
+  readonly #refusals = new RefusalLimit();
+
+  constructor(parts: ReporterParts) {
+    this.#parts = parts;
+  }
+
+  /** The firewall has what a knock opened. */
+  opened(opened: Opened): void {
+    const { grant, renewed, source, lifetimeMs } = opened;
+    this.#parts.log.info(renewed ? "renewed" : "granted", {
+      client: grant.client,
+      address: formatNetwork(grant.address),
+      source: formatAddress(source),
+      ports: grant.ports.map(formatPortRange).join(","),
+      lifetime: formatDuration(Math.round(lifetimeMs)),
+    });
+    this.#parts.opened?.(opened);
+  }
+
+  /** The firewall has refused what the knock of that moment opened. */
+  failed(grant: Grant, source: Address, knockedAt: Moment): void {
+    this.#outcome(grant, "failed", knockedAt);
+    const { client } = grant;
+    const isFirst = this.#refusals.isFirst("backend", client, this.#parts.clock.now());
+    if (isFirst) this.#refusal("backend", client, source);
+  }
+
+  /** The firewall has at last taken it. */
+  carriedOut(grant: Grant, knockedAt: Moment): void {
+    this.#outcome(grant, "carried_out", knockedAt);
+  }
+
+  /** A grant does not go on as it was. */
+  changing(change: GrantChange, healthPort: number): void {
+    const outcomes = outcomesOf(change, { atMs: this.#nowMs(), healthPort });
+    for (const outcome of outcomes) this.#parts.store.recordOutcome(outcome);
+  }
+
+  /** The firewall has that change. */
+  changed({ grant, left, why }: GrantChange): void {
+    const isRenamed = left && left.client !== grant.client;
+    this.#parts.log.info(isRenamed ? "renamed" : left ? "narrowed" : "withdrawn", {
+      client: grant.client,
+      now: isRenamed ? left.client : undefined,
+      address: formatNetwork(grant.address),
+      why,
+    });
+  }
+
+  /** A grant has ended by itself. */
+  expired({ client, address }: Grant): void {
+    this.#parts.log.info("expired", { client, address: formatNetwork(address) });
+  }
+
+  /** The gate has refused a datagram. A clock that is off is worth a line in the log, since nothing else tells of it. */
+  refused(verdict: DropVerdict, source: Address): void {
+    const now = this.#parts.clock.now();
+    this.#recentDrops.count(verdict.reason, now.steadyMs);
+    if (!this.#refusals.isWorthTelling(verdict, now)) return;
+    const { reason, client: { name: client }, clock } = verdict;
+    const aheadMs = clock && Number(clock.aheadNs / 1_000_000n);
+    this.#refusal(reason, client, source, aheadMs);
+    if (aheadMs === undefined) return;
+    this.#parts.log.info("clock_off", {
+      client,
+      source: formatAddress(source),
+      offset: formatOffset(aheadMs),
+      hint: "set that machine's clock, or this one's; replay_window is how far they may differ",
+    });
+  }
+
+  /** Knocks of the last hour with a wrong or unknown key. */
+  recentDrops(): DropCounts {
+    return this.#recentDrops.lastHour(this.#parts.clock.now().steadyMs);
+  }
+
+  #outcome({ client, address }: Grant, what: "failed" | "carried_out", knockedAt: Moment): void {
+    const of = { client, address: formatNetwork(address), ofMs: wallMsOf(knockedAt) };
+    this.#parts.store.recordOutcome({ atMs: this.#nowMs(), what, ...of });
+  }
+
+  #refusal(reason: RefusalReason, client: string, address: Address, aheadMs?: number): void {
+    const source = formatAddress(address);
+    this.#parts.store.recordRefusal({ atMs: this.#nowMs(), client, source, reason, aheadMs });
+  }
+
+  #nowMs(): number {
+    return wallMsOf(this.#parts.clock.now());
+  }
+}

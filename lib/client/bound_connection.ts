@@ -69,28 +69,21 @@ function dial(
 
 function connectionOf(socket: Socket): Connection {
   let rest: Uint8Array = new Uint8Array(0);
-  let failure: Error | undefined;
-  let wake = () => {};
-  for (const event of ["readable", "end", "close"]) socket.on(event, () => wake());
-  socket.on("error", (cause) => {
-    failure = asDeno(cause);
-    wake();
-  });
-  const settled = (begin: (done: (cause?: Error | null) => void) => void) =>
-    new Promise<void>((resolve, reject) =>
+  // The end of the server's side must not end ours.
+  const chunks = socket.iterator({ destroyOnReturn: false });
+  const settled = async (begin: (done: (cause?: Error | null) => void) => void) => {
+    await new Promise<void>((resolve, reject) =>
       begin((cause) => cause ? reject(asDeno(cause)) : resolve())
     );
+  };
   return {
     read: async (buffer) => {
-      while (rest.length === 0) {
-        const woken = Promise.withResolvers<void>();
-        wake = woken.resolve;
-        const chunk = socket.read() as Uint8Array | null;
-        if (chunk) rest = chunk;
-        else if (failure) throw failure;
-        else if (socket.readableEnded) return null;
-        else if (socket.destroyed) throw new Deno.errors.BadResource("the connection is closed");
-        else await woken.promise;
+      if (rest.length === 0) {
+        const { done, value } = await chunks.next().catch((cause) => {
+          throw asDeno(cause);
+        });
+        if (done) return null;
+        rest = value;
       }
       const size = Math.min(buffer.length, rest.length);
       buffer.set(rest.subarray(0, size));
@@ -118,6 +111,7 @@ function asDeno(cause: Error & { readonly code?: string }): Error {
     ENOTCONN: errors.NotConnected,
     ETIMEDOUT: errors.TimedOut,
     ERR_STREAM_DESTROYED: errors.BadResource,
+    ERR_STREAM_PREMATURE_CLOSE: errors.BadResource,
   };
   const kind = kinds[cause.code ?? ""];
   return kind ? new kind(cause.message) : cause;

@@ -183,16 +183,6 @@ export function portFlag(args: Arguments, name: string): number | undefined {
   return text === undefined ? undefined : parsePort(text, `--${name}: `);
 }
 
-/** The one family to use, where the flags limit it. */
-export function readFamily({ values }: Arguments): 4 | 6 | undefined {
-  if (values["ipv4"] && values["ipv6"]) {
-    throw new OpenmeError("USAGE", "-4 and -6 exclude each other", {
-      hint: "leave out both to knock over both",
-    });
-  }
-  return values["ipv4"] ? 4 : values["ipv6"] ? 6 : undefined;
-}
-
 /** What `--json` prints. */
 export function renderJson(value: unknown): string {
   return JSON.stringify(value, undefined, 2) + "\n";

@@ -5,8 +5,8 @@ import { readSecretFile } from "../system/read_file.ts";
 import { createSecretFile, replaceFile, withFileLock } from "../system/write_file.ts";
 
 /**
- * Changes the client's file, or makes it, with no other openme in between. `change` gets what is there, or `undefined`.
- * What comes back puts the file into the state that it was in, unless somebody else has changed it since.
+ * Changes the client's file, or makes it, while other edits wait. `change` gets the present text, or `undefined`. The
+ * function that is returned undoes the change, unless the file has changed again.
  */
 export async function changeClientFile(
   path: string,

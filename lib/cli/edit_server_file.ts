@@ -99,7 +99,7 @@ export function keepPortsGuarded(
   ];
 }
 
-/** Throws, code `USAGE`, where `name` is not fit to be printed everywhere. */
+/** Throws, code `USAGE`, where a name has other characters than the configuration allows. */
 export function requireName(name: string, whose: string): void {
   if (NAME_PATTERN.test(name)) return;
   throw new OpenmeError("USAGE", `expected ${whose} name, got ${quote(name)}`, {
@@ -114,7 +114,7 @@ export function requireClient({ clients }: ServerConfig, name: string) {
   throw noSuchClient(name, clients.map((client) => client.name));
 }
 
-/** The error for a name that no client has; `names` are those that there are. */
+/** The error for a name that is none of the clients' names. */
 export function noSuchClient(name: string, names: readonly string[]): OpenmeError {
   const similar = nearest(name, names);
   return new OpenmeError("CONFIG", `there is no client ${quote(name)}`, {

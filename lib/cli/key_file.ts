@@ -5,7 +5,7 @@ import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../system/read_file.ts";
 import { quote } from "../values/text.ts";
 
-/** Both halves in base64. Throws where the file cannot be read or holds something else. */
+/** Both halves in base64. Throws where the file cannot be read or holds no key. */
 export async function readKeyFile(
   path: string,
 ): Promise<{ privateKey: string; publicKey: string }> {

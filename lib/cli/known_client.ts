@@ -1,4 +1,4 @@
-/** Whether there is, or was, a client of a name: for commands that look a client up rather than change it. */
+/** Whether a client of this name is or was registered, for commands that only look. */
 
 import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
@@ -8,7 +8,7 @@ import { readHistory } from "../state/history.ts";
 import { readSnapshot } from "../state/read.ts";
 import { noSuchClient } from "./edit_server_file.ts";
 
-/** Throws where nobody of that name is registered, and the state knows of nobody who was. */
+/** Throws where neither the configuration nor the database has a client of this name. */
 export function requireKnownClient(
   name: string,
   { config, stateDir }: { config: ServerConfig | undefined; stateDir: string },
@@ -19,7 +19,7 @@ export function requireKnownClient(
   const seen = [...readSnapshot(stateDir, Date.now()).lastSeenMs.keys()];
   if (seen.includes(name)) return;
   if (config || nearest(name, seen)) throw noSuchClient(name, [...registered, ...seen]);
-  // Who is registered is not known: only that the name has left no trace.
+  // Without a configuration only the database was looked at.
   throw new OpenmeError(
     "CONFIG",
     `no client ${

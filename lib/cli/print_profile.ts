@@ -1,4 +1,4 @@
-/** How `add` and `rotate` hand a new profile to its client: on stdout, as a file, as a QR code, as JSON or as a link. */
+/** How `add` and `rotate` give out a new profile: on stdout, as a file, as a QR code, as JSON or as a link. */
 
 import { escapeUnprintable } from "../values/text.ts";
 import {
@@ -24,7 +24,7 @@ import { requireName, type ServerFile } from "./edit_server_file.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "./undo.ts";
 
 /** The flags for it. */
-export const HAND_OUT_PARAMETERS: Parameters = {
+export const PROFILE_FLAGS: Parameters = {
   "--profile NAME": `what the profile is called (default: server.default_profile, or "default")`,
   "--pubkey BASE64":
     `the client's own public key, from "openme keygen" there: no private key is made here`,
@@ -38,21 +38,23 @@ export const HAND_OUT_PARAMETERS: Parameters = {
     --qr-out say, or with --link is in it as "link"`,
 };
 
-/** A client's key pair, of which the private half may be known to the client alone. */
+/** A client's key pair; the private half may be known to the client alone. */
 export interface ClientKey {
   readonly publicKey: Bytes;
   /** Seed and public key, 64 bytes. */
   readonly privateKey: Bytes | undefined;
 }
 
+export function newClientKey(): ClientKey {
+  const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
+  const publicKey = publicKeyOf("Ed25519", seed);
+  return { publicKey, privateKey: concatBytes(seed, publicKey) };
+}
+
 /** The key of `--pubkey`, else a new one. Throws, code `USAGE`, also where flags do not go together. */
 export function clientKeyOf(args: Arguments): ClientKey {
   const text = textFlag(args, "pubkey");
-  if (text === undefined) {
-    const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
-    const publicKey = publicKeyOf("Ed25519", seed);
-    return { publicKey, privateKey: concatBytes(seed, publicKey) };
-  }
+  if (text === undefined) return newClientKey();
   for (const flag of ["qr", "qr-out", "link"]) {
     if (args.values[flag] === undefined) continue;
     throw new OpenmeError("USAGE", `--pubkey and --${flag} exclude each other`, {
@@ -96,7 +98,7 @@ export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey
 }
 
 /** Checks the flags before anything is done. */
-export function checkHandOut(args: Arguments): void {
+export function checkProfileFlags(args: Arguments): void {
   const qrFile = textFlag(args, "qr-out");
   if (qrFile !== undefined && !/\.(png|svg)$/i.test(qrFile)) {
     throw flagError("qr-out", "a file name that ends in .png or .svg", qrFile);
@@ -122,10 +124,10 @@ export function checkHandOut(args: Arguments): void {
  * Writes the files that were asked for, saves the edit of the server's file, and prints the rest. In this order, so that
  * no client is registered whose private key got lost; where saving or printing fails, all of it is undone.
  */
-export async function handOut(
+export async function printProfile(
   profile: NewProfile,
   { name, args, context, file, result }: {
-    /** The client's. */
+    /** Of the client. */
     name: string;
     args: Arguments;
     context: Context;

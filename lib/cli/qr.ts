@@ -1,9 +1,9 @@
-/** QR codes: as a picture, as SVG, and for a terminal. What they hold is a secret; whoever calls keeps it so. */
+/** QR codes: as a PNG, as SVG, and for a terminal. They hold a private key. */
 
 import { encode as encodePng } from "fast-png";
 import encodeQr from "qr";
 
-/** White around the code that readers need (ISO/IEC 18004: four modules). */
+/** The white border, in modules (ISO/IEC 18004: four). */
 const BORDER = 4;
 const MODULE_PIXELS = 6;
 
@@ -36,7 +36,7 @@ export function qrSvg(text: string): string {
   }"/></svg>\n`;
 }
 
-/** Two rows of modules to a line of half blocks. Without colours it is right on a dark background only. */
+/** Half blocks, two rows of modules a line. Without colours it can be read on a dark background only. */
 export function qrText(text: string, { colors }: { colors: boolean }): string {
   const rows = modulesOf(text);
   const [begin, end] = colors ? ["\x1b[97;40m", "\x1b[0m"] : ["", ""];
@@ -50,10 +50,10 @@ export function qrText(text: string, { colors }: { colors: boolean }): string {
   return shown;
 }
 
-/** Light halves, which a terminal draws: none, the lower, the upper, both. */
+/** The light half of a character: none, the lower, the upper, both. */
 const HALVES = [" ", "\u2584", "\u2580", "\u2588"];
 
-/** `true` is dark. The lowest level of correction: a screen has no scratches, and fewer modules are larger ones. */
+/** `true` is dark. The lowest level of correction, since larger modules matter more on a screen. */
 function modulesOf(text: string): boolean[][] {
   return encodeQr(text, "raw", { ecc: "low", border: BORDER });
 }

@@ -1,4 +1,4 @@
-/** `openme add` of a client that is registered already: whether what is asked for is what stands. */
+/** `openme add` of a client that is registered already: compares the flags with its entry. */
 
 import { type ClientEntry, parseExpiry } from "../config/clients.ts";
 import { portsOf } from "../config/port_groups.ts";
@@ -9,10 +9,7 @@ import { quote } from "../values/text.ts";
 import { type Arguments, textFlag } from "./context.ts";
 import { prefixFlag } from "./flags.ts";
 
-/**
- * Throws where the flags ask for another entry than the one that is registered. `ports` are the groups and port specs
- * that are asked for. Flags that are left out ask for nothing.
- */
+/** Throws where a flag differs from the entry; `ports` are the groups and specs of `--ports`. */
 export function requireSame(
   { name, ports: allowed, expiresAtMs, prefix }: ClientEntry,
   { args, config, ports }: {
@@ -25,7 +22,7 @@ export function requireSame(
   const [one, other] = [wanted, allowed].map((each) =>
     subtractPortRanges(each, [healthRangeOf(config)])
   );
-  // A span such as 90d is another end at each call: the one that stands is kept.
+  // A span such as 90d is another end at each call, so it is not compared.
   const end = parseExpiry(textFlag(args, "expires"));
   const { v4, v6 } = prefixFlag(args) ?? {};
   const differing = [

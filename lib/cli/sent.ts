@@ -1,11 +1,11 @@
-/** What knocks were sent, for people and as JSON. */
+/** The knocks that were sent, for people and as JSON. */
 
 import type { Context } from "./context.ts";
 import type { Profile } from "../config/profiles.ts";
 import type { Sent } from "../client/knock.ts";
 import { formatAddress } from "../values/address.ts";
 
-/** What became of the knocks, for a person who is watching. */
+/** Says where it knocked, on a terminal. */
 export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {
   if (!context.interactive) return;
   const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>

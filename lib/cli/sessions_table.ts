@@ -1,4 +1,4 @@
-/** Who is let in, as a table for people and as JSON. */
+/** The grants in force, as a table for people and as JSON. */
 
 import { renderTable } from "./output.ts";
 import { isoTime } from "./context.ts";
@@ -9,7 +9,7 @@ import type { Grant } from "../grants.ts";
 import { formatDuration } from "../values/duration.ts";
 import type { ServerConfig } from "../config/server.ts";
 
-/** What stands beside a grant that the firewall does not have. */
+/** Stands beside a refused grant. */
 export const REFUSED = "refused by the firewall";
 
 /** What `--json` prints. */

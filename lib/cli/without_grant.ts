@@ -1,4 +1,4 @@
-/** Rules of `firewall: command` that stand though no grant covers them: as the server sees it, or as its journal says. */
+/** Rules of `firewall: command` that no grant covers, as the running server sees them or as its journal says. */
 
 import type { ServerConfig } from "../config/server.ts";
 import { askServer } from "../control/socket.ts";
@@ -8,7 +8,7 @@ import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../values/network.ts";
 import { formatPortRange, subtractPortRanges } from "../values/ports.ts";
 
-/** A rule, and whether it was seen; a dead server's may be gone. */
+/** A rule, and whether it was seen; one of a dead server may be gone. */
 export interface RuleWithoutGrant {
   readonly address: string;
   readonly ports: readonly string[];
@@ -28,7 +28,7 @@ export async function rulesWithoutGrant(
     const { examination } = await askServer(stateDir, { command: "check" }) as FirewallReport;
     return (examination?.withoutGrant ?? []).map((rule) => ({ ...rule, seen: true }));
   } catch {
-    // No server runs: what it wrote down tells.
+    // No server runs: its journal tells.
   }
   return readJournal(stateDir).filter(({ address, ports }) => {
     const granted = grants.filter((grant) =>

@@ -41,7 +41,7 @@ Deno.test("openme import fwknop registers every client with a key of its own", a
       "openme: added group tcp-80-and-1 (80/tcp, 443/tcp) to server.yaml",
       "openme: added client bob (tcp-80-and-1, until 2097-12-31T00:00:00Z): new/bob.yaml",
       "openme: added client fwknop-2 (tcp-80-and-1): new/fwknop-2.yaml",
-      `openme: left out: access.conf, line 2: "REQUIRE_USERNAME": a knock of openme names nobody: its signature tells who knocks`,
+      `openme: left out: access.conf, line 2: "REQUIRE_USERNAME": a knock of openme has no name in it: its signature tells who knocks`,
       `openme: left out: access.conf, line 4: "KEY_BASE64": openme's clients have a new key each`,
       "",
     ].join("\n"),
@@ -67,7 +67,7 @@ Deno.test("openme import fwknop registers every client with a key of its own", a
   assert.equal(await folder.read("server.yaml"), before);
 });
 
-Deno.test("openme import knockd --dry-run says what would come of it, and changes nothing", async () => {
+Deno.test("openme import knockd --dry-run says what it would add, and changes nothing", async () => {
   await using folder = await site();
   await folder.write(
     "knockd.conf",

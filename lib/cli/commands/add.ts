@@ -1,4 +1,4 @@
-/** `openme add`: registers a client and hands out its profile. */
+/** `openme add`: registers a client and prints its profile. */
 
 import { insertEntry, isGuardedGroup } from "../../config/edit_server.ts";
 import { portsOf } from "../../config/port_groups.ts";
@@ -16,10 +16,10 @@ import {
   requireName,
 } from "../edit_server_file.ts";
 import {
-  checkHandOut,
+  checkProfileFlags,
   clientKeyOf,
-  HAND_OUT_PARAMETERS,
-  handOut,
+  printProfile,
+  PROFILE_FLAGS,
   profileFor,
   tellHowToKeep,
 } from "../print_profile.ts";
@@ -40,19 +40,19 @@ profile (YAML).`,
       `such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
       around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
       first address of it that connects is let in, with other firewalls every one`,
-    ...HAND_OUT_PARAMETERS,
+    ...PROFILE_FLAGS,
   },
   notes:
     `Ports that no group has are put into the group "guarded" as well: they stay closed when the client
-is revoked. The private key is handed out once and kept nowhere. A running "openme serve" lets the
-client in from now on.`,
+is revoked. The private key is printed or written once and kept nowhere. A running "openme serve"
+lets the client in from now on.`,
   example: "sudo openme add alice --expires 90d --out alice.yaml",
   run: async (args, context) => {
     const name = args.positionals[0]!;
     requireName(name, "a client");
     const expires = expiresFlag(args, Date.now());
     const prefix = prefixFlag(args);
-    checkHandOut(args);
+    checkProfileFlags(args);
     const key = clientKeyOf(args);
     const path = configPath(args);
     await editServerFile(path, async (file) => {
@@ -64,7 +64,7 @@ client in from now on.`,
       if (registered) {
         requireSame(registered, { args, config, ports: readPorts(args, config) });
         const result = { ...describeClient(registered, config), changed: false };
-        await handOut(profile, { name, args, context, file: NOTHING_TO_SAVE, result });
+        await printProfile(profile, { name, args, context, file: NOTHING_TO_SAVE, result });
         context.stderr(`openme: ${name} has this key and these ports already: nothing changed`);
         return;
       }
@@ -82,7 +82,7 @@ client in from now on.`,
       const told = keepPortsGuarded(file, subtractPortRanges(ports, lastingPorts(config)), path);
       const changed = file.check();
       const result = { ...describeClient(requireClient(changed, name), changed), changed: true };
-      await handOut(profile, { name, args, context, file, result });
+      await printProfile(profile, { name, args, context, file, result });
       const until = expires === undefined ? "" : `, until ${expires}`;
       context.stderr(`openme: added ${name} to ${escapeUnprintable(path)}${until}`);
       told.forEach((line) => context.stderr(line));
@@ -93,7 +93,7 @@ client in from now on.`,
   },
 };
 
-/** The file of a client that is there already. */
+/** For a client that is registered already. */
 const NOTHING_TO_SAVE = { save: () => Promise.resolve(), restore: () => Promise.resolve() };
 
 function refuseTaken({ clients }: ServerConfig, name: string, key: string, path: string): void {

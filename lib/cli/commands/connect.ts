@@ -1,4 +1,4 @@
-/** `openme connect`: knocks, connects, and carries stdin and stdout. What `ssh` calls as its ProxyCommand. */
+/** `openme connect`: knocks, connects, and carries stdin and stdout, as a ProxyCommand of `ssh`. */
 
 import { formatAddress } from "../../values/address.ts";
 import { readHost } from "../../config/host.ts";
@@ -6,15 +6,8 @@ import { OpenmeError } from "../../values/errors.ts";
 import { knockUntilOpen } from "../../client/wait.ts";
 import { quote } from "../../values/text.ts";
 import { carry } from "../../client/tunnel.ts";
-import {
-  type Arguments,
-  type Command,
-  durationFlag,
-  logOf,
-  OUTPUT_CLOSED,
-  parsePort,
-  readFamily,
-} from "../context.ts";
+import { type Arguments, type Command, logOf, OUTPUT_CLOSED, parsePort } from "../context.ts";
+import { NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { tellClosed } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
@@ -26,12 +19,10 @@ export const connect: Command = {
   arguments: "[PROFILE] HOST PORT",
   parameters: {
     "PROFILE": `which profile to knock with (default: the only one, or "default")`,
-    "HOST": "whom to connect to: a name or an address, or the profile's name for its server",
+    "HOST": "the host to connect to: a name or an address, or the profile's name for its server",
     "PORT": "a TCP port",
     "--timeout TIME": "how long it may take to open (default 15s)",
-    "--bind FROM": `from this address or interface of this machine (default: bind of the profile)`,
-    "-4, --ipv4": "only over IPv4",
-    "-6, --ipv6": "only over IPv6",
+    ...NETWORK,
   },
   notes: `Standard output carries the connection and nothing else; post_knock is not run.
 
@@ -46,8 +37,7 @@ Example, in ~/.ssh/config:
     const { profileName, host, port } = readTarget(args);
     const family = readFamily(args);
     const log = logOf(args, context);
-    const timeoutMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 }) ??
-      DEFAULT_TIMEOUT_MS;
+    const timeoutMs = timeoutFlag(args) ?? DEFAULT_TIMEOUT_MS;
     const profile = await loadProfile(args, context, profileName);
     await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
     const waited = await knockUntilOpen(profile, {

@@ -1,4 +1,4 @@
-/** `openme history`: who was let in, who was not, and why. Reads the database; `serve` is not asked. */
+/** `openme history`: grants and refused knocks, from the database. */
 
 import { formatDuration } from "../../values/duration.ts";
 import { escapeUnprintable } from "../../values/text.ts";
@@ -15,9 +15,9 @@ const NEWEST = 200;
 
 export const history: Command = {
   about:
-    `Shows which knocks were taken, from where, to which ports and for how long; and which knocks of
-registered clients were refused and why (one of a kind, client and minute). What does not come
-from a registered client is not in it.`,
+    `Shows which knocks were accepted, from where, to which ports and for how long; and which knocks of
+registered clients were refused and why (one line per reason, client and minute). Packets of
+others are not in it.`,
   parameters: {
     "--client CLIENT": "only this client",
     "--since SPAN": "as far back as this: 24h, 7d (default: the newest 200)",
@@ -106,7 +106,7 @@ function inWords(entry: ShownEntry): string {
   return `${event === "renewed" ? "renewed" : "let in"}${what} for ${howLong(entry)}`;
 }
 
-/** To the second, and where it ended sooner than that, to the tenth. */
+/** To the second; a grant that was ended within 10 s to the tenth. */
 function howLong({ atMs, expiresAtMs, ended }: ShownEntry): string {
   const untilMs = ended?.atMs ?? expiresAtMs ?? atMs;
   const lastedMs = Math.max(0, untilMs - atMs);

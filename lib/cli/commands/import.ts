@@ -1,10 +1,10 @@
-/** `openme import`: profiles into the client's file; what other programs' files say into the server's. */
+/** `openme import`: profiles into the client's file, or clients of other programs into the server's. */
 
 import { OpenmeError } from "../../values/errors.ts";
 import { quote } from "../../values/text.ts";
 import { type Arguments, type Command } from "../context.ts";
 
-/** Whose files the server's side of this command reads. */
+/** The other programs. */
 const OTHERS = ["fwknop", "knockd"] as const;
 
 export const importCommand: Command = {
@@ -26,7 +26,7 @@ profile goes to a file in --out-dir.`,
     "--force": "replace profiles of the same name",
     "--allow-post-knock": "keep the commands that the profile wants run after each knock",
     "--out-dir DIR": "where the new clients' profiles go, one file each (default: here)",
-    "--dry-run": "change nothing, only say what would come of it",
+    "--dry-run": "change nothing, only say what would be added",
     "--json": `print what was imported: {"profiles": [{"profile", "host"}]} or {"groups", "clients",
       "left_out"}: docs/json.md`,
   },

@@ -24,7 +24,7 @@ import { readKeyFile } from "../key_file.ts";
 import { folderOfKeys, KEY_SUFFIX } from "./keygen.ts";
 import { printOrUndo } from "../undo.ts";
 
-/** Far more than any profile, and nothing that could hurt. */
+/** Far more than any profile has. */
 const MOST_BYTES = 1 << 20;
 
 const FORMS_HINT =

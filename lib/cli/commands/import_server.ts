@@ -14,7 +14,7 @@ import { quote } from "../../values/text.ts";
 import { type Arguments, configPath, type Context, renderJson, textFlag } from "../context.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "../undo.ts";
 import { editServerFile } from "../edit_server_file.ts";
-import { clientKeyOf, profileFor } from "../print_profile.ts";
+import { newClientKey, profileFor } from "../print_profile.ts";
 import { formatTime } from "../flags.ts";
 
 const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;
@@ -22,7 +22,7 @@ const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;
 /** Where these files usually are. */
 const WHERE = { fwknop: "/etc/fwknop/access.conf", knockd: "/etc/knockd.conf" } as const;
 
-/** What came of an import, for people and as JSON. */
+/** The result of an import, for people and as JSON. */
 interface Outcome {
   readonly groups: readonly { group: string; ports: readonly string[] }[];
   readonly clients: {
@@ -34,7 +34,7 @@ interface Outcome {
   }[];
 }
 
-/** Imports the file, or only says what would come of it. Gives the exit code. */
+/** Imports the file, or only says what that would add. Returns the exit code. */
 export async function importServer(
   program: "fwknop" | "knockd",
   file: string,
@@ -65,7 +65,7 @@ export async function importServer(
     const outcome: Outcome = { groups, clients: [] };
     const profiles: NewFile[] = [];
     for (const { name, group, expiresAtMs } of planned.clients) {
-      const key = clientKeyOf({ values: {}, positionals: [] });
+      const key = newClientKey();
       const expires = expiresAtMs === undefined ? undefined : formatTime(expiresAtMs);
       edit((text) =>
         insertEntry(text, "clients", name, {
@@ -105,7 +105,7 @@ export async function importServer(
   return 0;
 }
 
-/** The groups that are needed, those that are there already left out, and who gets which. */
+/** The new groups, one for each set of ports, and the group of each client. */
 function plan(clients: readonly ForeignClient[], { groups }: ServerConfig) {
   const newGroups = new Map<string, readonly string[]>();
   const byPorts = new Map<string, string>();
@@ -124,7 +124,7 @@ function plan(clients: readonly ForeignClient[], { groups }: ServerConfig) {
   };
 }
 
-/** `tcp-22` for one port, `tcp-22-and-2` for three; never one that there is. */
+/** A new name: `tcp-22` for one port, `tcp-22-and-2` for three. */
 function groupName(specs: readonly string[], taken: (name: string) => boolean): string {
   const [ports = "", protocol = "port"] = specs[0]!.split("/");
   const base = `${protocol}-${ports}` + (specs.length > 1 ? `-and-${specs.length - 1}` : "");

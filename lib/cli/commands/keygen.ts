@@ -13,18 +13,17 @@ import {
   renderJson,
   textFlag,
 } from "../context.ts";
-
 import { readKeyFile } from "../key_file.ts";
 
-/** What the key files beside the client's configuration are called. */
+/** The end of the names of key files beside the client's configuration. */
 export const KEY_SUFFIX = ".key";
 
 const OUT_HINT = "standard output is for the public key; the private one goes into a file";
 
 export const keygen: Command = {
   about:
-    `Makes a client's key, stores its private half in a new file that nobody else can read, and prints
-the public half, which the server registers with "openme add NAME --pubkey BASE64". "openme
+    `Makes a client's key, stores its private half in a new file that only you can read, and prints the
+public half, which the server registers with "openme add NAME --pubkey BASE64". "openme
 import" then puts the profile that the server prints and the private key together.`,
   arguments: "[PROFILE]",
   usage: [
@@ -61,7 +60,7 @@ import" then puts the profile that the server prints and the private key togethe
     try {
       context.stdout(render(args, text, path));
     } catch (cause) {
-      // Nobody has seen the public half: the next try must not find the file in its way.
+      // The public half was not printed: a file that is left would stop the next try.
       await Deno.remove(path).catch(() => {});
       throw cause;
     }
@@ -73,7 +72,7 @@ import" then puts the profile that the server prints and the private key togethe
   },
 };
 
-/** The public half of a key that is there. */
+/** The public half of an existing key. */
 async function showPublicKey(args: Arguments, context: Context): Promise<number> {
   const [name] = args.positionals;
   const given = textFlag(args, "key");

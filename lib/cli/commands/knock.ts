@@ -1,4 +1,4 @@
-/** `openme knock`: the client. Kept light: what it imports is what a knock waits for. */
+/** `openme knock`: the client. A knock waits for all that this file imports, so it imports little. */
 
 import {
   type Arguments,
@@ -6,7 +6,6 @@ import {
   flagError,
   logOf,
   PROFILE,
-  readFamily,
   renderJson,
   textFlag,
 } from "../context.ts";
@@ -14,6 +13,7 @@ import { describeSent, tellSent } from "../sent.ts";
 import { isHoldable, parseAddress } from "../../values/address.ts";
 import { knock as sendKnocks } from "../../client/knock.ts";
 import { loadProfile } from "../load_profile.ts";
+import { HEALTH_PORT, NETWORK, readFamily } from "../network_flags.ts";
 
 export const knock: Command = {
   about:
@@ -23,15 +23,11 @@ for a while.`,
   parameters: {
     ...PROFILE,
     "--ip ADDRESS": "let this address in instead of the one that the knock comes from",
-    "--bind FROM":
-      `send from this address or interface of this machine (default: bind of the profile)`,
-    "-4, --ipv4": "knock only over IPv4",
-    "-6, --ipv6": "knock only over IPv6",
+    ...NETWORK,
     "--wait PORT": "knock until this TCP port, such as 22/tcp, accepts a connection",
     "--check": "knock until the server's health port answers, and say what is open",
     "--timeout TIME": "how long --wait and --check may take (default 15s)",
-    "--health-port N":
-      `the server's health port (default: health_port of the profile, or its server_udp_port)`,
+    ...HEALTH_PORT,
     "--continuous": "knock again and again until stopped (SIGINT, SIGTERM)",
     "--interval TIME": "how often that is (default 25s)",
     "--json":
@@ -41,7 +37,7 @@ for a while.`,
   },
   notes:
     `A knock is never answered: without --wait or --check nothing can be said about the outcome.
-It prints nothing where nobody is watching. Without a file, as in CI, the variable OPENME_PROFILE
+It prints nothing unless standard error is a terminal. Without a file, as in CI, the variable OPENME_PROFILE
 holds the profile itself, as YAML, JSON or openme:// link.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check saw nothing open.`,
@@ -53,11 +49,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
     const further = ["wait", "check", "timeout", "health-port", "continuous", "interval"].some(
       (flag) => args.values[flag] !== undefined,
     );
-    // Loaded late: a plain knock needs none of it.
+    // Loaded where flags need it.
     const more = further ? await import("./knock_options.ts") : undefined;
     const plan = more?.readPlan(args);
     const profile = await loadProfile(args, context, args.positionals[0]);
-    // The user's own line is all that a client ever runs.
+    // A client runs nothing but the user's own post_knock.
     await context.keepPermissions([
       ...["net", "read"] as const,
       ...profile.postKnock === undefined ? [] : ["run"] as const,
@@ -76,7 +72,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
   },
 };
 
-/** The address to let in. Never a wildcard: who writes `--ip` means an address, and gets it or an error. */
+/** The address of `--ip`; the wildcard is none. */
 function readTarget(args: Arguments) {
   const text = textFlag(args, "ip");
   if (text === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** What `openme knock` does beyond one knock: wait for a port, ask what is open, go on knocking. Loaded when asked for. */
+/** `openme knock` with flags: waits for a port, asks the health port, goes on knocking. Loaded with such a flag only. */
 
 import { type Address, formatAddress } from "../../values/address.ts";
 import { knock, type Sent } from "../../client/knock.ts";
@@ -15,6 +15,7 @@ import {
   renderJson,
   textFlag,
 } from "../context.ts";
+import { timeoutFlag } from "../network_flags.ts";
 import { check, describeReport, type Knocker, tellClosed, tellLine } from "../knock_outcome.ts";
 import { describeSent, tellSent } from "../sent.ts";
 import { runPostKnock } from "../post_knock.ts";
@@ -39,7 +40,7 @@ const DEFAULT_INTERVAL_MS = 25_000;
 export function readPlan(args: Arguments): Plan {
   const { check, continuous, json } = args.values;
   const waitPort = readWaitPort(args);
-  const timeoutMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 });
+  const timeoutMs = timeoutFlag(args);
   const intervalMs = durationFlag(args, "interval", { minMs: 1000, maxMs: 86_400_000 });
   const healthPort = portFlag(args, "health-port");
   const needs = (flag: string, others: string) => {

@@ -1,4 +1,4 @@
-/** `openme list`: who is registered. */
+/** `openme list`: the registered clients. */
 
 import type { ClientEntry } from "../../config/clients.ts";
 import type { ServerConfig } from "../../config/server.ts";
@@ -16,8 +16,8 @@ import { formatTime } from "../flags.ts";
 
 export const list: Command = {
   about:
-    `Shows the registered clients: key, ports, when the key ends, and when a knock was last accepted;
-and how wide their grants are, where some are wider than one address.`,
+    `Shows the registered clients: key, ports, when the key ends, when a knock was last accepted, and
+the width of grants that are wider than one address.`,
   parameters: {
     "--json": `{"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
       "previous_key", "last_seen_at"}]}: docs/json.md`,
@@ -31,7 +31,7 @@ and how wide their grants are, where some are wider than one address.`,
     try {
       ({ lastSeenMs } = readSnapshot(stateDirOf(args, config), nowMs));
     } catch (cause) {
-      // Who is registered can be said all the same.
+      // The configuration alone says who is registered.
       context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);
     }
     if (args.values["json"]) {

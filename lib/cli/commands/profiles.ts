@@ -1,4 +1,4 @@
-/** `openme profiles`: what is in the client's file. */
+/** `openme profiles`: lists the profiles of the client's file, renames or removes one. */
 
 import { parseClientConfig, pickProfile, type Profile } from "../../config/profiles.ts";
 import { removeProfile, renameProfile } from "../../config/edit_profiles.ts";
@@ -29,11 +29,10 @@ export const profiles: Command = {
     "remove PROFILE [--json]",
   ],
   parameters: {
-    "--json": `{"profiles": [{"profile", "host"}]}, those that there are then: docs/json.md`,
+    "--json": `{"profiles": [{"profile", "host"}]}, after the change: docs/json.md`,
   },
   notes:
-    `A profile that is removed is gone with its private key; on the server its client stays until
-openme revoke.`,
+    `A removed profile is gone with its private key; on the server its client stays until openme revoke.`,
   example: "openme profiles rename default home",
   run: async (args, context) => {
     const [what, ...names] = args.positionals;

@@ -1,4 +1,4 @@
-/** `openme revoke`: a client's key is no good from now on. */
+/** `openme revoke`: takes a client's key out of the configuration. */
 
 import { lastingPorts, type ServerConfig } from "../../config/server.ts";
 import { removeClient } from "../../config/edit_server.ts";
@@ -17,9 +17,8 @@ import { editServerFile, keepPortsGuarded, requireClient } from "../edit_server_
 export const revoke: Command = {
   about:
     `Takes a client out of the server's configuration. A running "openme serve" withdraws the client's
-open grants in the same second; connections that are established by then live on, unless --kill
-cuts them. Ports that nobody else's entry and no group names go into the group "guarded", so that
-they stay closed.`,
+open grants in the same second; established connections live on, unless --kill cuts them. Ports
+that no other client and no group has go into the group "guarded", so that they stay closed.`,
   arguments: "CLIENT",
   parameters: {
     "--kill": `cut the client's established connections too, through the running "openme serve"`,
@@ -29,8 +28,8 @@ they stay closed.`,
   },
   notes:
     `--kill cuts by address: everyone behind the client's address is cut from the client's ports. Where
-serve does not run, or cannot cut all, the key is revoked all the same, what is left is listed,
-and the exit code is 1.`,
+serve does not run, or cannot cut all, the key is still revoked, the remaining connections are
+listed, and the exit code is 1.`,
   example: "sudo openme revoke alice --kill",
   run: async (args, context) => {
     const name = args.positionals[0]!;
@@ -85,7 +84,7 @@ and the exit code is 1.`,
   },
 };
 
-/** What the client has open, as far as that is known. */
+/** The client's grants, as far as the database tells. */
 function openOf(name: string, stateDir: string, config: ServerConfig): CloseReport["closed"] {
   try {
     return readSnapshot(stateDir, Date.now()).grants.filter(({ client }) => client === name)
@@ -99,7 +98,7 @@ function openOf(name: string, stateDir: string, config: ServerConfig): CloseRepo
   }
 }
 
-/** Has `serve` cut what the client still holds; what prevents that comes back as an error. */
+/** Has `serve` cut the client's connections; returns the error where it cannot be asked. */
 async function askToCut(name: string, stateDir: string): Promise<CloseReport | OpenmeError> {
   const request: CloseRequest = { command: "close", client: name, kill: true, revoked: true };
   try {

@@ -1,4 +1,4 @@
-/** `openme rotate`: a new key for a client or for the server, the old one good for a while. */
+/** `openme rotate`: a new key for a client or for the server; the old one stays good for a while. */
 
 import { changeClient, changeServer } from "../../config/edit_server.ts";
 import { bytesToHex, encodeBase64, KEY_SIZE } from "../../crypto/keys.ts";
@@ -9,10 +9,10 @@ import { describeClient } from "../client_json.ts";
 import { type Arguments, type Command, configPath, type Context, renderJson } from "../context.ts";
 import { editServerFile, requireClient } from "../edit_server_file.ts";
 import {
-  checkHandOut,
+  checkProfileFlags,
   clientKeyOf,
-  HAND_OUT_PARAMETERS,
-  handOut,
+  printProfile,
+  PROFILE_FLAGS,
   profileFor,
   tellHowToKeep,
 } from "../print_profile.ts";
@@ -24,7 +24,7 @@ const DEFAULT_GRACE_MS = 7 * 86_400_000;
 export const rotate: Command = {
   about:
     `Gives a client a new key and prints its new profile; the old key stays good for a grace period.
-With --server, makes a new key for the server: knocks sealed to the old one are taken until
+With --server, makes a new key for the server: knocks sealed to the old one are accepted until
 --finish, so that profiles can be replaced one by one.`,
   arguments: "[CLIENT]",
   usage: [
@@ -35,8 +35,8 @@ With --server, makes a new key for the server: knocks sealed to the old one are 
     "--grace SPAN": "how long the old key stays good: 12h, 30d, 0 to end it at once (default 7d)",
     "--server":
       `make a new key for the server and print its public half; with --json {"server_pubkey"}`,
-    "--finish": "with --server: end the old key; clients that still have it are out",
-    ...HAND_OUT_PARAMETERS,
+    "--finish": "with --server: end the old key; clients that still have it get no access",
+    ...PROFILE_FLAGS,
   },
   example: "sudo openme rotate alice --grace 24h --out alice-new.yaml",
   run: async (args, context) => {
@@ -59,7 +59,7 @@ With --server, makes a new key for the server: knocks sealed to the old one are 
 
 async function rotateClient(name: string, args: Arguments, context: Context): Promise<void> {
   const graceMs = spanFlag(args, "grace") ?? DEFAULT_GRACE_MS;
-  checkHandOut(args);
+  checkProfileFlags(args);
   const key = clientKeyOf(args);
   const path = configPath(args);
   await editServerFile(path, async (file) => {
@@ -82,7 +82,7 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
     const changed = file.check();
     const rotated = requireClient(changed, name);
     const result = { ...describeClient(rotated, changed), changed: true };
-    await handOut(profile, { name, args, context, file, result });
+    await printProfile(profile, { name, args, context, file, result });
     context.stderr(
       `openme: ${name} has a new key in ${escapeUnprintable(holder)}; the old one ${
         graceMs > 0 ? `is good until ${until}` : "has ended"

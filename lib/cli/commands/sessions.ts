@@ -1,6 +1,6 @@
 /**
- * `openme sessions`: who is let in now. Reads the database; `serve`, where it runs, is asked for what is not in there:
- * knocks with a wrong key, and where the firewall ends nothing by itself, rules that no grant covers.
+ * `openme sessions`: who is let in now, from the database. A running `serve` is asked for what is not in it: knocks with
+ * a wrong key and, with `firewall: command`, rules that no grant covers.
  */
 
 import { describeSnapshot, renderSessions } from "../sessions_table.ts";
@@ -17,7 +17,7 @@ import { rulesWithoutGrant } from "../without_grant.ts";
 export const sessions: Command = {
   about: "Shows who is let in now, from where, to which ports and for how long.",
   parameters: {
-    "--watch": "draw it anew each second until stopped, with the time left as a bar",
+    "--watch": "draw the table each second until stopped, with the time left as a bar",
     "--json": `{"grants": [{"client", "address", "ports", "opened_at", "expires_at"}], "clients":
       [{"client", "last_seen_at"}]}: docs/json.md; with "failed": true where the firewall refused
       it; with --watch one such line a second; with firewall: command also "without_grant":
@@ -71,7 +71,7 @@ export const sessions: Command = {
   },
 };
 
-/** What only a running server knows; nobody who asks who is let in has to be told that none runs. */
+/** What only a running server knows; `undefined` where none runs. */
 async function recentDrops(stateDir: string): Promise<DropCounts | undefined> {
   try {
     return (await askServer(stateDir, { command: "status" }) as ServerReport).recentDrops;

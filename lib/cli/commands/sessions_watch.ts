@@ -1,4 +1,4 @@
-/** `openme sessions --watch`: the table, drawn anew each second, with the time left as a bar. */
+/** `openme sessions --watch`: draws the table each second, with the time left as a bar. */
 
 import type { ServerConfig } from "../../config/server.ts";
 import { pause } from "../../system/clock.ts";
@@ -9,18 +9,18 @@ import type { Context } from "../context.ts";
 import { describeSnapshot, renderSessions } from "../sessions_table.ts";
 
 const EVERY_MS = 1000;
-/** A bar with its brackets: no wider than is looked at, and no narrower than says something. */
+/** Columns of a bar, its brackets included. */
 const WIDEST_BAR = 22;
 const NARROWEST_BAR = 6;
 
-/** Cursor home, so that an unchanged line does not flicker; what is left of the old drawing goes last. */
+/** Draws over the old table, so that unchanged lines do not flicker, and clears the rest of it last. */
 const HOME = "\x1b[H";
 const CLEAR_REST = "\x1b[J";
 const CLEAR_LINE = "\x1b[K";
 const OTHER_SCREEN = "\x1b[?1049h\x1b[?25l";
 const OWN_SCREEN = "\x1b[?25h\x1b[?1049l";
 
-/** Draws until the process is asked to stop. Throws `OpenmeError`, code `USAGE`, where there is nothing to draw on. */
+/** Draws until the process is asked to stop. Throws `OpenmeError`, code `USAGE`, without a terminal. */
 export async function watchSessions(
   { config, stateDir, json }: {
     config: ServerConfig | undefined;
@@ -52,13 +52,13 @@ export async function watchSessions(
   }
 }
 
-/** Some terminals do not know how large they are, and say 0. */
+/** Some terminals report a size of 0. */
 function screenSize(): { columns: number; rows: number } {
   const { columns, rows } = Deno.consoleSize();
   return { columns: columns || 80, rows: rows || 24 };
 }
 
-/** One picture: at most as many lines, and columns, as the terminal has. */
+/** One drawing, no larger than the terminal. */
 export function drawFrame(
   snapshot: Pick<Snapshot, "grants" | "refused">,
   config: ServerConfig | undefined,
@@ -77,8 +77,8 @@ export function drawFrame(
 }
 
 /**
- * The table, with whatever room is left given to the bars; where there is too little, the first column to go is
- * OPEN FOR. Where the firewall has refused a grant, no time is left of anything: that is said in place of its bar.
+ * The table, with bars where there is room, or without the column OPEN FOR where there is too little. A grant that the
+ * firewall refused says so in place of its bar.
  */
 function linesOf(
   { grants, refused }: Pick<Snapshot, "grants" | "refused">,
@@ -91,7 +91,7 @@ function linesOf(
   const widthOf = (lines: readonly string[]) => Math.max(...lines.map(({ length }) => length));
   const whole = draw(refused, true);
   if (widthOf(whole) > columns) return draw(refused, false);
-  if (!config) return whole; // how long a full bar is, nobody can tell
+  if (!config) return whole; // the length of a full bar is not known
   const width = widthOf(draw(new Set(), true)) + 2;
   const barWidth = Math.min(WIDEST_BAR, columns - width);
   if (barWidth < NARROWEST_BAR) return whole;
@@ -102,7 +102,7 @@ function linesOf(
   });
 }
 
-/** The time left of what a knock opens for. */
+/** The time left, as a share of `knock_timeout`. */
 function bar(
   { expiresAtMs }: Grant,
   { knockTimeoutMs }: ServerConfig,

@@ -9,20 +9,13 @@ import { type HealthReport, reportToJson } from "../../values/health_report.ts";
 import { ANSWER_MS } from "../../client/check.ts";
 import { inTime } from "../../client/wait.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import {
-  type Command,
-  durationFlag,
-  logOf,
-  portFlag,
-  PROFILE,
-  readFamily,
-  renderJson,
-} from "../context.ts";
+import { type Command, logOf, portFlag, PROFILE, renderJson } from "../context.ts";
+import { HEALTH_PORT, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { check, describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;
-/** How long after the first answer another one is waited for. */
+/** How long after the first answer the other addresses may answer. */
 const OTHERS_MS = 500;
 
 export const status: Command = {
@@ -32,11 +25,8 @@ export const status: Command = {
     ...PROFILE,
     "--knock": "knock first",
     "--timeout TIME": "how long to wait for an answer (default 3s, with --knock 15s)",
-    "--health-port N":
-      `the server's health port (default: health_port of the profile, or its server_udp_port)`,
-    "--bind FROM": `from this address or interface of this machine (default: bind of the profile)`,
-    "-4, --ipv4": "ask only over IPv4",
-    "-6, --ipv6": "ask only over IPv6",
+    ...HEALTH_PORT,
+    ...NETWORK,
     "--json": `{"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md`,
   },
   notes: `The health port answers only addresses that are let in.
@@ -46,7 +36,7 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
   run: async (args, context) => {
     const family = readFamily(args);
     const log = logOf(args, context);
-    const givenMs = durationFlag(args, "timeout", { minMs: 100, maxMs: 3_600_000 });
+    const givenMs = timeoutFlag(args);
     const givenPort = portFlag(args, "health-port");
     const profile = await loadProfile(args, context, args.positionals[0]);
     await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
@@ -61,7 +51,7 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
     if (args.values["knock"]) {
       const timeoutMs = givenMs ?? 15_000;
       const knocker = { profile, target: undefined, family, log };
-      // Until it answers once; what the other family holds is asked for below.
+      // Until one address answers; all are asked below.
       if (!(await check(knocker, { timeoutMs, healthPort }, context)).report) {
         if (args.values["json"]) tellJson([]);
         return 3;
@@ -89,7 +79,7 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
   },
 };
 
-/** Each address of the server by itself: a machine has a grant for each family, or for one. */
+/** Asks each address of the server: a machine may have a grant for one family or for both. */
 async function askAll(
   host: string,
   port: number,
@@ -107,7 +97,7 @@ async function askAll(
   const answers = await Promise.all(addresses.map(async (address) => {
     const dialled = await dialFirst([address], port, over.signal, way.from);
     if (dialled.kind === "closed") return undefined;
-    // Where one answers, the others would have by now, or have no grant.
+    // The others answer soon, or have no grant.
     timers.push(setTimeout(() => over.abort(), OTHERS_MS));
     return await askHealth(dialled.connection, ANSWER_MS);
   }));

@@ -1,6 +1,6 @@
-/** What another program's configuration says, in openme's words, and what it says that openme has no word for. */
+/** Another program's configuration as clients of openme, and the parts that have no counterpart. */
 
-/** A client to register; it gets a new key, since no other program's key is one of openme's. */
+/** A client to register; it gets a new key. */
 export interface ForeignClient {
   readonly name: string;
   /** Port specs, such as `22/tcp`; at least one. */
@@ -9,7 +9,7 @@ export interface ForeignClient {
   readonly expiresAtMs: number | undefined;
 }
 
-/** A part of the file that nothing became of, and why. */
+/** A part of the file that was not taken over, and why. */
 export interface LeftOut {
   /** From 1. */
   readonly line: number;
@@ -23,7 +23,7 @@ export interface Foreign {
   readonly leftOut: readonly LeftOut[];
 }
 
-/** A name for a client: what the file calls it as far as that is fit for a name, else a number; never one twice. */
+/** A new name for a client: the file's name for it, made fit, else a number. */
 export function nameFor(wanted: string, fallback: string, taken: ReadonlySet<string>): string {
   const fit = wanted.replaceAll(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z]+/, "").slice(0, 48);
   const base = fit || fallback;

@@ -11,7 +11,7 @@ interface Setting {
   readonly value: string;
 }
 
-/** Settings that need no counterpart, or have one that holds for every client. */
+/** Settings that need no counterpart, or have one for all clients. */
 const SETTLED: ReadonlySet<string> = new Set([
   "SOURCE",
   "OPEN_PORTS",
@@ -21,7 +21,7 @@ const SETTLED: ReadonlySet<string> = new Set([
   "DATA_COLLECT_MODE",
 ]);
 
-/** What settings without a counterpart mean for whoever moves. */
+/** Why a setting has no counterpart. */
 const WHY: Readonly<Record<string, string>> = {
   KEY: "openme's clients have a new key each",
   KEY_BASE64: "openme's clients have a new key each",
@@ -32,7 +32,7 @@ const WHY: Readonly<Record<string, string>> = {
   FW_ACCESS_TIMEOUT: "server.knock_timeout holds for every client",
   MAX_FW_TIMEOUT: "server.knock_timeout holds for every client",
   RESTRICT_PORTS: "a client of openme has what its allowed_ports list, and nothing else",
-  REQUIRE_USERNAME: "a knock of openme names nobody: its signature tells who knocks",
+  REQUIRE_USERNAME: "a knock of openme has no name in it: its signature tells who knocks",
   ENABLE_CMD_EXEC: "openme runs no command for a client",
   CMD_EXEC_USER: "openme runs no command for a client",
   CMD_CYCLE_OPEN: "openme runs no command for a client",
@@ -63,7 +63,7 @@ export function readFwknop(text: string): Foreign {
     const expires = valueOf("ACCESS_EXPIRE") ?? valueOf("ACCESS_EXPIRE_EPOCH");
     const expiresAtMs = expires && expiryOf(expires);
     if (expires && expiresAtMs === undefined) {
-      // An end that cannot be read is not the same as none.
+      // An end that cannot be read must not become a client without an end.
       leftOut.push({
         line,
         what: "the whole stanza",
@@ -85,7 +85,7 @@ function stanzasOf(text: string, leftOut: LeftOut[]): Setting[][] {
     const trimmed = raw.trim();
     if (trimmed === "" || /^[#;]/.test(trimmed)) continue;
     const [, key, value] = /^(%?[A-Za-z_0-9]+)[:\s]+(.*?);?$/.exec(trimmed) ??
-      /^(ACCESS_EXPIRE(?:_EPOCH)?)()$/.exec(trimmed) ?? []; // an end that is missing is one that cannot be read
+      /^(ACCESS_EXPIRE(?:_EPOCH)?)()$/.exec(trimmed) ?? []; // an end without a value cannot be read
     const line = i + 1;
     if (key === undefined || value === undefined) {
       leftOut.push({ line, what: "a line", why: "it is not a name and a value" });
@@ -118,8 +118,8 @@ function specsOf({ line, value }: Setting, leftOut: LeftOut[]): string[] {
 }
 
 /**
- * ms since 1970 of `12/31/2027`, or of seconds since 1970; `undefined` for anything else. A date ends with its day in
- * fwknop, and openme's hold from their first moment.
+ * ms since 1970 of `12/31/2027` or of seconds since 1970; `undefined` for anything else. A date of fwknop ends with its
+ * day; here it ends at its first moment, as dates of openme do.
  */
 function expiryOf({ key, value }: Setting): number | undefined {
   if (key === "ACCESS_EXPIRE_EPOCH") {

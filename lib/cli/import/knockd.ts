@@ -1,6 +1,6 @@
 /**
- * knockd's knockd.conf: one client for each door that opens a port (man knockd). Which port, only its command says:
- * the usual ones of iptables, ip6tables, nft, ufw and firewall-cmd are understood. Pure: text in, clients out.
+ * knockd's knockd.conf: one client for each door that opens a port (man knockd). Only its command says which port; it
+ * may be one of iptables, ip6tables, nft, ufw and firewall-cmd. Pure: text in, clients out.
  */
 
 import { formatPortSpec, parsePortSpec } from "../../values/ports.ts";
@@ -12,7 +12,7 @@ interface Door {
   readonly settings: Map<string, { readonly line: number; readonly value: string }>;
 }
 
-/** What is not needed, or different by design. */
+/** Why a setting has no counterpart. */
 const WHY: Readonly<Record<string, string>> = {
   sequence: "a knock of openme is one signed datagram",
   "seq_timeout": "a knock of openme is one signed datagram",
@@ -101,15 +101,15 @@ function closes(command: string): boolean {
   );
 }
 
-/** Whether this part of a command is a firewall's and about ports; one that only logs, say, is not. */
+/** Whether this part of a command is a firewall's and names ports. */
 function namesPorts(command: string): boolean {
   return /\b(?:ip6?tables|nft|ufw|firewall-cmd)\b/.test(command) &&
     /--d(?:estination-)?ports?\b|\bdport\b|\bport\b|--add-port\b/.test(command);
 }
 
 /**
- * Whether a command plainly lets packets in: one that drops them, excludes some, or is about outgoing or forwarded ones
- * names ports too, and they must not become open for that.
+ * Whether a command plainly lets packets in. One that drops packets, excludes some, or is about outgoing or forwarded
+ * packets names ports too, and must not open them.
  */
 function accepts(command: string): boolean {
   if (/!|\b(?:not|invert|drop|reject|deny|limit)\b/i.test(command)) return false;
@@ -130,7 +130,7 @@ function accepts(command: string): boolean {
     /--add-port=|--add-rich-rule.*\baccept\b/.test(command);
 }
 
-/** The ports that a command opens, as openme writes them; none where it is not one of the usual ones. */
+/** The ports that a command opens, as openme writes them; none where the command is not understood. */
 function specsOf(command: string): string[] {
   const protocol = /(?:-p|--protocol|\bproto)[\s=]+(tcp|udp)\b/.exec(command)?.[1];
   return [

@@ -1,11 +1,11 @@
 /**
  * The gate: a datagram, where it came from and what time it is -> a verdict. One to one with "Order of checks" in
- * docs/protocol.md. Total over all byte strings: whatever the bytes, it returns, and it never answers anyone.
+ * docs/protocol.md. Total: it returns for every byte string, and never answers.
  */
 
 import { type Address, isHoldable } from "./values/address.ts";
 import type { KeyAgreement, VerifySignature } from "./crypto/keys.ts";
-import { signatureParts, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
+import { type Knock, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
 import type { ReplayMemory } from "./replay.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
@@ -33,7 +33,7 @@ export interface Candidates {
   /** Those that the hint in a random nonce names: one, or by chance a few. */
   hinted(randomNonce: Uint8Array): readonly GateClient[];
   /** Every client once, those that the hint names first. */
-  inOrder(randomNonce: Uint8Array, source: Address): Iterator<GateClient, unknown>;
+  inOrder(randomNonce: Uint8Array, source: Address): Iterable<GateClient>;
   /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
   accepted(client: GateClient, source: Address): void;
 }
@@ -83,7 +83,7 @@ export type Verdict = GrantVerdict | DropVerdict;
  * import { ReplayMemory } from "./replay.ts";
  * const rules = {
  *   agree: () => undefined,
- *   candidates: { hinted: () => [], inOrder: () => [].values(), accepted() {} },
+ *   candidates: { hinted: () => [], inOrder: () => [], accepted() {} },
  *   replayWindowNs: 60_000_000_000n,
  *   replay: new ReplayMemory(),
  *   hasRoom: () => true,
@@ -98,82 +98,64 @@ export function judge(
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
-  const step = beginJudging(datagram, source, rules);
-  if ("kind" in step) return step;
-  return continueJudging(step, nowNs, rules, Infinity) ?? drop("signature");
-}
-
-/** A knock that was sealed to this server, while it is being found out whose it is. */
-export interface UnsignedKnock {
-  readonly unsealed: Unsealed;
-  readonly source: Address;
-  readonly candidates: Iterator<GateClient, unknown>;
+  const steps = judging(datagram, source, rules, () => nowNs);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }
 
 /**
- * {@linkcode judge} up to the signature. The datagram's bytes must stay as they are until its verdict is there. With
- * `hintedOnly` no key is tried but those that the knock's own hint names.
+ * {@linkcode judge} in steps, so that a long search for the client can be interrupted: yields the knock once it is
+ * unsealed, and again after each key that does not fit. The datagram's bytes must stay as they are until the verdict.
+ * With `hintedOnly` only the keys are tried that the knock's own hint names.
  */
-export function beginJudging(
+export function* judging(
   datagram: Uint8Array,
   source: Address,
   rules: GateRules,
+  nowNs: () => bigint,
   { hintedOnly = false }: { readonly hintedOnly?: boolean } = {},
-): UnsignedKnock | DropVerdict {
+): Generator<Knock, Verdict, void> {
   const unsealed = unseal(datagram, rules);
   if (typeof unsealed === "string") return drop(unsealed);
-  const { randomNonce } = unsealed.knock;
+  const { knock, signedBytes, signature } = unsealed;
+  yield knock;
   const candidates = hintedOnly
-    ? rules.candidates.hinted(randomNonce).values()
-    : rules.candidates.inOrder(randomNonce, source);
-  return { unsealed, source, candidates };
-}
-
-/** The same knock on a copy of its datagram, for when the bytes are needed elsewhere. */
-export function withBytesOf(copy: Uint8Array, knock: UnsignedKnock): UnsignedKnock {
-  return { ...knock, unsealed: { ...knock.unsealed, ...signatureParts(copy) } };
-}
-
-/** The rest of {@linkcode judge}, trying at most so many keys; `undefined` where more are left to try. */
-export function continueJudging(
-  { unsealed, source, candidates }: UnsignedKnock,
-  nowNs: bigint,
-  rules: GateRules,
-  keys: number,
-): Verdict | undefined {
-  for (let tried = 0; tried < keys; tried++) {
-    const { done, value: client } = candidates.next();
-    if (done) return drop("signature");
-    if (client.verify(unsealed.signedBytes, unsealed.signature)) {
-      const verdict = judgeSigned(unsealed, client, source, nowNs, rules);
+    ? rules.candidates.hinted(knock.randomNonce)
+    : rules.candidates.inOrder(knock.randomNonce, source);
+  for (const client of candidates) {
+    if (client.verify(signedBytes, signature)) {
+      const verdict = judgeSigned(knock, client, source, nowNs(), rules);
       if (verdict.kind === "grant") rules.candidates.accepted(client, source);
       return verdict;
     }
+    yield knock;
   }
-  return undefined;
+  return drop("signature");
 }
 
-/** Whether its time is wrong, whoever it is from. */
-export function isStale({ unsealed }: UnsignedKnock, nowNs: bigint, rules: GateRules): boolean {
-  return isOutside(unsealed.knock.timestampNs, nowNs, rules);
-}
-
-function isOutside(timestampNs: bigint, nowNs: bigint, { replayWindowNs }: GateRules): boolean {
+/** Whether a knock's time is wrong. */
+export function isStale(
+  { timestampNs }: Knock,
+  nowNs: bigint,
+  { replayWindowNs }: Pick<GateRules, "replayWindowNs">,
+): boolean {
   const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
   return ageNs > replayWindowNs || -ageNs > replayWindowNs;
 }
 
 function judgeSigned(
-  { knock }: Unsealed,
+  knock: Knock,
   client: GateClient,
   source: Address,
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
-  // From here on the sender is known, but what he sent may be old, and anyone may have sent it again.
+  // From here on the author is known, but the datagram may be old, and anyone may have sent it again.
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = knock;
-  if (isOutside(timestampNs, nowNs, rules)) {
+  if (isStale(knock, nowNs, rules)) {
     const seen = rules.replay.has(client.key, randomNonce, timestampNs);
     return { kind: "drop", reason: "stale", client, clock: { aheadNs: timestampNs - nowNs, seen } };
   }

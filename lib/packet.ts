@@ -105,7 +105,7 @@ export async function hintedNonce(random: Bytes, clientPublicKey: Bytes): Promis
   return concatBytes(random, (await sha256(clientPublicKey)).subarray(0, HINT_SIZE));
 }
 
-/** The hint in a random nonce, as one number. In the knocks of other clients it is random, and names nobody. */
+/** The hint in a random nonce, as one number. In the knocks of other programs it is random, and names no client. */
 export function clientHintOf(randomNonce: Uint8Array): number {
   return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(
     RANDOM_NONCE_SIZE - HINT_SIZE,
@@ -114,11 +114,11 @@ export function clientHintOf(randomNonce: Uint8Array): number {
 
 /**
  * Whether a datagram of the right size bears this server's knock tag where other clients have a random AEAD nonce. It
- * proves only that somebody held a profile of this server when its ephemeral key was first used.
+ * proves only that a holder of a profile of this server made it when its ephemeral key was first used.
  */
 export function bearsTag(datagram: Uint8Array, tags: KnockTags): boolean {
   const tag = tags(ephemeralKeyOf(datagram));
-  let difference = 0; // every byte is looked at: how many were right is nobody's business
+  let difference = 0; // every byte is looked at, so that time does not tell how many were right
   for (let i = 0; i < AEAD_NONCE_SIZE; i++) {
     difference |= tag[i]! ^ datagram[OFFSET_AEAD_NONCE + i]!;
   }
@@ -128,7 +128,7 @@ export function bearsTag(datagram: Uint8Array, tags: KnockTags): boolean {
 /** Why a datagram could not be read: the first four drop reasons, in the order of the checks. */
 export type UnsealFailure = "size" | "version" | "key_agreement" | "decrypt";
 
-/** A datagram that was sealed to this server. Nothing in it is to be believed before its signature is checked. */
+/** A datagram that was sealed to this server: views, not copies. Believe nothing in it before its signature is checked. */
 export interface Unsealed {
   readonly knock: Knock;
   /** Bytes 0..101. */
@@ -153,22 +153,16 @@ export function unsealKnock(
     datagram.subarray(OFFSET_SEALED, OFFSET_SIGNATURE),
   );
   if (!plaintext) return "decrypt";
-  return { knock: decodePlaintext(plaintext), ...signatureParts(datagram) };
+  return {
+    knock: decodePlaintext(plaintext),
+    signedBytes: datagram.subarray(0, OFFSET_SIGNATURE),
+    signature: datagram.subarray(OFFSET_SIGNATURE),
+  };
 }
 
 /** The ephemeral key of a datagram of the right size, 32 bytes: a view, not a copy. */
 export function ephemeralKeyOf(datagram: Uint8Array): Uint8Array {
   return datagram.subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE);
-}
-
-/** What is signed of a datagram of the right size, and its signature: views, not copies. */
-export function signatureParts(
-  datagram: Uint8Array,
-): Pick<Unsealed, "signedBytes" | "signature"> {
-  return {
-    signedBytes: datagram.subarray(0, OFFSET_SIGNATURE),
-    signature: datagram.subarray(OFFSET_SIGNATURE),
-  };
 }
 
 function encodePlaintext({ timestampNs, randomNonce, target }: Knock): Bytes {

@@ -4,20 +4,22 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { UnsignedKnock } from "../gate.ts";
+import type { Verdict } from "../gate.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { blockOf } from "./queue.ts";
 import { nameOf } from "./ephemeral_keys.ts";
-import { ephemeralKeyOf } from "../packet.ts";
+import { ephemeralKeyOf, type Knock } from "../packet.ts";
 
 const BOUNDS = { capacity: 256, perLane: 64 };
 
 /** A knock that waits for its client to be found. */
 export interface Deferred {
-  /** Its own copy. */
+  /** A copy of its own. */
   readonly datagram: Uint8Array;
   readonly source: Address;
-  readonly knock: UnsignedKnock;
+  readonly knock: Knock;
+  /** The steps of its judgement, of which each tries one key. */
+  readonly steps: Iterator<Knock, Verdict>;
 }
 
 /** The knocks whose verification goes on; one at a time under an ephemeral key. */
@@ -44,7 +46,7 @@ export class DeferredVerifications {
     return this.#keys.size;
   }
 
-  /** A knock joins, behind the others of its source; or another one gives way, or this one. */
+  /** A knock joins, behind the others of its source; or, where there is no room, one of them is dropped. */
   add(deferred: Deferred): void {
     const name = nameOf(ephemeralKeyOf(deferred.datagram));
     if (this.#keys.has(name)) return this.#dropped(deferred.source);

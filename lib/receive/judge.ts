@@ -9,14 +9,7 @@ import type { Clock } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { keyAgreement } from "../crypto/sync.ts";
-import {
-  beginJudging,
-  continueJudging,
-  type GateRules,
-  isStale,
-  type Verdict,
-  withBytesOf,
-} from "../gate.ts";
+import { type GateRules, isStale, judging, type Verdict } from "../gate.ts";
 import { ephemeralKeyOf } from "../packet.ts";
 import type { ReplayMemory } from "../replay.ts";
 import { FREE_CANDIDATES, RankedCandidates } from "./candidates.ts";
@@ -70,18 +63,17 @@ export class Judge {
   take({ datagram, source, kind, tagged }: Queued): void {
     const { keys, decided } = this.#parts;
     const rules = kind === "other" ? this.#rules : this.#rememberingRules;
-    const knock = beginJudging(datagram, source, rules, { hintedOnly: tagged });
-    if ("kind" in knock) return decided(knock, source);
-    const key = ephemeralKeyOf(datagram);
+    // A tagged knock is judged to its end here: it is not deferred.
+    const begun = this.#begin(tagged ? datagram : datagram.slice(), source, rules, tagged);
+    if ("kind" in begun) return decided(begun, source);
+    const key = ephemeralKeyOf(begun.datagram);
     // It was sealed to this server: strangers, who do not have its public key, add nothing here.
     if (!tagged) keys.note(key);
-    const keysToTry = tagged ? Infinity : FREE_CANDIDATES;
-    const verdict = continueJudging(knock, this.#nowNs(), rules, keysToTry);
+    const verdict = tryKeys(begun, tagged ? Infinity : FREE_CANDIDATES);
     // A late copy has taken no time from others.
     if (!verdict?.client && kind !== "late") keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
-    if (verdict) return this.#decide(verdict, source, { key, tagged });
-    const copy = datagram.slice();
-    this.#deferred.add({ datagram: copy, source, knock: withBytesOf(copy, knock) });
+    if (verdict) this.#decide(verdict, begun, tagged);
+    else this.#deferred.add(begun);
   }
 
   /**
@@ -95,10 +87,9 @@ export class Judge {
     const allowed = this.#verifications.take(most, clock.now().steadyMs);
     const deferred = allowed > 0 ? this.#deferred.take() : undefined;
     if (!deferred) return true;
-    const verdict = continueJudging(deferred.knock, this.#nowNs(), this.#rules, allowed);
-    const key = ephemeralKeyOf(deferred.datagram);
-    if (!verdict?.client) keys.charge(key, allowed);
-    if (verdict) this.#decide(verdict, deferred.source, { key, tagged: false });
+    const verdict = tryKeys(deferred, allowed);
+    if (!verdict?.client) keys.charge(ephemeralKeyOf(deferred.datagram), allowed);
+    if (verdict) this.#decide(verdict, deferred, false);
     else this.#deferred.add(deferred);
     return this.#deferred.size > 0;
   }
@@ -111,22 +102,31 @@ export class Judge {
     const deferred: Deferred[] = [];
     for (let each = this.#deferred.take(); each; each = this.#deferred.take()) deferred.push(each);
     for (const { datagram, source } of deferred) {
-      const knock = beginJudging(datagram, source, this.#rules);
-      if (!("kind" in knock)) this.#deferred.add({ datagram, source, knock });
+      const begun = this.#begin(datagram, source, this.#rules, false);
+      if (!("kind" in begun)) this.#deferred.add(begun);
     }
   }
 
-  #decide(
-    verdict: Verdict,
+  #begin(
+    datagram: Uint8Array,
     source: Address,
-    { key, tagged }: { readonly key: Uint8Array; readonly tagged: boolean },
-  ): void {
+    rules: GateRules,
+    hintedOnly: boolean,
+  ): Deferred | Verdict {
+    const steps = judging(datagram, source, rules, () => this.#nowNs(), { hintedOnly });
+    const { done, value } = steps.next();
+    return done ? value : { datagram, source, knock: value, steps };
+  }
+
+  #decide(verdict: Verdict, { datagram, source }: Deferred, tagged: boolean): void {
+    const { keys, decided } = this.#parts;
     if (verdict.client) {
+      const key = ephemeralKeyOf(datagram);
       // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
-      if (tagged) this.#parts.keys.spend(key);
-      else this.#parts.keys.charge(key, FREE_CANDIDATES);
+      if (tagged) keys.spend(key);
+      else keys.charge(key, FREE_CANDIDATES);
     }
-    this.#parts.decided(verdict, source);
+    decided(verdict, source);
   }
 
   #rulesOf({ privateKey, previousPrivateKey, replayWindowMs }: ServerConfig): GateRules {
@@ -143,6 +143,15 @@ export class Judge {
   #nowNs(): bigint {
     return this.#parts.clock.now().wallNs;
   }
+}
+
+/** Tries so many keys; `undefined` where more are left to try. */
+function tryKeys({ steps }: Deferred, keys: number): Verdict | undefined {
+  for (let tried = 0; tried < keys; tried++) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+  return undefined;
 }
 
 function withMemory(rules: GateRules): GateRules {

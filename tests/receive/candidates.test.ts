@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { freshKnock } from "../../lib/client/knock.ts";
-import { beginJudging, continueJudging, type GateClient } from "../../lib/gate.ts";
+import { type GateClient, judging } from "../../lib/gate.ts";
 import { hintedNonce } from "../../lib/packet.ts";
 import { RankedCandidates } from "../../lib/receive/candidates.ts";
 import {
@@ -14,7 +14,7 @@ import {
   freshRules,
   knockBy,
   MALLORY,
-  must,
+  NOW_NS,
   outcome,
   SOURCE,
 } from "../support/knocks.ts";
@@ -108,17 +108,16 @@ Deno.test("a hint that names another client costs one key more, and proves nothi
   assert.equal(outcome(await knockBy(MALLORY, { randomNonce: lying }), rules), "signature");
 });
 
-Deno.test("continueJudging() goes on where it stopped, and never tries more keys than it may", async () => {
+Deno.test("judging() tries one key a step, and ends with the verdict", async () => {
   const { clients, tried } = crowd(100);
   const rules = freshRules({ clients: [...clients, ALICE] });
-  const pending = beginJudging(await knockBy(ALICE), SOURCE, rules);
-  assert.ok(!("kind" in pending));
-  const nowNs = 1_790_000_000_123_456_789n;
-  for (let i = 1; i <= 10; i++) {
-    assert.equal(continueJudging(pending, nowNs, rules, 10), undefined);
-    assert.equal(tried(), 10 * i);
+  const steps = judging(await knockBy(ALICE), SOURCE, rules, () => NOW_NS);
+  for (let keys = 0; keys <= 100; keys++) {
+    assert.equal(steps.next().done, false);
+    assert.equal(tried(), keys);
   }
-  assert.equal(must(continueJudging(pending, nowNs, rules, 10)).kind, "grant");
+  const { done, value } = steps.next();
+  assert.ok(done && value.kind === "grant");
 });
 
 Deno.test("what is remembered goes on under a changed configuration, without the clients that are gone", () => {

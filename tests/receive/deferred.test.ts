@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import type { Address } from "../../lib/values/address.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
-import type { UnsignedKnock } from "../../lib/gate.ts";
 import { type Deferred, DeferredVerifications } from "../../lib/receive/deferred.ts";
 import { SimulatedServer } from "./simulated_server.ts";
 import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support/knocks.ts";
@@ -32,7 +31,7 @@ function waiting() {
 
 function knockFrom(source: Address, ephemeralKey = random(32)): Deferred {
   const datagram = concatBytes(Uint8Array.of(1), ephemeralKey, random(132));
-  return { datagram, source, knock: {} as UnsignedKnock };
+  return { datagram, source, ...({} as Pick<Deferred, "knock" | "steps">) };
 }
 
 Deno.test("what waits for its client is bounded in all and for each source, and every loss is told", () => {

@@ -25,11 +25,10 @@ import type { Opened } from "./receive/reporter.ts";
 import { ServerLog } from "./receive/server_log.ts";
 import type { KnockSocket } from "./receive/socket.ts";
 
-/** The log counts its lines by the second; ended grants are cleared away as often, long after the kernel closed them. */
-const TICK_MS = 1000;
+const SECOND_MS = 1000;
 const TEND_MS = 60_000;
 const FORGET_GONE_MS = 3_600_000;
-/** The firewall's program is run for it. */
+/** Each time a program of the firewall is run. */
 const KERNEL_DROPS_MS = 8000;
 
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
@@ -47,17 +46,17 @@ export interface ServerParts {
   readonly onListening?: (running: Running) => void;
   /** Without it the guard counts as confirmed. */
   readonly confirmation?: {
-    /** Read at the end, after a failure too. If it is `false`, the former guard is put back, whatever `on_stop` says. */
+    /** Read at the end, after a failure too. If it is `false`, the former guard is put back and `on_stop` is ignored. */
     readonly isConfirmed: boolean;
     readonly onConfirmed: (listener: () => void) => void;
   } | undefined;
 }
 
-/** A running server, to those who act on it beside the knock port: configuration, control socket, health port. */
+/** A running server, as the control socket, the health port and the watch on the configuration see it. */
 export interface Running {
-  /** For what they have to say: limited in lines a second, together with the server's own. */
+  /** Limited in lines a second, together with the server's own. */
   readonly log: Log;
-  /** What is in force now. */
+  /** The configuration in force. */
   readonly config: () => ServerConfig;
   readonly grants: () => Iterable<Grant>;
   readonly grantsAt: (address: Address) => readonly Grant[];
@@ -227,9 +226,9 @@ class Server {
 
   #tasks(): readonly Task[] {
     return [
-      { everyMs: TICK_MS, do: () => this.#serverLog.tick() },
-      { everyMs: TICK_MS, do: () => this.#intake.pipeline.expire() },
-      { everyMs: TICK_MS, do: () => this.#store.isSound() || this.#tend() },
+      { everyMs: SECOND_MS, do: () => this.#serverLog.tick() },
+      { everyMs: SECOND_MS, do: () => this.#intake.pipeline.expire() },
+      { everyMs: SECOND_MS, do: () => this.#store.isSound() || this.#tend() },
       { everyMs: TEND_MS, do: () => this.#tend() },
       { everyMs: FORGET_GONE_MS, do: () => this.#forgetGone() },
       { everyMs: CHECK_INTERVAL_MS, do: () => this.#guard.check() },

@@ -7,7 +7,7 @@ import type { Address } from "../values/address.ts";
 import type { Verdict } from "../gate.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { blockOf } from "./queue.ts";
-import { nameOf } from "./ephemeral_keys.ts";
+import { keyName } from "./ephemeral_keys.ts";
 import { ephemeralKeyOf, type Knock } from "../packet.ts";
 
 const BOUNDS = { capacity: 256, perLane: 64 };
@@ -48,25 +48,25 @@ export class DeferredVerifications {
 
   /** A knock joins, behind the others of its source; or, where there is no room, one of them is dropped. */
   add(deferred: Deferred): void {
-    const name = nameOf(ephemeralKeyOf(deferred.datagram));
+    const name = keyName(ephemeralKeyOf(deferred.datagram));
     if (this.#keys.has(name)) return this.#dropped(deferred.source);
     this.#keys.add(name);
     const queue = this.#isStale(deferred) ? this.#stale : this.#inTime;
     const given = queue.push(blockOf(deferred.source), deferred);
     if (!given) return;
-    this.#keys.delete(nameOf(ephemeralKeyOf(given.datagram)));
+    this.#keys.delete(keyName(ephemeralKeyOf(given.datagram)));
     this.#dropped(given.source);
   }
 
   /** Takes out the knock whose turn it is; {@linkcode add} lets it wait for its next turn. */
   take(): Deferred | undefined {
     for (let next = this.#inTime.shift(); next; next = this.#inTime.shift()) {
-      this.#keys.delete(nameOf(ephemeralKeyOf(next.datagram)));
+      this.#keys.delete(keyName(ephemeralKeyOf(next.datagram)));
       if (!this.#isStale(next)) return next;
       this.add(next);
     }
     const stale = this.#stale.shift();
-    if (stale) this.#keys.delete(nameOf(ephemeralKeyOf(stale.datagram)));
+    if (stale) this.#keys.delete(keyName(ephemeralKeyOf(stale.datagram)));
     return stale;
   }
 }

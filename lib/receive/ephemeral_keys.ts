@@ -46,7 +46,7 @@ export class EphemeralKeys {
    * there is nothing else to do; or never, since nothing under it is let in any more.
    */
   admits(key: Uint8Array, nowMs: number): "now" | "late" | "never" {
-    const name = nameOf(key);
+    const name = keyName(key);
     let copies = this.#copies.get(name);
     this.#copies.delete(name);
     this.#copies.set(name, copies ??= new TokenBucket(COPIES));
@@ -57,13 +57,13 @@ export class EphemeralKeys {
 
   /** So many signatures were checked under this key, and none was good: its next copies pay for that. */
   charge(key: Uint8Array, signatures: number): void {
-    this.#copies.get(nameOf(key))?.charge(signatures * SIGNATURE_COPIES);
+    this.#copies.get(keyName(key))?.charge(signatures * SIGNATURE_COPIES);
   }
 
   /** The knock under this key was judged to its end: its signature was good. Its replays come here too. */
   spend(key: Uint8Array): void {
     this.note(key);
-    const name = nameOf(key);
+    const name = keyName(key);
     const before = this.#copies.get(name);
     // A replay must not pay for the next one.
     if (before && this.#spent.has(before)) return;
@@ -88,7 +88,7 @@ function fingerprintOf(key: Uint8Array): number {
 }
 
 /** The key as a name, without the bit that X25519 ignores. */
-export function nameOf(key: Uint8Array): string {
+export function keyName(key: Uint8Array): string {
   let name = "";
   for (let i = 0; i < KEY_SIZE - 1; i++) name += String.fromCharCode(key[i]!);
   return name + String.fromCharCode(key[KEY_SIZE - 1]! & 0x7f);

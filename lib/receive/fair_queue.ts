@@ -4,7 +4,7 @@ interface Lane<T> {
   readonly items: T[];
 }
 
-/** How many lanes are compared when one has to give way. */
+/** How many lanes are compared when an item has to be given up. */
 const LANES_LOOKED_AT = 16;
 
 /** Items in lanes; each turn takes the oldest item of the next lane. Every operation is O(1). */
@@ -25,8 +25,8 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item to its lane. Where there is no room, what gives way is returned: the oldest of its own lane where that
-   * is full, else the oldest of a long lane, else the item itself.
+   * Adds an item to its lane. Where there is no room, an item is given up and returned: the oldest of the own lane if
+   * that is full, else the oldest of a long lane, else the new one.
    */
   push(lane: string, item: T): T | undefined {
     const own = this.#lanes.get(lane);
@@ -47,7 +47,7 @@ export class FairQueue<T> {
     return given;
   }
 
-  /** The longest of a few lanes, so that whoever waits with a single item keeps his place; of at least two items. */
+  /** The longest of a few lanes, if it has two items: a sender with a single one keeps its place. */
   #longLane(own: Lane<T> | undefined): Lane<T> | undefined {
     let longest = own;
     let looked = 0;

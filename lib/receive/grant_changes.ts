@@ -13,7 +13,7 @@ import {
   subtractPortRanges,
 } from "../values/ports.ts";
 
-/** What becomes of a grant that does not go on as it is. */
+/** A grant that does not go on as it is. */
 export interface GrantChange {
   readonly grant: Grant;
   /** The grant that goes on in its place; `undefined` where it is withdrawn. */

@@ -6,7 +6,7 @@
 import type { Address } from "../values/address.ts";
 import type { KnockTags } from "../crypto/keys.ts";
 import { FairQueue } from "./fair_queue.ts";
-import { type EphemeralKeys, nameOf } from "./ephemeral_keys.ts";
+import { type EphemeralKeys, keyName } from "./ephemeral_keys.ts";
 import { bearsTag, ephemeralKeyOf, PACKET_SIZE, VERSION } from "../packet.ts";
 
 /** A queued datagram of the right size and version. The bytes of `other` and `late` are lent, until the next `offer`. */
@@ -74,7 +74,7 @@ export class KnockQueue {
     this.#dropped = dropped;
   }
 
-  /** Takes a datagram in, or gives the reason why not. The bytes are copied. */
+  /** Queues a datagram, or returns why not. The bytes are copied. */
   offer(datagram: Uint8Array, source: Address): "size" | "version" | undefined {
     if (datagram.length !== PACKET_SIZE) return "size";
     if (datagram[0] !== VERSION) return "version";
@@ -92,7 +92,7 @@ export class KnockQueue {
       else if (admitted === "late") given = this.#late.push(datagram, source, tagged);
       else {
         const waiting: Queued = { datagram: datagram.slice(), source, kind: "repeated", tagged };
-        given = this.#repeated.push(nameOf(key), waiting)?.source;
+        given = this.#repeated.push(keyName(key), waiting)?.source;
       }
     }
     if (given) this.#dropped("overload", given);
@@ -133,7 +133,7 @@ export class KnockQueue {
     return this.#late.shift();
   }
 
-  /** The server's keys have changed: from now on these are its tags. */
+  /** From now on these are the server's tags: its keys have changed. */
   retag(tags: readonly KnockTags[]): void {
     this.#tags = tags;
   }
@@ -211,7 +211,7 @@ export function rememberingAgreement(
 ): (peerPublicKey: Uint8Array) => Uint8Array | undefined {
   const secrets = new Map<string, Uint8Array>();
   return (peerPublicKey) => {
-    const name = nameOf(peerPublicKey);
+    const name = keyName(peerPublicKey);
     const known = secrets.get(name);
     if (known) return known;
     const secret = agree(peerPublicKey);

@@ -4,8 +4,7 @@
  */
 
 /** The reasons that are counted. `decrypt`: not sealed to this server's key. `signature`: no registered client's. */
-const COUNTED = ["decrypt", "signature"] as const;
-type Counted = typeof COUNTED[number];
+type Counted = "decrypt" | "signature";
 
 const MINUTE_MS = 60_000;
 const MINUTES = 60;
@@ -16,51 +15,51 @@ export type DropCounts = Readonly<Record<Counted, number>>;
 /** What a person is told of them, without blame: junk is among them. Nothing where there were none. */
 export function tellDrops({ decrypt, signature }: DropCounts): string[] {
   const knocks = (n: number) => `${n} knock${n === 1 ? "" : "s"} in the last hour`;
-  return [
-    ...(decrypt > 0
-      ? [
-        `${
-          knocks(decrypt)
-        } could not be decrypted: a client with an old or wrong server key, or junk`,
-      ]
-      : []),
-    ...(signature > 0
-      ? [
-        `${
-          knocks(signature)
-        } had a signature of no registered client: a key that was revoked or never added`,
-      ]
-      : []),
-  ];
+  const told: string[] = [];
+  if (decrypt > 0) {
+    told.push(
+      `${
+        knocks(decrypt)
+      } could not be decrypted: a client with an old or wrong server key, or junk`,
+    );
+  }
+  if (signature > 0) {
+    told.push(
+      `${knocks(signature)} had a signature of no registered client: ` +
+        "a key that was revoked or never added",
+    );
+  }
+  return told;
 }
 
-/** A ring of minutes. Times are of a steady clock. */
+/** The minutes of the last hour. Times are of a steady clock. */
 export class RecentDrops {
-  readonly #counts = new Map(COUNTED.map((reason) => [reason, new Float64Array(MINUTES)]));
-  #minute = 0;
+  #minutes: { readonly minute: number; readonly counts: Record<Counted, number> }[] = [];
 
   /** One datagram was dropped; other reasons are ignored. */
   count(reason: string, steadyMs: number): void {
-    const counts = this.#counts.get(reason as Counted);
-    if (!counts) return;
-    this.#turnTo(steadyMs);
-    counts[this.#minute % MINUTES]!++;
+    if (reason !== "decrypt" && reason !== "signature") return;
+    const minute = this.#forget(steadyMs);
+    let latest = this.#minutes.at(-1);
+    if (latest?.minute !== minute) {
+      latest = { minute, counts: { decrypt: 0, signature: 0 } };
+      this.#minutes.push(latest);
+    }
+    latest.counts[reason]++;
   }
 
-  /** Of the last hour: this minute, and the 59 before. */
+  /** Of this minute, and the 59 before. */
   lastHour(steadyMs: number): DropCounts {
-    this.#turnTo(steadyMs);
-    const sum = (reason: Counted) => this.#counts.get(reason)!.reduce((a, b) => a + b, 0);
+    this.#forget(steadyMs);
+    const sum = (reason: Counted) =>
+      this.#minutes.reduce((total, { counts }) => total + counts[reason], 0);
     return { decrypt: sum("decrypt"), signature: sum("signature") };
   }
 
-  /** Empties the minutes that have begun since the last call. */
-  #turnTo(steadyMs: number): void {
-    const minute = Math.floor(steadyMs / MINUTE_MS);
-    const first = Math.max(this.#minute + 1, minute - MINUTES + 1);
-    for (let each = first; each <= minute; each++) {
-      for (const counts of this.#counts.values()) counts[each % MINUTES] = 0;
-    }
-    this.#minute = Math.max(this.#minute, minute);
+  /** Forgets what is older than an hour; returns the minute of now. */
+  #forget(steadyMs: number): number {
+    const now = Math.floor(steadyMs / MINUTE_MS);
+    while (this.#minutes[0] && this.#minutes[0].minute <= now - MINUTES) this.#minutes.shift();
+    return now;
   }
 }

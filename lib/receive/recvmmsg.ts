@@ -8,7 +8,7 @@ import { type Address, addressFromBytes16 } from "../values/address.ts";
 
 /** What the kernel shall keep while this process is busy; it counts double: 21,000 knocks, 400 ms of 50,000/s. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
-/** What a kernel gives a socket where nobody has set `net.core.rmem_default`. */
+/** The kernel's default, unless `net.core.rmem_default` was set. */
 const DEFAULT_BUFFER_BYTES = 212_992;
 const MESSAGES = 64;
 /** More than a knock (165 bytes), so that a longer datagram is seen to be longer. */
@@ -91,7 +91,7 @@ function enlargeBuffer(descriptor: number, libc: Libc): void {
   if (before >= 2 * RECEIVE_BUFFER_BYTES) return; // the kernel doubles what it is asked for
   const wanted = Int32Array.of(RECEIVE_BUFFER_BYTES);
   if (libc.setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, wanted, 4) === 0) return;
-  // The limit is not known here, and may be below a default that somebody has raised.
+  // The limit is not known here, and may be below a raised default.
   if (before > DEFAULT_BUFFER_BYTES) return;
   libc.setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, wanted, 4);
 }

@@ -65,7 +65,7 @@ export class ServerLog {
     this.#kernelTotals = totals;
   }
 
-  /** A second is over: writes the summaries, and gives the next second its lines. */
+  /** A second is over: writes the summaries, and allows the lines of the next second. */
   tick(): void {
     if (this.#dropsLeftOut > 0 || this.#kernelDrops.size > 0) {
       const drops = [...this.#drops].sort(([a], [b]) => a < b ? -1 : 1);

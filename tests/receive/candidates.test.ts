@@ -108,7 +108,7 @@ Deno.test("a hint that names another client costs one key more, and proves nothi
   assert.equal(outcome(await knockBy(MALLORY, { randomNonce: lying }), rules), "signature");
 });
 
-Deno.test("judging() tries one key a step, and ends with the verdict", async () => {
+Deno.test("judging() never tries more keys than it may: one a step, and then comes the verdict", async () => {
   const { clients, tried } = crowd(100);
   const rules = freshRules({ clients: [...clients, ALICE] });
   const steps = judging(await knockBy(ALICE), SOURCE, rules, () => NOW_NS);

@@ -1,38 +1,23 @@
 /**
- * What a guard that stands guards, in the state database, for processes that close ports or open them without a `serve`
- * (`openme guard`, `openme uninstall`). A running `serve` writes it with the rest of its state.
+ * The plan of the guard that stands, written into the state database by commands that guard or unguard ports without a
+ * running `serve` (`openme guard`, `openme uninstall`). A running `serve` writes it with the rest of its state.
  */
 
 import { join } from "node:path";
-import { GUARD, readDatabase } from "./database.ts";
-import { readMark } from "./mark.ts";
-import { DATABASE_NAME, INTACT_NAME } from "./names.ts";
-import { SCHEMA_VERSION } from "./schema.ts";
-import { readWitness } from "./witness.ts";
-import { exists, StateWriter } from "./writer.ts";
+import { GUARD } from "./database.ts";
+import { DATABASE_NAME } from "./names.ts";
+import { StateWriter } from "./writer.ts";
 
 /**
- * Writes down that this is guarded from now on, `""` that nothing is. No `serve` may run with this folder. Throws where
- * it cannot be written, or where the database is not the whole truth: that is for the next `serve` to see.
+ * Writes down the plan as text; `""`: nothing is guarded. No `serve` may run with this folder. Throws where the database
+ * is damaged or cannot be written: the next `serve` moves it aside or says so.
  */
 export function recordGuard(dir: string, plan: string): void {
-  const [path, witnessPath] = [join(dir, DATABASE_NAME), join(dir, INTACT_NAME)];
-  const isNew = !exists(path);
-  const testimony = readWitness(witnessPath);
-  if (isNew ? testimony !== undefined || readMark(dir) !== undefined : testimony === undefined) {
-    throw new Error("the state database is not whole");
-  }
-  const writer = new StateWriter(path, witnessPath);
+  const writer = new StateWriter(join(dir, DATABASE_NAME));
   try {
-    const database = writer.connect();
-    writer.seal = readDatabase(database, { sealed: !isNew && testimony?.sequence !== undefined })
-      .seal;
-    const failure = writer.attempt((_, rows) => {
-      if (isNew) rows.putMeta("version", String(SCHEMA_VERSION));
-      rows.putMeta(GUARD, plan);
-    });
+    writer.connect();
+    const failure = writer.attempt((run) => run.upsertMeta.run(GUARD, plan));
     if (failure) throw failure;
-    writer.tellWitness();
   } finally {
     writer.close();
   }

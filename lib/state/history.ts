@@ -43,11 +43,8 @@ const REFUSED =
 /** The entries, the oldest first. A directory without a database has none. Throws `OpenmeError`, code `STATE`. */
 export function readHistory(dir: string, { client, sinceMs, limit }: HistoryQuery): HistoryEntry[] {
   return withDatabase(dir, [], (database) => {
-    const names = database.prepare("SELECT name FROM sqlite_schema").all() as Row[];
-    // The database of an earlier version has none, until serve has opened it.
-    const hasRefusals = names.some(({ name }) => name === "refusals");
     const rows = database.prepare(
-      `SELECT * FROM (${GRANTED} ${hasRefusals ? `UNION ALL ${REFUSED}` : ""})
+      `SELECT * FROM (${GRANTED} UNION ALL ${REFUSED})
       WHERE (?1 IS NULL OR client = ?1) AND at_ms >= ?2 ORDER BY at_ms DESC, kind DESC, id DESC LIMIT ?3`,
     ).all(client ?? null, Math.trunc(sinceMs ?? 0), limit) as Row[];
     const entries = rows.map(entryFromRow).reverse();

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { diskFault } from "./disk_fault.ts";
-import { volatilePath } from "./mark.ts";
 import { LOCK_NAME } from "./names.ts";
+import { runPath } from "./unwritten.ts";
 
 const STOP_HINT = "stop that one first; it keeps running, and its guard stays in place";
 
@@ -41,10 +41,12 @@ export function takeLock(
     });
   }
   try {
-    const outside = lockFile(volatilePath(stateDir, "lock"));
+    const outsidePath = runPath(stateDir, "lock");
+    const outside = lockFile(outsidePath);
     return {
       release: () => {
         outside.release();
+        removeFile(outsidePath);
         held?.release();
       },
     };
@@ -64,6 +66,14 @@ function lockFile(path: string): { release: () => void } {
   } catch (cause) {
     lock.close();
     throw cause;
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // Never written: SQLite makes the file with its first page.
   }
 }
 

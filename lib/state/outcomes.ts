@@ -53,7 +53,7 @@ export function outcomeToRow(outcome: Outcome): (string | number | null)[] {
 /** Adds to each opening, the oldest first, what became of it. */
 export function addOutcomes(database: DatabaseSync, openings: readonly Opening[]): void {
   const [first] = openings;
-  if (!first || !hasOutcomes(database)) return;
+  if (!first) return;
   const rows = database.prepare("SELECT * FROM outcomes WHERE at_ms >= ? ORDER BY at_ms, id")
     .all(first.atMs) as Row[];
   const byMoment = new Map<string, Opening>();
@@ -83,7 +83,6 @@ export function addOutcomes(database: DatabaseSync, openings: readonly Opening[]
 
 /** Which grants the firewall has refused and not taken since, by {@linkcode keyOf}, with the time of that. */
 export function readFailures(database: DatabaseSync): Map<string, number> {
-  if (!hasOutcomes(database)) return new Map();
   const rows = database.prepare(LAST_OUTCOMES).all() as Row[];
   return new Map(
     rows.filter(({ what }) => what === "failed").map((row) => [
@@ -96,10 +95,4 @@ export function readFailures(database: DatabaseSync): Map<string, number> {
 /** One text for the client and the address of a grant. */
 export function keyOf({ client, address }: { client: string; address: string }): string {
   return `${client} ${address}`;
-}
-
-/** The database of an earlier version has none, until serve has opened it. */
-function hasOutcomes(database: DatabaseSync): boolean {
-  const found = database.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'outcomes'").get();
-  return found !== undefined;
 }

@@ -7,7 +7,7 @@ import { formatNetwork, parseNetwork } from "../values/network.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../values/ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** Knocks of registered clients that were refused. */
 const REFUSALS_TABLE = `CREATE TABLE refusals (
@@ -42,12 +42,6 @@ export const SCHEMA = `
   ${OUTCOMES_TABLE}
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
-
-/** What each earlier version lacks: version 1 knew nothing of refusals, and 2 nothing of outcomes. */
-export const UPGRADES: ReadonlyMap<number, string> = new Map([
-  [1, `${REFUSALS_TABLE} ${OUTCOMES_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`],
-  [2, `${OUTCOMES_TABLE} PRAGMA user_version = ${SCHEMA_VERSION};`],
-]);
 
 /** A row of the database that cannot have been written by openme. */
 export class DamagedStateError extends Error {

@@ -1,13 +1,13 @@
 /**
- * What must outlive the process: nonces, grants, history, in one SQLite database that is in WAL mode with
- * `synchronous=NORMAL`: whole after any death of the process. docs/protocol.md, "After a restart", says what holds when
- * more than the process died.
+ * What outlives the process: nonces, grants, history, in one SQLite database. docs/protocol.md, "After a restart". WAL
+ * with `synchronous=NORMAL` keeps every commit through any death of the process; a power cut may take the last ones.
  */
 
 import { join } from "node:path";
 import type { Clock } from "../values/moment.ts";
 import { hexToBytes } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
+import { formatNetwork } from "../values/network.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import { quote } from "../values/text.ts";
@@ -22,23 +22,15 @@ import {
 } from "./database.ts";
 import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
-import {
-  type Mark,
-  readMark,
-  refreshMark,
-  removeMark,
-  removeStaleMarks,
-  writeMark,
-} from "./mark.ts";
-import { DATABASE_NAME, INTACT_NAME } from "./names.ts";
-import { type Row, SCHEMA_VERSION, textOf } from "./schema.ts";
-import type { SealedRows } from "./sealed_rows.ts";
+import { DATABASE_NAME } from "./names.ts";
+import { grantToRow, type Row, textOf } from "./schema.ts";
+import type { Statements } from "./statements.ts";
 import { type KnockRecord, type RefusalRecord, Story } from "./history_writer.ts";
-import { readWitness } from "./witness.ts";
-import { type Change, exists, StateWriter } from "./writer.ts";
+import { clearUnwritten, isUnwritten, noteUnwritten } from "./unwritten.ts";
+import { type Change, StateWriter } from "./writer.ts";
 
-/** How long after an attempt to write everything anew there is none, in times of what it took. */
-const REWRITES_SHARE = 100;
+/** Writing everything anew holds the receiving thread, so it may take a hundredth of the time. */
+const REWRITE_PAUSE_FACTOR = 100;
 
 /** What a state is opened with. */
 export interface Opening {
@@ -56,100 +48,103 @@ export interface StoredGrants {
   readonly grants: readonly Grant[];
   /** Whether their steady times count from this boot. */
   readonly sameBoot: boolean;
-  /** The plan of the guard that was in force, as text; "" where there was none. */
+  /** The plan of the guard that was in force, as text; `""` where there was none. */
   readonly guard: string;
 }
 
+/** How much a start knows of the knocks before it. */
+export type Past =
+  /** A clean stop, or a death of the process alone: everything. */
+  | "complete"
+  /** There was no database, or no server has used it. */
+  | "new"
+  /** Another boot without a clean stop: the last transactions may be missing. */
+  | "power_cut"
+  /** The disk refused writes: what only memory knew is missing. */
+  | "unwritten"
+  /** The database was moved aside. */
+  | "damaged";
+
 /** The state of one running `serve`. Writes never throw: while the disk refuses, memory goes on, and the log says so. */
 export class StateStore {
-  /** Whether the firewall had kept the grants that were stored at the start. */
-  #grantsStand = false;
-  /** Whether memory holds all that the database held at the start. */
-  #isRestored = false;
-  /** The plan of the guard in force, as text; `undefined` until it is known. */
-  #guard: string | undefined;
   readonly #dir: string;
   readonly #writer: StateWriter;
-  readonly #story = new Story((write) => this.#write(write));
+  readonly #story = new Story((change) => this.#write(change));
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
+  /** The watermarks on disk, by key. */
   readonly #storedMarks = new Map<string, bigint>();
-  /** Steady clock: not before then is all of it written anew. */
+  /** Whether the firewall had kept the grants that were stored at the start. */
+  #grantsStand = false;
+  /** The plan of the guard in force, as text; `undefined` until it is known. */
+  #guard: string | undefined;
+  /** Steady clock: when everything may be written anew again. */
   #notBeforeMs = -Infinity;
 
-  private constructor(dir: string, replay: ReplayMemory, clock: Clock, log: Log) {
+  private constructor({ dir, replay, clock, log }: Opening) {
     this.#dir = dir;
-    this.#writer = new StateWriter(join(dir, DATABASE_NAME), join(dir, INTACT_NAME));
+    this.#writer = new StateWriter(join(dir, DATABASE_NAME));
     this.#replay = replay;
     this.#clock = clock;
     this.#log = log;
   }
 
   /**
-   * Opens or makes the database in `dir`, which must exist, and fills `replay` from it. A database that cannot be read
-   * is moved aside, never deleted; then, and after a power cut, `replay` gets the floor that stands in for what is lost.
-   * Where the disk itself refuses, the server starts from memory, with that floor.
+   * Opens or makes the database in `dir`, which must exist, and fills `replay` from it. A damaged database is moved
+   * aside, never deleted. What may be missing is replaced by a floor in `replay`. Where the disk itself refuses, the
+   * server starts from memory. Throws `OpenmeError`, code `STATE`, where the operator has to act.
    */
   static open(opening: Opening): { store: StateStore; stored: StoredGrants } {
-    const { dir, replay, clock, log } = opening;
-    const store = new StateStore(dir, replay, clock, log);
+    const store = new StateStore(opening);
     try {
       return { store, stored: store.#start(opening) };
     } catch (cause) {
-      const path = join(dir, DATABASE_NAME);
-      const error = cause instanceof OpenmeError ? cause : stateError(path, cause);
-      if (diskFault(dir) === undefined) throw error;
+      const error = cause instanceof OpenmeError ? cause : stateError(store.#writer.path, cause);
+      if (diskFault(opening.dir) === undefined) throw error;
       return { store, stored: store.#startFromMemory(opening, cause) };
     }
   }
 
-  #start({ dir, replay, replayWindowNs, clock, log }: Opening): StoredGrants {
-    const startNs = clock.now().wallNs;
-    const { path } = this.#writer;
-    const existed = exists(path);
-    const testimony = readWitness(join(dir, INTACT_NAME));
-    const sealed = existed && testimony?.sequence !== undefined;
-    const mark = readMark(dir);
-    removeStaleMarks(dir);
+  #start({ replay, replayWindowNs, clock, log }: Opening): StoredGrants {
+    const times = { startNs: clock.now().wallNs, replayWindowNs };
     let stored: StoredState;
+    let past: Past;
     try {
-      stored = this.#load({ sealed });
+      stored = this.#load();
+      past = pastOf(stored, { bootId: clock.bootId, unwritten: isUnwritten(this.#dir) });
     } catch (cause) {
       if (!isDamage(cause)) throw cause;
+      past = "damaged";
       this.#close();
+      // Killed before the new database holds the floor, the next start must not see a first start.
+      noteUnwritten(this.#dir);
       log.warn("state_unreadable", {
-        moved_to: moveAside(path, startNs),
+        moved_to: moveAside(this.#writer.path, times.startNs),
         error: messageOf(cause),
-        refusing_knocks_until: timeText(startNs + replayWindowNs),
+        refusing_knocks_until: timeText(floorAfter(past, times)!),
       });
-      replay.raiseFloor(startNs + replayWindowNs);
-      stored = this.#load({ sealed: false });
+      stored = this.#load();
     }
-    const isNew = stored.bootId === undefined;
-    const sameBoot = !isNew && stored.bootId === clock.bootId;
-    const powerCut = !isNew && !stored.cleanStop && !sameBoot;
-    const incomplete = whyIncomplete({ existed, wasIntact: testimony !== undefined, mark }) ??
-      // A power cut may take the end of the log, and what it takes has its own floor.
-      (!isNew && !powerCut && (testimony?.sequence ?? 0) > stored.seal.sequence
-        ? "the newest of it is gone"
-        : undefined);
-    if (incomplete !== undefined) {
-      log.warn("state_incomplete", { why: incomplete });
-      replay.raiseFloor(startNs + replayWindowNs);
-    } else if (powerCut) {
+    if (past === "unwritten") {
+      log.warn("state_incomplete", { why: "the disk could not be written before the last stop" });
+    } else if (past === "power_cut") {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
-      replay.raiseFloor(startNs);
     }
-    this.#grantsStand = sameBoot && (stored.grantsStand || !stored.cleanStop);
-    this.#begin();
-    return { grants: stored.grants, sameBoot, guard: stored.guard };
+    const floorNs = floorAfter(past, times);
+    if (floorNs !== undefined) replay.raiseFloor(floorNs);
+    const taken = this.#takeOver(stored);
+    // The floor is on disk before the first knock is judged.
+    const failure = this.#writer.attempt((run) => this.#writeMeta(run));
+    if (failure) throw failure;
+    clearUnwritten(this.#dir);
+    return taken;
   }
 
-  /** What can still be read counts; whatever else there was, the floor stands in for it. */
+  /** What can be read counts; a floor stands in for the rest. */
   #startFromMemory({ dir, replay, replayWindowNs, clock, log }: Opening, why: unknown) {
     this.#close();
-    const floorNs = clock.now().wallNs + replayWindowNs;
+    const floorNs = floorAfter("unwritten", { startNs: clock.now().wallNs, replayWindowNs })!;
     replay.raiseFloor(floorNs);
     log.warn("state_not_written", {
       ...errorFields(why),
@@ -159,27 +154,25 @@ export class StateStore {
     let stored: StoredState | undefined;
     const database = connectToRead(join(dir, DATABASE_NAME));
     try {
-      if (database) this.#restore(stored = readDatabase(database, { sealed: true }));
+      if (database) this.#restore(stored = readDatabase(database));
     } catch {
       // Nothing of it, then.
     } finally {
       database?.close();
     }
-    this.#markIncomplete();
-    const sameBoot = stored?.bootId !== undefined && stored.bootId === clock.bootId;
-    this.#grantsStand = sameBoot && (stored?.grantsStand || !stored?.cleanStop);
-    return { grants: stored?.grants ?? [], sameBoot, guard: stored?.guard ?? "" };
+    this.#noteUnwritten();
+    return this.#takeOver(stored);
   }
 
   /**
-   * Writes down an authenticated knock, nonce and grant or neither, before anything opens. What only tells the story,
-   * history and last seen, follows a moment later, for all knocks of that moment in one go.
+   * Writes down an authenticated knock, nonce and grant or neither, before anything opens. History and last seen follow a
+   * moment later, for all knocks of that moment in one transaction.
    */
   recordKnock(record: KnockRecord): void {
-    this.#write((_, rows) => {
-      rows.insertNonce(record.key, record.randomNonce, record.timestampNs);
-      this.#writeMark(rows, record.key);
-      if (record.opened) rows.putGrant(record.opened.grant);
+    this.#write((run) => {
+      run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
+      this.#writeMark(run, record.key);
+      if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
     });
     this.#story.knock(record, this.#clock.now().steadyMs);
   }
@@ -194,7 +187,7 @@ export class StateStore {
     this.#story.outcome(outcome);
   }
 
-  /** The firewall has every grant that is stored, whatever became of it under an earlier process. */
+  /** Writes down that the firewall has every stored grant, also those that it refused an earlier process. */
   settleFailures(atMs: number): void {
     this.#write((run) => run.settleFailures.run(Math.trunc(atMs)));
   }
@@ -207,39 +200,40 @@ export class StateStore {
   /** Writes down that knocks of this client at or before its mark are seen. */
   recordMark(key: string): void {
     if (this.#replay.markOf(key) === this.#storedMarks.get(key)) return;
-    this.#write((_, rows) => this.#writeMark(rows, key));
+    this.#write((run) => this.#writeMark(run, key));
   }
 
   /** Writes down a grant that has changed without a knock. */
   recordGrant(grant: Grant): void {
-    this.#write((_, rows) => rows.putGrant(grant));
+    this.#write((run) => run.upsertGrant.run(...grantToRow(grant)));
   }
 
   /** Writes down that these are all the grants there are. */
   replaceGrants(grants: readonly Grant[]): void {
-    this.#write((_, rows) => rows.replaceGrants(grants));
+    this.#write((run) => writeGrants(run, grants));
   }
 
-  /** What is guarded from now on, as text; "" is nothing. */
+  /** Writes down the plan that is guarded from now on, as text; `""`: nothing is guarded. */
   recordGuard(plan: string): void {
     if (plan === this.#guard) return;
     this.#guard = plan;
-    this.#write((_, rows) => rows.putMeta(GUARD, plan));
+    this.#write((run) => run.upsertMeta.run(GUARD, plan));
   }
 
-  /** Takes ended or withdrawn grants out. */
+  /** Removes ended or withdrawn grants. */
   forgetGrants(grants: readonly Grant[]): void {
     if (grants.length === 0) return;
-    this.#write((_, rows) => grants.forEach((grant) => rows.deleteGrant(grant)));
+    this.#write((run) => {
+      for (const { client, address } of grants) run.deleteGrant.run(client, formatNetwork(address));
+    });
   }
 
   /** Once a minute or so: forgets old nonces and history; where the disk refused, tries to write everything anew. */
   tend({ grants, replayWindowNs }: { grants: Iterable<Grant>; replayWindowNs: bigint }): void {
-    refreshMark(this.#dir);
     const moved = this.#replay.prune({ nowNs: this.#clock.now().wallNs, replayWindowNs });
     if (!this.isSound()) return this.#rewrite([...grants]);
-    this.#write((run, rows) => {
-      for (const key of moved) this.#writeMark(rows, key);
+    this.#write((run) => {
+      for (const key of moved) this.#writeMark(run, key);
       run.pruneHistory.run();
       run.pruneRefusals.run();
       run.pruneOutcomes.run();
@@ -260,9 +254,9 @@ export class StateStore {
     const { wallNs: nowNs, steadyMs } = this.#clock.now();
     const keys = this.#replay.forgetGone({ isRegistered, nowNs, steadyMs, replayWindowNs });
     const known = new Set(names);
-    this.#write((run, rows) => {
+    this.#write((run) => {
       for (const key of keys) {
-        rows.deleteMark(key);
+        run.deleteMark.run(key);
         this.#storedMarks.delete(key);
       }
       for (const row of run.listLastSeen.all() as Row[]) {
@@ -272,68 +266,62 @@ export class StateStore {
     });
   }
 
-  /** Whether what is written is on disk, and the truth. */
+  /** Whether everything is on disk. */
   isSound(): boolean {
     return this.#writer.isSound();
   }
 
   /**
-   * Leaves the mark of a clean stop; grants stay, for a restart. `grantsStand` says whether they stand in the firewall,
-   * too, until they end; without it what an earlier process has left there is still so.
+   * Writes down a clean stop; grants stay, for a restart. `grantsStand` says whether the firewall keeps them until they
+   * end; without it, what an earlier process left there still holds.
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
     this.tellHistory();
-    this.#write((_, rows) => {
-      rows.putMeta("clean_stop", "1");
-      if (grantsStand !== undefined) rows.putMeta("grants_stand", grantsStand ? "1" : "0");
+    this.#write((run) => {
+      run.upsertMeta.run("clean_stop", "1");
+      if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
     });
     this.#writer.checkpointAll();
-    if (this.isSound()) removeMark(this.#dir);
     this.#close();
   }
 
   /** Reads the database into memory, all of it or nothing. */
-  #load({ sealed }: { sealed: boolean }): StoredState {
-    const stored = readDatabase(this.#writer.connect(), { sealed });
-    this.#writer.seal = stored.seal;
+  #load(): StoredState {
+    const stored = readDatabase(this.#writer.connect());
     this.#restore(stored);
     for (const { key, timestampNs } of stored.marks) this.#storedMarks.set(key, timestampNs);
     return stored;
   }
 
-  #restore(stored: StoredState): void {
-    for (const { key, timestampNs } of stored.marks) {
-      this.#replay.restoreMark(key, timestampNs);
-    }
-    for (const { key, nonce, timestampNs } of stored.nonces) {
-      this.#replay.restore(key, nonce, timestampNs);
-    }
-    if (stored.floorNs !== undefined) this.#replay.raiseFloor(stored.floorNs);
-    this.#guard ??= stored.guard;
-    this.#isRestored = true;
+  #restore({ marks, nonces, floorNs, guard }: StoredState): void {
+    for (const { key, timestampNs } of marks) this.#replay.restoreMark(key, timestampNs);
+    for (const { key, nonce, timestampNs } of nonces) this.#replay.restore(key, nonce, timestampNs);
+    if (floorNs !== undefined) this.#replay.raiseFloor(floorNs);
+    this.#guard ??= guard;
   }
 
-  /** From here on this process is the one that runs. The floor is on disk before the first knock is judged. */
-  #begin(): void {
-    const failure = this.#writer.attempt((_, rows) => this.#writeMeta(rows));
-    if (failure) throw failure;
-    this.#markIntact();
+  /** What this process continues of the one before. */
+  #takeOver(stored: StoredState | undefined): StoredGrants {
+    if (!stored) return { grants: [], sameBoot: false, guard: "" };
+    const { grants, bootId, cleanStop, grantsStand, guard } = stored;
+    const sameBoot = Boolean(bootId) && bootId === this.#clock.bootId;
+    this.#grantsStand = sameBoot && (grantsStand || !cleanStop);
+    return { grants, sameBoot, guard };
   }
 
-  #writeMeta(rows: SealedRows): void {
-    rows.putMeta("version", String(SCHEMA_VERSION));
-    rows.putMeta("boot_id", this.#clock.bootId ?? "");
-    rows.putMeta("clean_stop", "0");
-    rows.putMeta("grants_stand", this.#grantsStand ? "1" : "0");
-    rows.putMeta(GUARD, this.#guard ?? "");
+  #writeMeta(run: Statements): void {
+    run.upsertMeta.run("boot_id", this.#clock.bootId ?? "");
+    run.upsertMeta.run("clean_stop", "0");
+    run.upsertMeta.run("grants_stand", this.#grantsStand ? "1" : "0");
+    run.upsertMeta.run(GUARD, this.#guard ?? "");
     const { floorNs } = this.#replay;
-    if (floorNs !== undefined) rows.putMeta("floor_ns", String(floorNs));
+    if (floorNs !== undefined) run.upsertMeta.run("floor_ns", String(floorNs));
   }
 
-  #writeMark(rows: SealedRows, key: string): void {
+  #writeMark(run: Statements, key: string): void {
     const markNs = this.#replay.markOf(key);
     if (markNs === undefined || markNs === this.#storedMarks.get(key)) return;
-    rows.putMark(key, markNs);
+    writeMark(run, key, markNs);
     this.#storedMarks.set(key, markNs);
   }
 
@@ -346,100 +334,101 @@ export class StateStore {
       doing: "going on from memory, trying again until it works",
     });
     this.#close();
-    this.#markIncomplete();
+    this.#noteUnwritten();
   }
 
-  /** From here on the database is not the whole truth. */
-  #markIncomplete(): void {
-    try {
-      Deno.removeSync(join(this.#dir, INTACT_NAME));
-      // A power cut brings back a file whose folder was not written.
-      syncFolder(this.#dir);
-      return;
-    } catch {
-      // Gone with its folder, or on a disk that has become read-only.
-      if (!exists(this.#dir)) return;
-    }
-    try {
-      writeMark(this.#dir, "unsound");
-    } catch (cause) {
-      this.#log.error("state_not_marked", {
-        ...errorFields(cause),
-        doing: "going on: if openme is killed now, the next start cannot know what is missing",
-      });
-    }
+  #noteUnwritten(): void {
+    const failure = noteUnwritten(this.#dir);
+    if (!failure) return;
+    this.#log.error("state_not_marked", {
+      ...errorFields(failure),
+      doing: "going on: if openme is killed now, the next start cannot know what is missing",
+    });
   }
 
-  /** From here on the database is the whole truth. */
-  #markIntact(): void {
-    this.#writer.tellWitness();
-    try {
-      writeMark(this.#dir, "running");
-    } catch {
-      // No such folder on this system, or not for this user: `intact` alone has to do.
-    }
-  }
-
-  /** After the disk refused, or somebody took the folder away: writes all that memory holds into a sound database. */
+  /** After the disk refused, or the folder was deleted: writes all that memory holds into a sound database. */
   #rewrite(grants: readonly Grant[]): void {
     const { steadyMs } = this.#clock.now();
     if (steadyMs < this.#notBeforeMs) return;
-    this.#tryToRewrite(grants);
-    // It holds the thread that receives: a hundredth of the time at most.
-    this.#notBeforeMs = steadyMs + REWRITES_SHARE * (this.#clock.now().steadyMs - steadyMs);
+    try {
+      this.#tryToRewrite(grants);
+      this.#log.info("state_written", { dir: this.#dir });
+    } catch {
+      // Logged when the first write failed; tried again.
+      this.#close();
+      noteUnwritten(this.#dir);
+    }
+    const tookMs = this.#clock.now().steadyMs - steadyMs;
+    this.#notBeforeMs = steadyMs + REWRITE_PAUSE_FACTOR * tookMs;
   }
 
   #tryToRewrite(grants: readonly Grant[]): void {
     this.#close();
+    Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     try {
-      Deno.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
-      const { path } = this.#writer;
-      try {
-        // A start from memory may not have read what is there.
-        if (this.#isRestored) this.#writer.connect();
-        else this.#load({ sealed: exists(path) });
-      } catch (cause) {
-        this.#close();
-        if (!isDamage(cause)) throw cause;
-        moveAside(path, this.#clock.now().wallNs);
-        this.#writer.connect();
-      }
-      const failure = this.#writer.attemptAnew((_, rows) => {
-        for (const [key, nonce, timestampNs] of this.#replay.entries()) {
-          rows.insertNonce(key, hexToBytes(nonce), timestampNs);
-        }
-        for (const [key, markNs] of this.#replay.marks()) rows.putMark(key, markNs);
-        for (const grant of grants) rows.putGrant(grant);
-        this.#writeMeta(rows);
-      });
-      if (failure) throw failure;
-      this.#markIntact();
-      this.#log.info("state_written", { dir: this.#dir });
-    } catch {
-      this.#close(); // still refused: told once, tried again
+      this.#load(); // a start from memory may not have read it
+    } catch (cause) {
+      this.#close();
+      if (!isDamage(cause)) throw cause;
+      moveAside(this.#writer.path, this.#clock.now().wallNs);
+      this.#writer.connect();
     }
+    const failure = this.#writer.attempt((run) => {
+      run.deleteAllNonces.run();
+      for (const [key, nonce, timestampNs] of this.#replay.entries()) {
+        run.insertNonce.run(key, hexToBytes(nonce), timestampNs);
+      }
+      for (const [key, markNs] of this.#replay.marks()) writeMark(run, key, markNs);
+      writeGrants(run, grants);
+      this.#writeMeta(run);
+    });
+    if (failure) throw failure;
+    clearUnwritten(this.#dir);
   }
 
   #close(): void {
     this.#writer.close();
-    if (this.#storedMarks.size > 0) this.#storedMarks.clear();
+    this.#storedMarks.clear();
   }
 }
 
-/** Puts on disk what a folder has in it; throws where the file system cannot. */
-function syncFolder(path: string): void {
-  using folder = Deno.openSync(path, { read: true });
-  folder.syncSync();
+/** How much of the knocks before this start is known, where the database could be read. */
+function pastOf(
+  { bootId, cleanStop }: StoredState,
+  now: { bootId: string | undefined; unwritten: boolean },
+): Past {
+  if (now.unwritten) return "unwritten";
+  if (bootId === undefined) return "new";
+  const sameBoot = bootId !== "" && bootId === now.bootId;
+  return cleanStop || sameBoot ? "complete" : "power_cut";
 }
 
-/** Why what is on disk is not all that was known, as far as the marks say. */
-function whyIncomplete(
-  { existed, wasIntact, mark }: { existed: boolean; wasIntact: boolean; mark: Mark | undefined },
-): string | undefined {
-  if (existed !== wasIntact || mark === "unsound" || (mark === "running" && !existed)) {
-    return existed ? "the disk could not be written before the last stop" : "the database is gone";
+/** At or before this date knocks count as seen; `undefined`: nothing is missing. */
+function floorAfter(
+  past: Past,
+  { startNs, replayWindowNs }: { startNs: bigint; replayWindowNs: bigint },
+): bigint | undefined {
+  switch (past) {
+    case "complete":
+      return undefined;
+    case "new":
+    case "power_cut":
+      return startNs;
+    case "unwritten":
+    case "damaged":
+      return startNs + replayWindowNs;
   }
-  return undefined;
+}
+
+/** Raises a client's watermark, and forgets the nonces at or before it. */
+function writeMark(run: Statements, key: string, markNs: bigint): void {
+  run.upsertMark.run(key, markNs);
+  run.deleteNonces.run(key, markNs);
+}
+
+function writeGrants(run: Statements, grants: readonly Grant[]): void {
+  run.deleteAllGrants.run();
+  for (const grant of grants) run.upsertGrant.run(...grantToRow(grant));
 }
 
 function timeText(ns: bigint): string {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { createLog } from "../../lib/system/log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
+import { runPath } from "../../lib/state/unwritten.ts";
 import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4 } from "../e2e/lab.ts";
 import type { Served } from "../e2e/openme.ts";
@@ -148,10 +149,10 @@ e2e("a server in trouble", async (lab, t) => {
 }, { silentServer: false }); // a capture cannot keep up with the flood in it
 
 e2e(
-  "a state that cannot be written, nor its mark be taken away, is known to be incomplete after SIGKILL",
+  "a state on a disk that takes no file, not even an empty one, is known to be incomplete after SIGKILL",
   async () => {
     const dir = await Deno.makeTempDir({ prefix: "openme-attack-" });
-    await mount("-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", dir);
+    await mount("-t", "tmpfs", "-o", "size=256k,nr_inodes=16,mode=0700", "tmpfs", dir);
     const replayWindowNs = 60_000_000_000n;
     const nowNs = 1_790_000_000_000_000_000n;
     const clock = { now: () => ({ wallNs: nowNs, steadyMs: 1000 }), bootId: "this one" };
@@ -177,13 +178,17 @@ e2e(
     try {
       const { store } = open();
       store.recordKnock(record(1));
-      await mount("--bind", "/dev/null", `${dir}/intact`); // as good as read-only: it cannot be removed
-      await Deno.writeFile(`${dir}/ballast`, new Uint8Array(2 ** 20)).catch(() => {});
+      await Deno.mkdir(`${dir}/ballast`);
+      await Deno.writeFile(`${dir}/ballast/0`, new Uint8Array(2 ** 20)).catch(() => {});
+      for (let i = 1; i < 16; i++) {
+        await Deno.writeFile(`${dir}/ballast/${i}`, new Uint8Array()).catch(() => {});
+      }
       for (let i = 2; i < 200 && store.isSound(); i++) store.recordKnock(record(i));
       assert.ok(!store.isSound(), "the disk took everything");
       // Killed here. The disk works again.
-      await new Deno.Command("umount", { args: [`${dir}/intact`] }).output();
-      await Deno.remove(`${dir}/ballast`);
+      assert.ok(!Array.from(Deno.readDirSync(dir), ({ name }) => name).includes("unwritten"));
+      assert.ok(await Deno.stat(runPath(dir, "unwritten")));
+      await Deno.remove(`${dir}/ballast`, { recursive: true });
       const { replay, store: again } = open();
       for (let i = 1; i < 200; i++) {
         const { key, randomNonce, timestampNs } = record(i);
@@ -192,6 +197,7 @@ e2e(
           "replay",
         );
       }
+      await assert.rejects(Deno.stat(runPath(dir, "unwritten")), Deno.errors.NotFound);
       again.close();
       // That was for one start: the next one knows everything again, and its floor is the stored one.
       const { replay: third, store: last } = open();

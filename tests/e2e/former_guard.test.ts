@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import { parsePlan } from "../../lib/firewall/stored_plan.ts";
 import { recordGuard } from "../../lib/state/guard_record.ts";
-import { volatilePath } from "../../lib/state/mark.ts";
 import { isOwnName } from "../../lib/state/names.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
@@ -145,24 +144,5 @@ e2e("the state directory", async (lab, t) => {
     await Deno.writeTextFile(`${site.stateDir}/mine`, "");
     await guard(lab, site);
     assert.equal(await modeOf(), 0o755);
-  });
-
-  await t.step("leaves no mark in /run once it is gone and another server starts", async () => {
-    await using gone = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
-    const mark = volatilePath(gone.stateDir, "state");
-    const isMarked = () => Deno.lstat(mark).then(() => true, () => false);
-    {
-      await using served = await gone.serve();
-      await served.kill("SIGKILL");
-    }
-    assert.ok(await isMarked());
-    await Deno.remove(gone.stateDir, { recursive: true });
-    // Not refreshed for a day: within one, another mount namespace may have the folder.
-    const old = new Date(Date.now() - 2 * 86_400_000);
-    await Deno.utime(mark, old, old);
-    await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
-    await using served = await site.serve();
-    await waitFor("the mark to go", async () => !await isMarked());
-    await served.stop();
   });
 }, { silentServer: false });

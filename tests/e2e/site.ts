@@ -6,7 +6,6 @@
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/values/address.ts";
 import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
-import { volatilePath } from "../../lib/state/mark.ts";
 import { sealKnock } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, type Output, type Side } from "./lab.ts";
@@ -154,7 +153,6 @@ export class Site implements AsyncDisposable {
     await Promise.all(this.#served.map((served) => served[Symbol.asyncDispose]()));
     await this.#lab.nft("flush ruleset");
     await Deno.remove(this.dir, { recursive: true });
-    await Deno.remove(volatilePath(this.stateDir, "state")).catch(() => {}); // left where a server was killed
   }
 
   #commandOptions(): Deno.CommandOptions {

@@ -139,7 +139,7 @@ class Process implements AsyncDisposable {
 /** A knock by alice of now, the `n`th. */
 function knock(n: number, at = "198.51.100.20", { wallNs }: { wallNs: bigint } = new MovedClock()) {
   return knockBy(ALICE, {
-    timestampNs: wallNs + BigInt(n),
+    timestampNs: wallNs + BigInt(n) + 1n, // after the first start
     randomNonce: filled(n, 16),
     target: address(at),
   });

@@ -7,13 +7,13 @@
 import { takeLock } from "../../lib/state/lock.ts";
 import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { StillClock } from "../support/still_clock.ts";
-import { knockRecord, open, take } from "./support.ts";
+import { knockRecord, knockTimeNs, open, take } from "./support.ts";
 
 const [dir, fault] = Deno.args as [string, "full" | "read-only"];
 const state = `${dir}/state`;
 const SECOND_NS = 1_000_000_000n;
 const grant = grantOf("alice");
-const FILES = ["state.db", "state.db-wal", "state.db-shm", "intact"];
+const FILES = ["state.db", "state.db-wal", "state.db-shm"];
 
 async function mount(options: string): Promise<void> {
   // With both names, or mount adds what it reads of the mount, which a user namespace may refuse.
@@ -65,7 +65,7 @@ function verdicts({ replay, clock }: ReturnType<typeof open>, knocks: number[], 
     const window = { nowNs: clock.wallNs, replayWindowNs: WINDOW_NS };
     return replay.checkAndRemember(key, randomNonce, timestampNs, window);
   };
-  return [...knocks.map((n) => ask(n, NOW_NS + BigInt(n))), ask(999, fresh)].join(" ");
+  return [...knocks.map((n) => ask(n, knockTimeNs(n))), ask(999, fresh)].join(" ");
 }
 
 const lock = takeLock(state);

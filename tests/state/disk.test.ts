@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
+import { isUnwritten } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
 import { skip } from "../support/programs.ts";
 import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
@@ -64,10 +65,7 @@ Deno.test("a write that fails is told once; memory goes on, and the next start c
   assert.match(String(eventOf(opened, "state_not_written").fields["error"]), /locked/);
   assert.ok(!opened.store.isSound());
   assert.equal(take(opened, knockRecord(10, { key: "1".repeat(64) })), "replay");
-  assert.ok(
-    !(await Array.fromAsync(Deno.readDir(folder.file("state"))))
-      .some(({ name }) => name === "intact"),
-  );
+  assert.ok(isUnwritten(folder.file("state")));
   tend(opened);
   assert.ok(!opened.store.isSound());
   blocker.exec("ROLLBACK");
@@ -83,31 +81,9 @@ Deno.test("a write that fails is told once; memory goes on, and the next start c
 
   tend(opened);
   assert.deepEqual(opened.told(), ["error state_not_written", "info state_written"]);
+  assert.ok(!isUnwritten(folder.file("state")));
   takeSome(opened, 20);
   await assertAllOnDisk(folder, opened, folder.file("state"));
-});
-
-Deno.test("that the state is incomplete is on disk at once: a power cut does not bring the mark back", async () => {
-  await using folder = await Folder.create();
-  using opened = open(folder.path);
-  using blocker = new DatabaseSync(folder.file("state.db"));
-  blocker.exec("BEGIN IMMEDIATE");
-  // What a power cut would leave cannot be had here: the mark must be gone when the folder is written.
-  const synced: { ino: number | null; names: string[] }[] = [];
-  const { syncSync } = Deno.FsFile.prototype;
-  Deno.FsFile.prototype.syncSync = function () {
-    const names = [...Deno.readDirSync(folder.path)].map(({ name }) => name);
-    synced.push({ ino: this.statSync().ino, names });
-    syncSync.call(this);
-  };
-  try {
-    takeSome(opened, 0);
-  } finally {
-    Deno.FsFile.prototype.syncSync = syncSync;
-  }
-  const { ino } = await Deno.stat(folder.path);
-  assert.deepEqual(synced.map((each) => each.ino), [ino]);
-  assert.ok(synced[0]!.names.includes("state.db") && !synced[0]!.names.includes("intact"));
 });
 
 Deno.test("a folder that is taken away comes back with everything in it", async () => {

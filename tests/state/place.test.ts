@@ -3,11 +3,9 @@
 import assert from "node:assert/strict";
 import { relative } from "node:path";
 import { connectDatabase } from "../../lib/state/database.ts";
-import { volatilePath } from "../../lib/state/mark.ts";
+import { runPath } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
-import { NOW_NS, WINDOW_NS } from "../support/knocks.ts";
-import { StillClock } from "../support/still_clock.ts";
-import { eventOf, knockRecord, open, take } from "./support.ts";
+import { knockRecord, open, take } from "./support.ts";
 
 Deno.test("a database behind a link is read, and stays where it is", async () => {
   await using folder = await Folder.create();
@@ -28,20 +26,7 @@ Deno.test("a database behind a link is read, and stays where it is", async () =>
   assert.ok((await Deno.lstat(`${dir}/state.db`)).isSymlink);
 });
 
-Deno.test("a folder in the database's place is moved aside with a warning", async () => {
-  await using folder = await Folder.create();
-  await Deno.mkdir(folder.file("state.db"));
-  await folder.write("state.db/mine", "kept");
-  await folder.write("intact", "");
-  using opened = open(folder.path, { clock: new StillClock(NOW_NS) });
-  const { fields } = eventOf(opened, "state_unreadable");
-  assert.equal(await Deno.readTextFile(`${fields["moved_to"]}/mine`), "kept");
-  assert.equal(fields["error"], "it is not a file");
-  assert.equal(opened.replay.floorNs, NOW_NS + WINDOW_NS);
-  assert.ok(opened.store.isSound());
-});
-
-Deno.test("a state directory has one mark, however its path is written", async () => {
+Deno.test("a state directory has one name in /run, however its path is written", async () => {
   await using folder = await Folder.create();
   const [dir, other] = [folder.file("state"), folder.file("other")];
   await Deno.mkdir(dir);
@@ -49,9 +34,9 @@ Deno.test("a state directory has one mark, however its path is written", async (
   await Deno.symlink("state", folder.file("link"));
   const fromHere = relative(Deno.cwd(), dir);
   for (const same of [`${dir}/`, `${other}/../state`, folder.file("link"), fromHere]) {
-    assert.equal(volatilePath(same, "state"), volatilePath(dir, "state"), same);
+    assert.equal(runPath(same, "lock"), runPath(dir, "lock"), same);
   }
-  assert.notEqual(volatilePath(other, "state"), volatilePath(dir, "state"));
+  assert.notEqual(runPath(other, "lock"), runPath(dir, "lock"));
 });
 
 Deno.test("a commit survives the death of the process, and does not wait for the disk", async () => {

@@ -10,11 +10,12 @@ import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
 import { readSnapshot } from "../../lib/state/read.ts";
+import { noteUnwritten } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
 import { waitFor } from "../support/wait.ts";
 import { DAY_NS, grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { StillClock } from "../support/still_clock.ts";
-import { contentOf, copyOfState, knockRecord, nonce, open, take } from "./support.ts";
+import { contentOf, copyOfState, knockRecord, knockTimeNs, nonce, open, take } from "./support.ts";
 
 const SECOND_NS = 1_000_000_000n;
 const [ALICE, BOB] = ["a1".repeat(32), "b0".repeat(32)];
@@ -34,12 +35,14 @@ function query(folder: Folder, sql: string): Record<string, unknown>[] {
   }
 }
 
-Deno.test("a first start finds nothing, warns of nothing and refuses nothing", async () => {
+Deno.test("a first start finds nothing, warns of nothing and refuses only what is dated before it", async () => {
   await using folder = await Folder.create();
   using opened = open(folder.path);
   assert.deepEqual(opened.stored, { grants: [], sameBoot: false, guard: "" });
-  assert.deepEqual(contentOf(opened.replay), { entries: [], marks: [], floorNs: undefined });
+  assert.deepEqual(contentOf(opened.replay), { entries: [], marks: [], floorNs: NOW_NS });
   assert.deepEqual(opened.events, []);
+  assert.equal(take(opened, knockRecord(1, { timestampNs: NOW_NS })), "replay");
+  assert.equal(take(opened, knockRecord(1, { timestampNs: NOW_NS + 1n })), "fresh");
   assert.ok(opened.store.isSound());
 });
 
@@ -151,6 +154,7 @@ Deno.test("after any history a restart remembers exactly what the process did", 
       let live;
       {
         using opened = open(folder.path, { clock, replay: new ReplayMemory({ quota: 4 }) });
+        clock.wallNs += 2n * WINDOW_NS; // past the floor of a first start
         for (const { client, nonce: n, ageS, forwardS, tends } of steps) {
           clock.wallNs += BigInt(forwardS) * SECOND_NS;
           const timestampNs = clock.wallNs - BigInt(ageS) * SECOND_NS;
@@ -172,13 +176,13 @@ Deno.test("what is too old is forgotten on disk as well, and leaves its mark", a
   {
     using first = open(folder.path);
     for (const n of [1, 2, 3]) take(first, knockRecord(n));
-    first.clock.wallNs = NOW_NS + WINDOW_NS + KEEP_AFTER_WINDOW_NS + 3n;
+    first.clock.wallNs = NOW_NS + WINDOW_NS + KEEP_AFTER_WINDOW_NS + 4n;
     first.store.tend({ grants: [], replayWindowNs: WINDOW_NS });
     assert.deepEqual(query(folder, "SELECT count(*) AS n FROM nonces"), [{ n: 1 }]);
   }
   using second = open(folder.path);
-  assert.deepEqual([...second.replay.entries()].map(([, , ns]) => ns), [NOW_NS + 3n]);
-  assert.equal(second.replay.markOf(ALICE), NOW_NS + 2n);
+  assert.deepEqual([...second.replay.entries()].map(([, , ns]) => ns), [knockTimeNs(3)]);
+  assert.equal(second.replay.markOf(ALICE), knockTimeNs(2));
 });
 
 /** How the process before ended, and what the next one has to refuse. */
@@ -205,7 +209,7 @@ for (const { clean, boots: [before, after], floor } of RESTARTS) {
       if (!clean) dir = await copyOfState(folder.path, folder.file("killed"));
     }
     const startNs = NOW_NS + 10n * SECOND_NS;
-    const expected = floor ? startNs : undefined;
+    const expected = floor ? startNs : NOW_NS;
     const events = floor ? ["warn unclean_stop"] : [];
     let killedAgain: string;
     {
@@ -280,13 +284,13 @@ Deno.test("what is kept of a client that is registered no more goes when it coul
   assert.deepEqual(lastSeen(), ["stays"]);
 });
 
-Deno.test("a database that was not the whole truth counts as lost", async () => {
+Deno.test("a database that the disk refused counts as lost", async () => {
   await using folder = await Folder.create();
   {
     using first = open(folder.path);
     take(first, knockRecord(1));
   }
-  await Deno.remove(folder.file("intact"));
+  noteUnwritten(folder.path);
   const startNs = NOW_NS + SECOND_NS;
   {
     using second = open(folder.path, { clock: new StillClock(startNs) });
@@ -300,7 +304,7 @@ Deno.test("a database that was not the whole truth counts as lost", async () => 
   assert.equal(third.replay.floorNs, startNs + WINDOW_NS);
 });
 
-Deno.test("a database that is gone, while the mark says that it was whole, counts as lost", async () => {
+Deno.test("a database that was deleted is a new one: knocks up to the start are refused", async () => {
   await using folder = await Folder.create();
   {
     using first = open(folder.path);
@@ -309,8 +313,8 @@ Deno.test("a database that is gone, while the mark says that it was whole, count
   await Deno.remove(folder.file("state.db"));
   const startNs = NOW_NS + SECOND_NS;
   using second = open(folder.path, { clock: new StillClock(startNs) });
-  assert.equal(second.replay.floorNs, startNs + WINDOW_NS);
-  assert.equal(second.events.filter(({ level }) => level === "warn").length, 1);
+  assert.equal(second.replay.floorNs, startNs);
+  assert.deepEqual(second.events, []);
 });
 
 Deno.test("the database of a newer openme is left alone", async () => {
@@ -318,8 +322,7 @@ Deno.test("the database of a newer openme is left alone", async () => {
   open(folder.path)[Symbol.dispose]();
   const database = new DatabaseSync(folder.file("state.db"));
   database.exec(
-    `UPDATE meta SET value = '${SCHEMA_VERSION + 1}' WHERE name = 'version';
-    PRAGMA user_version = ${SCHEMA_VERSION + 1}; PRAGMA wal_checkpoint(TRUNCATE)`,
+    `PRAGMA user_version = ${SCHEMA_VERSION + 1}; PRAGMA wal_checkpoint(TRUNCATE)`,
   );
   database.close();
   const bytes = await Deno.readFile(folder.file("state.db"));
@@ -367,63 +370,54 @@ Deno.test("the history tells what happened, and who was seen last", async () => 
   ]);
 });
 
-Deno.test("what became of grants is told with them, whichever version made the database", async () => {
-  for (const version of [1, 2, SCHEMA_VERSION]) {
-    await using folder = await Folder.create();
-    open(folder.path)[Symbol.dispose]();
-    const database = new DatabaseSync(folder.file("state.db"));
-    if (version < 3) database.exec("DROP TABLE outcomes");
-    if (version < 2) database.exec("DROP TABLE refusals");
-    database.exec(`PRAGMA user_version = ${version}`);
-    database.close();
-    using opened = open(folder.path);
-    assert.deepEqual(opened.events, [], "nothing is lost");
-    const { store } = opened;
-    const nowMs = 1_790_000_000_000;
-    const grants = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"].map((at) =>
-      grantOf("alice", at, { openedAtMs: nowMs, expiresAtMs: nowMs + 30_000 })
-    );
-    for (const [i, grant] of grants.entries()) {
-      const atMs = nowMs + i + 0.5;
-      store.recordKnock(knockRecord(i, { atMs, opened: { grant, renewed: false } }));
-    }
-    const of = (i: number) => ({ client: "alice", address: formatNetwork(grants[i]!.address) });
-    const told = (i: number, what: "failed" | "carried_out") =>
-      store.recordOutcome({ atMs: nowMs + 20, ...of(i), what, ofMs: nowMs + i + 0.5 });
-    told(1, "failed");
-    told(2, "failed");
-    told(2, "carried_out");
-    const why = "closed by command";
-    store.recordOutcome({ atMs: nowMs + 300, ...of(3), what: "ended", endsAtMs: nowMs + 300, why });
-    store.recordOutcome({ atMs: nowMs + 300, ...of(4), what: "renamed", why: "eve" });
-    store.recordOutcome({
-      atMs: nowMs + 400,
-      ...of(4),
-      client: "eve",
-      what: "ended",
-      endsAtMs: nowMs + 400,
-      why,
-    });
-    // Renewed once more: what came before is of the row before.
-    const renewed = { grant: grants[3]!, renewed: true };
-    store.recordKnock(knockRecord(9, { atMs: nowMs + 500, opened: renewed }));
-    // Of a knock that the history does not have.
-    store.recordOutcome({ atMs: nowMs + 600, ...of(0), what: "failed", ofMs: nowMs - 1 });
-    opened.store.close();
-    const query = { client: undefined, sinceMs: undefined, limit: 100 };
-    const entries = readHistory(folder.path, query);
-    assert.deepEqual(entries.map(({ failed, ended }) => failed ? "failed" : ended ?? "as told"), [
-      "as told",
-      "failed",
-      "as told",
-      { atMs: nowMs + 300, why },
-      { atMs: nowMs + 400, why },
-      "as told",
-    ]);
-    assert.deepEqual(readHistory(folder.path, { ...query, limit: 1 }).map(({ ended }) => ended), [
-      undefined,
-    ]);
+Deno.test("what became of grants is told with them", async () => {
+  await using folder = await Folder.create();
+  using opened = open(folder.path);
+  const { store } = opened;
+  const nowMs = 1_790_000_000_000;
+  const grants = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"].map((at) =>
+    grantOf("alice", at, { openedAtMs: nowMs, expiresAtMs: nowMs + 30_000 })
+  );
+  for (const [i, grant] of grants.entries()) {
+    const atMs = nowMs + i + 0.5;
+    store.recordKnock(knockRecord(i, { atMs, opened: { grant, renewed: false } }));
   }
+  const of = (i: number) => ({ client: "alice", address: formatNetwork(grants[i]!.address) });
+  const told = (i: number, what: "failed" | "carried_out") =>
+    store.recordOutcome({ atMs: nowMs + 20, ...of(i), what, ofMs: nowMs + i + 0.5 });
+  told(1, "failed");
+  told(2, "failed");
+  told(2, "carried_out");
+  const why = "closed by command";
+  store.recordOutcome({ atMs: nowMs + 300, ...of(3), what: "ended", endsAtMs: nowMs + 300, why });
+  store.recordOutcome({ atMs: nowMs + 300, ...of(4), what: "renamed", why: "eve" });
+  store.recordOutcome({
+    atMs: nowMs + 400,
+    ...of(4),
+    client: "eve",
+    what: "ended",
+    endsAtMs: nowMs + 400,
+    why,
+  });
+  // Renewed once more: what came before is of the row before.
+  const renewed = { grant: grants[3]!, renewed: true };
+  store.recordKnock(knockRecord(9, { atMs: nowMs + 500, opened: renewed }));
+  // Of a knock that the history does not have.
+  store.recordOutcome({ atMs: nowMs + 600, ...of(0), what: "failed", ofMs: nowMs - 1 });
+  opened.store.close();
+  const query = { client: undefined, sinceMs: undefined, limit: 100 };
+  const entries = readHistory(folder.path, query);
+  assert.deepEqual(entries.map(({ failed, ended }) => failed ? "failed" : ended ?? "as told"), [
+    "as told",
+    "failed",
+    "as told",
+    { atMs: nowMs + 300, why },
+    { atMs: nowMs + 400, why },
+    "as told",
+  ]);
+  assert.deepEqual(readHistory(folder.path, { ...query, limit: 1 }).map(({ ended }) => ended), [
+    undefined,
+  ]);
 });
 
 Deno.test("a grant that the firewall has refused is known as such, until it has taken it", async () => {
@@ -494,11 +488,4 @@ Deno.test("a client that knocks all the time does not wash out the history of ot
     query(folder, "SELECT client, count(*) AS n FROM history GROUP BY client"),
     [{ client: "alice", n: 1 }, { client: "noisy", n: 310 }],
   );
-});
-
-Deno.test("nobody but the owner can read the mark that the state is whole", async () => {
-  await using folder = await Folder.create();
-  using opened = open(folder.path);
-  assert.equal(await folder.mode("intact") & 0o077, 0);
-  assert.deepEqual(opened.events, []);
 });

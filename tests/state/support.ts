@@ -62,12 +62,17 @@ export function nonce(n: number): Uint8Array {
   return bytes;
 }
 
+/** Its date: after {@linkcode NOW_NS}, when a first start makes a database, and refuses what is dated earlier. */
+export function knockTimeNs(n: number): bigint {
+  return NOW_NS + 1n + BigInt(n);
+}
+
 /** An authentic knock that opened nothing, unless `opened` says so. */
 export function knockRecord(n: number, record: Partial<KnockRecord> = {}): KnockRecord {
   return {
     key: "a1".repeat(32),
     randomNonce: nonce(n),
-    timestampNs: NOW_NS + BigInt(n),
+    timestampNs: knockTimeNs(n),
     client: "alice",
     atMs: Number(NOW_NS / 1_000_000n),
     source: "198.51.100.20",

@@ -34,8 +34,6 @@ interface ClientMemory {
 export class ReplayMemory {
   readonly #clients = new Map<string, ClientMemory>();
   readonly #quota: number;
-  /** Since when, by the steady clock, clients have been seen to be registered no more. */
-  readonly #goneSinceMs = new Map<string, number>();
   #floorNs: bigint | undefined;
 
   /** `quota`: nonces a client. */
@@ -90,38 +88,6 @@ export class ReplayMemory {
       moved.push(key);
     }
     return moved;
-  }
-
-  /**
-   * Forgets clients that are registered no more, once nothing of theirs would be accepted if they came back: of whom
-   * there is only a mark, which is as old as a nonce must be to be forgotten, and who have been away for as long by the
-   * steady clock, too: a wall clock that was wrong for a moment makes nobody's knocks new. Returns their keys.
-   */
-  forgetGone(
-    { isRegistered, nowNs, steadyMs, replayWindowNs }: {
-      isRegistered: (key: string) => boolean;
-      nowNs: bigint;
-      steadyMs: number;
-      replayWindowNs: bigint;
-    },
-  ): string[] {
-    const keepNs = KEEP_AFTER_WINDOW_NS + replayWindowNs;
-    const forgotten: string[] = [];
-    for (const [key, { seen, markNs }] of this.#clients) {
-      if (isRegistered(key)) {
-        this.#goneSinceMs.delete(key);
-        continue;
-      }
-      const sinceMs = this.#goneSinceMs.get(key) ?? steadyMs;
-      this.#goneSinceMs.set(key, sinceMs);
-      const isAway = steadyMs - sinceMs > Number((keepNs + replayWindowNs) / 1_000_000n);
-      if (!isAway || seen.size > 0) continue;
-      if (markNs !== undefined && markNs >= nowNs - keepNs) continue;
-      this.#clients.delete(key);
-      this.#goneSinceMs.delete(key);
-      forgotten.push(key);
-    }
-    return forgotten;
   }
 
   /** The newest forgotten timestamp of a client, if anything of it was forgotten. */

@@ -27,7 +27,6 @@ import type { KnockSocket } from "./receive/socket.ts";
 
 const SECOND_MS = 1000;
 const TEND_MS = 60_000;
-const FORGET_GONE_MS = 3_600_000;
 /** Each time a program of the firewall is run. */
 const KERNEL_DROPS_MS = 8000;
 
@@ -230,7 +229,6 @@ class Server {
       { everyMs: SECOND_MS, do: () => this.#intake.pipeline.expire() },
       { everyMs: SECOND_MS, do: () => this.#store.isSound() || this.#tend() },
       { everyMs: TEND_MS, do: () => this.#tend() },
-      { everyMs: FORGET_GONE_MS, do: () => this.#forgetGone() },
       { everyMs: CHECK_INTERVAL_MS, do: () => this.#guard.check() },
       { everyMs: KERNEL_DROPS_MS, do: () => this.#countKernelDrops() },
     ];
@@ -239,15 +237,6 @@ class Server {
   #tend(): void {
     const { replayWindowNs } = this;
     this.#store.tend({ grants: this.#grants.list(), replayWindowNs });
-  }
-
-  #forgetGone(): void {
-    const { replayWindowNs } = this;
-    this.#store.forgetGone({
-      isRegistered: (key) => this.#intake.pipeline.isRegistered(key),
-      names: this.#config.clients.map(({ name }) => name),
-      replayWindowNs,
-    });
   }
 
   /** Where the backend cannot tell, the guard's own check says why. */

@@ -121,11 +121,6 @@ export class Pipeline {
     store.forgetGrants(ended);
   }
 
-  /** Whether a key, in hex, is some client's now. */
-  isRegistered(key: string): boolean {
-    return this.#permissions.has(key);
-  }
-
   /** Changes grants in memory, on disk and in the firewall, in this order, and tells history and log. */
   #apply(changes: readonly GrantChange[]): void {
     const { grants, store, guard } = this.#parts;

@@ -13,15 +13,12 @@ const SQL = {
   deleteNonces: "DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?",
   deleteAllNonces: "DELETE FROM nonces",
   upsertMark: "INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)",
-  deleteMark: "DELETE FROM marks WHERE key = ?",
   upsertGrant:
     "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
     "VALUES (?, ?, ?, ?, ?, ?, ?)",
   deleteGrant: "DELETE FROM grants WHERE client = ? AND address = ?",
   deleteAllGrants: "DELETE FROM grants",
   upsertLastSeen: "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
-  listLastSeen: "SELECT client FROM last_seen",
-  deleteLastSeen: "DELETE FROM last_seen WHERE client = ?",
   insertHistory:
     "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
   pruneHistory: `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,

@@ -23,7 +23,7 @@ import {
 import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
 import { DATABASE_NAME } from "./names.ts";
-import { grantToRow, type Row, textOf } from "./schema.ts";
+import { grantToRow } from "./schema.ts";
 import type { Statements } from "./statements.ts";
 import { type KnockRecord, type RefusalRecord, Story } from "./history_writer.ts";
 import { clearUnwritten, isUnwritten, noteUnwritten } from "./unwritten.ts";
@@ -239,31 +239,6 @@ export class StateStore {
       run.pruneOutcomes.run();
     });
     this.#writer.checkpoint();
-  }
-
-  /** Once an hour or so: forgets what is kept of clients that are registered no more, when that is safe. */
-  forgetGone(
-    { isRegistered, names, replayWindowNs }: {
-      /** By its key. */
-      isRegistered: (key: string) => boolean;
-      names: Iterable<string>;
-      replayWindowNs: bigint;
-    },
-  ): void {
-    if (!this.isSound()) return;
-    const { wallNs: nowNs, steadyMs } = this.#clock.now();
-    const keys = this.#replay.forgetGone({ isRegistered, nowNs, steadyMs, replayWindowNs });
-    const known = new Set(names);
-    this.#write((run) => {
-      for (const key of keys) {
-        run.deleteMark.run(key);
-        this.#storedMarks.delete(key);
-      }
-      for (const row of run.listLastSeen.all() as Row[]) {
-        const client = textOf(row, "client");
-        if (!known.has(client)) run.deleteLastSeen.run(client);
-      }
-    });
   }
 
   /** Whether everything is on disk. */

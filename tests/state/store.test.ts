@@ -13,7 +13,7 @@ import { readSnapshot } from "../../lib/state/read.ts";
 import { noteUnwritten } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
 import { waitFor } from "../support/wait.ts";
-import { DAY_NS, grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
+import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { StillClock } from "../support/still_clock.ts";
 import { contentOf, copyOfState, knockRecord, knockTimeNs, nonce, open, take } from "./support.ts";
 
@@ -235,54 +235,6 @@ for (const { clean, boots: [before, after], floor } of RESTARTS) {
     }
   });
 }
-
-Deno.test("what is kept of a client that is registered no more goes when it could not come to harm", async () => {
-  await using folder = await Folder.create();
-  using opened = open(folder.path);
-  const { store, replay, clock } = opened;
-  const [gone, stays] = ["aa".repeat(32), "bb".repeat(32)];
-  const knocks = [
-    knockRecord(1, { key: gone, client: "gone" }),
-    knockRecord(2, { key: stays, client: "stays" }),
-  ];
-  for (const knock of knocks) assert.equal(take(opened, knock), "fresh");
-  const isRegistered = (key: string) => key === stays;
-  const forget = (each = store) =>
-    each.forgetGone({ isRegistered, names: ["stays"], replayWindowNs: WINDOW_NS });
-  const rows = (sql: string) => {
-    using database = new DatabaseSync(folder.file("state.db"), { readOnly: true });
-    return database.prepare(sql).all().map((row) => Object.values(row)[0]);
-  };
-  const marks = () => rows("SELECT key FROM marks ORDER BY key");
-  forget();
-  // A wall clock that is a month ahead for a moment: all nonces become marks, but nobody is forgotten.
-  clock.wallNs += 30n * DAY_NS;
-  store.tend({ grants: [], replayWindowNs: WINDOW_NS });
-  forget();
-  clock.wallNs -= 30n * DAY_NS;
-  assert.deepEqual(marks(), [gone, stays]);
-  for (const knock of knocks) assert.equal(take(opened, knock), "replay");
-  clock.steadyMs += 23 * 3_600_000;
-  clock.wallNs += 23n * DAY_NS / 24n;
-  forget();
-  assert.deepEqual(marks(), [gone, stays]);
-  clock.steadyMs += 2 * 3_600_000;
-  clock.wallNs += DAY_NS / 12n;
-  forget();
-  assert.deepEqual(marks(), [stays]);
-  assert.equal(replay.markOf(gone), undefined);
-  assert.deepEqual([...replay.marks()].map(([key]) => key), [stays]);
-  // Back again, its old knock is stale by now, and what it does is remembered as before.
-  assert.equal(take(opened, knockRecord(3, { key: gone, timestampNs: clock.wallNs })), "fresh");
-  store.close();
-  using again = open(folder.path, { clock });
-  assert.deepEqual(again.events, []);
-  assert.deepEqual(contentOf(again.replay), contentOf(replay));
-  const lastSeen = () => rows("SELECT client FROM last_seen ORDER BY client");
-  assert.deepEqual(lastSeen(), ["alice", "gone", "stays"]);
-  forget(again.store);
-  assert.deepEqual(lastSeen(), ["stays"]);
-});
 
 Deno.test("a database that the disk refused counts as lost", async () => {
   await using folder = await Folder.create();

@@ -6,7 +6,7 @@
 import type { Address } from "./values/address.ts";
 import { OpenmeError } from "./values/errors.ts";
 import type { RecentKnock } from "./values/health_report.ts";
-import { type Clock, wallMsOf } from "./values/moment.ts";
+import type { Clock } from "./values/moment.ts";
 import { formatPortRange } from "./values/ports.ts";
 import { errorFields, type Log, type LogFields } from "./system/log.ts";
 import { repeat, type Task } from "./system/repeat.ts";
@@ -156,10 +156,10 @@ class Server {
 
   /** Takes knocks until the signal aborts. */
   async run(): Promise<void> {
-    const { backend, clock, signal, confirmation, onListening } = this.#parts;
+    const { backend, signal, confirmation, onListening } = this.#parts;
     const config = this.#config;
     this.#stopTasks = repeat(this.#tasks());
-    this.#store.settleFailures(wallMsOf(clock.now()));
+    this.#store.settleFailures();
     if (!backend.endsByKernel) {
       this.#log.warn("grants_outlive_a_crash", {
         backend: backend.name,

@@ -146,7 +146,7 @@ export function bareDisk(clients: readonly KeyPair[]): BareDisk {
       keys.forEach((_, i) => run.upsertLastSeen.run(clientName(i), nowMs));
       for (let i = 0; i < count; i++) {
         const client = clientName(i % keys.length);
-        run.insertHistory.run(
+        run.insertKnock.run(
           nowMs,
           "granted",
           client,

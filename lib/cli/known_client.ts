@@ -4,8 +4,7 @@ import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { readHistory } from "../state/history.ts";
-import { readSnapshot } from "../state/read.ts";
+import { readHistory, readSnapshot } from "../state/read.ts";
 import { noSuchClient } from "./edit_server_file.ts";
 
 /** Throws where neither the configuration nor the database has a client of this name. */

@@ -12,7 +12,7 @@ import type { DropCounts } from "../receive/recent_drops.ts";
 import { formatPortRange, mergePortRanges, shownPorts } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { Running } from "../server.ts";
-import { placesLetIn, type Whose } from "../state/let_in.ts";
+import { readAccesses, type Whose } from "../state/read.ts";
 import { VERSION } from "../values/version.ts";
 
 /** Whose grants to end, and whether to cut established connections too. */
@@ -207,7 +207,7 @@ async function close(
   /** Where they were let in before. */
   function formerPlaces() {
     try {
-      return placesLetIn(stateDir, whose).filter(wanted);
+      return readAccesses(stateDir, whose).filter(wanted);
     } catch (error) {
       failures.push(messageOf(error));
       return [];

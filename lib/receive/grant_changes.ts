@@ -4,7 +4,7 @@
 
 import { type Moment, wallMsOf } from "../values/moment.ts";
 import { endOf, type Grant, type Permission } from "../grants.ts";
-import type { Outcome } from "../state/outcomes.ts";
+import type { HistoryEvent } from "../state/history_writer.ts";
 import { formatNetwork, grantedNetwork, type Network } from "../values/network.ts";
 import {
   formatPortRange,
@@ -42,24 +42,24 @@ export function whyUnder(permissions: ReadonlyMap<string, Permission>, { key }: 
 }
 
 /** What the history says of a change, which is made at `atMs`. */
-export function outcomesOf(
+export function eventsOf(
   { grant, left, why }: GrantChange,
   { atMs, healthPort }: { atMs: number; healthPort: number },
-): Outcome[] {
-  const of = ({ client, address }: Grant) => ({ atMs, client, address: formatNetwork(address) });
-  if (!left) return [{ ...of(grant), what: "ended", endsAtMs: atMs, why }];
-  const outcomes: Outcome[] = [];
+): HistoryEvent[] {
+  const of = ({ client, address }: Grant) => ({ client, address: formatNetwork(address) });
+  if (!left) return [{ ...of(grant), event: "ended", endsAtMs: atMs, why }];
+  const events: HistoryEvent[] = [];
   if (left.client !== grant.client) {
-    outcomes.push({ ...of(grant), what: "renamed", why: left.client });
+    events.push({ ...of(grant), event: "renamed", to: left.client });
   }
   if (subtractPortRanges(grant.ports, left.ports).length > 0) {
     const ports = shownPorts(left.ports, healthPort).join(" ");
     const rest = ports && `, ${ports} left open`;
-    outcomes.push({ ...of(left), what: "ended", endsAtMs: atMs, why: `${why}${rest}` });
+    events.push({ ...of(left), event: "ended", endsAtMs: atMs, why: `${why}${rest}` });
   } else if (left.endsSteadyMs < grant.endsSteadyMs - 1) {
-    outcomes.push({ ...of(left), what: "ended", endsAtMs: left.expiresAtMs, why });
+    events.push({ ...of(left), event: "ended", endsAtMs: left.expiresAtMs, why });
   }
-  return outcomes;
+  return events;
 }
 
 /**

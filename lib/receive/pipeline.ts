@@ -103,7 +103,7 @@ export class Pipeline {
     const { grants, store } = this.#parts;
     const withdrawn = [...grants.list()].filter(unwanted);
     this.#apply(withdrawn.map((grant) => ({ grant, left: undefined, why })));
-    store.tellHistory();
+    store.flushHistory();
     await Promise.all(this.#changing);
     return withdrawn;
   }

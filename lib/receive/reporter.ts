@@ -11,7 +11,7 @@ import type { DropVerdict } from "../gate.ts";
 import type { Grant } from "../grants.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Log } from "../system/log.ts";
-import { type GrantChange, outcomesOf } from "./grant_changes.ts";
+import { eventsOf, type GrantChange } from "./grant_changes.ts";
 import { type DropCounts, RecentDrops } from "./recent_drops.ts";
 import { formatOffset, RefusalLimit, type RefusalReason } from "./refusals.ts";
 
@@ -57,7 +57,7 @@ export class Reporter {
 
   /** The firewall has refused what the knock of that moment opened. */
   failed(grant: Grant, source: Address, knockedAt: Moment): void {
-    this.#outcome(grant, "failed", knockedAt);
+    this.#answer(grant, "failed", knockedAt);
     const { client } = grant;
     const isFirst = this.#refusals.isFirst("backend", client, this.#parts.clock.now());
     if (isFirst) this.#refusal("backend", client, source);
@@ -65,13 +65,13 @@ export class Reporter {
 
   /** The firewall has at last taken it. */
   carriedOut(grant: Grant, knockedAt: Moment): void {
-    this.#outcome(grant, "carried_out", knockedAt);
+    this.#answer(grant, "carried_out", knockedAt);
   }
 
   /** A grant does not go on as it was. */
   changing(change: GrantChange, healthPort: number): void {
-    const outcomes = outcomesOf(change, { atMs: this.#nowMs(), healthPort });
-    for (const outcome of outcomes) this.#parts.store.recordOutcome(outcome);
+    const events = eventsOf(change, { atMs: this.#nowMs(), healthPort });
+    for (const event of events) this.#parts.store.recordEvent(event);
   }
 
   /** The firewall has that change. */
@@ -112,14 +112,15 @@ export class Reporter {
     return this.#recentDrops.lastHour(this.#parts.clock.now().steadyMs);
   }
 
-  #outcome({ client, address }: Grant, what: "failed" | "carried_out", knockedAt: Moment): void {
-    const of = { client, address: formatNetwork(address), ofMs: wallMsOf(knockedAt) };
-    this.#parts.store.recordOutcome({ atMs: this.#nowMs(), what, ...of });
+  #answer({ client, address }: Grant, event: "failed" | "carried_out", knockedAt: Moment): void {
+    const knockedAtMs = wallMsOf(knockedAt);
+    this.#parts.store.recordEvent({ event, client, address: formatNetwork(address), knockedAtMs });
   }
 
   #refusal(reason: RefusalReason, client: string, address: Address, aheadMs?: number): void {
     const source = formatAddress(address);
-    this.#parts.store.recordRefusal({ atMs: this.#nowMs(), client, source, reason, aheadMs });
+    const atMs = this.#nowMs();
+    this.#parts.store.recordEvent({ event: "refused", atMs, client, source, reason, aheadMs });
   }
 
   #nowMs(): number {

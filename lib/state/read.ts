@@ -1,16 +1,15 @@
-/**
- * What commands that only look may know: read from the database, whether `serve` runs or not.
- */
+/** What commands that only look read from the database, whether `serve` runs or not. */
 
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
-import { formatNetwork } from "../values/network.ts";
+import { type Network, overlap } from "../values/network.ts";
+import type { PortRange } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
 import { DATABASE_NAME } from "./names.ts";
-import { keyOf, readFailures } from "./outcomes.ts";
-import { grantFromRow, numberOf, type Row, textOf } from "./schema.ts";
+import { addressOf, grantFromRow, numberOf, portsOf, type Row, textOf } from "./schema.ts";
+import { latestRowOf } from "./statements.ts";
 
 /** The state at one moment. */
 export interface Snapshot {
@@ -24,32 +23,125 @@ export interface Snapshot {
 
 /** Reads the state in `dir`. A directory without a database is an empty state. */
 export function readSnapshot(dir: string, nowMs: number): Snapshot {
-  const nothing: Snapshot = { grants: [], refused: new Set(), lastSeenMs: new Map() };
+  const refused = new Set<Grant>();
+  const nothing: Snapshot = { grants: [], refused, lastSeenMs: new Map() };
   return withDatabase(dir, nothing, (database) => {
     const rows = (sql: string) => database.prepare(sql).all() as Row[];
-    const meta = rows("SELECT name, value FROM meta").filter((row) => row["value"] === "1")
-      .map((row) => row["name"]);
-    const grants = meta.includes("clean_stop") && !meta.includes("grants_stand")
-      ? []
-      : rows("SELECT * FROM grants ORDER BY opened_at_ms, client, address").map(grantFromRow)
-        .filter(({ expiresAtMs }) => expiresAtMs > nowMs);
-    const failures = grants.length === 0 ? new Map() : readFailures(database);
+    const meta = rows("SELECT name FROM meta WHERE value = '1'").map((row) => row["name"]);
+    const isEmpty = meta.includes("clean_stop") && !meta.includes("grants_stand");
+    const grants = (isEmpty ? [] : rows(GRANTS)).flatMap((row) => {
+      const grant = grantFromRow(row);
+      if (grant.expiresAtMs <= nowMs) return [];
+      if (row["failed"] === 1) refused.add(grant);
+      return [grant];
+    });
+    const seen = rows("SELECT client, at_ms FROM last_seen ORDER BY client");
     return {
       grants,
-      refused: new Set(grants.filter(({ client, address, openedAtMs }) => {
-        const failedAtMs = failures.get(keyOf({ client, address: formatNetwork(address) }));
-        return failedAtMs !== undefined && failedAtMs >= Math.trunc(openedAtMs);
-      })),
-      lastSeenMs: new Map(
-        rows("SELECT client, at_ms FROM last_seen ORDER BY client")
-          .map((row) => [textOf(row, "client"), numberOf(row, "at_ms")]),
-      ),
+      refused,
+      lastSeenMs: new Map(seen.map((row) => [textOf(row, "client"), numberOf(row, "at_ms")])),
     };
   });
 }
 
+const GRANTS = `SELECT *, (SELECT failed FROM history WHERE id = ${
+  latestRowOf({ client: "grants.client", address: "grants.address" })
+} AND at_ms >= CAST(opened_at_ms AS INTEGER)) AS failed
+  FROM grants ORDER BY opened_at_ms, client, address`;
+
+/** One knock in the history. */
+export interface HistoryEntry {
+  readonly atMs: number;
+  readonly event: string;
+  readonly client: string;
+  /** Where the knock came from. */
+  readonly source: string;
+  /** Who was let in; empty for a refusal. */
+  readonly address: string;
+  /** The health port included. */
+  readonly ports: readonly PortRange[];
+  readonly expiresAtMs: number | undefined;
+  /** Why it was refused. */
+  readonly reason: string | undefined;
+  /** How far the client's clock was ahead, where that was why. */
+  readonly aheadMs: number | undefined;
+  /** Whether the firewall refused what the knock opened. */
+  readonly failed: boolean;
+  /** When the grant ended before its time, and why. */
+  readonly ended: { readonly atMs: number; readonly why: string } | undefined;
+}
+
+/** What to look for. */
+export interface HistoryQuery {
+  readonly client: string | undefined;
+  readonly sinceMs: number | undefined;
+  /** The newest so many. */
+  readonly limit: number;
+}
+
+/** The entries, the oldest first. A directory without a database has none. Throws `OpenmeError`, code `STATE`. */
+export function readHistory(dir: string, { client, sinceMs, limit }: HistoryQuery): HistoryEntry[] {
+  return withDatabase(dir, [], (database) => {
+    const rows = database.prepare(
+      `SELECT * FROM history WHERE (?1 IS NULL OR client = ?1) AND at_ms >= ?2
+      ORDER BY at_ms DESC, id DESC LIMIT ?3`,
+    ).all(client ?? null, Math.trunc(sinceMs ?? 0), limit) as Row[];
+    return rows.map(entryFromRow).reverse();
+  });
+}
+
+function entryFromRow(row: Row): HistoryEntry {
+  const optional = <T>(column: string, read: (row: Row, column: string) => T) =>
+    row[column] === null ? undefined : read(row, column);
+  const endedAtMs = optional("ended_at_ms", numberOf);
+  return {
+    atMs: numberOf(row, "at_ms"),
+    event: textOf(row, "event"),
+    client: textOf(row, "client"),
+    source: textOf(row, "source"),
+    address: textOf(row, "address"),
+    ports: portsOf(row),
+    expiresAtMs: optional("expires_at_ms", numberOf),
+    reason: optional("reason", textOf),
+    aheadMs: optional("ahead_ms", numberOf),
+    failed: row["failed"] === 1,
+    ended: endedAtMs === undefined ? undefined : { atMs: endedAtMs, why: textOf(row, "ended_why") },
+  };
+}
+
+/** A client, an address or network that was opened for it, and what was opened. */
+export interface Access {
+  readonly client: string;
+  readonly address: Network;
+  readonly ports: readonly PortRange[];
+}
+
+/** Whose accesses are asked for: a client's, those that overlap a network, or all. */
+export interface Whose {
+  readonly client?: string;
+  readonly address?: Network;
+}
+
+/**
+ * Every access in the history: a connection lives on after its grant has ended, and a command that cuts it must know
+ * where to look.
+ */
+export function readAccesses(dir: string, { client, address }: Whose): Access[] {
+  return withDatabase(dir, [], (database) => {
+    const rows = database.prepare(
+      "SELECT DISTINCT client, address, ports FROM history WHERE event IN ('granted', 'renewed') " +
+        "AND (?1 IS NULL OR client = ?1)",
+    ).all(client ?? null) as Row[];
+    return rows.map((row) => ({
+      client: textOf(row, "client"),
+      address: addressOf(row),
+      ports: portsOf(row),
+    })).filter((access) => !address || overlap(access.address, address));
+  });
+}
+
 /** Reads the database in `dir`; gives `absent` where there is none. Throws `OpenmeError`, code `STATE`. */
-export function withDatabase<T>(dir: string, absent: T, read: (database: DatabaseSync) => T): T {
+function withDatabase<T>(dir: string, absent: T, read: (database: DatabaseSync) => T): T {
   const path = join(dir, DATABASE_NAME);
   try {
     Deno.statSync(path);
@@ -73,9 +165,6 @@ function readError(path: string, cause: unknown): OpenmeError {
   return new OpenmeError(
     "STATE",
     `cannot read the state database ${quote(path, 1000)}: ${messageOf(cause)}`,
-    {
-      hint: "it belongs to the user that runs openme serve: try sudo",
-      cause,
-    },
+    { hint: "it belongs to the user that runs openme serve: try sudo", cause },
   );
 }

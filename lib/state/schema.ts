@@ -3,23 +3,11 @@
  */
 
 import type { Grant } from "../grants.ts";
-import { formatNetwork, parseNetwork } from "../values/network.ts";
+import { formatNetwork, type Network, parseNetwork } from "../values/network.ts";
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../values/ports.ts";
 
 /** Counted up with every change of the tables. */
 export const SCHEMA_VERSION = 4;
-
-/** Knocks of registered clients that were refused. */
-const REFUSALS_TABLE = `CREATE TABLE refusals (
-    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, client TEXT NOT NULL, source TEXT NOT NULL,
-    reason TEXT NOT NULL, ahead_ms INTEGER
-  ) STRICT;`;
-
-/** What became of grants after their knock: see `outcomes.ts`. */
-const OUTCOMES_TABLE = `CREATE TABLE outcomes (
-    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, what TEXT NOT NULL, client TEXT NOT NULL,
-    address TEXT NOT NULL, of_ms INTEGER, ends_at_ms REAL, why TEXT
-  ) STRICT;`;
 
 export const SCHEMA = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -36,10 +24,11 @@ export const SCHEMA = `
   CREATE TABLE last_seen (client TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE history (
     id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, event TEXT NOT NULL, client TEXT NOT NULL,
-    source TEXT NOT NULL, address TEXT NOT NULL, ports TEXT NOT NULL, expires_at_ms REAL
+    source TEXT NOT NULL, address TEXT NOT NULL DEFAULT '', ports TEXT NOT NULL DEFAULT '',
+    expires_at_ms REAL, reason TEXT, ahead_ms INTEGER,
+    failed INTEGER NOT NULL DEFAULT 0, ended_at_ms REAL, ended_why TEXT, renamed_to TEXT
   ) STRICT;
-  ${REFUSALS_TABLE}
-  ${OUTCOMES_TABLE}
+  CREATE INDEX history_of_address ON history (address, at_ms);
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
@@ -65,17 +54,22 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
 
 /** The grant in a row; throws {@linkcode DamagedStateError}. */
 export function grantFromRow(row: Row): Grant {
-  const address = parseNetwork(textOf(row, "address"));
-  if (!address) throw new DamagedStateError("a grant has no address");
   return {
     client: textOf(row, "client"),
     key: textOf(row, "key"),
-    address,
+    address: addressOf(row),
     ports: portsOf(row),
     openedAtMs: numberOf(row, "opened_at_ms"),
     expiresAtMs: numberOf(row, "expires_at_ms"),
     endsSteadyMs: numberOf(row, "ends_steady_ms"),
   };
+}
+
+/** The address or network in a row. */
+export function addressOf(row: Row): Network {
+  const address = parseNetwork(textOf(row, "address"));
+  if (!address) throw new DamagedStateError("a grant has no address");
+  return address;
 }
 
 /** The ports in a row. */

@@ -1,7 +1,6 @@
 /** The statements that write the state, prepared once for each connection. */
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { LAST_OUTCOMES } from "./outcomes.ts";
 
 /** The newest rows of the history that are kept. */
 const HISTORY_ROWS = 100_000;
@@ -19,20 +18,19 @@ const SQL = {
   deleteGrant: "DELETE FROM grants WHERE client = ? AND address = ?",
   deleteAllGrants: "DELETE FROM grants",
   upsertLastSeen: "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
-  insertHistory:
-    "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+  insertKnock:
+    "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) " +
+    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+  insertRefusal: "INSERT INTO history (at_ms, event, client, source, reason, ahead_ms) " +
+    "VALUES (?, 'refused', ?, ?, ?, ?)",
+  setFailed: "UPDATE history SET failed = ?1 WHERE client = ?2 AND address = ?3 AND at_ms = ?4",
+  setEnded: "UPDATE history SET ended_at_ms = ?1, ended_why = ?2 " +
+    `WHERE id = ${latestRowOf({ client: "?3", address: "?4" })}`,
+  setRenamed: "UPDATE history SET renamed_to = ?1 " +
+    `WHERE id = ${latestRowOf({ client: "?2", address: "?3" })}`,
+  settleFailures: "UPDATE history SET failed = 0 WHERE failed = 1 AND id IN " +
+    `(SELECT ${latestRowOf({ client: "grants.client", address: "grants.address" })} FROM grants)`,
   pruneHistory: `DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ${HISTORY_ROWS}`,
-  insertRefusal:
-    "INSERT INTO refusals (at_ms, client, source, reason, ahead_ms) VALUES (?, ?, ?, ?, ?)",
-  pruneRefusals:
-    `DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ${HISTORY_ROWS}`,
-  insertOutcome:
-    "INSERT INTO outcomes (at_ms, what, client, address, of_ms, ends_at_ms, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
-  settleFailures: "INSERT INTO outcomes (at_ms, what, client, address, of_ms) " +
-    `SELECT ?, 'carried_out', client, address, of_ms FROM (${LAST_OUTCOMES}) ` +
-    "WHERE what = 'failed' AND (client, address) IN (SELECT client, address FROM grants)",
-  pruneOutcomes:
-    `DELETE FROM outcomes WHERE id <= (SELECT max(id) FROM outcomes) - ${HISTORY_ROWS}`,
   upsertMeta: "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)",
 } as const;
 
@@ -43,4 +41,10 @@ export type Statements = Readonly<Record<keyof typeof SQL, StatementSync>>;
 export function prepareStatements(database: DatabaseSync): Statements {
   const prepared = Object.entries(SQL).map(([name, sql]) => [name, database.prepare(sql)]);
   return Object.fromEntries(prepared) as Statements;
+}
+
+/** SQL for the id of the newest row of a grant, under the name that its client has now. */
+export function latestRowOf({ client, address }: { client: string; address: string }): string {
+  return `(SELECT id FROM history AS knock WHERE knock.address = ${address}
+    AND coalesce(knock.renamed_to, knock.client) = ${client} ORDER BY at_ms DESC, id DESC LIMIT 1)`;
 }

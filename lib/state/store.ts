@@ -20,12 +20,11 @@ import {
   readDatabase,
   type StoredState,
 } from "./database.ts";
-import type { Outcome } from "./outcomes.ts";
 import { diskFault } from "./disk_fault.ts";
 import { DATABASE_NAME } from "./names.ts";
 import { grantToRow } from "./schema.ts";
 import type { Statements } from "./statements.ts";
-import { type KnockRecord, type RefusalRecord, Story } from "./history_writer.ts";
+import { type HistoryEvent, HistoryWriter, type KnockRecord } from "./history_writer.ts";
 import { clearUnwritten, isUnwritten, noteUnwritten } from "./unwritten.ts";
 import { type Change, StateWriter } from "./writer.ts";
 
@@ -69,7 +68,7 @@ export type Past =
 export class StateStore {
   readonly #dir: string;
   readonly #writer: StateWriter;
-  readonly #story = new Story((change) => this.#write(change));
+  readonly #history = new HistoryWriter((change) => this.#write(change));
   readonly #replay: ReplayMemory;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -174,27 +173,22 @@ export class StateStore {
       this.#writeMark(run, record.key);
       if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
     });
-    this.#story.knock(record, this.#clock.now().steadyMs);
+    this.#history.knock(record, this.#clock.now().steadyMs);
   }
 
-  /** Adds a refusal to the history, a moment later. */
-  recordRefusal(record: RefusalRecord): void {
-    this.#story.refusal(record);
-  }
-
-  /** Adds to the history what became of a grant, a moment later. */
-  recordOutcome(outcome: Outcome): void {
-    this.#story.outcome(outcome);
+  /** Adds an event to the history, a moment later. */
+  recordEvent(event: HistoryEvent): void {
+    this.#history.add(event);
   }
 
   /** Writes down that the firewall has every stored grant, also those that it refused an earlier process. */
-  settleFailures(atMs: number): void {
-    this.#write((run) => run.settleFailures.run(Math.trunc(atMs)));
+  settleFailures(): void {
+    this.#write((run) => run.settleFailures.run());
   }
 
   /** Puts the history on disk that is not there yet. */
-  tellHistory(): void {
-    this.#story.tell();
+  flushHistory(): void {
+    this.#history.flush();
   }
 
   /** Writes down that knocks of this client at or before its mark are seen. */
@@ -235,8 +229,6 @@ export class StateStore {
     this.#write((run) => {
       for (const key of moved) this.#writeMark(run, key);
       run.pruneHistory.run();
-      run.pruneRefusals.run();
-      run.pruneOutcomes.run();
     });
     this.#writer.checkpoint();
   }
@@ -251,7 +243,7 @@ export class StateStore {
    * end; without it, what an earlier process left there still holds.
    */
   close({ grantsStand }: { grantsStand?: boolean } = {}): void {
-    this.tellHistory();
+    this.flushHistory();
     this.#write((run) => {
       run.upsertMeta.run("clean_stop", "1");
       if (grantsStand !== undefined) run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");

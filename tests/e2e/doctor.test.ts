@@ -38,7 +38,7 @@ async function ask(lab: Lab, side: "server" | "client", args: string[]) {
 /** How many rows each table of the state has. */
 function stateOf(site: Site): Record<string, unknown> {
   const database = new DatabaseSync(`${site.stateDir}/state.db`, { readOnly: true });
-  const tables = ["nonces", "grants", "history", "last_seen", "refusals"];
+  const tables = ["nonces", "grants", "history", "last_seen"];
   const rows = tables.map((table) =>
     [table, database.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]] as const
   );

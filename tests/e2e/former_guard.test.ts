@@ -12,7 +12,7 @@ import { IPV4, type Lab } from "./lab.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme, Served } from "./openme.ts";
 import { Site } from "./site.ts";
-import { waitFor, within } from "../support/wait.ts";
+import { within } from "../support/wait.ts";
 
 /** A host whose `nft` refuses whatever guards port 80. */
 const PICKY_NFT = `#!/bin/bash

@@ -6,8 +6,8 @@ import type { Moment } from "../../lib/values/moment.ts";
 import { type Grant, Grants, type Permission } from "../../lib/grants.ts";
 import {
   changesUnder,
+  eventsOf,
   narrowGrant,
-  outcomesOf,
   resumeGrant,
 } from "../../lib/receive/grant_changes.ts";
 import {
@@ -225,12 +225,12 @@ Deno.test("the history says what another configuration takes from a grant, and n
   const told = (allowed: Permission | undefined) => {
     const permissions = new Map(allowed ? [[allowed.key, allowed]] : []);
     return changesUnder(permissions, [STORED], now).flatMap((change) =>
-      outcomesOf(change, { atMs: START_MS + 10_000, healthPort: 54_154 })
-    ).map(({ client, what, ...more }) => [
+      eventsOf(change, { atMs: START_MS + 10_000, healthPort: 54_154 })
+    ).map(({ client, event, ...more }) => [
       client,
-      what,
+      event,
       "endsAtMs" in more ? more.endsAtMs - START_MS : undefined,
-      "why" in more ? more.why : undefined,
+      "why" in more ? more.why : "to" in more ? more.to : undefined,
     ]);
   };
   const { ports } = permission("alice", ["22/tcp"]);

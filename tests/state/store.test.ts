@@ -7,9 +7,8 @@ import { OpenmeError } from "../../lib/values/errors.ts";
 import type { Grant } from "../../lib/grants.ts";
 import { formatNetwork } from "../../lib/values/network.ts";
 import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
-import { readHistory } from "../../lib/state/history.ts";
 import { SCHEMA_VERSION } from "../../lib/state/schema.ts";
-import { readSnapshot } from "../../lib/state/read.ts";
+import { readHistory, readSnapshot } from "../../lib/state/read.ts";
 import { noteUnwritten } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
 import { waitFor } from "../support/wait.ts";
@@ -335,27 +334,20 @@ Deno.test("what became of grants is told with them", async () => {
     store.recordKnock(knockRecord(i, { atMs, opened: { grant, renewed: false } }));
   }
   const of = (i: number) => ({ client: "alice", address: formatNetwork(grants[i]!.address) });
-  const told = (i: number, what: "failed" | "carried_out") =>
-    store.recordOutcome({ atMs: nowMs + 20, ...of(i), what, ofMs: nowMs + i + 0.5 });
-  told(1, "failed");
-  told(2, "failed");
-  told(2, "carried_out");
+  const answered = (i: number, event: "failed" | "carried_out") =>
+    store.recordEvent({ ...of(i), event, knockedAtMs: nowMs + i + 0.5 });
+  answered(1, "failed");
+  answered(2, "failed");
+  answered(2, "carried_out");
   const why = "closed by command";
-  store.recordOutcome({ atMs: nowMs + 300, ...of(3), what: "ended", endsAtMs: nowMs + 300, why });
-  store.recordOutcome({ atMs: nowMs + 300, ...of(4), what: "renamed", why: "eve" });
-  store.recordOutcome({
-    atMs: nowMs + 400,
-    ...of(4),
-    client: "eve",
-    what: "ended",
-    endsAtMs: nowMs + 400,
-    why,
-  });
+  store.recordEvent({ ...of(3), event: "ended", endsAtMs: nowMs + 300, why });
+  store.recordEvent({ ...of(4), event: "renamed", to: "eve" });
+  store.recordEvent({ ...of(4), client: "eve", event: "ended", endsAtMs: nowMs + 400, why });
   // Renewed once more: what came before is of the row before.
   const renewed = { grant: grants[3]!, renewed: true };
   store.recordKnock(knockRecord(9, { atMs: nowMs + 500, opened: renewed }));
   // Of a knock that the history does not have.
-  store.recordOutcome({ atMs: nowMs + 600, ...of(0), what: "failed", ofMs: nowMs - 1 });
+  store.recordEvent({ ...of(0), event: "failed", knockedAtMs: nowMs - 1 });
   opened.store.close();
   const query = { client: undefined, sinceMs: undefined, limit: 100 };
   const entries = readHistory(folder.path, query);
@@ -382,26 +374,23 @@ Deno.test("a grant that the firewall has refused is known as such, until it has 
     [...readSnapshot(folder.path, openedAtMs + 1).refused].map(({ address }) =>
       formatNetwork(address)
     );
-  const failed = (address: string, atMs: number) => ({
-    atMs,
-    client: "alice",
-    address,
-    what: "failed" as const,
-    ofMs: openedAtMs,
-  });
   {
     using opened = open(folder.path);
-    for (const grant of [first!, second!]) opened.store.recordGrant(grant);
-    opened.store.recordOutcome(failed("192.0.2.1", openedAtMs + 5));
-    // Of an earlier grant, which nobody has heard of since.
-    opened.store.recordOutcome(failed("192.0.2.2", openedAtMs - 5));
+    const knock = (n: number, grant: Grant, atMs: number) => {
+      opened.store.recordKnock(knockRecord(n, { atMs, opened: { grant, renewed: false } }));
+      const address = formatNetwork(grant.address);
+      opened.store.recordEvent({ client: "alice", address, event: "failed", knockedAtMs: atMs });
+    };
+    knock(1, first!, openedAtMs);
+    // Refused was an earlier grant for the same address.
+    knock(2, second!, openedAtMs - 5);
     opened.store.tend({ grants: [], replayWindowNs: WINDOW_NS });
-    await waitFor("the story", () => refused().length > 0, { everyMs: 10 });
+    await waitFor("the history", () => refused().length > 0, { everyMs: 10 });
     assert.deepEqual(refused(), ["192.0.2.1"]);
   }
   using opened = open(folder.path);
   assert.deepEqual(refused(), ["192.0.2.1"]);
-  opened.store.settleFailures(openedAtMs + 10);
+  opened.store.settleFailures();
   assert.deepEqual(refused(), []);
 });
 
@@ -435,7 +424,7 @@ Deno.test("a client that knocks all the time does not wash out the history of ot
   knock(2000, "alice");
   opened.clock.steadyMs += 10_000;
   for (let n = 2001; n < 2100; n++) knock(n, "noisy");
-  opened.store.tellHistory();
+  opened.store.flushHistory();
   assert.deepEqual(
     query(folder, "SELECT client, count(*) AS n FROM history GROUP BY client"),
     [{ client: "alice", n: 1 }, { client: "noisy", n: 310 }],

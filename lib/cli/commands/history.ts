@@ -4,7 +4,7 @@ import { formatDuration } from "../../values/duration.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { causeOf, type RefusalReason } from "../../receive/refusals.ts";
 import { shownPorts } from "../../values/ports.ts";
-import { type HistoryEntry, readHistory } from "../../state/history.ts";
+import { type HistoryEntry, readHistory } from "../../state/read.ts";
 import { type Command, isoTime, renderJson, STATE_DIR, textFlag } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
 import { findState, requireState } from "../load.ts";

@@ -53,7 +53,8 @@ export class SimulatedServer implements Disposable {
   readonly grants = new Grants();
   readonly replay = new ReplayMemory();
   readonly pipeline: Pipeline;
-  #nowMs = 0;
+  /** The first start is a moment before: what is dated earlier is refused. */
+  #nowMs = -1;
   readonly #dir = Deno.makeTempDirSync({ prefix: "openme-attack-" });
   readonly database = `${this.#dir}/state.db`;
   readonly #store: StateStore;
@@ -78,6 +79,7 @@ export class SimulatedServer implements Disposable {
       clock,
       log: SILENT,
     }).store;
+    this.#nowMs = 0;
     const keys = new EphemeralKeys();
     const drops = new ServerLog(SILENT);
     const guard = { changed: () => {} } as unknown as Guard; // what is let in is read off the grants

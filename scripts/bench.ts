@@ -7,7 +7,7 @@
 import process from "node:process";
 import { setImmediate } from "node:timers";
 import { type Address, parseAddress } from "../lib/values/address.ts";
-import { freshKnock } from "../lib/client/knock.ts";
+import { sealFresh } from "../lib/client/knock.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";
@@ -140,7 +140,8 @@ async function subjects(): Promise<{ ofFew: Subject[]; ofMany: () => Subject[] }
   for (let i = 0; i < count; i++) {
     const { privateKey, publicKey } = pick(clients, i);
     const keys = { clientSeed: privateKey, clientPublicKey: publicKey };
-    knocks.push(await freshKnock({ serverPublicKey: server.publicKey, ...keys }, undefined));
+    const fresh = await sealFresh({ serverPublicKey: server.publicKey, ...keys }, undefined);
+    knocks.push(fresh.datagram);
   }
   const junk = Array.from({ length: PER_ROUND }, () => Uint8Array.from([1, ...random(164)]));
   const agree = keyAgreement(server.privateKey);

@@ -1,7 +1,7 @@
 /** What a knock costs beside a million nonces that are remembered, over what it costs beside none; and their memory. */
 
 import { parseAddress } from "../lib/values/address.ts";
-import { freshKnock } from "../lib/client/knock.ts";
+import { sealFresh } from "../lib/client/knock.ts";
 import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
@@ -29,7 +29,7 @@ export async function besideAMillion(): Promise<boolean> {
   const source = parseAddress("192.0.2.7")!;
   const knocks: Uint8Array[] = [];
   while (knocks.length < (ROUNDS + 1) * PER_ROUND) {
-    knocks.push(await freshKnock(profile, undefined));
+    knocks.push((await sealFresh(profile, undefined)).datagram);
   }
   const key = bytesToHex(client.publicKey);
   const candidates = new RankedCandidates([

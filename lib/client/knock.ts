@@ -91,15 +91,11 @@ export async function knockAt(
  * A knock with new keys, new nonces and the present time. The AEAD nonce is the tag and the random nonce ends with the
  * client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
  */
-export async function freshKnock(
-  keys: Pick<Profile, "serverPublicKey" | "clientSeed" | "clientPublicKey">,
-  target: Address | undefined,
-): Promise<Bytes> {
-  return (await sealFresh(keys, target)).datagram;
-}
-
-async function sealFresh(
-  { serverPublicKey, clientSeed, clientPublicKey }: Parameters<typeof freshKnock>[0],
+export async function sealFresh(
+  { serverPublicKey, clientSeed, clientPublicKey }: Pick<
+    Profile,
+    "serverPublicKey" | "clientSeed" | "clientPublicKey"
+  >,
   target: Address | undefined,
 ): Promise<{ readonly datagram: Bytes; readonly randomNonce: Bytes }> {
   const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { parseAddress } from "../../lib/values/address.ts";
-import { freshKnock } from "../../lib/client/knock.ts";
+import { sealFresh } from "../../lib/client/knock.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
@@ -17,7 +17,8 @@ export async function taggedKnock(site: Site, name: string, target?: string): Pr
     await parseClientConfig(await Deno.readTextFile(path), path),
     undefined,
   );
-  return await freshKnock(profile, target === undefined ? undefined : parseAddress(target));
+  const address = target === undefined ? undefined : parseAddress(target);
+  return (await sealFresh(profile, address)).datagram;
 }
 
 /** Addresses to let in, one a knock, so that each good knock that was accepted can be counted. */

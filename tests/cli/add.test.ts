@@ -1,4 +1,4 @@
-/** `openme add`: a client more in the file, its profile on stdout, and nothing else touched. */
+/** `openme add`: one more client in the file, its profile on stdout, and no other change. */
 
 import assert from "node:assert/strict";
 import { insertEntry } from "../../lib/config/edit_server.ts";
@@ -192,7 +192,7 @@ const ALICE_BLOCK = `  alice: # the first
 /** Files whose every line, comment and space has to be there afterwards, in its order. */
 const KEPT = [
   {
-    why: "with comments everywhere, and spaces as somebody likes them",
+    why: "with comments everywhere and odd spaces",
     text: `# top
 
 ---
@@ -286,7 +286,7 @@ for (const { why, text } of KEPT) {
 }
 
 for (const text of [undefined, KEPT[0]!.text]) {
-  const whose = text === undefined ? "openme init has written" : "somebody has written";
+  const whose = text === undefined ? "openme init has written" : "a person has written";
   Deno.test(`openme add keeps every comment and every other line of a file that ${whose}`, async () => {
     await using folder = await Folder.create();
     if (text === undefined) {
@@ -353,7 +353,7 @@ Deno.test("openme add replaces the file in one step: link, mode and owner stay, 
   assert.deepEqual([after.uid, after.gid], [before.uid, before.gid]);
   assert.ok((await load(folder, "real.yaml")).clients.some(({ name }) => name === "bob"));
   assert.deepEqual(await folder.names(), ["etc", "near.yaml", "real.yaml"]);
-  // Whoever had opened the old file goes on reading the old file: it was replaced, not written over.
+  // A program that has the old file open still reads the old text: the file was replaced, not written over.
   assert.notEqual(after.ino, before.ino);
   assert.equal(await new Response(old.readable).text(), serverYaml());
 });
@@ -448,7 +448,7 @@ Deno.test("openme add does not touch a file that it cannot read whole", async ()
   }
 });
 
-Deno.test("a profile that cannot be printed undoes add and rotate: nobody is left without a key", async () => {
+Deno.test("a profile that cannot be printed undoes add and rotate: no client is left without its key", async () => {
   await using folder = await Folder.create();
   const before = await folder.write("server.yaml", serverYaml()).then(() =>
     folder.read("server.yaml")
@@ -487,7 +487,7 @@ Deno.test("a profile that cannot be printed undoes add and rotate: nobody is lef
   assert.deepEqual(await folder.names(), ["server.yaml"]);
   assert.deepEqual(await folder.names(), ["server.yaml"]);
 
-  // A pipe that nobody reads any more: its other end is closed before openme starts.
+  // A pipe whose reading end is closed before openme starts.
   const { code, stderr } = await openme(["add", "bob", "--config", "server.yaml"], {
     cwd: folder.path,
     through: [

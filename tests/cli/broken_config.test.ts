@@ -1,4 +1,4 @@
-/** A configuration that cannot be loaded does not stand between its administrator and the state. */
+/** Commands that need the state alone work beside a configuration that cannot be loaded. */
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
@@ -52,7 +52,7 @@ Deno.test("openme sessions, history, confirm and close go on beside a file with 
   );
   const history = await run("history", "--json");
   assert.deepEqual({ ...history, stdout: "" }, good(told));
-  // Nobody knows which of them is the health port.
+  // Which of them is the health port is not known.
   assert.deepEqual(JSON.parse(history.stdout).history[0].ports, ["22/tcp", "54154/tcp"]);
   assert.match(
     (await run("history", "--client", "bob")).stderr,
@@ -74,7 +74,7 @@ Deno.test("openme sessions, history, confirm and close go on beside a file with 
   });
   try {
     assert.deepEqual(await run("confirm"), good([...told, "openme: confirmed: the guard stays"]));
-    // With --state-dir nobody asks the file anything.
+    // With --state-dir the file is not needed.
     for (const config of ["server.yaml", "missing.yaml"]) {
       const args = ["confirm", "--state-dir", state, "--config", config];
       assert.deepEqual(
@@ -95,7 +95,7 @@ Deno.test("openme sessions, history, confirm and close go on beside a file with 
   }
 });
 
-Deno.test("a file that is missing, or whose text nobody can have, stays an error", async () => {
+Deno.test("a file that is missing or cannot be read stays an error", async () => {
   await using folder = await Folder.create();
   for (const command of ["sessions", "history", "confirm"]) {
     assert.deepEqual(

@@ -1,4 +1,4 @@
-/** What README, docs/ci.md and action.yml tell people to put into their jobs, run as far as a machine without those services can. */
+/** The jobs of README, docs/ci.md and action.yml, run as far as a machine without those services can. */
 
 import assert from "node:assert/strict";
 import { parse } from "yaml";

@@ -1,4 +1,4 @@
-/** What close, connect, status, doctor, sessions --watch and knock's further flags say to wrong uses. */
+/** Usage errors of close, connect, status, doctor, sessions --watch and the flags of knock. */
 
 import assert from "node:assert/strict";
 import { profilesYaml, serverYaml } from "../support/server_yaml.ts";

@@ -1,4 +1,4 @@
-/** A full disk: every command that writes names the file and what is wrong, and leaves what was there as it was. */
+/** A full disk: every command that writes names the file and what is wrong, and changes nothing. */
 
 import assert from "node:assert/strict";
 import { profilesYaml, serverYaml } from "../support/server_yaml.ts";

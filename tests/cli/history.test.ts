@@ -1,4 +1,4 @@
-/** `openme history`: what is on disk, in words and as JSON. */
+/** `openme history`: the events in the database, in words and as JSON. */
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";

@@ -1,4 +1,4 @@
-/** `openme import`: profiles in every form, merged into the client's file, which a knock then reads. */
+/** `openme import`: profiles in every form, put into the client's file, which a knock then reads. */
 
 import assert from "node:assert/strict";
 import { readPlainProfiles } from "../../lib/config/plain_yaml.ts";
@@ -118,7 +118,7 @@ Deno.test("openme import keeps what is there, comments included, unless --force"
   assert.equal(await folder.mode(".openme/config.yaml"), 0o640);
 });
 
-Deno.test("openme import takes no command of somebody else's without being told to", async () => {
+Deno.test("openme import leaves out the command of a profile unless a flag keeps it", async () => {
   await using folder = await Folder.create();
   const text = profilesYaml({ home: { postKnock: "echo \x1b[31mgot you" } });
   const { code, stderr } = await run(folder, ["import"], text);
@@ -173,7 +173,7 @@ Deno.test("OPENME_PROFILE holds the profile itself: YAML, JSON or a link", async
     const env = await bareEnvironment({ OPENME_PROFILE: form });
     const arrived = socket.receive();
     const result = await openme(["knock"], { cwd: folder.path, env });
-    assert.deepEqual(result, { code: 0, stdout: "", stderr: "" }, "quiet where nobody is watching");
+    assert.deepEqual(result, { code: 0, stdout: "", stderr: "" }, "quiet without a terminal");
     assert.equal((await arrived)[0].length, 165);
   }
   // A file that is named counts more than the variable.

@@ -1,4 +1,4 @@
-/** `openme import fwknop` and `knockd`, spawned: groups, clients and profiles, and nothing where something is wrong. */
+/** `openme import fwknop` and `knockd`: groups, clients and profiles, and no change where something is wrong. */
 
 import assert from "node:assert/strict";
 import { parseClientConfig } from "../../lib/config/profiles.ts";

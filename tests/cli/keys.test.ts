@@ -1,4 +1,4 @@
-/** The commands that make, replace and take back keys: spawned, with what they print and what they leave in the file. */
+/** The commands that make, replace and revoke keys: what they print, and what the file holds after them. */
 
 import assert from "node:assert/strict";
 import { renderJson } from "../../lib/cli/context.ts";
@@ -131,7 +131,7 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   assert.equal(made.code, 0, made.stderr);
   assert.match(made.stdout, /^[A-Za-z0-9+/]{43}=\n$/);
   const publicKey = made.stdout.trim();
-  assert.equal(made.stderr, "", "quiet where nobody is watching");
+  assert.equal(made.stderr, "", "quiet without a terminal");
   assert.equal(await folder.mode("home/.openme/client.key"), 0o600);
   assert.equal(await folder.mode("home/.openme"), 0o700);
   const privateKey = (await folder.read("home/.openme/client.key")).trim();

@@ -1,4 +1,4 @@
-/** `openme knock`: one fresh knock to every address of a server, and not a word more. */
+/** `openme knock`: one fresh knock to every address of a server, and no output. */
 
 import assert from "node:assert/strict";
 import { formatAddress } from "../../lib/values/address.ts";
@@ -19,11 +19,11 @@ import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "../support/server_ya
 import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, good, mapSome, openme, openmeOnTerminal } from "./program.ts";
 
-/** Too long for a name, so that nobody on the network is asked for it. */
+/** Too long for a name, so that no name server is asked. */
 const NO_NAME = "x".repeat(64);
 const SENT_HINT = "the knock itself was sent";
 
-/** A server's knock port, as far as a client can tell. */
+/** A socket in place of a server's knock port. */
 class KnockPort implements AsyncDisposable {
   readonly #socket: Deno.DatagramConn;
   readonly #hostname: string;
@@ -67,7 +67,7 @@ function only<T>(items: readonly T[]): T {
   return items[0]!;
 }
 
-/** What the server reads in a knock, whatever the gate thinks of it. */
+/** What the server reads in a knock, before the gate judges it. */
 function read(datagram: Uint8Array) {
   const unsealed = unsealKnock(datagram, agreeAsServer);
   assert.ok(typeof unsealed !== "string", `cannot be read: ${unsealed}`);

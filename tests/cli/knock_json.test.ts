@@ -1,4 +1,4 @@
-/** What `knock` and `status` print with --json, above all where nothing opens: `connecting.test.ts` has the rest. */
+/** What `knock` and `status` print with --json where nothing opens; `e2e/connecting.test.ts` has the rest. */
 
 import assert from "node:assert/strict";
 import { profilesYaml } from "../support/server_yaml.ts";

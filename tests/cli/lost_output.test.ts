@@ -1,4 +1,4 @@
-/** Standard output that is full: nothing is done by halves, and nobody is told that it worked. */
+/** Standard output on a full disk: a change is undone, and reported as failed. */
 
 import assert from "node:assert/strict";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";

@@ -1,4 +1,4 @@
-/** Many people: a file for each in `clients.d`, groups of groups, and `add` that may be called again. */
+/** Many clients: a file for each in `clients.d`, groups of groups, and a second `add` of the same client. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";

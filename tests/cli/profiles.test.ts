@@ -1,4 +1,4 @@
-/** Profiles as they come to a client, odd forms included, and what `openme profiles` does with them. */
+/** Profiles in all forms that a client reads, odd ones included, and `openme profiles`. */
 
 import assert from "node:assert/strict";
 import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "../support/server_yaml.ts";

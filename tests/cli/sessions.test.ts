@@ -1,4 +1,4 @@
-/** `openme sessions`: what is in the database, whether anybody serves or not. */
+/** `openme sessions`: the grants in the database, with a running server or without. */
 
 import assert from "node:assert/strict";
 import { drawFrame } from "../../lib/cli/commands/sessions_watch.ts";
@@ -103,7 +103,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
   const grants = [
     grantOf("alice", "198.51.100.20", [SSH, HEALTH], TEN_MINUTES_MS),
     grantOf("bob", "2001:db8::7", [SSH, HEALTH, web], TEN_MINUTES_MS),
-    // Ended, though nobody has cleared it away yet.
+    // Ended, and not yet removed from the database.
     grantOf("bob", "198.51.100.21", [SSH], -1),
   ];
   const store = fill(state, grants);
@@ -146,7 +146,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
       table.stdout,
       /^CLIENT {2}ADDRESS {8}PORTS {17}OPEN FOR {2}LEFT\nalice {3}198\.51\.100\.20 {2}22\/tcp {16}\d+s +(10m0s|9m\d\ds)\nbob {5}2001:db8::7 {4}22\/tcp 8080-8090\/udp {2}\d+s +(10m0s|9m\d\ds)\n$/,
     );
-    // The flag names another folder, whose server has let nobody in.
+    // The flag names another folder, whose server has no grants.
     await Deno.mkdir(folder.file("other"));
     fill(folder.file("other"), []).close();
     assert.deepEqual(
@@ -156,7 +156,7 @@ Deno.test("openme sessions shows who is let in, as JSON and as a table", async (
   } finally {
     store.close();
   }
-  // After a stop that takes the guard out nothing is open, whatever the time left.
+  // After a stop that takes the guard out no grant is in force.
   assert.deepEqual(await sessions(folder), good([NOBODY]));
   const after = JSON.parse((await sessions(folder, ["--json"])).stdout);
   assert.deepEqual(after.grants, []);

@@ -1,4 +1,4 @@
-/** What root writes for whoever has called it by `sudo`. */
+/** The owner of files that `sudo openme` writes. */
 
 import assert from "node:assert/strict";
 import { Folder } from "../support/folder.ts";
@@ -24,7 +24,7 @@ const missing = await chownMissing();
 Deno.test({
   ...unless(
     missing,
-    "a profile in somebody's own folder is theirs, by sudo; anywhere else it is root's",
+    "a profile in the user's own folder is the user's, by sudo; in any other it is root's",
   ),
   fn: async () => {
     assert.equal(missing, undefined);

@@ -1,4 +1,4 @@
-/** Bad server files: the groups of ports and the clients. Each with the whole error that its operator reads. */
+/** Bad server files: the groups of ports and the clients. Each with the whole error. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";

@@ -1,4 +1,4 @@
-/** The keys that choose and shape the firewall: read as they are meant, refused with their path. */
+/** The keys of the firewall: what they mean, and the error of each wrong value. */
 
 import assert from "node:assert/strict";
 import { odditiesOf } from "../../lib/cli/commands/check.ts";

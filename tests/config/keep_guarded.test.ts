@@ -82,7 +82,7 @@ Deno.test("keepGuarded() looks through aliases for clients that have the group",
   assert.equal(keepGuarded(text, ranges("8080/tcp")).group, "guarded-2");
 });
 
-Deno.test("what keepGuarded() has kept stays guarded when the last client goes, and opens to nobody else", () => {
+Deno.test("what keepGuarded() has kept stays guarded when the last client goes, and no client gets it", () => {
   fc.assert(
     fc.property(fc.array(anyRange, { minLength: 1, maxLength: 4 }), (wanted) => {
       const specs = wanted.map(formatPortRange).join(", ");

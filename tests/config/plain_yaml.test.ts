@@ -1,4 +1,4 @@
-/** The quick reader of profiles against the YAML library: where it gives anything, it gives the same. */
+/** The reader of plain profiles against the YAML library: the values that it returns are the same. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -43,7 +43,7 @@ const PIECES = [
     .split("|"),
 ];
 
-Deno.test("readPlainProfiles() never differs from the library, whatever the lines", () => {
+Deno.test("readPlainProfiles() never differs from the library on any mix of lines", () => {
   let read = 0;
   const lines = fc.array(fc.constantFrom(...PIECES), { maxLength: 8 });
   const good = fc.constant(["profiles:", "  home:", "    server_host: a.example"]);
@@ -60,7 +60,7 @@ Deno.test("readPlainProfiles() never differs from the library, whatever the line
   assert.ok(read > 100, `only ${read} of the files were read at all: the test shows little`);
 });
 
-Deno.test("readPlainProfiles() never differs from the library, whatever one character becomes", () => {
+Deno.test("readPlainProfiles() never differs from the library when one character is changed", () => {
   const any = fc.constantFrom(..." \t\n\r:\"#'-{}[],&*!|>%@`~?0aA\\\u0000\u00a0\u2028\ufeff");
   fc.assert(
     fc.property(profile, fc.nat(), any, fc.boolean(), (each, at, character, insert) => {

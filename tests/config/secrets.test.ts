@@ -1,4 +1,4 @@
-/** No error about a configuration repeats a private key, wherever in the file it has ended up. */
+/** No error about a configuration repeats a private key, at whichever place of the file it stands. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Good server files: what every key means, and what is taken where a key is absent. */
+/** Good server files: what every key means, and the default of each. */
 
 import assert from "node:assert/strict";
 import { parseExpiry } from "../../lib/config/clients.ts";

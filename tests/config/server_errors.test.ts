@@ -1,4 +1,4 @@
-/** Bad server files: the file as a whole, and its `server` section. Each with the whole error that its operator reads. */
+/** Bad server files: the file as a whole, and its `server` section. Each with the whole error. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";

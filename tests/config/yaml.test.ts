@@ -1,4 +1,4 @@
-/** The YAML below the configuration: where it is wrong, what openme does not take, and what it does. */
+/** The YAML below the configuration: its errors, what openme refuses, and what it accepts. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";

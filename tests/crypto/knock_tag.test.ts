@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { createHmac, hkdfSync } from "node:crypto";
-import { freshKnock } from "../../lib/client/knock.ts";
 import { hexToBytes, knockTag } from "../../lib/crypto/keys.ts";
 import { fingerprint, knockTags } from "../../lib/crypto/sync.ts";
 import { bearsTag, clientHintOf, hintedNonce, unsealKnock } from "../../lib/packet.ts";
@@ -12,6 +11,7 @@ import {
   ALICE_PROFILE,
   filled,
   flipBit,
+  freshKnock,
   freshRules,
   knockBy,
   outcome,
@@ -42,8 +42,8 @@ Deno.test("knockTags() has not changed since it was first deployed", () => {
 
 Deno.test("openme's own knock bears tag and hint, no two are alike, and the gate takes it", async () => {
   const [first, second] = await Promise.all([
-    freshKnock(ALICE_PROFILE, undefined),
-    freshKnock(ALICE_PROFILE, undefined),
+    freshKnock(ALICE_PROFILE),
+    freshKnock(ALICE_PROFILE),
   ]);
   const nowNs = BigInt(Date.now()) * 1_000_000n;
   for (const datagram of [first!, second!]) {
@@ -60,7 +60,7 @@ Deno.test("openme's own knock bears tag and hint, no two are alike, and the gate
 });
 
 Deno.test("bearsTag() is false for other clients' knocks, other servers' and every flipped bit", async () => {
-  const good = await freshKnock(ALICE_PROFILE, undefined);
+  const good = await freshKnock(ALICE_PROFILE);
   assert.ok(!bearsTag(await knockBy(ALICE), tags));
   assert.ok(!bearsTag(good, knockTags(filled(9))));
   for (let bit = 8; bit < 8 * 45; bit++) {

@@ -1,7 +1,6 @@
 /** The order in which clients' keys are tried: the right one first, however many there are. */
 
 import assert from "node:assert/strict";
-import { freshKnock } from "../../lib/client/knock.ts";
 import { type GateClient, judging } from "../../lib/gate.ts";
 import { hintedNonce } from "../../lib/packet.ts";
 import { RankedCandidates } from "../../lib/receive/candidates.ts";
@@ -11,6 +10,7 @@ import {
   ALICE_PROFILE,
   BOB,
   filled,
+  freshKnock,
   freshRules,
   knockBy,
   MALLORY,
@@ -75,7 +75,7 @@ Deno.test("inOrder() begins with the hinted, then those from this source, then t
 Deno.test("a hinted knock is verified once among 10,000 clients, also the first time", async () => {
   const { clients, tried } = crowd(10_000);
   const rules = freshRules({ clients: [...clients, ALICE] });
-  const datagram = await freshKnock(ALICE_PROFILE, undefined);
+  const datagram = await freshKnock(ALICE_PROFILE);
   assert.equal(outcome(datagram, rules, { nowNs: BigInt(Date.now()) * 1_000_000n }), "grant");
   assert.equal(tried(), 0);
 });

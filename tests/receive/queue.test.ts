@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { parseAddress } from "../../lib/values/address.ts";
-import { freshKnock } from "../../lib/client/knock.ts";
 import { concatBytes } from "../../lib/crypto/keys.ts";
 import { knockTags } from "../../lib/crypto/sync.ts";
 import { FairQueue } from "../../lib/receive/fair_queue.ts";
@@ -17,6 +16,7 @@ import {
   ALICE_PROFILE,
   anyBytes,
   filled,
+  freshKnock,
   knockBy,
   must,
   SERVER_PUBLIC_KEY,
@@ -61,7 +61,7 @@ Deno.test("offer() refuses sizes and versions before it looks any further", () =
 Deno.test("a tagged knock goes before everything without a tag, and no number of those pushes it out", async () => {
   const { queue: waiting, dropped } = queue();
   for (let i = 0; i < 10_000; i++) waiting.offer(junk(), STRANGER);
-  const good = await freshKnock(ALICE_PROFILE, undefined);
+  const good = await freshKnock(ALICE_PROFILE);
   assert.equal(waiting.offer(good, SOURCE), undefined);
   for (let i = 0; i < 10_000; i++) waiting.offer(junk(), nth(i));
   assert.equal(waiting.size, 8193);
@@ -86,7 +86,7 @@ Deno.test("of what has no tag, the oldest gives way and the rest keeps its order
 });
 
 Deno.test("one source that holds the server's key cannot keep a tagged knock of another waiting", async () => {
-  const good = await freshKnock(ALICE_PROFILE, undefined);
+  const good = await freshKnock(ALICE_PROFILE);
   // A whole /64 is one source.
   for (const sourceOf of [() => STRANGER, (i: number) => address(`2001:db8::${i.toString(16)}`)]) {
     const { queue: waiting } = queue();
@@ -102,7 +102,7 @@ const onRubbish = (knock: Uint8Array) => concatBytes(knock.subarray(0, 45), rand
 Deno.test("a watched front on rubbish costs others a sixth of a processor, from however many sources, and less with its seal", async () => {
   for (const [signatures, most] of [[0, 10_000], [1, 2500]] as const) {
     const { queue: waiting, keys, pass } = queue();
-    const watched = await freshKnock(ALICE_PROFILE, undefined);
+    const watched = await freshKnock(ALICE_PROFILE);
     let judged = 0;
     for (let i = 0; i < 60_000; i++) { // 30,000 a second from 10,000 sources
       waiting.offer(onRubbish(watched), nth(i % 10_000));
@@ -112,7 +112,7 @@ Deno.test("a watched front on rubbish costs others a sixth of a processor, from 
       if (signatures > 0) keys.charge(watched.subarray(1, 33), signatures);
     }
     assert.ok(judged >= 1.9 * most && judged <= 2 * most + 1100, `${judged} in 2 s`);
-    const another = await freshKnock(ALICE_PROFILE, undefined);
+    const another = await freshKnock(ALICE_PROFILE);
     waiting.offer(another, SOURCE);
     assert.deepEqual(must(waiting.next()).datagram, another);
   }
@@ -121,8 +121,8 @@ Deno.test("a watched front on rubbish costs others a sixth of a processor, from 
 Deno.test("a front that runs ahead of its genuine knock does not keep it out", async () => {
   const { queue: waiting } = queue();
   const [genuine, another] = [
-    await freshKnock(ALICE_PROFILE, undefined),
-    await freshKnock(ALICE_PROFILE, undefined),
+    await freshKnock(ALICE_PROFILE),
+    await freshKnock(ALICE_PROFILE),
   ];
   for (let i = 0; i < 1000; i++) waiting.offer(onRubbish(genuine), nth(i)); // 100 ms at 10,000 a second
   waiting.offer(genuine, SOURCE);
@@ -136,7 +136,7 @@ Deno.test("a front that runs ahead of its genuine knock does not keep it out", a
 Deno.test("copies beyond what others bear wait until nobody else does, and the oldest give way", async () => {
   for (const tagged of [true, false]) {
     const { queue: waiting, keys, dropped } = queue();
-    const genuine = tagged ? await freshKnock(ALICE_PROFILE, undefined) : await knockBy(ALICE);
+    const genuine = tagged ? await freshKnock(ALICE_PROFILE) : await knockBy(ALICE);
     keys.note(genuine.subarray(1, 33));
     for (let i = 0; i < 20_000; i++) waiting.offer(onRubbish(genuine), nth(i));
     waiting.offer(genuine, SOURCE);
@@ -171,7 +171,7 @@ Deno.test("no number of watched fronts comes back as fresh", () => {
 Deno.test("under a spent key there is next to nothing left, for replays of its knock neither", async () => {
   for (const replayed of [false, true]) {
     const { queue: waiting, keys, pass } = queue();
-    const knock = await freshKnock(ALICE_PROFILE, undefined);
+    const knock = await freshKnock(ALICE_PROFILE);
     const key = knock.subarray(1, 33);
     keys.spend(key);
     let judged = 0;
@@ -189,7 +189,7 @@ Deno.test("under a spent key there is next to nothing left, for replays of its k
 
 Deno.test("whoever can make tags leaves time to those who cannot, and to copies", async () => {
   const { queue: waiting, keys } = queue();
-  const copied = await freshKnock(ALICE_PROFILE, undefined);
+  const copied = await freshKnock(ALICE_PROFILE);
   keys.note(copied.subarray(1, 33));
   for (let i = 0; i < 1000; i++) {
     waiting.offer(taggedJunk(), nth(i));
@@ -218,7 +218,7 @@ Deno.test("strangers add nothing to the known keys: what has no tag stays other 
 
 Deno.test("the queue owns its bytes: what the socket writes over them afterwards does not matter", async () => {
   const { queue: waiting } = queue();
-  for (const datagram of [await freshKnock(ALICE_PROFILE, undefined), await knockBy(ALICE)]) {
+  for (const datagram of [await freshKnock(ALICE_PROFILE), await knockBy(ALICE)]) {
     const buffer = datagram.slice();
     waiting.offer(buffer, SOURCE);
     buffer.fill(0);
@@ -229,7 +229,7 @@ Deno.test("the queue owns its bytes: what the socket writes over them afterwards
 Deno.test("a new server key has new tags", async () => {
   const { queue: waiting } = queue();
   waiting.retag([knockTags(filled(7))]);
-  waiting.offer(await freshKnock(ALICE_PROFILE, undefined), SOURCE);
+  waiting.offer(await freshKnock(ALICE_PROFILE), SOURCE);
   assert.equal(must(waiting.next()).kind, "other");
 });
 

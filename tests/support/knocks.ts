@@ -24,6 +24,7 @@ import {
 } from "../../lib/gate.ts";
 import type { Grant, Permission } from "../../lib/grants.ts";
 import { type Network, parseNetwork } from "../../lib/values/network.ts";
+import { sealFresh } from "../../lib/client/knock.ts";
 import { type Knock, sealKnock } from "../../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -99,6 +100,10 @@ export const ALICE_PROFILE = {
   clientSeed: ALICE.seed,
   clientPublicKey: ALICE.publicKey,
 };
+/** The datagram that openme's own client sends with these keys now, for its own source. */
+export async function freshKnock(keys: Parameters<typeof sealFresh>[0]): Promise<Bytes> {
+  return (await sealFresh(keys, undefined)).datagram;
+}
 /** Never registered. */
 export const MALLORY = sender("mallory", 0x66);
 

@@ -7,9 +7,6 @@ import {
   renderProfileLink,
   renderProfileYaml,
 } from "../config/profile_text.ts";
-import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
-import type { ServerConfig } from "../config/server.ts";
-import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createSecretFile, createSecretFileFor } from "../system/write_file.ts";
 import {
@@ -20,7 +17,7 @@ import {
   renderJson,
   textFlag,
 } from "./context.ts";
-import { requireName, type ServerFile } from "./edit_server_file.ts";
+import type { ServerFile } from "./edit_server_file.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "./undo.ts";
 
 /** The flags for it. */
@@ -37,65 +34,6 @@ export const PROFILE_FLAGS: Parameters = {
   "--json": `print what was done (docs/json.md); the profile is not in it, but goes where --out or
     --qr-out say, or with --link is in it as "link"`,
 };
-
-/** A client's key pair; the private half may be known to the client alone. */
-export interface ClientKey {
-  readonly publicKey: Bytes;
-  /** Seed and public key, 64 bytes. */
-  readonly privateKey: Bytes | undefined;
-}
-
-export function newClientKey(): ClientKey {
-  const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
-  const publicKey = publicKeyOf("Ed25519", seed);
-  return { publicKey, privateKey: concatBytes(seed, publicKey) };
-}
-
-/** The key of `--pubkey`, else a new one. Throws, code `USAGE`, also where flags do not go together. */
-export function clientKeyOf(args: Arguments): ClientKey {
-  const text = textFlag(args, "pubkey");
-  if (text === undefined) return newClientKey();
-  for (const flag of ["qr", "qr-out", "link"]) {
-    if (args.values[flag] === undefined) continue;
-    throw new OpenmeError("USAGE", `--pubkey and --${flag} exclude each other`, {
-      hint: "a QR code or link carries the private key, and with --pubkey only the client has that",
-    });
-  }
-  const publicKey = decodeBase64(text);
-  if (publicKey?.length !== KEY_SIZE || signingKeyFlaw(publicKey)) {
-    throw new OpenmeError(
-      "USAGE",
-      `--pubkey: expected an Ed25519 public key (${KEY_SIZE} bytes in base64)`,
-      {
-        hint: publicKey?.length === 2 * KEY_SIZE
-          ? "that is a private key: it should not have left the client; make another with openme keygen"
-          : "openme keygen, run on the client, prints it",
-      },
-    );
-  }
-  return { publicKey, privateKey: undefined };
-}
-
-/** The profile for a client of this server. */
-export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey): NewProfile {
-  if (config.host === undefined) {
-    throw new OpenmeError(
-      "CONFIG",
-      "cannot make a profile: the configuration does not say how clients reach this server",
-      { hint: "add server.host: the server's name or address" },
-    );
-  }
-  const name = textFlag(args, "profile");
-  if (name !== undefined) requireName(name, "a profile");
-  return {
-    name: name ?? config.defaultProfile,
-    host: config.host,
-    udpPort: config.udpPort,
-    healthPort: config.healthPort,
-    serverPublicKey: config.publicKey,
-    ...key,
-  };
-}
 
 /** Checks the flags before anything is done. */
 export function checkProfileFlags(args: Arguments): void {

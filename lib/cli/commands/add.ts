@@ -15,14 +15,8 @@ import {
   requireClient,
   requireName,
 } from "../edit_server_file.ts";
-import {
-  checkProfileFlags,
-  clientKeyOf,
-  printProfile,
-  PROFILE_FLAGS,
-  profileFor,
-  tellHowToKeep,
-} from "../print_profile.ts";
+import { clientKeyOf, profileFor } from "../new_profile.ts";
+import { checkProfileFlags, printProfile, PROFILE_FLAGS, tellHowToKeep } from "../print_profile.ts";
 import { expiresFlag, prefixFlag, tellWhoGetsIn } from "../flags.ts";
 import { requireSame } from "../registered_client.ts";
 

@@ -14,7 +14,7 @@ import { quote } from "../../values/text.ts";
 import { type Arguments, configPath, type Context, renderJson, textFlag } from "../context.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "../undo.ts";
 import { editServerFile } from "../edit_server_file.ts";
-import { newClientKey, profileFor } from "../print_profile.ts";
+import { newClientKey, profileFor } from "../new_profile.ts";
 import { formatTime } from "../flags.ts";
 
 const READERS = { fwknop: readFwknop, knockd: readKnockd } as const;

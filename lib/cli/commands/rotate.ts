@@ -8,14 +8,8 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { describeClient } from "../client_json.ts";
 import { type Arguments, type Command, configPath, type Context, renderJson } from "../context.ts";
 import { editServerFile, requireClient } from "../edit_server_file.ts";
-import {
-  checkProfileFlags,
-  clientKeyOf,
-  printProfile,
-  PROFILE_FLAGS,
-  profileFor,
-  tellHowToKeep,
-} from "../print_profile.ts";
+import { clientKeyOf, profileFor } from "../new_profile.ts";
+import { checkProfileFlags, printProfile, PROFILE_FLAGS, tellHowToKeep } from "../print_profile.ts";
 import { printOrUndo } from "../undo.ts";
 import { formatTime, spanFlag } from "../flags.ts";
 

@@ -106,6 +106,12 @@ export function textFlag({ values }: Arguments, name: string): string | undefine
   return typeof value === "string" ? value : undefined;
 }
 
+/** The first of these flags that is given, such as `--out`. */
+export function givenFlag({ values }: Arguments, names: readonly string[]): string | undefined {
+  const found = names.find((name) => values[name] !== undefined);
+  return found === undefined ? undefined : `--${found}`;
+}
+
 /** The server's configuration file. */
 export function configPath(args: Arguments): string {
   return textFlag(args, "config") ?? "/etc/openme/config.yaml";

@@ -5,7 +5,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { type Arguments, textFlag } from "./context.ts";
+import { type Arguments, givenFlag, textFlag } from "./context.ts";
 import { requireName } from "./edit_server_file.ts";
 
 /** A client's key pair; the private half may be known to the client alone. */
@@ -25,9 +25,9 @@ export function newClientKey(): ClientKey {
 export function clientKeyOf(args: Arguments): ClientKey {
   const text = textFlag(args, "pubkey");
   if (text === undefined) return newClientKey();
-  for (const flag of ["qr", "qr-out", "link"]) {
-    if (args.values[flag] === undefined) continue;
-    throw new OpenmeError("USAGE", `--pubkey and --${flag} exclude each other`, {
+  const showing = givenFlag(args, ["qr", "qr-out", "link"]);
+  if (showing !== undefined) {
+    throw new OpenmeError("USAGE", `--pubkey and ${showing} exclude each other`, {
       hint: "a QR code or link carries the private key, and with --pubkey only the client has that",
     });
   }

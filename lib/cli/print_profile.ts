@@ -13,6 +13,7 @@ import {
   type Arguments,
   type Context,
   flagError,
+  givenFlag,
   type Parameters,
   renderJson,
   textFlag,
@@ -51,7 +52,7 @@ export function checkProfileFlags(args: Arguments): void {
     });
   }
   // Of a key that is made here, the private half would be lost.
-  if (json && ["out", "qr-out", "link", "pubkey"].every((f) => args.values[f] === undefined)) {
+  if (json && !givenFlag(args, ["out", "qr-out", "link", "pubkey"])) {
     throw new OpenmeError("USAGE", "--json prints what was done, and not the profile", {
       hint: "say where the profile goes: --out FILE, or --link to have it in the JSON",
     });

@@ -2,7 +2,7 @@
 
 import { OpenmeError } from "../../values/errors.ts";
 import { quote } from "../../values/text.ts";
-import { type Arguments, type Command } from "../context.ts";
+import { type Arguments, type Command, givenFlag } from "../context.ts";
 
 /** The other programs. */
 const OTHERS = ["fwknop", "knockd"] as const;
@@ -56,10 +56,10 @@ profile goes to a file in --out-dir.`,
   },
 };
 
-function refuse({ values }: Arguments, flags: readonly string[], what: string): void {
-  const flag = flags.find((each) => values[each] !== undefined);
+function refuse(args: Arguments, flags: readonly string[], what: string): void {
+  const flag = givenFlag(args, flags);
   if (flag === undefined) return;
-  throw new OpenmeError("USAGE", `--${flag} does not go with ${what}`, {
+  throw new OpenmeError("USAGE", `${flag} does not go with ${what}`, {
     hint: "see openme import --help",
   });
 }

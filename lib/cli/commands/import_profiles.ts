@@ -20,8 +20,7 @@ import {
 } from "../context.ts";
 import { requireName } from "../edit_server_file.ts";
 import { changeClientFile } from "../edit_client_file.ts";
-import { readKeyFile } from "../key_file.ts";
-import { folderOfKeys, KEY_SUFFIX } from "./keygen.ts";
+import { keyFiles, readKeyFile } from "../key_file.ts";
 import { printOrUndo } from "../undo.ts";
 
 /** Far more than any profile has. */
@@ -154,7 +153,7 @@ async function addPrivateKey(
   if (typeof publicKey !== "string") return; // the check that follows says what is missing
   const wanted = publicKey.replaceAll(/\s/g, "");
   const given = textFlag(args, "key");
-  const files = given === undefined ? await keyFilesIn(folderOfKeys(args, context)) : [given];
+  const files = given === undefined ? await keyFiles(args, context) : [given];
   for (const file of files) {
     // A file that holds no key is skipped, unless it was named.
     const key = await readKeyFile(file).catch((cause) => {
@@ -173,16 +172,6 @@ async function addPrivateKey(
         : "is it the file that openme keygen wrote for this client?",
     },
   );
-}
-
-async function keyFilesIn(folder: string): Promise<string[]> {
-  try {
-    const entries = await Array.fromAsync(Deno.readDir(folder));
-    return entries.filter(({ name }) => name.endsWith(KEY_SUFFIX))
-      .map(({ name }) => `${folder}/${name}`).sort();
-  } catch {
-    return []; // no folder, no keys
-  }
 }
 
 function refuseTaken(

@@ -6,19 +6,19 @@ import { createSecretFile } from "../../system/write_file.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import {
   type Arguments,
-  clientConfigPath,
   type Command,
   type Context,
   flagError,
+  givenFlag,
   renderJson,
   textFlag,
 } from "../context.ts";
-import { readKeyFile } from "../key_file.ts";
-
-/** The end of the names of key files beside the client's configuration. */
-export const KEY_SUFFIX = ".key";
+import { defaultKeyFile, readKeyFile } from "../key_file.ts";
+import { withNewFiles } from "../undo.ts";
 
 const OUT_HINT = "standard output is for the public key; the private one goes into a file";
+const EXISTS_HINT =
+  "a key is never replaced: name another file with --out FILE; openme keygen --show prints the public half";
 
 export const keygen: Command = {
   about:
@@ -40,7 +40,7 @@ import" then puts the profile that the server prints and the private key togethe
   example: "openme keygen",
   run: async (args, context) => {
     if (args.values["show"]) return await showPublicKey(args, context);
-    const ofShow = args.values["key"] === undefined ? args.positionals[0] && "a PROFILE" : "--key";
+    const ofShow = givenFlag(args, ["key"]) ?? (args.positionals[0] && "a PROFILE");
     if (ofShow !== undefined) {
       throw new OpenmeError("USAGE", `openme keygen: ${ofShow} goes with --show`, {
         hint: "see openme keygen --help",
@@ -51,19 +51,15 @@ import" then puts the profile that the server prints and the private key togethe
     const path = given ?? defaultKeyFile(args, context);
     const seed = crypto.getRandomValues(new Uint8Array(KEY_SIZE));
     const { publicKey } = await keyPairOf("Ed25519", seed);
-    await createSecretFile(path, encodeBase64(concatBytes(seed, publicKey)) + "\n", {
-      existsHint:
-        "a key is never replaced: name another file with --out FILE; openme keygen --show prints the public half",
-      makeFolder: given === undefined,
-    });
     const text = encodeBase64(publicKey);
-    try {
-      context.stdout(render(args, text, path));
-    } catch (cause) {
-      // The public half was not printed: a file that is left would stop the next try.
-      await Deno.remove(path).catch(() => {});
-      throw cause;
-    }
+    const content = encodeBase64(concatBytes(seed, publicKey)) + "\n";
+    const makeFolder = given === undefined;
+    // Where the public half cannot be printed, a file that is left would stop the next try.
+    await withNewFiles(
+      [[path, content]],
+      () => createSecretFile(path, content, { existsHint: EXISTS_HINT, makeFolder }),
+      () => Promise.resolve(context.stdout(render(args, text, path))),
+    );
     if (context.interactive) {
       context.stderr(`openme: wrote the private key to ${escapeUnprintable(path)}`);
       context.stderr(`openme: next, on the server: openme add NAME --pubkey ${text}`);
@@ -95,13 +91,4 @@ async function showPublicKey(args: Arguments, context: Context): Promise<number>
 
 function render({ values }: Arguments, publicKey: string, file: string | null): string {
   return values["json"] ? renderJson({ public_key: publicKey, file }) : publicKey + "\n";
-}
-
-function defaultKeyFile(args: Arguments, context: Context): string {
-  return `${folderOfKeys(args, context)}/client${KEY_SUFFIX}`;
-}
-
-/** The folder of the client's configuration. */
-export function folderOfKeys(args: Arguments, context: Context): string {
-  return clientConfigPath(args, context).replace(/[^/\\]*$/, "").replace(/(?<=.)[/\\]$/, "") || ".";
 }

@@ -4,6 +4,7 @@ import {
   type Arguments,
   type Command,
   flagError,
+  givenFlag,
   logOf,
   PROFILE,
   renderJson,
@@ -46,11 +47,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
     const target = readTarget(args);
     const family = readFamily(args);
     const log = logOf(args, context);
-    const further = ["wait", "check", "timeout", "health-port", "continuous", "interval"].some(
-      (flag) => args.values[flag] !== undefined,
-    );
+    const flags = ["wait", "check", "timeout", "health-port", "continuous", "interval"];
     // Loaded where flags need it.
-    const more = further ? await import("./knock_options.ts") : undefined;
+    const more = givenFlag(args, flags) ? await import("./knock_options.ts") : undefined;
     const plan = more?.readPlan(args);
     const profile = await loadProfile(args, context, args.positionals[0]);
     // A client runs nothing but the user's own post_knock.

@@ -6,7 +6,14 @@ import { publicKeyOf } from "../../crypto/sync.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { describeClient } from "../client_json.ts";
-import { type Arguments, type Command, configPath, type Context, renderJson } from "../context.ts";
+import {
+  type Arguments,
+  type Command,
+  configPath,
+  type Context,
+  givenFlag,
+  renderJson,
+} from "../context.ts";
 import { editServerFile, requireClient } from "../edit_server_file.ts";
 import { clientKeyOf, profileFor } from "../new_profile.ts";
 import { checkProfileFlags, printProfile, PROFILE_FLAGS, tellHowToKeep } from "../print_profile.ts";
@@ -136,11 +143,9 @@ async function finishServer(args: Arguments, context: Context): Promise<void> {
   if (args.values["json"]) context.stdout(renderJson({ server_pubkey: publicKey }));
 }
 
-function refuseOthers({ values, positionals }: Arguments): void {
-  const others = ["grace", "profile", "pubkey", "out", "qr", "qr-out", "link"];
-  const other = (positionals[0] === undefined ? undefined : "CLIENT") ??
-    others.map((flag) => values[flag] === undefined ? "" : `--${flag}`)
-      .find(Boolean);
+function refuseOthers(args: Arguments): void {
+  const flags = ["grace", "profile", "pubkey", "out", "qr", "qr-out", "link"];
+  const other = args.positionals.length > 0 ? "CLIENT" : givenFlag(args, flags);
   if (other === undefined) return;
   throw new OpenmeError("USAGE", `--server and ${other} exclude each other`, {
     hint: "the server's key and a client's are rotated one after the other",

@@ -7,7 +7,7 @@ import { knock } from "./openme.ts";
 import { Site } from "./site.ts";
 
 e2e("with net.ipv6.bindv6only=1 knocks and health answers come over IPv4 and IPv6", async (lab) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] }); // before: the service itself is not what is tested
   await lab.run("server", ["sh", "-c", "echo 1 >/proc/sys/net/ipv6/bindv6only"]);
   await using site = await Site.create(lab, {

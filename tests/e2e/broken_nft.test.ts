@@ -20,7 +20,7 @@ function serveWithoutNft(lab: Lab, { config }: Site): Served {
 }
 
 e2e("a broken nft", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22, 80] });
 
   const rows = [

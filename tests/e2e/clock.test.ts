@@ -37,11 +37,7 @@ async function serveWithClock(lab: Lab, site: Site, offsetMs: number) {
 }
 
 e2e("a clock", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22] });
 
   for (const stepMs of [HOUR_MS, -HOUR_MS]) {

@@ -231,11 +231,7 @@ for (const candidate of CANDIDATES) {
 
 async function conforms(lab: Lab, t: Deno.TestContext, candidate: Candidate): Promise<void> {
   const { name, host, flush, acts = true } = candidate;
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22, 80, 8080, 8085, 8090, 9000], udp: [5353] });
   const hosted = await host?.(lab);
   await using _ended = hosted ?? { [Symbol.asyncDispose]: () => Promise.resolve() };

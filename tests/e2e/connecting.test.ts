@@ -27,7 +27,7 @@ function withHosts(hosts: string, args: readonly string[]): string[] {
 e2e("knock --wait and --continuous", async (lab, t) => {
   await using site = await Site.create(lab, { clients: { alice: ["22/tcp"], bob: ["22/tcp"] } });
   await using served = await site.serve();
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   const alice = `${site.dir}/alice.yaml`;
   const wait = (...args: string[]) => site.tryKnock("alice", args);
@@ -198,7 +198,7 @@ e2e("a name server that does not answer, and a network that is not there yet", a
 e2e("openme connect", async (lab, t) => {
   await using site = await Site.create(lab, { clients: { alice: ["22-24/tcp"] } });
   await using _served = await site.serve();
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   const script = fileURLToPath(new URL("./half_close_server.ts", import.meta.url));
   const halves = lab.start("server", [Deno.execPath(), "run", "-A", "--no-config", script]);

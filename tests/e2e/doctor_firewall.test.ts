@@ -76,7 +76,7 @@ const BACKENDS: readonly Backend[] = [
 for (const { firewall, name, pierce } of BACKENDS) {
   e2e(`doctor with firewall: ${firewall}`, async (lab, t) => {
     await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] }, firewall });
-    const [server, other] = await Promise.all([lab.agent("server"), lab.agent("other")]);
+    const { server, other } = await lab.agents("server", "other");
     await server.listen({ tcp: [22, 8080] });
     const well = [
       `ok rules: ${name}: all in place`,

@@ -154,7 +154,7 @@ async function rules(lab: Lab, t: Deno.TestContext): Promise<void> {
 }
 
 async function serves(lab: Lab, t: Deno.TestContext): Promise<void> {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using host = await FirewalldHost.create(lab);
   await using site = await Site.create(lab, {

@@ -19,7 +19,7 @@ async function elapsedMs(act: () => Promise<unknown>): Promise<number> {
 }
 
 e2e("a knock beside a blocklist of 200,000 addresses", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using site = await Site.create(lab, { clients: { alice: ["22/tcp", "8000-8010/tcp"] } });
   await using served = await site.serve();

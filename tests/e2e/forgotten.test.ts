@@ -12,7 +12,7 @@ const needs = lacks("conntrack", "ss");
 
 e2e("a flush of connection tracking freezes no session", async (lab, t) => {
   await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] } });
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using served = await site.serve();
   await site.knock("alice", ["--ip", IPV6.client]);

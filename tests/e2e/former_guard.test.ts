@@ -32,7 +32,7 @@ async function guard(lab: Lab, site: Site): Promise<void> {
 }
 
 e2e("a guard that stood before serve --confirm", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22, 80] });
   const reachable = () => Promise.all([22, 80].map((port) => client.reaches(IPV4.server, port)));
   const lacking = (site: Site, key: string) => {

@@ -28,11 +28,7 @@ function endOf({ fromMs, toMs }: { fromMs: number; toMs: number }, lifetimeMs = 
 }
 
 e2e("a grant", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22, 80, 443, 8081, 8084, 8089] });
   const reaches = (port: number) => client.reaches(IPV4.server, port);
 

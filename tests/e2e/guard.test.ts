@@ -70,11 +70,7 @@ for (const firewall of FIREWALLS) {
 }
 
 async function guards(lab: Lab, t: Deno.TestContext, firewall: string): Promise<void> {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await other.listen({ tcp: [22] });
   await server.listen({ tcp: [22], udp: [GUARDED, UNGUARDED], groups: GROUPS });
   /** By which of the ways the port answers this side. */

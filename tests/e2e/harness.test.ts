@@ -18,11 +18,7 @@ const BARE_GUARD = `table inet bare {
 }`;
 
 e2e("the harness", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22], udp: [5353, KNOCK_PORT], groups: GROUPS });
 
   await t.step("without a guard everything is reachable", async () => {

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { flushLegacy, rulesOf, serveWith, setFirewall } from "./host_rules.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
 import { waitFor, within } from "../support/wait.ts";
@@ -85,13 +86,7 @@ function timeoutFor(firewall: string): string {
 }
 
 e2e("a host with rules of its own", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
+  const { client, other, isOpen, isClosed, knock } = await startParties(lab);
 
   for (const { title, prepare } of HOSTS) {
     for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
@@ -106,10 +101,10 @@ e2e("a host with rules of its own", async (lab, t) => {
           const before = await rulesOf(lab);
           await using served = await site.serve();
           assert.equal(await isOpen(), false);
-          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await knock(site);
           await waitFor("the port to open", isOpen);
           assert.equal(await other.reaches(IPV4.server, 22), false);
-          await waitFor("the port to close", async () => !await isOpen(), { timeoutMs: 10_000 });
+          await waitFor("the port to close", isClosed, { timeoutMs: 10_000 });
           await served.stop();
           assert.ok(
             !served.lines.some((line) => /rules_missing/.test(line)),
@@ -219,7 +214,7 @@ e2e("a host with rules of its own", async (lab, t) => {
     });
     await prepareUfw("legacy")(lab);
     await using served = await site.serve();
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await knock(site);
     await waitFor("the port to open", isOpen);
     await flushLegacy(lab);
     await prepareUfw("legacy")(lab);
@@ -239,7 +234,7 @@ e2e("a host with rules of its own", async (lab, t) => {
         });
         await lab.nft(HOST_RULES);
         await using served = await site.serve();
-        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+        await knock(site);
         await waitFor("the port to open", isOpen);
         await lab.nft(`flush ruleset\n${HOST_RULES}`);
         assert.equal(await isOpen(), false, "the hole is gone with the reload");
@@ -259,7 +254,7 @@ e2e("a host with rules of its own", async (lab, t) => {
     await lab.nft(HOST_RULES);
     const hasHole = async () => /accept comment "openme/.test(await lab.ruleset());
     await waitFor("the hole", hasHole, { timeoutMs: 10_000 });
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await knock(site);
     await waitFor("the port to open", isOpen);
     await served.stop();
   });
@@ -350,7 +345,7 @@ table inet filter {
 }`;
 
 e2e("a published port behind a forward chain that drops", async (lab, t) => {
-  const [client, other] = await Promise.all([lab.agent("client"), lab.agent("other")]);
+  const { client, other } = await lab.agents("client", "other");
   await other.listen({ tcp: [22] });
   await lab.run("server", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
   const isOpen = () => client.reaches(IPV4.server, 8443);
@@ -385,11 +380,7 @@ e2e("a published port behind a forward chain that drops", async (lab, t) => {
 const BEHIND = "10.9.0.1";
 
 e2e("a router", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22] });
   await other.listen({ tcp: [22] });
   const sysctl =

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6, type Lab } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme, Served } from "./openme.ts";
 import { Site, type SiteOptions } from "./site.ts";
@@ -61,13 +62,7 @@ async function shadow(site: Site, name: string, script: string): Promise<string>
 }
 
 e2e("a host with iptables", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
+  const { other, isOpen, isClosed, knock } = await startParties(lab);
 
   for (const kind of KINDS) {
     const step = (title: string, body: (site: Site) => Promise<void>, options = {}) =>
@@ -84,7 +79,7 @@ e2e("a host with iptables", async (lab, t) => {
       await iptables(lab, kind, "-t mangle -A INPUT -p tcp --dport 22 -j DROP");
       const before = await rulesOf(lab);
       await using served = await site.serve();
-      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await knock(site);
       await waitFor("the port to open", isOpen);
       await served.stop();
       assert.equal(await rulesOf(lab), before);
@@ -118,7 +113,7 @@ e2e("a host with iptables", async (lab, t) => {
         assert.equal(await isOpen(), false);
         await iptables(lab, kind, "-t mangle -I PREROUTING 1 -p tcp -j ACCEPT");
         assert.equal(await isOpen(), true);
-        await waitFor("the port to close", async () => !await isOpen(), { timeoutMs: 10_000 });
+        await waitFor("the port to close", isClosed, { timeoutMs: 10_000 });
         await served.waitForLine(/rules_restored/);
         await served.stop();
         const rules = await lab.run("server", [kind, "-t", "mangle", "-S", "PREROUTING"]);
@@ -134,7 +129,7 @@ e2e("a host with iptables", async (lab, t) => {
         const before = await rulesOf(lab);
         {
           await using served = await site.serve();
-          await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+          await knock(site);
           await waitFor("the port to open", isOpen);
           await served.kill("SIGKILL");
         }
@@ -180,7 +175,7 @@ e2e("a host with iptables", async (lab, t) => {
       await using served = await site.serve();
       await edit(site, "  drop_ports: true", "  drop_ports: true\n  closed_as: reject");
       await served.waitForLine(/config_rejected .*closed_as/);
-      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await knock(site);
       await waitFor("the port to open", isOpen);
       await served.stop();
       const check = await openme(lab, "server", ["check", "--config", site.config]);
@@ -202,7 +197,7 @@ e2e("a host with iptables", async (lab, t) => {
 
 for (const kind of KINDS) {
   e2e(`a host without IPv6: ${kind}`, async (lab) => {
-    const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+    const { server, client } = await lab.agents("server", "client");
     await server.listen({ tcp: [22] });
     const sysctl = "for each in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >$each; done";
     await lab.run("server", ["sh", "-c", sysctl]);
@@ -230,17 +225,11 @@ for (const kind of KINDS) {
 for (const kind of KINDS) {
   // More at once than a capture follows.
   e2e(`what floods the knock port, or is no knock, goes no further: ${kind}`, async (lab) => {
-    const [server, client, other] = await Promise.all([
-      lab.agent("server"),
-      lab.agent("client"),
-      lab.agent("other"),
-    ]);
-    await server.listen({ tcp: [22] });
-    const isOpen = () => client.reaches(IPV4.server, 22);
+    const { client, other, isOpen, knock } = await startParties(lab);
     await using site = await createSite(lab, kind, { knockTimeout: "1m" });
     await using served = await site.serve(["--log-level", "debug"]);
     await client.send(new Uint8Array(164), IPV4.server, KNOCK_PORT);
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await knock(site);
     await waitFor("the port to open", isOpen);
     assert.ok(!served.lines.some((line) => /reason=size/.test(line)), "a wrong size got through");
     const counters = () =>
@@ -266,7 +255,7 @@ for (const kind of KINDS) {
 }
 
 e2e("auto, by what there is", async (lab) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   const missing = "echo 'Protocol not supported' >&2; exit 1";
   const start = async (site: Site, ...broken: string[]) => {

@@ -15,7 +15,7 @@ async function edit(lab: Lab, site: Site, args: readonly string[]): Promise<stri
 }
 
 e2e("keys while the server runs", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"] },

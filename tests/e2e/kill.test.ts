@@ -82,11 +82,7 @@ e2e("revoke --kill cuts every session of a stolen laptop", async (lab) => {
   await using site = await Site.create(lab, { clients: CLIENTS, knockTimeout: "60s" });
   const sessions = await Sessions.to(lab, "server", site);
   const contained = await Sessions.to(lab, "other", site);
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [2222] }); // on ::, where IPv4 comes as ::ffff:10.0.0.2
   await forward(lab);
   await using served = await site.serve();

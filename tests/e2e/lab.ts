@@ -111,6 +111,12 @@ export class Lab implements AsyncDisposable {
     return starting;
   }
 
+  /** The agents on some sides. */
+  async agents<S extends Side>(...sides: S[]): Promise<Record<S, Agent>> {
+    const pairs = sides.map(async (side) => [side, await this.agent(side)] as const);
+    return Object.fromEntries(await Promise.all(pairs)) as Record<S, Agent>;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // First everything in the namespaces is killed: what a program has left behind may hold on to its pipes.
     await this.#reaper.closeStdin();

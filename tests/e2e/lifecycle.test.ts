@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { FAILURES } from "./failing_server.ts";
 import { IPV4 } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme, Served } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
@@ -22,9 +23,7 @@ async function append({ config }: Site, after: string, line: string): Promise<vo
 }
 
 e2e("an administrator", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
-  await server.listen({ tcp: [22, 80] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
+  const { client, isOpen, knock } = await startParties(lab, { tcp: [22, 80] });
 
   await t.step("sees with plan what would be run and what becomes of the ports", async () => {
     await using site = await Site.create(lab, CLIENTS);
@@ -80,7 +79,7 @@ e2e("an administrator", async (lab, t) => {
     async () => {
       await using site = await Site.create(lab, CLIENTS);
       await using served = await site.serve(["--dry-run"]);
-      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await knock(site);
       await served.waitForLine(/granted client=alice/);
       const shown = served.output.join("\n");
       assert.match(shown, /^table inet openme \{$/m);
@@ -244,7 +243,7 @@ e2e("an administrator", async (lab, t) => {
       assert.equal(await isOpen(), false);
       await using served = await site.serve();
       assert.equal(await isOpen(), false);
-      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await knock(site);
       await waitFor("the port to open", isOpen);
       const again = await openme(lab, "server", ["guard", "--config", site.config]);
       assert.equal(again.code, 1);
@@ -265,7 +264,7 @@ e2e("an administrator", async (lab, t) => {
       const text = await Deno.readTextFile(site.config);
       await Deno.writeTextFile(site.config, text.replace("firewall: nft", `firewall: ${firewall}`));
       await using served = await site.serve();
-      await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+      await knock(site);
       await waitFor("the port to open", isOpen);
       await served.stop();
       const { grants: sessions } = await site.sessions() as { grants: { client: string }[] };
@@ -355,7 +354,7 @@ e2e("an administrator", async (lab, t) => {
     await using site = await Site.create(lab, { ...CLIENTS, server: ["closed_as: reject"] });
     await using served = await site.serve();
     assert.equal(await client.connect(IPV4.server, 22), "refused");
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+    await knock(site);
     await waitFor("the port to open", isOpen);
     await served.stop();
   });
@@ -376,7 +375,7 @@ e2e("an administrator", async (lab, t) => {
         );
         await served.waitForLine(/event=listening/, 15_000);
         assert.equal(await isOpen(), false);
-        await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+        await knock(site);
         await waitFor("the port to open", isOpen);
         await served.stop();
       }
@@ -403,7 +402,7 @@ e2e("an administrator", async (lab, t) => {
 });
 
 e2e("the backend command after a crash", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await t.step("closes at the next start what a dead process left open", async () => {
     await using site = await Site.create(lab, { ...CLIENTS, dropPorts: false, knockTimeout: "1m" });

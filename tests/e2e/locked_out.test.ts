@@ -7,7 +7,8 @@ import { linesOf } from "../documents/session.ts";
 import { lacks, unless } from "../support/programs.ts";
 import { e2e } from "./e2e.ts";
 import { flushLegacy, iptablesHost, rulesOf, setFirewall } from "./host_rules.ts";
-import { IPV4, type Lab, type Output, runToEnd } from "./lab.ts";
+import { type Lab, type Output, runToEnd } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { OPENME } from "../support/openme_command.ts";
 import type { Served } from "./openme.ts";
 import { Site } from "./site.ts";
@@ -41,9 +42,7 @@ const STATES = [
 ] as const;
 
 e2e("locked out", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
+  const { isOpen } = await startParties(lab);
 
   for (const firewall of FIREWALLS) {
     for (const { title, server } of STATES) {

@@ -52,7 +52,7 @@ for (const { firewall, closeHost, useBit, chain } of BACKENDS) {
       const rules = async () =>
         [await lab.ruleset(), await lab.run("server", ["iptables-nft-save"])].join("\n")
           .replaceAll(/^#.*\n|packets \d+ bytes \d+|\[\d+:\d+\]/gm, "");
-      const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+      const { server, client } = await lab.agents("server", "client");
       await server.listen({ tcp: [22] });
       await closeHost(lab);
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { flushLegacy, rulesOf, serveWith, setFirewall } from "./host_rules.ts";
 import { IPV4 } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
@@ -12,15 +13,7 @@ import { waitFor } from "../support/wait.ts";
 const ALICE = { clients: { alice: ["22/tcp"] }, knockTimeout: "1m" };
 
 e2e("an odd host", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
-  const knock = async (site: Site) =>
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+  const { client, other, isOpen, knock } = await startParties(lab);
 
   await t.step("a mangle table for IPv4 alone: iptables-nft leaves none for IPv6", async () => {
     await using site = await Site.create(lab, ALICE);

@@ -1,9 +1,9 @@
 /** What can happen to a server while it runs: a second one, a flushed ruleset, junk, signals. */
 
 import assert from "node:assert/strict";
-import type { Agent } from "./agent_client.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6 } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import type { Served } from "./openme.ts";
 import { HOST_FIREWALL, OWN_TABLE, parseRuleset } from "./rules.ts";
 import { Site } from "./site.ts";
@@ -15,16 +15,7 @@ const DEBUG = ["--log-level", "debug"];
 const REPAIR_MS = 10_000;
 
 e2e("a server", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
-  const isOpenToOther = () => other.reaches(IPV4.server, 22);
-  const knock = async (site: Site, from: Agent = client) =>
-    await from.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+  const { server, client, other, isOpen, isOpenToOther, knock } = await startParties(lab);
 
   await t.step("is not harmed by a second one", async () => {
     await using site = await Site.create(lab, {

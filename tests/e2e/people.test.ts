@@ -9,7 +9,7 @@ import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
 
 e2e("a person's file is in force at once, and so is its removal", async (lab, t) => {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using site = await Site.create(lab, {
     clients: { alice: ["ssh"] },

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { Capture } from "./capture.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, IPV6 } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { knock } from "./openme.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
@@ -27,15 +28,7 @@ const WRONG_ADDRESSES = [
 ];
 
 e2e("a knock", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
-  const isOpenToOther = () => other.reaches(IPV4.server, 22);
-  const isClosed = async () => !await isOpen();
+  const { client, other, isOpen, isOpenToOther, isClosed } = await startParties(lab);
 
   await t.step("is not taken twice, from anywhere, nor after SIGTERM or SIGKILL", async () => {
     await using site = await Site.create(lab, {

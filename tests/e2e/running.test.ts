@@ -21,7 +21,7 @@ e2e("close ends grants at once", async (lab, t) => {
   const clients = { alice: ["22/tcp"], bob: ["80/tcp"] };
   await using site = await Site.create(lab, { clients, knockTimeout: "30s" });
   await using served = await site.serve();
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22, 80] });
   const knockBoth = async () => {
     for (const [name, port] of [["alice", 22], ["bob", 80]] as const) {
@@ -161,11 +161,7 @@ e2e("revoke --kill cuts what the client holds, and nothing else", async (lab, t)
     knockTimeout: "30s",
   });
   await using served = await site.serve();
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22] });
   await site.knock("alice", ["--wait", "22/tcp"]);
   await site.knock("bob", ["--wait", "22/tcp"], "other");
@@ -238,7 +234,7 @@ e2e("close --kill cuts forwarded connections (conntrack)", async (lab) => {
       chain in { type nat hook prerouting priority dstnat; iifname "eth0" tcp dport 8080 dnat to ${IPV4.other}:22; }
       chain out { type nat hook postrouting priority srcnat; ip daddr ${IPV4.other} masquerade; }
     }`);
-  const [other, client] = await Promise.all([lab.agent("other"), lab.agent("client")]);
+  const { other, client } = await lab.agents("other", "client");
   await other.listen({ tcp: [22] });
   await site.knock("alice", ["--wait", "8080/tcp"]);
   const held = await client.hold(IPV4.server, 8080);

@@ -55,11 +55,7 @@ function withKey(yaml: string, key: string, value: string): string {
 }
 
 e2e("a session", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
+  const { server, client, other } = await lab.agents("server", "client", "other");
   await server.listen({ tcp: [22, 80] });
   const serverAddresses = [IPV4.server, IPV6.server];
 

@@ -4,10 +4,11 @@
  */
 
 import assert from "node:assert/strict";
-import { e2e, KNOCK_PORT } from "./e2e.ts";
+import { e2e } from "./e2e.ts";
 import { GuardMonitor } from "./guard_monitor.ts";
 import { flushLegacy, iptablesHost, rulesOf, serveWith, setFirewall } from "./host_rules.ts";
 import { IPV4 } from "./lab.ts";
+import { startParties } from "./parties.ts";
 import { openme } from "./openme.ts";
 import { HOST_RULES } from "./rules.ts";
 import { Site } from "./site.ts";
@@ -26,15 +27,7 @@ const CHANGES = [
 ] as const;
 
 e2e("one guard after another", async (lab, t) => {
-  const [server, client, other] = await Promise.all([
-    lab.agent("server"),
-    lab.agent("client"),
-    lab.agent("other"),
-  ]);
-  await server.listen({ tcp: [22, 80] });
-  const isOpen = () => client.reaches(IPV4.server, 22);
-  const knock = async (site: Site) =>
-    await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);
+  const { client, other, isOpen, knock } = await startParties(lab, { tcp: [22, 80] });
   const guard = async ({ config }: Site) => {
     const { code, stderr } = await openme(lab, "server", ["guard", "--config", config]);
     assert.equal(code, 0, stderr);

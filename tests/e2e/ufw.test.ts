@@ -30,7 +30,7 @@ function exampleLines(): string[] {
 e2e("firewall: command with Debian's ufw", withUfw, { needs: ufwMissing() });
 
 async function withUfw(lab: Lab, t: Deno.TestContext): Promise<void> {
-  const [server, client] = await Promise.all([lab.agent("server"), lab.agent("client")]);
+  const { server, client } = await lab.agents("server", "client");
   await server.listen({ tcp: [22] });
   await using host = await UfwHost.create(lab);
   for (const { command } of linesOf(CONSOLE!.text)) {

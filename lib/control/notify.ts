@@ -1,6 +1,6 @@
 /**
- * Tells a program of the administrator's of each grant: one run at a time, each with a deadline, no shell. What it is
- * told is printed from parsed values, in its environment, never in its arguments. What it prints goes nowhere.
+ * Runs the administrator's program (`server.notify`) at each grant: one run at a time, each with a deadline, no shell. It
+ * gets values printed from parsed ones, in its environment and never in its arguments. Its output is discarded.
  */
 
 import { formatAddress } from "../values/address.ts";
@@ -14,12 +14,12 @@ import type { RunProgram } from "../system/run_program.ts";
 import type { Running } from "../server.ts";
 import { shownPorts } from "../values/ports.ts";
 
-/** How long one run may take. */
+/** The deadline of one run. */
 export const NOTIFY_DEADLINE_MS = 10_000;
-/** How many grants may wait for their turn; a program that is too slow misses the rest. */
+/** Grants that may wait for their turn. A program that is too slow misses the rest. */
 const MOST_WAITING = 64;
 
-/** Runs `server.notify` of the configuration of now at each grant; a renewal is none. */
+/** Runs `server.notify` of the current configuration at each grant, not at a renewal. */
 export function notifyOfGrants(
   running: Running,
   { run, log, deadlineMs = NOTIFY_DEADLINE_MS }: {

@@ -1,7 +1,4 @@
-/**
- * What the control socket can be asked, and what the server does about it. A request is outside text, even from root's
- * own commands: it is read strictly.
- */
+/** The requests that the control socket takes. They are outside text, even from root's own commands: read strictly. */
 
 import { NAME_PATTERN } from "../values/name.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
@@ -10,34 +7,35 @@ import type { GuardReport } from "../firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "../values/network.ts";
 import type { DropCounts } from "../receive/recent_drops.ts";
 import { formatPortRange, mergePortRanges, shownPorts } from "../values/ports.ts";
+import { pause } from "../system/clock.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { Running } from "../server.ts";
 import { readAccesses, type Whose } from "../state/read.ts";
 import { VERSION } from "../values/version.ts";
 
-/** Whose grants to end, and whether to cut established connections too. */
+/** Which grants to end, and whether to cut established connections too. */
 export type CloseRequest =
   & {
     readonly command: "close";
     readonly kill: boolean;
-    /** The client has just been taken out of the configuration: only when that is in force is anything cut. */
+    /** The client was just removed from the configuration: nothing is done before the server has read that. */
     readonly revoked?: boolean;
   }
   & ({ readonly client: string } | { readonly address: string } | { readonly all: true });
 
-/** What a close did. */
+/** The outcome of a close. */
 export interface CloseReport {
   readonly closed: readonly { client: string; address: string; ports: readonly string[] }[];
-  /** What became of established connections; `null` where nobody asked for that. */
+  /** The established connections that were cut; `null` without `kill`. */
   readonly cut: Cut | null;
-  /** What could not be done or looked at, in words; all else was done. */
+  /** What failed, in words. Everything else was done. */
   readonly failures: readonly string[];
 }
 
-/** So long the firewall may take to close: the rest is done all the same, and told. */
+/** How long a close waits for the firewall, before it goes on and reports the failure. */
 const CLOSING_MS = 8000;
 
-/** What a running server says of itself. */
+/** The status of a running server. */
 export interface ServerReport {
   readonly pid: number;
   readonly version: string;
@@ -46,11 +44,11 @@ export interface ServerReport {
   readonly recentDrops: DropCounts;
 }
 
-/** What a running server finds in its firewall. */
+/** The state of a running server's firewall. */
 export interface FirewallReport {
-  /** What `auto` has become. */
+  /** The backend that `auto` chose. */
   readonly backend: string;
-  /** Whether all is as the server put it; `true` also where the backend cannot tell. */
+  /** Whether the rules are as the server put them; `true` also where the backend cannot tell. */
   readonly intact: boolean;
   /** `null` where the backend cannot tell. */
   readonly examination: {
@@ -58,33 +56,33 @@ export interface FirewallReport {
     readonly unguarded: readonly string[];
     readonly barred: readonly string[];
     readonly hostMayDrop: boolean;
-    /** Rules of openme's that no grant covers, where the firewall does not end them by itself. */
+    /** openme's rules without a grant, on a firewall that does not end them by itself. */
     readonly withoutGrant: readonly { address: string; ports: readonly string[] }[];
   } | null;
-  /** Guarded ports that everyone can reach in spite of the guard. */
+  /** Guarded ports that everyone can reach despite the guard. */
   readonly open: {
     readonly ports: readonly string[];
     readonly why: string;
     readonly hint: string | null;
   } | null;
-  /** The firewall's last failure, until it is made up for. */
+  /** The firewall's last failure, until it is repaired. */
   readonly failure: string | null;
-  /** What the server guards now, and whether it closes that itself. */
+  /** The ports that the server guards, and whether it closes them itself. */
   readonly guarded: readonly string[];
   readonly dropPorts: boolean;
-  /** The one interface on which it does; `null` for all. */
+  /** The one interface that is guarded; `null` for all. */
   readonly interface: string | null;
-  /** Grants that the firewall has refused so far. */
+  /** Grants that the firewall refused and does not hold yet. */
   readonly refused: readonly { client: string; address: string; ports: readonly string[] }[];
 }
 
-/** What requests are answered with, beside the server itself. */
+/** What requests need beside the server. */
 export interface ControlParts {
   readonly stateDir: string;
   readonly run: RunProgram;
-  /** Takes a change of the configuration file at once. */
+  /** Reads a changed configuration file at once. */
   readonly lookAtConfig: () => Promise<void>;
-  /** Keeps the guard that `serve --confirm` would put back; throws where nothing waits for that. */
+  /** Confirms a `serve --confirm`; throws where none waits. */
   readonly confirm: () => void;
 }
 
@@ -132,7 +130,7 @@ async function check(running: Running): Promise<FirewallReport> {
   };
 }
 
-/** What a guard reports, as it goes over the socket. */
+/** A guard's report as JSON for the socket. */
 export function describeFirewall({ backend, isIntact, examination, open, failure }: GuardReport) {
   return {
     backend,
@@ -164,7 +162,7 @@ async function close(
     // A grant for the network around an address lets that address in.
     (whose.address === undefined || overlap(address, whose.address));
   const failures: string[] = [];
-  // Before the grants go: a connection lives on long after its grant, and its client may be out of the configuration.
+  // Before the grants are withdrawn: their addresses are needed to cut connections, which outlive them.
   const live = [...running.grants()].filter(wanted)
     .map(({ client, address, ports }) => ({ client, address, ports }));
   if (revoked && whose.client !== undefined) await takeRevocation(whose.client);
@@ -180,9 +178,9 @@ async function close(
   const guarded = running.config().guardedPorts;
   const { failures: uncut, ...cut } = await cutConnections(
     [...formerPlaces(), ...live].map(({ address, ports }) => ({
-      // Of a network that was let in no more than what was asked for.
+      // Of a granted network, only the address that the request names.
       address: whose.address && whose.address.length > address.length ? whose.address : address,
-      // Of a named client its own ports; otherwise all that is guarded.
+      // A named client's own ports; otherwise all guarded ones.
       ports: whose.client !== undefined ? ports : mergePortRanges([...ports, ...guarded]),
     })),
     run,
@@ -191,20 +189,16 @@ async function close(
 
   /** Whether the firewall has closed them in time. */
   async function withdrawInTime(): Promise<boolean> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<boolean>((resolve) =>
-      timer = setTimeout(() => resolve(false), CLOSING_MS)
-    );
+    const over = new AbortController();
     const done = running.withdraw(wanted, "closed by command").then(() => true);
-    try {
-      return await Promise.race([done, late]);
-    } finally {
-      clearTimeout(timer);
-      done.catch(() => {});
-    }
+    const late = pause(CLOSING_MS, over.signal).then(() => false);
+    return await Promise.race([done, late]).finally(() => {
+      over.abort();
+      done.catch(() => {}); // after the deadline
+    });
   }
 
-  /** Where they were let in before. */
+  /** Where the history says that they were let in. */
   function formerPlaces() {
     try {
       return readAccesses(stateDir, whose).filter(wanted);
@@ -214,7 +208,7 @@ async function close(
     }
   }
 
-  /** A client that can still knock would be back before its connections are gone. */
+  /** A client that can still knock would come back before its connections are cut. */
   async function takeRevocation(name: string): Promise<void> {
     await lookAtConfig();
     if (running.config().clients.every((client) => client.name !== name)) return;

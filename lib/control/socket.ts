@@ -1,22 +1,23 @@
 /**
- * The control socket: how commands on this host act on the running server. A Unix socket in the state directory, mode
- * 0600 in a folder of mode 0700, so that whoever reaches it could as well edit the configuration. One JSON line in, one
- * JSON line out, then the connection is over; sizes, times and the number of connections are bounded.
+ * The control socket, by which commands on this host act on the running server: a Unix socket of mode 0600 in the state
+ * directory, whose mode is 0700. A user who can reach it could also edit the configuration. One JSON line in, one JSON
+ * line out, then the connection ends; sizes, times and the number of connections are bounded.
  */
 
 import { pause } from "../system/clock.ts";
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
+import { closeQuietly, writeText } from "../system/connection.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import { quote } from "../values/text.ts";
 import { CONTROL_NAME } from "../state/names.ts";
 
-/** The socket of the server with this state directory. */
+/** The path of the socket for a state directory. */
 export function controlPath(stateDir: string): string {
   return join(stateDir, CONTROL_NAME);
 }
 
-/** What whoever reaches the socket can make the server hold. */
+/** Bounds on what callers can make the server hold. */
 export interface ControlLimits {
   readonly connections: number;
   readonly requestBytes: number;
@@ -30,23 +31,23 @@ export const CONTROL_LIMITS: ControlLimits = {
   requestMs: 5000,
 };
 
-/** How long a command waits for its answer: the firewall has a deadline of its own, and cutting connections takes. */
+/** How long a command waits for its answer. The firewall has its own deadline, and cutting connections takes time. */
 const ANSWER_MS = 30_000;
 
-/** What the server answers: a value, or what went wrong and what to do. */
+/** An answer: a value, or an error with its hint. */
 type Answer = { readonly value: unknown } | { readonly error: string; readonly hint?: string };
 
-/** Does what a request asks for; a throw becomes the answer's error. */
+/** Carries a request out. What it throws becomes the answer's error. */
 export type ControlHandler = (request: unknown) => Promise<unknown>;
 
-/** A control socket: it can be connected to, but nobody is answered before {@linkcode serveControl}. */
+/** A control socket. Connections wait unanswered until {@linkcode serveControl}. */
 export interface ControlSocket {
   readonly listener: Deno.UnixListener;
-  /** Closes it and takes its file away; never throws. May be repeated. */
+  /** Closes it and removes its file. Never throws; may be called twice. */
   readonly close: () => void;
 }
 
-/** Makes the control socket. The state directory must be locked: a file that is there is of a process that is gone. */
+/** Makes the control socket. The state directory must be locked: then an old socket file belongs to a dead process. */
 export function bindControl(stateDir: string): ControlSocket {
   const path = controlPath(stateDir);
   let listener: Deno.UnixListener;
@@ -66,7 +67,7 @@ export function bindControl(stateDir: string): ControlSocket {
       try {
         step();
       } catch {
-        // Closed already; or a file that stays, and that the next serve removes.
+        // Closed already; or a file that the next serve removes.
       }
     }
   };
@@ -120,16 +121,16 @@ async function answerOne(
   handle: ControlHandler,
   { requestBytes, requestMs }: ControlLimits,
 ): Promise<void> {
-  const timer = setTimeout(() => close(connection), requestMs);
+  const timer = setTimeout(() => closeQuietly(connection), requestMs);
   try {
     const line = await readLine(connection, requestBytes);
     clearTimeout(timer);
-    await writeLine(connection, JSON.stringify(await answerTo(line, handle)));
+    await writeText(connection, JSON.stringify(await answerTo(line, handle)) + "\n");
   } catch {
     // It hung up, or said nothing in time.
   } finally {
     clearTimeout(timer);
-    close(connection);
+    closeQuietly(connection);
   }
 }
 
@@ -142,18 +143,18 @@ async function answerTo(line: string, handle: ControlHandler): Promise<Answer> {
   }
 }
 
-/** Asks the server that runs with this state directory. Throws `OpenmeError`, also with what the server says. */
+/** Sends a request to the server of this state directory. Throws `OpenmeError`: the server's own, or why none came. */
 export async function askServer(stateDir: string, request: unknown): Promise<unknown> {
   const path = controlPath(stateDir);
   const connection = await connectTo(path);
   let late = false;
   const timer = setTimeout(() => {
     late = true;
-    close(connection);
+    closeQuietly(connection);
   }, ANSWER_MS);
   let answer: Answer;
   try {
-    await writeLine(connection, JSON.stringify(request));
+    await writeText(connection, JSON.stringify(request) + "\n");
     answer = JSON.parse(await readLine(connection, Infinity)) as Answer;
   } catch (cause) {
     const why = late ? `nothing came within ${ANSWER_MS / 1000} s` : messageOf(cause);
@@ -163,7 +164,7 @@ export async function askServer(stateDir: string, request: unknown): Promise<unk
     });
   } finally {
     clearTimeout(timer);
-    close(connection);
+    closeQuietly(connection);
   }
   if ("value" in answer) return answer.value;
   throw new OpenmeError(
@@ -197,7 +198,7 @@ async function connectTo(path: string): Promise<Deno.Conn> {
 
 const START_HINT = "start it: openme serve; or name its folder: --state-dir DIR";
 
-/** Nobody listens at the control socket. */
+/** No process listens at the control socket. */
 export class NotRunningError extends OpenmeError {
   constructor(cause: unknown) {
     super("STATE", "cannot reach openme serve: it is not running", { hint: START_HINT, cause });
@@ -215,21 +216,6 @@ async function readLine(connection: Deno.Conn, mostBytes: number): Promise<strin
     if (text.length > mostBytes) throw new Error("the request is too long");
   }
   return text.slice(0, text.indexOf("\n"));
-}
-
-async function writeLine(connection: Deno.Conn, line: string): Promise<void> {
-  const bytes = new TextEncoder().encode(line + "\n");
-  for (let written = 0; written < bytes.length;) {
-    written += await connection.write(bytes.subarray(written));
-  }
-}
-
-function close(connection: Deno.Conn): void {
-  try {
-    connection.close();
-  } catch {
-    // Closed already.
-  }
 }
 
 function removeFile(path: string): void {

@@ -1,8 +1,7 @@
 /**
- * The primitives of the protocol and its key types; beside `crypto_sync.ts` the only file that knows which library
- * provides them. X25519 (RFC 7748), Ed25519 (RFC 8032), SHA-256, HMAC and HKDF (RFC 5869) come from WebCrypto, which
- * needs no import: right for a client that runs once. ChaCha20-Poly1305 (RFC 8439), which WebCrypto lacks, comes from
- * noble. A server takes the others from `crypto_sync.ts`, where they are synchronous.
+ * The primitives of the protocol and its keys. X25519 (RFC 7748), Ed25519 (RFC 8032), SHA-256, HMAC and HKDF (RFC 5869)
+ * come from WebCrypto, which needs no import: right for a client that runs once. ChaCha20-Poly1305 (RFC 8439), which
+ * WebCrypto lacks, comes from noble. A server takes the others from `sync.ts`. No file but these two names a library.
  */
 
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
@@ -51,12 +50,12 @@ export async function knockTag(serverPublicKey: Bytes, ephemeralPublicKey: Bytes
   return new Uint8Array(digest, 0, AEAD_NONCE_SIZE).slice();
 }
 
-/** Separates a knock's id from every other use of SHA-256. */
+/** Separates a knock's id from other uses of SHA-256. */
 export const KNOCK_ID_LABEL = new TextEncoder().encode("openme-v1-knock-id");
 
 /**
- * The id of a knock: the first 8 bytes of SHA-256(label, random nonce), lower-case hex. Only the sender and the server
- * know the nonce, and the id does not tell it.
+ * The id of a knock: the first 8 bytes of SHA-256(label, random nonce), lower-case hex. It does not reveal the nonce,
+ * which only the sender and the server know.
  */
 export async function knockId(randomNonce: Bytes): Promise<string> {
   const digest = await sha256(concatBytes(KNOCK_ID_LABEL, randomNonce));
@@ -68,7 +67,7 @@ export async function sha256(bytes: Bytes): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
-/** The knock tags of one server, as {@linkcode knockTag} defines them: its holder has a profile, it says nothing about who. */
+/** Makes the knock tags of one server, as {@linkcode knockTag} defines them. A tag proves a profile, not whose. */
 export type KnockTags = (ephemeralPublicKey: Uint8Array) => Bytes;
 
 /** ChaCha20-Poly1305 without associated data: ciphertext, then the 16-byte tag. */
@@ -113,22 +112,16 @@ export async function keyPairOf(curve: "X25519" | "Ed25519", privateKey: Bytes):
   return { privateKey, publicKey };
 }
 
-/**
- * Whether `signature` is right for `message`, as far as 32 bytes of any kind can be a key. A registered key never
- * comes here unless {@linkcode signingKeyFlaw} found nothing.
- */
+/** Verifies an Ed25519 signature under one key, in which {@linkcode signingKeyFlaw} must have found nothing. */
 export type VerifySignature = (message: Uint8Array, signature: Uint8Array) => boolean;
 
-/**
- * X25519 with a private key held inside, then HKDF: the AEAD key (32 bytes) of the knock with this ephemeral key, or
- * `undefined` for one of low order.
- */
+/** A server's X25519 and HKDF: the AEAD key (32 bytes) for an ephemeral key; `undefined` for one of low order. */
 export type KeyAgreement = (ephemeralPublicKey: Uint8Array) => Uint8Array | undefined;
 
 /**
- * What makes 32 bytes unfit as a client's Ed25519 key, if anything: a point of small order, under which signatures can
- * be forged, or an encoding that is not canonical (RFC 8032 section 5.1.3: y is below p, and x = 0 has sign 0; both
- * points with x = 0 are of small order).
+ * Why 32 bytes are unfit as a client's Ed25519 key: a point of small order, under which signatures can be forged, or an
+ * encoding that is not canonical (RFC 8032 section 5.1.3: y is below p, and x = 0 has sign 0; both points with x = 0 are
+ * of small order).
  */
 export function signingKeyFlaw(publicKey: Uint8Array): "small order" | "not canonical" | undefined {
   const y = publicKey.slice();
@@ -150,10 +143,10 @@ const SMALL_ORDER_Y: ReadonlySet<string> = new Set([
   "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", // order 8
 ]);
 
-/** Whether 32 bytes are an X25519 public key of low order: the secret agreed with it would be known to anyone. */
+/** Whether 32 bytes are an X25519 public key of low order: anyone knows the secret agreed with it. */
 export function isLowOrder(publicKey: Uint8Array): boolean {
   const u = publicKey.slice();
-  u[31]! &= 0x7f; // RFC 7748 section 5: the top bit is not looked at
+  u[31]! &= 0x7f; // RFC 7748 section 5: the top bit is ignored
   return LOW_ORDER_U.has(bytesToHex(u));
 }
 
@@ -168,7 +161,7 @@ const LOW_ORDER_U: ReadonlySet<string> = new Set([
   "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157", // order 8
 ]);
 
-/** Standard padded base64, strictly: exactly what encoding gives back. `undefined` for anything else. */
+/** Decodes standard padded base64; `undefined` for any text that encoding would not give. */
 export function decodeBase64(text: string): Bytes | undefined {
   try {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -199,7 +192,7 @@ export function hexToBytes(hex: string): Bytes {
   return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }
 
-/** The given parts, one after the other. */
+/** The parts, one after the other. */
 export function concatBytes(...parts: readonly Uint8Array[]): Bytes {
   const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
   let offset = 0;

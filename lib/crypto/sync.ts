@@ -1,7 +1,7 @@
 /**
  * The primitives for a server: synchronous, so that judging a datagram is one step that nothing can interleave. X25519
- * and Ed25519 come from `node:crypto`, hashes from noble, whose prepared HMAC makes a tag in 4 µs. Kept apart from
- * `crypto.ts` because loading the one costs a client 20 to 30 ms, and the other 2.
+ * and Ed25519 come from `node:crypto`, hashes from noble, whose prepared HMAC makes a tag in 4 µs. Apart from `keys.ts`,
+ * because loading this costs a client 20 to 30 ms.
  */
 
 import {
@@ -49,8 +49,8 @@ export function keyAgreement(privateKey: Bytes): KeyAgreement {
 }
 
 /**
- * X25519 with the given private key, 32 bytes. The result gives the 32-byte secret, and `undefined` for peers' keys of
- * low order, whose secret would be known to anyone (RFC 7748 section 6.1), and for nothing else.
+ * X25519 with the given private key, 32 bytes. The function it returns gives the 32-byte secret; `undefined` only for a
+ * peer's key of low order, whose secret anyone knows (RFC 7748 section 6.1).
  */
 export function sharedSecret(
   privateKey: Bytes,
@@ -63,7 +63,7 @@ export function sharedSecret(
         privateKey: own,
         publicKey: publicKeyObject("X25519", peerPublicKey),
       });
-      // Deno 2.6 returns zeros where 2.9 throws: look, whichever runs.
+      // Deno 2.6 returns zeros where 2.9 throws.
       return secret.some((byte) => byte !== 0) ? secret : undefined;
     } catch {
       return undefined;
@@ -88,17 +88,17 @@ export function fingerprint(publicKey: Uint8Array): string {
   return bytesToHex(fingerprintBytes(publicKey));
 }
 
-/** {@linkcode knockId} of `crypto.ts`, synchronous. */
+/** `knockId` of `keys.ts`, synchronous. */
 export function knockIdOf(randomNonce: Bytes): string {
   return bytesToHex(sha256(concatBytes(KNOCK_ID_LABEL, randomNonce)).subarray(0, KNOCK_ID_SIZE));
 }
 
-/** The bytes of a key's {@linkcode fingerprint}, 8. */
+/** The 8 bytes of a key's {@linkcode fingerprint}. */
 export function fingerprintBytes(publicKey: Uint8Array): Uint8Array {
   return sha256(publicKey).slice(0, FINGERPRINT_SIZE);
 }
 
-/** The verifier of one client's key, 32 bytes; throws `RangeError` where they are not a point of the curve. */
+/** The verifier of one client's key, 32 bytes. Throws `RangeError` where they are not a point of the curve. */
 export function signatureVerifier(publicKey: Uint8Array): VerifySignature {
   let key: KeyObject;
   try {

@@ -8,6 +8,7 @@ import { pause } from "../system/clock.ts";
 import { type Address, formatAddress, parseAddress, sameAddress } from "../values/address.ts";
 import type { Clock } from "../values/moment.ts";
 import type { Grant } from "../grants.ts";
+import { closeQuietly, writeText } from "../system/connection.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import type { Running } from "../server.ts";
 import { reportOn, respond } from "./answer.ts";
@@ -171,10 +172,7 @@ class Health {
         knocksOf: (grant) => running.knocksOf(grant),
       });
       const parts = { server: host ?? localAddress(connection), lifetimeMs: knockTimeoutMs };
-      const bytes = new TextEncoder().encode(respond(head, report, parts));
-      for (let written = 0; written < bytes.length;) {
-        written += await connection.write(bytes.subarray(written));
-      }
+      await writeText(connection, respond(head, report, parts));
       log.debug("health_asked", { address: formatAddress(address) });
     } catch {
       // It hung up, or took too long.
@@ -186,11 +184,7 @@ class Health {
 
   #drop(connection: Deno.Conn): void {
     this.#connections.delete(connection);
-    try {
-      connection.close();
-    } catch {
-      // Closed already.
-    }
+    closeQuietly(connection);
   }
 }
 

@@ -1,19 +1,19 @@
 /**
- * The health port's page for a browser: which ports are open from here, and how much longer. It asks again while access
- * is open, so that it shows a renewal and an early end. One file, no outside resources; every value is escaped although
- * none can hold markup.
+ * The health port's page for a browser: the open ports and the time left. While access is open it asks again, and so
+ * shows a renewal and an early end. One file, no outside resources; every value is escaped, although none can hold
+ * markup.
  */
 
 import { formatDuration } from "../values/duration.ts";
 import type { HealthReport, ReportedGrant } from "../values/health_report.ts";
 
-/** What the page needs beside the report. */
+/** What the page shows beside the report. */
 export interface PageParts {
-  /** What the page calls this server: its configured host, else the address that was asked. */
+  /** The server's name: its configured host, else the address that the browser connected to. */
   readonly server: string;
-  /** Style and script carry it, so that nothing else on the page could run. */
+  /** For the Content-Security-Policy: only the style and script that carry it apply. */
   readonly nonce: string;
-  /** A full bar. */
+  /** The time of a full bar. */
   readonly lifetimeMs: number;
 }
 
@@ -99,8 +99,8 @@ button:disabled { color: var(--soft); cursor: default; }
 `;
 
 /**
- * Counts on the page's own steady clock: the browser's wall clock may be off. What it asks for again is this page, of
- * which it takes the grants: one renderer, and no script of the answer runs. A closed port does not answer at all.
+ * Counts on the page's steady clock: the browser's wall clock may be off. It fetches this page again and takes the grants
+ * out of it: one renderer, and no script of the answer runs. A closed port does not answer at all.
  */
 const SCRIPT = `
 const ASK_MS = 3000, PATIENCE_MS = 3000;

@@ -1,4 +1,4 @@
-/** Which files make up a server's configuration: the file itself, and those of `clients.d` beside it. */
+/** The files of a server's configuration: the file itself, and those of `clients.d` beside it. */
 
 import { dirname, join } from "node:path";
 import { OpenmeError } from "../values/errors.ts";
@@ -10,8 +10,8 @@ export function clientsFolder(path: string): string {
 }
 
 /**
- * The files of `clients.d` beside `path`, by name; none where there is no such folder. What does not end in `.yaml`, or
- * begins with a dot, is no such file: an editor's copy, a README. Throws where the folder cannot be read.
+ * The files of `clients.d` beside `path`, sorted; none where there is no such folder. Names that begin with a dot or do
+ * not end in `.yaml`, such as an editor's copy or a README, are passed over. Throws where the folder cannot be read.
  */
 export function listClientFiles(path: string): string[] {
   const folder = clientsFolder(path);
@@ -33,7 +33,7 @@ export function listClientFiles(path: string): string[] {
   }
 }
 
-/** Differs whenever one of the files was changed, added or taken out; `undefined` where the first is not there. */
+/** A text that differs after one of the files was changed, added or removed; `undefined` without the main file. */
 export function identifyConfig(path: string): string | undefined {
   const main = identifyFile(path);
   if (main === undefined) return undefined;
@@ -41,11 +41,11 @@ export function identifyConfig(path: string): string | undefined {
     const files = listClientFiles(path).map((file) => `${file} ${identifyFile(file)}`);
     return [main, ...files].join("\n");
   } catch (cause) {
-    return `${main}\n${cause}`; // reading it says what is wrong
+    return `${main}\n${cause}`; // loading the files reports it
   }
 }
 
-/** What differs whenever the file at the end of all links is another or was written to; `undefined` without one. */
+/** A text that differs after a file, links followed, was replaced or written; `undefined` without one. */
 function identifyFile(path: string): string | undefined {
   try {
     const { dev, ino, size, mtime, ctime } = Deno.statSync(path);

@@ -1,6 +1,6 @@
 /**
- * Notices that a configuration has changed. It looks at the files twice a second: that also sees a replaced symbolic
- * link, a network file system and a folder that came back, which change notifications do not.
+ * Watches a configuration for changes by looking at its files twice a second: unlike change notifications, that sees a
+ * replaced symbolic link, a network file system, and a folder that was away.
  */
 
 import { identifyConfig } from "./config_files.ts";
@@ -8,9 +8,9 @@ import { identifyConfig } from "./config_files.ts";
 const LOOK_INTERVAL_MS = 500;
 
 /**
- * Calls `changed` after every change of the files until `signal` aborts; one call at a time. `known` is what
- * {@linkcode identifyConfig} gave before they were last read. `look` looks at once, and resolves when a change that was
- * made before the call has been taken; `read` calls `changed` even where nothing has changed.
+ * Calls `changed` after every change of the files until `signal` aborts, one call at a time. `known` is what
+ * {@linkcode identifyConfig} gave before they were last read. `look` looks at once, and resolves when every change made
+ * before the call has been handled; `read` calls `changed` even without a change.
  */
 export function watchConfig(
   path: string,
@@ -30,7 +30,7 @@ export function watchConfig(
     const current = identifyConfig(path);
     if (current === known) return;
     known = current;
-    // A file that is gone for the moment is being replaced, or was removed: what was read last stays in force.
+    // A missing file is being replaced, or was removed: the last configuration stays in force.
     if (current !== undefined) read();
   };
   const timer = setInterval(look, LOOK_INTERVAL_MS);

@@ -1,6 +1,6 @@
 /**
- * Priorities of lines that go to systemd's journal: `<4>` in front of a line says "warning". sd-daemon(3) has the
- * numbers, systemd.exec(5) the variable that says which stream is the journal.
+ * Priorities of lines for systemd's journal: `<4>` in front of a line means "warning". The numbers are in sd-daemon(3),
+ * the variable that names the journal's stream in systemd.exec(5).
  */
 
 import { fstatSync } from "node:fs";
@@ -9,8 +9,8 @@ import type { LogLevel } from "./log.ts";
 const PRIORITIES: Readonly<Record<LogLevel, number>> = { error: 3, warn: 4, info: 6, debug: 7 };
 
 /**
- * Whether standard error is the stream that `JOURNAL_STREAM` names, `DEVICE:INODE`. It is inherited, so that alone it
- * says nothing of where this process writes.
+ * Whether standard error is the stream that `JOURNAL_STREAM` names, `DEVICE:INODE`. The variable alone proves nothing:
+ * child processes inherit it.
  */
 export function isJournal(journalStream: string): boolean {
   try {
@@ -21,7 +21,7 @@ export function isJournal(journalStream: string): boolean {
   }
 }
 
-/** The line with its priority; a line for people says by its first words what it is. */
+/** The line with its priority; without a level, by its first words, such as `openme: warning:`. */
 export function withPriority(line: string, level?: LogLevel): string {
   const told = /^openme: (?:(error)|warning|hint):/.exec(line);
   return `<${PRIORITIES[level ?? (told ? told[1] ? "error" : "warn" : "info")]}>${line}`;

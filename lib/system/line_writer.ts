@@ -1,12 +1,11 @@
 /**
- * Lines to standard error that never hold up the program: a terminal that is stopped (Ctrl-S), an ssh connection that
- * hangs and a log collector that reads no more fill the pipe, and a plain write would then wait for ever, with every
- * timer of the process.
+ * Writes lines to standard error without ever holding up the program: where a terminal is stopped (Ctrl-S), an ssh
+ * connection hangs or a log collector no longer reads, a plain write blocks, and every timer of the process with it.
  */
 
 import { pause } from "./clock.ts";
 
-/** How many lines may wait; what comes after that is counted. */
+/** Lines that may wait. The rest is dropped and counted. */
 const MOST_LINES = 1000;
 const RETRY_MS = 50;
 const ERASE_LINE = "\r\x1b[K";
@@ -16,7 +15,7 @@ export interface LineSink {
   write(bytes: Uint8Array): Promise<number>;
 }
 
-/** Writes lines one batch at a time, and on a terminal keeps one line below them up to date. */
+/** Writes lines in batches, and on a terminal keeps a status below them. */
 export class LineWriter {
   readonly #sink: LineSink;
   readonly #lost: (lines: number) => string;
@@ -26,7 +25,7 @@ export class LineWriter {
   #shownStatus = "";
   #working: Promise<void> | undefined;
 
-  /** `lost` renders the line that says how many lines could not be written. */
+  /** `lost` renders the line that reports how many lines were dropped. */
   constructor(sink: LineSink, { lost }: { lost: (lines: number) => string }) {
     this.#sink = sink;
     this.#lost = lost;
@@ -39,7 +38,7 @@ export class LineWriter {
     this.#start();
   };
 
-  /** Shows a text below all lines, in place of the one before; "" takes it away. Only for a terminal. */
+  /** Shows a status below all lines, replacing the last one; "" removes it. Only for a terminal. */
   showStatus(text: string): void {
     this.#status = text;
     this.#start();
@@ -47,10 +46,9 @@ export class LineWriter {
 
   /** Resolves when everything is written, at the latest after `timeoutMs`. */
   async flush(timeoutMs: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, timeoutMs));
-    await Promise.race([this.#working, late]);
-    clearTimeout(timer);
+    const over = new AbortController();
+    await Promise.race([this.#working, pause(timeoutMs, over.signal)]);
+    over.abort();
   }
 
   #start(): void {
@@ -58,7 +56,7 @@ export class LineWriter {
   }
 
   async #work(): Promise<void> {
-    await Promise.resolve(); // the lines of one moment go out in one write
+    await Promise.resolve(); // lines of one turn of the event loop go out in one write
     for (;;) {
       const lines = this.#waiting.splice(0);
       if (this.#lostLines > 0) lines.push(this.#lost(this.#lostLines));
@@ -68,7 +66,7 @@ export class LineWriter {
       this.#shownStatus = this.#status;
       await this.#put(erase + lines.map((line) => line + "\n").join("") + this.#status);
     }
-    this.#working = undefined; // no await since the last look: nothing can have been added
+    this.#working = undefined; // no await since the check above: nothing can have been added
   }
 
   async #put(text: string): Promise<void> {
@@ -77,7 +75,7 @@ export class LineWriter {
       try {
         written += await this.#sink.write(bytes.subarray(written));
       } catch (cause) {
-        // Closed: nobody reads it any more.
+        // Closed.
         if (!(cause instanceof Deno.errors.WouldBlock)) return;
         await pause(RETRY_MS);
       }

@@ -1,4 +1,4 @@
-/** From which of this machine's addresses to send: what `bind` names. Loaded only where something is bound. */
+/** The local addresses that `bind` names. Loaded only where `bind` is used. */
 
 import {
   type Address,
@@ -12,24 +12,24 @@ import {
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 
-/** An address, with the name of the interface that has it. */
-interface Held {
+/** An address of this machine, with the name of its interface. */
+interface LocalAddress {
   readonly name: string;
   readonly address: Address;
 }
 
 /**
- * The address that `bind` is, or those of the interface that it names; of one family where one is given. Throws
- * `OpenmeError`, code `SOCKET`, where this machine has none.
+ * The address that `bind` is, or those of the interface that it names, of the given family if any. Throws `OpenmeError`,
+ * code `SOCKET`, where this machine has none.
  */
 export function localAddressesOf(bind: string, family: 4 | 6 | undefined): Address[] {
-  const held = heldAddresses();
+  const local = localAddresses();
   const literal = parseZonedAddress(bind) ?? parseAddress(bind);
   const found = literal
-    ? [asHeld(literal, held)]
-    : held.filter(({ name }) => name === bind).map(({ address }) => address);
+    ? [asLocal(literal, local)]
+    : local.filter(({ name }) => name === bind).map(({ address }) => address);
   if (found.length === 0) {
-    throw notHere(`this machine has no interface ${quote(bind)} with an address`, held);
+    throw notHere(`this machine has no interface ${quote(bind)} with an address`, local);
   }
   const fitting = found.filter((address) => family === undefined || address.family === family);
   if (fitting.length === 0) {
@@ -40,16 +40,16 @@ export function localAddressesOf(bind: string, family: 4 | 6 | undefined): Addre
   return fitting;
 }
 
-/** An address as this machine has it: a link-local one with its zone. Throws where it has none such. */
-function asHeld(address: Address, held: readonly Held[]): Address {
-  const own = held.find((each) =>
+/** An address as this machine has it, a link-local one with its zone. Throws where it has no such address. */
+function asLocal(address: Address, local: readonly LocalAddress[]): Address {
+  const own = local.find((each) =>
     sameAddress(each.address, address) &&
     (address.zone === undefined || address.zone === each.address.zone)
   );
   const found = own?.address ?? address;
-  // Not all that can be bound is listed: every address of 127.0.0.0/8, or of a network that is routed to here.
+  // Some addresses can be bound without being listed: all of 127.0.0.0/8, and networks that are routed to here.
   if (own || (!isUnspecified(address) && !isMulticast(address) && canBind(address))) return found;
-  throw notHere(`${formatAddress(address)} is no address of this machine`, held);
+  throw notHere(`${formatAddress(address)} is no address of this machine`, local);
 }
 
 function isMulticast({ family, bytes }: Address): boolean {
@@ -65,7 +65,7 @@ function canBind(address: Address): boolean {
   }
 }
 
-function heldAddresses(): Held[] {
+function localAddresses(): LocalAddress[] {
   return Deno.networkInterfaces().flatMap(({ name, address: text, scopeid }) => {
     const address = parseAddress(text.replace(/%.*$/, ""));
     if (!address) return [];
@@ -74,10 +74,10 @@ function heldAddresses(): Held[] {
   });
 }
 
-function notHere(message: string, held: readonly Held[]): OpenmeError {
-  const names = [...new Set(held.map(({ name }) => name))];
+function notHere(message: string, local: readonly LocalAddress[]): OpenmeError {
+  const names = [...new Set(local.map(({ name }) => name))];
   const each = names.map((name) => {
-    const texts = held.filter((one) => one.name === name).map(({ address }) =>
+    const texts = local.filter((one) => one.name === name).map(({ address }) =>
       formatAddress(address)
     );
     return `${name} (${texts.join(", ")})`;

@@ -1,6 +1,6 @@
 /**
- * One line an event on stderr, as logfmt or JSON. Event names are fixed words; field values may come from outside and
- * are escaped. Never a key, a nonce or a byte of a packet.
+ * The log: one line an event, as logfmt or JSON. Event names are fixed words; field values may come from outside and are
+ * escaped. Never a key, a nonce or a byte of a packet.
  */
 
 import { OpenmeError } from "../values/errors.ts";
@@ -16,11 +16,11 @@ export type LogFields = Readonly<Record<string, string | number | boolean | unde
 
 /** Writes one event at a level; fields that are `undefined` are left out. */
 export type Log = Readonly<Record<LogLevel, (event: string, fields?: LogFields) => void>> & {
-  /** Whether this level is written at all: for lines that cost something to make. */
+  /** Whether a level is written: for lines that are costly to make. */
   readonly enabled: (level: LogLevel) => boolean;
 };
 
-/** A log that writes lines, without a line break, to `write`; `now` dates them. */
+/** A log that hands lines, without a line break, to `write`; `now` dates them. */
 export function createLog(
   { level, format, now, write }: {
     level: LogLevel;
@@ -39,14 +39,14 @@ export function createLog(
   return { error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug"), enabled };
 }
 
-/** The same log, with these fields in every line. */
+/** The same log, with more fields in every line. */
 export function withFields(log: Log, more: LogFields): Log {
   const at = (each: LogLevel) => (event: string, fields: LogFields = {}) =>
     log[each](event, { ...fields, ...more });
   return { ...log, error: at("error"), warn: at("warn"), info: at("info"), debug: at("debug") };
 }
 
-/** `key=value` pairs; a value with anything but plain characters is quoted and escaped. */
+/** `key=value` pairs; a value is quoted and escaped unless its characters are all plain. */
 export function formatLogfmt(fields: LogFields): string {
   return Object.entries(fields)
     .filter(([, value]) => value !== undefined)
@@ -58,7 +58,7 @@ function formatValue(value: string): string {
   return /^[\w.,:;/@+*()[\]-]+$/.test(value) ? value : quote(value, 500);
 }
 
-/** The fields of a failure: its message, and its hint where it has one. */
+/** The fields of an error: its message, and its hint if any. */
 export function errorFields(error: unknown): LogFields {
   const hint = error instanceof OpenmeError ? error.hint : undefined;
   return { error: error instanceof Error ? error.message : String(error), hint };

@@ -1,13 +1,13 @@
 /**
- * IP addresses as values: parsed strictly, printed canonically (RFC 5952), and judged by whether a remote client can
- * hold them. An IPv4-mapped IPv6 address is the IPv4 address here, always: a dual-stack socket reports IPv4 peers so.
+ * IP addresses: parsed strictly, printed canonically (RFC 5952), and judged by whether a remote client can hold them. An
+ * IPv4-mapped IPv6 address becomes the IPv4 address: a dual-stack socket reports IPv4 peers so.
  */
 
 /** An IPv4 (4 bytes) or IPv6 (16 bytes) address, network byte order. Never an IPv4-mapped one. */
 export interface Address {
   readonly family: 4 | 6;
   readonly bytes: Uint8Array;
-  /** Of a link-local address: the interface through which it is reached. A client's alone; nothing on a wire has one. */
+  /** The interface that reaches a link-local address. Only a client has one; it is never sent. */
   readonly zone?: string;
 }
 
@@ -38,12 +38,12 @@ export function parseZonedAddress(text: string): Address | undefined {
   return address && isLinkLocal(address) ? { ...address, zone: zone! } : undefined;
 }
 
-/** Whether this is an IPv6 address of one link, `fe80::/10`: of use only together with a zone. */
+/** Whether this is in `fe80::/10`: reachable only with a zone. */
 export function isLinkLocal({ family, bytes }: Address): boolean {
   return family === 6 && bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80;
 }
 
-/** From which of these to send to an address; `undefined` where none reaches it. A link-local one reaches only its link. */
+/** The first of these source addresses that reaches the target: of its family and, for link-local ones, its zone. */
 export function sourceFor(target: Address, from: readonly Address[]): Address | undefined {
   return from.find(({ family, zone }) => family === target.family && zone === target.zone);
 }
@@ -97,8 +97,7 @@ export function isHoldable({ family, bytes }: Address): boolean {
 
 function parseV4(text: string): Uint8Array | undefined {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  // `$` also matches before a final line break in some languages; not in this one, but the length is free to check.
-  if (!match || match[0].length !== text.length) return undefined;
+  if (!match) return undefined;
   const parts = match.slice(1);
   if (parts.some((part) => Number(part) > 255 || (part.length > 1 && part[0] === "0"))) {
     return undefined;

@@ -6,7 +6,7 @@
 const UNIT_MS: Readonly<Record<string, bigint>> = { ms: 1n, s: 1000n, m: 60_000n, h: 3_600_000n };
 
 /**
- * Reads a duration. Returns milliseconds, or `undefined` for what is not one.
+ * Reads a duration. Returns milliseconds; `undefined` for anything else.
  *
  * @example
  * ```ts

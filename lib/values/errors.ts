@@ -1,8 +1,6 @@
-/**
- * The one error type an operator sees. Hostile input never becomes an error: it becomes a verdict (`gate.ts`).
- */
+/** The one error type that an operator sees. Hostile input never throws: the gate returns a verdict. */
 
-/** What kind of thing went wrong; decides nothing but the exit code and what tests look for. */
+/** The area of an error. It decides the exit code. */
 export type ErrorCode =
   | "USAGE" // the command line
   | "CONFIG" // a configuration file
@@ -13,7 +11,7 @@ export type ErrorCode =
   | "COMMAND" // a program that openme ran for its user
   | "OUTPUT"; // standard output
 
-/** An operator's mistake, or a failing machine: what happened, and what to do about it. */
+/** An operator's mistake or a failing machine: what happened, and a hint what to do. */
 export class OpenmeError extends Error {
   override name = "OpenmeError";
   readonly code: ErrorCode;
@@ -33,7 +31,7 @@ const DISK_TROUBLES: Readonly<Record<string, readonly [why: string, hint: string
   EIO: ["the disk reports an error", "see what the kernel says of it: dmesg"],
 };
 
-/** What is wrong with the disk, and what to do, where that is why something could not be written. */
+/** Why a write failed and what to do, where the disk is the reason. */
 export function diskTroubleOf(
   thrown: unknown,
 ): readonly [why: string, hint: string] | undefined {
@@ -43,7 +41,7 @@ export function diskTroubleOf(
     : undefined;
 }
 
-/** The text of anything that was thrown, one line. */
+/** The message of anything that was thrown, on one line. */
 export function messageOf(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message : String(thrown);
   return text.replaceAll(/\s*\n\s*/g, " ").trim();

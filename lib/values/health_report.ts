@@ -1,6 +1,6 @@
 /**
- * What the health port tells: who is let in at the asking address, to what and for how long. As the server writes it
- * and as a client reads it: strictly, since a server's word is outside text to a client.
+ * The health report: the grants of the asking address. The server writes it; the client reads it strictly, since what a
+ * server says is outside text to a client.
  */
 
 import { formatAddress, parseAddress } from "./address.ts";
@@ -8,7 +8,7 @@ import { isoTime } from "./moment.ts";
 import { NAME_PATTERN } from "./name.ts";
 import { parsePortSpec } from "./ports.ts";
 
-/** `pending`: accepted, and the firewall has not answered yet. */
+/** `pending`: accepted, the firewall has not answered yet. */
 export type KnockState = "pending" | "open" | "refused";
 
 /** One accepted knock. */
@@ -18,7 +18,7 @@ export interface RecentKnock {
   readonly state: KnockState;
 }
 
-/** A grant, as its holder may know it. */
+/** A grant, as its holder is told. */
 export interface ReportedGrant {
   readonly client: string;
   /** Of the client's key. */
@@ -28,9 +28,9 @@ export interface ReportedGrant {
   readonly openedAtMs: number;
   readonly expiresAtMs: number;
   readonly leftMs: number;
-  /** Its latest knocks, the oldest first; none of what an earlier process let in. */
+  /** Its latest knocks, the oldest first; none from before the server started. */
   readonly knocks: readonly RecentKnock[];
-  /** The server's firewall has refused it so far. */
+  /** Whether the server's firewall has refused it so far. */
   readonly failed?: true;
 }
 

@@ -1,20 +1,20 @@
 /**
- * Time as the core takes it: a moment on two time lines. What a packet or a person dates is on the wall clock, which may
- * be stepped; how long something lasts is on the steady one, which may not.
+ * Time on two clocks. The wall clock dates packets and what a person writes, and may be stepped; the steady clock
+ * measures durations, and never is.
  */
 
-/** One moment. */
+/** One moment on both clocks. */
 export interface Moment {
   /** Wall clock, ns since 1970. */
   readonly wallNs: bigint;
-  /** Steady clock, ms; since the machine's boot where that can be known, so that it goes on across a restart. */
+  /** Steady clock, ms; since the boot where the system tells, so that it goes on over a restart of openme. */
   readonly steadyMs: number;
 }
 
-/** Where an edge gets its moments from. */
+/** A source of moments. */
 export interface Clock {
   now(): Moment;
-  /** Names the boot that `steadyMs` counts from; `undefined` where that cannot be known. */
+  /** Names the boot that `steadyMs` counts from; `undefined` where the system does not tell. */
   readonly bootId: string | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** Names of clients, profiles and groups of ports. */
+/** Names of clients, profiles and port groups. */
 
-/** What names of clients, groups and profiles look like: safe in a path, a log line, a terminal and a shell. */
+/** Safe in a path, a log line, a terminal and a shell. */
 export const NAME_PATTERN = /^[A-Za-z][A-Za-z0-9._-]{0,63}$/;

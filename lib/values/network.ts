@@ -1,6 +1,6 @@
 /**
- * Networks as values: an address with its host bits zero and the length of its prefix. A single address is the network
- * of full length, and is printed as the address alone.
+ * Networks: an address whose host bits are zero, and a prefix length. A single address is the network of full length,
+ * and is printed as the address alone.
  */
 
 import { type Address, formatAddress, parseAddress, sameAddress } from "./address.ts";
@@ -12,13 +12,13 @@ export interface Network {
   readonly length: number;
 }
 
-/** How wide a client's grants are: prefix lengths in bits. */
+/** The prefix lengths of a client's grants, in bits. */
 export interface PrefixLengths {
   readonly v4: number;
   readonly v6: number;
 }
 
-/** A grant is for one address. */
+/** Grants for a single address. */
 export const SINGLE: PrefixLengths = { v4: 32, v6: 128 };
 
 /** The number of bits in an address. */
@@ -26,7 +26,7 @@ export function fullLength(family: 4 | 6): 32 | 128 {
   return family === 4 ? 32 : 128;
 }
 
-/** The network of `length` bits around an address; of the address alone where no length is given. */
+/** The network of `length` bits around an address; without a length, the address alone. */
 export function networkOf(address: Address, length: number = fullLength(address.family)): Network {
   const mask = maskOf(address.family, length).bytes;
   return {
@@ -35,7 +35,7 @@ export function networkOf(address: Address, length: number = fullLength(address.
   };
 }
 
-/** The network that a client with these lengths is granted for an address. */
+/** The network of a grant to an address, for a client with these lengths. */
 export function grantedNetwork(address: Address, lengths: PrefixLengths = SINGLE): Network {
   return networkOf(address, address.family === 4 ? lengths.v4 : lengths.v6);
 }

@@ -12,7 +12,7 @@ export interface PortRange {
   readonly last: number;
 }
 
-/** What one entry of a configuration says: ports of one protocol, or of both. */
+/** One entry of a configuration: ports of one protocol, or of both. */
 export interface PortSpec {
   readonly protocol: Protocol | "both";
   readonly first: number;
@@ -20,8 +20,8 @@ export interface PortSpec {
 }
 
 /**
- * Reads a port spec. Returns `undefined` for what is not one: a port outside 1 to 65535, a range that runs backwards,
- * a leading zero, white space.
+ * Reads a port spec. Returns `undefined` for anything else: a port outside 1 to 65535, a range that runs backwards, a
+ * leading zero, white space.
  *
  * @example
  * ```ts
@@ -38,7 +38,7 @@ export function parsePortSpec(text: string): PortSpec | undefined {
   return { protocol: match[3] as Protocol | undefined ?? "both", first, last };
 }
 
-/** What to do about a text that would be a spec with the ends of its range changed over, such as `90-80/tcp`. */
+/** The hint for a range that runs backwards, such as `90-80/tcp`. */
 export function reversedHint(text: string): string | undefined {
   const turned = text.replace(/^(\d+)-(\d+)/, "$2-$1");
   return turned !== text && parsePortSpec(turned)
@@ -124,7 +124,7 @@ export function comparePortRanges(a: PortRange, b: PortRange): number {
   return a.first - b.first || a.last - b.last;
 }
 
-/** Ports as people are shown them: what was asked for. The health port comes with every grant and is left out. */
+/** Ports as people are shown them, without the health port, which comes with every grant. */
 export function shownPorts(ports: readonly PortRange[], healthPort: number | undefined): string[] {
   const health = healthPort === undefined
     ? []

@@ -1,6 +1,4 @@
-/**
- * Text from outside, made fit to print: nothing of it can move a cursor, forge a log line or hide a character.
- */
+/** Text from outside, made safe to print: it cannot move a cursor, forge a log line or hide a character. */
 
 /** `text` in double quotes, all but printable ASCII escaped as `\uXXXX`, at most `limit` characters of it. */
 export function quote(text: string, limit = 80): string {
@@ -17,8 +15,8 @@ export function escapeUnprintable(text: string): string {
 }
 
 /**
- * The same text without what can only be a secret: links, private keys by their name, base64 as long as a key, padded or cut short by {@linkcode quote}.
- * For errors that repeat what was typed; a path is not mistaken for a key.
+ * Removes secrets from an error that repeats what was typed: links, private keys by their name, and base64 as long as a
+ * key, padded or cut short by {@linkcode quote}. A path is not mistaken for a key.
  */
 export function hideSecrets(text: string): string {
   return text
@@ -30,7 +28,7 @@ export function hideSecrets(text: string): string {
     .replaceAll(/[A-Za-z0-9+/]{42,}(?:={1,2}|(?=\.\.\.))/g, "(hidden: it looks like a key)");
 }
 
-/** Whether a text is a profile or a key itself: what somebody typed where the name of a file is expected. */
+/** Whether a text is a profile or a key, typed where the name of a file is expected. */
 export function looksLikeSecret(text: string): boolean {
   const trimmed = text.trim();
   return /^openme:\/\/|^\{|\n|client_privkey|private_key/.test(trimmed) ||

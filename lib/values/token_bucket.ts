@@ -1,6 +1,6 @@
-/** A budget by the second that can be saved up for a moment. The time comes in; it only ever goes on. */
+/** A token bucket: a rate a second, with a burst. The caller passes the time, which never runs backwards. */
 
-/** `perSecond` tokens come in each second, at most `capacity` are kept. */
+/** Gains `perSecond` tokens a second, and keeps at most `capacity`. It starts full. */
 export class TokenBucket {
   readonly #perMs: number;
   readonly #capacity: number;
@@ -13,12 +13,12 @@ export class TokenBucket {
     this.#tokens = capacity;
   }
 
-  /** Takes so many, whether they are there or not: what is owed comes in before there are any again. */
+  /** Takes tokens that may not be there: the debt is paid before any can be taken again. */
   charge(tokens: number): void {
     this.#tokens -= tokens;
   }
 
-  /** Takes up to `wanted` whole tokens; gives how many there were. */
+  /** Takes up to `wanted` whole tokens; returns how many. */
   take(wanted: number, nowMs: number): number {
     const passedMs = Math.max(0, nowMs - (this.#atMs ?? nowMs));
     this.#atMs = nowMs;

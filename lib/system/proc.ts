@@ -3,7 +3,7 @@
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "./run_program.ts";
 
-const DEADLINE_MS = 2000;
+const DEADLINE_MS = 10_000;
 
 /** The text of a file; "" where it cannot be read, whatever the reason. */
 export async function tryReadProc(path: string, run: RunProgram): Promise<string> {

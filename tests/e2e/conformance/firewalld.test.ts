@@ -1,0 +1,5 @@
+/** What every backend owes, by firewalld. */
+
+import { testConformance } from "./conforms.ts";
+
+testConformance("firewalld");

@@ -1,10 +1,10 @@
 /** `openme serve`: the server. */
 
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
+import { reloadFrom } from "../serve/reload.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
-import { DryState, warnOfDroppedKnocks } from "../serve/dry_run.ts";
-import { guardsInTheWay, warnOfOwnSession } from "../serve/start_checks.ts";
-import { missingInterface } from "../host_fit.ts";
+import { DryState } from "../serve/dry_run.ts";
+import { warnAtStart } from "../serve/start_checks.ts";
 import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
 import {
@@ -12,12 +12,11 @@ import {
   type Command,
   configPath,
   type Context,
-  flagError,
+  durationFlag,
   logOf,
   textFlag,
 } from "../context.ts";
 import { type ServerConfig, unguardable } from "../../config/server.ts";
-import { parseDuration } from "../../values/duration.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
@@ -26,7 +25,7 @@ import { openGeneration } from "../../firewall/host/generation.ts";
 import { NftSession } from "../../firewall/nft/session.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Backend } from "../../firewall/backend.ts";
-import { chooseBackend, requireClosable } from "../../firewall/choose.ts";
+import { chooseBackend } from "../../firewall/choose.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
 import { createDryBackend, showingParts } from "../../firewall/none.ts";
 import { keepHealthListener } from "../../health/listener.ts";
@@ -56,59 +55,128 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
   },
   example: "sudo openme serve --log-level debug",
   run: async (args, context) => {
-    const lines = new LineWriter(Deno.stderr, {
-      lost: (lines) =>
-        context.forStderr(`openme: warning: ${lines} lines of the log could not be written`),
+    const isDry = args.values["dry-run"] === true;
+    const confirmMs = durationFlag(args, "confirm", { minMs: 1000, maxMs: 3_600_000 });
+    // What is opened is closed in reverse: the lock after the sockets, and last the log is written out.
+    await using open = new AsyncDisposableStack();
+    const lines = open.adopt(newLineWriter(context), (lines) => lines.flush(FLUSH_MS));
+    const log = withFields(
+      logOf(args, { stderr: (line, level) => lines.write(context.forStderr(line, level)) }),
+      isDry ? { dry_run: true } : {},
+    );
+    const file = configFile(args, log);
+    const config = await file.load();
+    if (config.command) requirePrograms(config.command);
+    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+
+    // Lock and sockets before the firewall: a second `serve` must fail while nothing has been touched.
+    makeStateDir(stateDir);
+    const hint = `openme plan --config ${file.path} shows what a changed file would do`;
+    open.adopt(takeLock(stateDir, isDry ? { hint } : {}), (lock) => lock.release());
+    const control = bindControlSocket(stateDir, { isNeeded: confirmMs !== undefined, log });
+    open.defer(() => control?.close());
+    const bound = bindKnockSocket(config.udpPort, context.run);
+    const socket = open.adopt(await bound, (socket) => socket.close());
+    const readGeneration = openGeneration();
+    await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
+    const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
+
+    const terminal = await lookAtTerminal(context.run);
+    const stop = context.stopSignal(() => confirmation?.isConfirmed === false);
+    const confirmation: Confirmation | undefined = confirmMs === undefined ? undefined : open.use(
+      new Confirmation({
+        timeoutMs: confirmMs,
+        stop,
+        log,
+        show: terminal.isWatched ? (text) => lines.showStatus(text) : undefined,
+      }),
+    );
+    const onHangup = listenForHangup(terminal.isControlling, log);
+
+    const backend = await chooseBackendFor(config, {
+      context,
+      log,
+      stateDir,
+      isDry,
+      readGeneration,
     });
-    try {
-      return await runServe(args, context, lines);
-    } finally {
-      await lines.flush(FLUSH_MS);
-    }
+    await warnAtStart(config, {
+      backend,
+      log,
+      context,
+      isDry,
+      isTrial: confirmation !== undefined,
+    });
+    const clock = await bootClock(context.run);
+    const hostnames = await wildcards(context.run);
+    const signal = confirmation?.signal ?? stop;
+    await runServer({
+      config,
+      socket,
+      backend: isDry ? createDryBackend(backend) : backend,
+      stateDir: dry?.dir ?? stateDir,
+      clock,
+      log,
+      signal,
+      confirmation,
+      onListening: (running) => {
+        const { run } = context;
+        const { log } = running;
+        const changed = () => reloadFrom(file.load, { started: config, backend, running });
+        const watch = watchConfig(file.path, file.known, changed, signal);
+        onHangup(watch.read);
+        if (control) {
+          const confirm = () => {
+            if (!confirmation) throw nothingToConfirm();
+            confirmation.confirm();
+          };
+          const edges = { stateDir, run, lookAtConfig: watch.look, confirm };
+          serveControl(control, { handle: controlHandler(running, edges), log, signal });
+        }
+        notifyOfGrants(running, { run, log });
+        keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
+        confirmation?.begin();
+      },
+    });
+    return confirmation?.hasFailed ? 1 : 0;
   },
 };
 
-/** What a reader of the log that hangs may take of the end. */
+/** How long a reader of the log that hangs may delay the end. */
 const FLUSH_MS = 1000;
 
-async function runServe(args: Arguments, context: Context, lines: LineWriter): Promise<number> {
-  const isDry = args.values["dry-run"] === true;
-  const plainLog = logOf(args, {
-    stderr: (line, level) => lines.write(context.forStderr(line, level)),
+/** Foreign functions are for binding, and for opening what reads the generation of the rules. */
+const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
+
+function newLineWriter({ forStderr }: Context): LineWriter {
+  return new LineWriter(Deno.stderr, {
+    lost: (lines) => forStderr(`openme: warning: ${lines} lines of the log could not be written`),
   });
-  const log = isDry ? withFields(plainLog, { dry_run: true }) : plainLog;
+}
+
+/** The configuration's file: which one it was when it was first read, and how it is read, again too. */
+function configFile(args: Arguments, log: Log) {
   const path = configPath(args);
   const interfaceName = interfaceFlag(args);
-  const confirmMs = readConfirm(args);
   const load = async (boundPort?: number): Promise<ServerConfig> => {
     const { config } = await loadServerConfig(path, boundPort);
     for (const why of unguardable(config)) log.warn("never_guarded", { why });
     return withInterface(config, interfaceName);
   };
-  const known = identifyConfig(path);
-  const config = await load();
-  if (config.command) requirePrograms(config.command);
-  const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
-  // Lock and sockets before the firewall: a second `serve` must fail while nothing has been touched.
-  makeStateDir(stateDir);
-  using cleanup = new DisposableStack();
-  cleanup.adopt(
-    takeLock(
-      stateDir,
-      // Whoever tries a file out beside the server that runs need not stop it.
-      isDry ? { hint: `openme plan --config ${path} shows what a changed file would do` } : {},
-    ),
-    (lock) => lock.release(),
-  );
-  const control = makeControl(stateDir, { isNeeded: confirmMs !== undefined, log });
-  cleanup.defer(() => control?.close());
-  const socket = cleanup.adopt(
-    await bindKnockSocket(config.udpPort, context.run),
-    (socket) => socket.close(),
-  );
-  const readGeneration = openGeneration();
-  await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
-  const terminal = await lookAtTerminal(context.run);
+  return { path, known: identifyConfig(path), load };
+}
+
+/** The backend that the configuration asks for; of a dry run, one that prints what it would run. */
+function chooseBackendFor(
+  config: ServerConfig,
+  { context, log, stateDir, isDry, readGeneration }: {
+    context: Context;
+    log: Log;
+    stateDir: string;
+    isDry: boolean;
+    readGeneration: ReturnType<typeof openGeneration>;
+  },
+): Promise<Backend> {
   const parts = {
     plan: guardPlanOf(config),
     run: context.run,
@@ -118,75 +186,11 @@ async function runServe(args: Arguments, context: Context, lines: LineWriter): P
     nftSession: new NftSession(),
     readGeneration,
   };
-  const backend = await chooseBackend(
-    config.firewall,
-    isDry ? showingParts(parts, context.stdout) : parts,
-  );
-  const dry = isDry ? cleanup.use(new DryState(stateDir)) : undefined;
-  await warnOfOwnSession(config, { log, context, backend, isTrial: confirmMs !== undefined });
-  let mustFinish = () => false;
-  const stop = context.stopSignal(() => mustFinish());
-  const confirmation = confirmMs === undefined ? undefined : cleanup.use(
-    new Confirmation({
-      timeoutMs: confirmMs,
-      stop,
-      log,
-      show: terminal.isWatched ? (text) => lines.showStatus(text) : undefined,
-    }),
-  );
-  if (confirmation) mustFinish = () => !confirmation.isConfirmed;
-  const signal = confirmation?.signal ?? stop;
-  const onHangup = listenForHangup(terminal.isControlling, log);
-  for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
-    log.warn("guard_in_the_way", { firewall, why, hint });
-  }
-  if (isDry) {
-    log.warn("dry_run", {
-      backend: backend.name,
-      doing: "touching no firewall: ports are as they were, and a knock opens nothing",
-    });
-    await warnOfDroppedKnocks(config, { backend, run: context.run, log });
-  }
-  const missing = await missingInterface(config, context.run);
-  if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
-  const clock = await bootClock(context.run);
-  const hostnames = await wildcards(context.run);
-  await runServer({
-    config,
-    socket,
-    backend: isDry ? createDryBackend(backend) : backend,
-    stateDir: dry?.dir ?? stateDir,
-    clock,
-    log,
-    signal,
-    confirmation,
-    onListening: (running) => {
-      const { log, reload } = running;
-      const changed = () => reloadFrom(load, { running: config, backend, reload, log });
-      const watch = watchConfig(path, known, changed, signal);
-      onHangup(watch.read);
-      if (control) {
-        const handle = controlHandler(running, {
-          stateDir,
-          run: context.run,
-          lookAtConfig: watch.look,
-          confirm: () => {
-            if (!confirmation) throw nothingToConfirm();
-            confirmation.confirm();
-          },
-        });
-        serveControl(control, { handle, log, signal });
-      }
-      notifyOfGrants(running, { run: context.run, log });
-      keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
-      confirmation?.begin();
-    },
-  });
-  return confirmation?.hasFailed ? 1 : 0;
+  return chooseBackend(config.firewall, isDry ? showingParts(parts, context.stdout) : parts);
 }
 
 /** The control socket. Where it cannot be made, openme runs without, unless it `isNeeded`; then throws `OpenmeError`. */
-function makeControl(
+function bindControlSocket(
   stateDir: string,
   { isNeeded, log }: { isNeeded: boolean; log: Log },
 ): ControlSocket | undefined {
@@ -203,57 +207,3 @@ function makeControl(
     return undefined;
   }
 }
-
-/** Foreign functions are for binding, and for opening what reads the generation of the rules. */
-const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
-
-function readConfirm(args: Arguments): number | undefined {
-  const text = textFlag(args, "confirm");
-  if (text === undefined) return undefined;
-  const durationMs = parseDuration(text);
-  if (durationMs === undefined || durationMs < 1000 || durationMs > 3_600_000) {
-    throw flagError("confirm", `a time from 1s to 1h, such as "60s"`, text);
-  }
-  return durationMs;
-}
-
-/** Puts the file's configuration in force; a file that is wrong changes nothing. */
-async function reloadFrom(
-  load: (boundPort: number) => Promise<ServerConfig>,
-  { running, backend, reload, log }: {
-    running: ServerConfig;
-    backend: Backend;
-    reload: (config: ServerConfig) => void;
-    log: Log;
-  },
-): Promise<void> {
-  try {
-    const config = await load(running.udpPort);
-    requireClosable(backend.name, config);
-    const fixed = FIXED.filter(([key]) =>
-      JSON.stringify(config[key]) !== JSON.stringify(running[key])
-    );
-    if (fixed.length > 0) {
-      log.warn("restart_needed", {
-        changed: fixed.map(([, name]) => `server.${name}`).join(","),
-        doing: "going on with the old value",
-      });
-    }
-    const { namedUdpPort, stateDir, firewall, command, mark } = running;
-    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark });
-  } catch (error) {
-    log.error("config_rejected", {
-      ...errorFields(error),
-      doing: "going on with the old configuration",
-    });
-  }
-}
-
-/** What a running server keeps, and how the file spells it. */
-const FIXED = [
-  ["namedUdpPort", "udp_port"],
-  ["stateDir", "state_dir"],
-  ["firewall", "firewall"],
-  ["command", "command"],
-  ["mark", "mark"],
-] as const;

@@ -1,45 +1,50 @@
 /**
- * `serve --confirm`: as with a router's `commit confirmed`, an administrator who locks himself out need only wait.
- * `openme confirm` confirms, over the control socket. Until then everything is put back when the time is over, when the
- * server is asked to stop, and when anything in it fails.
+ * `serve --confirm`: as with a router's `commit confirmed`, an administrator who is locked out need only wait. Until
+ * `openme confirm` comes over the control socket, everything is put back when the time is over, when the server is asked
+ * to stop, and when anything in it fails.
  */
 
 import { formatDuration } from "../../values/duration.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { errorFields, type Log } from "../../system/log.ts";
-import { formatCountdown } from "./terminal.ts";
 
 const COUNT_MS = 1000;
 
-/** What a wait works with. */
+/** What a confirmation works with. */
 export interface ConfirmationParts {
   readonly timeoutMs: number;
   /** Aborts when the process is asked to stop. */
   readonly stop: AbortSignal;
   readonly log: Log;
-  /** Shows one line on the terminal that counts, "" takes it away; `undefined` where no person is watching. */
+  /** Shows the line that counts on the terminal, "" takes it away; `undefined` where no person is watching. */
   readonly show: ((text: string) => void) | undefined;
 }
 
-/** The wait of one `serve`. While it lasts, no error of any part of the process ends the process. */
+/** One `serve` that waits to be confirmed. While it waits, no error anywhere in the process ends the process. */
 export class Confirmation implements Disposable {
-  /** Aborts when the process is asked to stop, when nobody confirmed in time, and when something failed meanwhile. */
+  /** Aborts when the process is asked to stop, when the time is over, and when something fails meanwhile. */
   readonly signal: AbortSignal;
   /** Whether `openme confirm` came in time. A server that stops without it puts everything back. */
   isConfirmed = false;
-  /** Whether it ended without one, and not because somebody stopped the server. */
+  /** Whether the time was over or something failed before it. */
   hasFailed = false;
   readonly #parts: ConfirmationParts;
   readonly #controller = new AbortController();
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   readonly #listeners: (() => void)[] = [];
+  /** Aborts when errors and signals are to do again what they do to any serve. */
+  readonly #released = new AbortController();
 
   constructor(parts: ConfirmationParts) {
     this.#parts = parts;
     this.signal = AbortSignal.any([parts.stop, this.#controller.signal]);
     this.signal.addEventListener("abort", () => this.#stopCounting());
-    globalThis.addEventListener("error", this.#onError);
-    globalThis.addEventListener("unhandledrejection", this.#onRejection);
+    const { signal } = this.#released;
+    const onError = (event: Event, cause: unknown) => this.#takeError(event, cause);
+    globalThis.addEventListener("error", (event) => onError(event, event.error), { signal });
+    globalThis.addEventListener("unhandledrejection", (event) => onError(event, event.reason), {
+      signal,
+    });
     // Ctrl-Z would stop the process, and the time with it.
     if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTSTP", this.#onTerminalStop);
   }
@@ -61,15 +66,15 @@ export class Confirmation implements Disposable {
     count();
   }
 
-  /** `listener` is called when somebody confirms. */
+  /** Calls `listener` once it is confirmed. */
   onConfirmed(listener: () => void): void {
     this.#listeners.push(listener);
   }
 
-  /** What `openme confirm` asks for; throws `OpenmeError` where it is too late, or was done. */
+  /** Confirms; throws `OpenmeError` where it is too late, or was done before. */
   confirm(): void {
     if (this.isConfirmed || this.signal.aborted) throw nothingToConfirm();
-    // Decided here, in one step with the end of the time: whoever is told "confirmed" has confirmed.
+    // In one step with the end of the time: an administrator who is told "confirmed" has confirmed.
     this.isConfirmed = true;
     this.#release();
     this.#parts.log.info("confirmed");
@@ -80,11 +85,9 @@ export class Confirmation implements Disposable {
     this.#release();
   }
 
-  /** From now on signals and errors do what they do to any serve. */
   #release(): void {
     this.#stopCounting();
-    globalThis.removeEventListener("error", this.#onError);
-    globalThis.removeEventListener("unhandledrejection", this.#onRejection);
+    this.#released.abort();
     if (Deno.build.os !== "windows") Deno.removeSignalListener("SIGTSTP", this.#onTerminalStop);
   }
 
@@ -103,11 +106,9 @@ export class Confirmation implements Disposable {
     this.#parts.show?.("");
   }
 
-  readonly #onError = (event: ErrorEvent) => this.#takeError(event, event.error);
-  readonly #onRejection = (event: PromiseRejectionEvent) => this.#takeError(event, event.reason);
   readonly #onTerminalStop = () => {};
 
-  /** Without this, such an error ends the process at once, with the ports closed: so it is once somebody confirmed. */
+  /** Such an error would end the process at once, with the ports closed, as it does to a server that is confirmed. */
   #takeError(event: Event, cause: unknown): void {
     event.preventDefault();
     if (this.signal.aborted) this.#parts.log.error("failed", errorFields(cause));
@@ -115,9 +116,25 @@ export class Confirmation implements Disposable {
   }
 }
 
-/** What `openme confirm` is told where nothing waits for it. */
+/** The error of `openme confirm` where no server waits for it. */
 export function nothingToConfirm(): OpenmeError {
   return new OpenmeError("STATE", "no openme serve waits for a confirmation", {
     hint: "it was confirmed already, or its time ran out and everything was put back",
   });
+}
+
+/** The line that counts, of one row of the terminal. */
+export function formatCountdown(leftMs: number): string {
+  const seconds = Math.max(0, Math.ceil(leftMs / 1000));
+  const left = seconds < 100 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+  const text = `openme: all is put back in ${left}; if you can still get in: openme confirm`;
+  return text.slice(0, terminalWidth() - 1); // a wrapped line cannot be written over
+}
+
+function terminalWidth(): number {
+  try {
+    return Deno.consoleSize().columns || 80;
+  } catch {
+    return 80;
+  }
 }

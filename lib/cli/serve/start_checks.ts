@@ -1,6 +1,6 @@
 /**
- * Says at the start when a guarded port is one that the administrator is logged in by: such sessions go on, new ones
- * need a knock.
+ * What `serve` warns of before it touches the firewall: sessions to guarded ports (they go on, new ones need a knock),
+ * guards of another firewall, an interface that is not there, and what a dry run cannot show.
  */
 
 import { formatAddress, parseAddress } from "../../values/address.ts";
@@ -11,23 +11,48 @@ import type { Log } from "../../system/log.ts";
 import { formatPortRange } from "../../values/ports.ts";
 import { readProcessStat, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
+import { hostFirewall } from "../../firewall/host/summary.ts";
+import { escapeUnprintable } from "../../values/text.ts";
 import type { Context } from "../context.ts";
+import { missingInterface } from "../host_fit.ts";
 import { isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { type Firewall, standingGuards } from "../../firewall/orphans.ts";
 
 const MOST_ANCESTORS = 32;
 
+/** What the checks look at. */
+export interface StartChecks {
+  readonly backend: Backend;
+  readonly context: Context;
+  readonly log: Log;
+  readonly isDry: boolean;
+  /** Whether `--confirm` was given. */
+  readonly isTrial: boolean;
+}
+
+/** Looks at the host and logs what an administrator should know. */
+export async function warnAtStart(config: ServerConfig, checks: StartChecks): Promise<void> {
+  const { backend, context, log, isDry } = checks;
+  await warnOfSessions(config, checks);
+  for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
+    log.warn("guard_in_the_way", { firewall, why, hint });
+  }
+  if (isDry) {
+    log.warn("dry_run", {
+      backend: backend.name,
+      doing: "touching no firewall: ports are as they were, and a knock opens nothing",
+    });
+    await warnOfDroppedKnocks(config, checks);
+  }
+  const missing = await missingInterface(config, context.run);
+  if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
+}
+
 /** Logs which sessions to guarded ports are open, this one's own among them. */
-export async function warnOfOwnSession(
+async function warnOfSessions(
   { guardedPorts }: ServerConfig,
-  { log, context, backend, isTrial }: {
-    log: Log;
-    context: Context;
-    backend: Backend;
-    /** Whether `--confirm` was given. */
-    isTrial: boolean;
-  },
+  { log, context, backend, isTrial }: StartChecks,
 ): Promise<void> {
   const sessions = await establishedConnections(guardedPorts, context.run);
   if (sessions.length === 0) return;
@@ -45,6 +70,27 @@ export async function warnOfOwnSession(
       ? undefined
       : "openme serve --confirm 60s puts everything back unless you confirm",
   });
+}
+
+/** The host's own rules may keep knocks out, and no hole is put there: then nothing is ever logged. */
+async function warnOfDroppedKnocks(
+  { udpPort, openKnockPort }: ServerConfig,
+  { backend, context: { run }, log }: StartChecks,
+): Promise<void> {
+  const standing = await backend.examine().catch(() => undefined);
+  // A guard that stands has a way in for them already.
+  if (openKnockPort && standing?.wrong.length === 0 && standing.barred.length === 0) return;
+  const chains = (await hostFirewall(run)).dropping([
+    { protocol: "udp", first: udpPort, last: udpPort },
+  ]);
+  for (const { family, table, name } of new Set(chains)) {
+    log.warn("knocks_dropped", {
+      chain: escapeUnprintable(`${family} ${table} ${name}`),
+      why:
+        "it does not let everyone's knocks in, and a dry run puts no rule there: what it drops is never logged",
+      hint: `let udp port ${udpPort} in there for as long as you try it`,
+    });
+  }
 }
 
 /** By which SSH connections the administrator may be here. */

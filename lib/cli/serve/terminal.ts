@@ -4,22 +4,6 @@ import { readProcessStat } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Log } from "../../system/log.ts";
 
-/** One line of a terminal. */
-export function formatCountdown(leftMs: number): string {
-  const seconds = Math.max(0, Math.ceil(leftMs / 1000));
-  const left = seconds < 100 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
-  const text = `openme: all is put back in ${left}; if you can still get in: openme confirm`;
-  return text.slice(0, terminalWidth() - 1); // a wrapped line cannot be written over
-}
-
-function terminalWidth(): number {
-  try {
-    return Deno.consoleSize().columns || 80;
-  } catch {
-    return 80;
-  }
-}
-
 /** How this process stands to a terminal. */
 export interface Terminal {
   /** Whether its session has one: when that is closed, the process gets SIGHUP. */

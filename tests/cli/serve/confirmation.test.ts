@@ -1,8 +1,7 @@
 /** `serve --confirm`: the first of a confirmation and the end of the time decides; and the countdown. */
 
 import assert from "node:assert/strict";
-import { Confirmation } from "../../../lib/cli/serve/confirmation.ts";
-import { formatCountdown } from "../../../lib/cli/serve/terminal.ts";
+import { Confirmation, formatCountdown } from "../../../lib/cli/serve/confirmation.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 import { waitFor } from "../../support/wait.ts";
 import { StillTimers } from "../../support/still_timers.ts";

@@ -23,7 +23,7 @@ const GLOBAL_FLAGS = flagsIn(GLOBAL_PARAMETERS);
 /** Where standard error is systemd's journal, a line has its priority in front. */
 const forStderr = await journalPriorities();
 
-/** Set when whoever read standard output has gone: `head -1` has what it wanted. */
+/** Set once the reader of standard output has closed it, as `head -1` does. */
 let outputIsClosed = false;
 
 const context: Context = {
@@ -47,7 +47,7 @@ const context: Context = {
     try {
       return fstatSync(1).isCharacterDevice();
     } catch {
-      return false; // it cannot be told; writing to it will
+      return false; // closed: the write itself will fail
     }
   },
   forStderr,
@@ -55,7 +55,7 @@ const context: Context = {
     try {
       writeAll(Deno.stderr, forStderr(line, level) + "\n");
     } catch {
-      // Nobody reads it any more: a log collector that has died must not take the guard with it.
+      // Its reader is gone: a log collector that dies must not take the guard with it.
     }
   },
   stdin: () => new Response(Deno.stdin.readable).bytes(),
@@ -105,7 +105,7 @@ async function main(args: readonly string[]): Promise<number> {
   return await command.run(parsed, context);
 }
 
-/** The first argument that is neither a global flag nor the value of one, and all the others. */
+/** The first argument that is neither a global flag nor its value; and the others. */
 function findCommand(args: readonly string[]): { name: string | undefined; rest: string[] } {
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
@@ -150,7 +150,7 @@ function writeAll(sink: { writeSync(bytes: Uint8Array): number }, text: string):
   for (let written = 0; written < bytes.length;) written += sink.writeSync(bytes.subarray(written));
 }
 
-/** `openme: error: …`, and `openme: hint: …` where there is something to do. What was typed is in it, but no key. */
+/** Prints `openme: error: …` and `openme: hint: …`, without keys; gives the exit code. */
 function report(error: unknown): number {
   if (outputIsClosed && error instanceof Deno.errors.BrokenPipe) return OUTPUT_CLOSED;
   const shown = (text: string) => escapeUnprintable(hideSecrets(text));

@@ -49,12 +49,12 @@ export function parseArguments(command: Command, name: string, args: readonly st
   if (positionals.length < needed.length && !values["help"]) {
     throw new OpenmeError("USAGE", `openme ${name} needs ${needed.join(" and ")}`, { hint });
   }
-  // An empty text is no path: most often a variable of a script that is not set.
+  // An empty path is most often a variable of a script that is not set.
   for (const name of ["config", "client-config", "state-dir"]) {
     if (values[name] !== "") continue;
     throw flagError(name, "a path", "", "leave it out to use the default");
   }
-  // Also where a command logs nothing: whoever sets them means something by it.
+  // Checked for every command, also for one that logs nothing.
   choiceFlag(parsed, "log-level", LOG_LEVELS);
   choiceFlag(parsed, "log-format", LOG_FORMATS);
   return parsed;

@@ -8,7 +8,7 @@ import type { RunProgram } from "../system/run_program.ts";
 
 /**
  * The exit code where standard output was closed before all of it was written: what a shell shows for a program that
- * SIGPIPE (13) ends, as cat and ls do. Nothing is said, but it is not 0: somebody may have got half a table.
+ * SIGPIPE (13) ends, such as cat and ls. Nothing is printed, but it is not 0: the reader may have half a table.
  */
 export const OUTPUT_CLOSED = 128 + 13;
 
@@ -20,12 +20,12 @@ export interface Context {
   readonly stdout: (text: string) => void;
   /**
    * Whether what is printed is lost: standard output was closed (the runtime puts /dev/null there), or is a device that
-   * keeps nothing. For what is printed once and kept nowhere.
+   * keeps nothing. Asked before a private key is printed, which is kept nowhere else.
    */
   readonly outputIsLost: () => Promise<boolean>;
-  /** Everything else, a line at a time; systemd's journal is told the level. */
+  /** Messages, a line each; systemd's journal is told the level. */
   readonly stderr: (line: string, level?: LogLevel) => void;
-  /** A line as it is to be written to standard error by other ways than {@linkcode Context.stderr}. */
+  /** A line as it goes to standard error, for code that writes it there itself. */
   readonly forStderr: (line: string, level?: LogLevel) => string;
   /** All of standard input. */
   readonly stdin: () => Promise<Uint8Array>;
@@ -34,8 +34,8 @@ export interface Context {
   readonly env: (name: string) => string | undefined;
   readonly run: RunProgram;
   /**
-   * Aborts when the process is asked to stop; asked for only by commands that stay. Asked twice, the process ends at
-   * once, unless `mustFinish` gives `true` then.
+   * Aborts on SIGINT and SIGTERM. A second one ends the process at once, unless `mustFinish` gives `true`. Called only by
+   * commands that run until they are stopped.
    */
   readonly stopSignal: (mustFinish?: () => boolean) => AbortSignal;
   /** Gives up every permission but these, for good. */

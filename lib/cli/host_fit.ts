@@ -1,7 +1,4 @@
-/**
- * What of this host does not go with a configuration: an interface that is not there, a health port that another
- * program has. On Linux; elsewhere nothing is said.
- */
+/** What a configuration asks for and this host has not: an interface, a free health port. Looked at on Linux alone. */
 
 import { nearest } from "../config/fields.ts";
 import type { ServerConfig } from "../config/server.ts";
@@ -40,7 +37,7 @@ export async function missingInterface(
   };
 }
 
-/** A running server has the port itself, now and then; it says so in its log where it does not get it. */
+/** Not asked while openme serve runs: it opens the port itself while there are grants, and logs where it cannot. */
 async function takenHealthPort(
   { clients, healthPort, stateDir }: ServerConfig,
   run: RunProgram,

@@ -97,7 +97,7 @@ Deno.test("doctor tells whose keys have ended, and that there are no clients", a
       `${level} ${found}`
     );
   };
-  assert.deepEqual(await clientsOf("clients: {}"), ["warn nobody can knock"]);
+  assert.deepEqual(await clientsOf("clients: {}"), ["warn there are none: no knock is accepted"]);
   const alice = `clients: {alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [22/tcp]`;
   assert.deepEqual(await clientsOf(`${alice}}}`), []);
   assert.deepEqual(await clientsOf(`${alice}, expires: "2020-01-01"}}`), [

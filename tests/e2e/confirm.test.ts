@@ -278,7 +278,7 @@ e2e("serve --confirm, whatever becomes of its streams and files", async (lab, t)
     await using served = site.startServe(["--confirm", "60s"]);
     assert.equal((await served.status).code, 1);
     await served.waitForLine(/error: cannot make the control socket ".*\/control\.sock": /);
-    await served.waitForLine(/hint: without it nobody could confirm; another folder: /);
+    await served.waitForLine(/hint: openme confirm needs it; choose another folder: /);
     assert.equal(await lab.ruleset(), "");
     await using other = await site.serve(); // commands that act miss it, and it says so
     await other.waitForLine(/event=control_unavailable/);

@@ -102,7 +102,10 @@ for (const { firewall, name, pierce } of BACKENDS) {
       const { code, told } = await ask(lab, site);
       assert.equal(code, 1, "nobody serves");
       assert.deepEqual(told.slice(1), well.slice(1));
-      assert.match(told[0]!, new RegExp(`^warn rules: ${name}: all in place, but nobody tends it`));
+      assert.match(
+        told[0]!,
+        new RegExp(`^warn rules: ${name}: all in place, but no openme serve runs`),
+      );
       assert.equal(await reached(22), false);
     });
 
@@ -198,7 +201,7 @@ e2e("doctor with firewall: command, and none", async (lab, t) => {
   const unseen =
     `warn ports: open to everyone: ${GUARDED} (firewall: none closes nothing, and this host's own firewall lets everyone in to them)`;
   const byCommand =
-    "ok rules: command: your programs open and close; without server.command.list nobody looks what they did";
+    "ok rules: command: your programs open and close; without server.command.list openme cannot see what they did";
 
   await t.step("command is well, with a server or without one", async () => {
     const open =

@@ -40,7 +40,7 @@ e2e("plan", async (lab, t) => {
 
   await t.step("says that other interfaces than the guarded one stay open", async () => {
     await using site = await Site.create(lab, { ...ALICE, server: ["interface: eth0"] });
-    const closing = /^22\/tcp 54154\/tcp\n {2}become closed on eth0, until somebody knocks$/m;
+    const closing = /^22\/tcp 54154\/tcp\n {2}become closed on eth0, until a knock opens them$/m;
     const elsewhere =
       /^22\/tcp 54154\/tcp\n {2}stay open to everyone in spite of openme \(on other interfaces than eth0/m;
     const text = await good(site);

@@ -68,7 +68,7 @@ e2e("close ends grants at once", async (lab, t) => {
       assert.deepEqual(await close(lab, site, "192.0.2.99"), {
         code: 1,
         stdout: "",
-        stderr: "openme: error: nobody holds a grant for 192.0.2.99\n" +
+        stderr: "openme: error: there is no grant for 192.0.2.99\n" +
           "openme: hint: openme sessions shows who is let in\n",
       });
       for (

@@ -1,4 +1,4 @@
-/** `openme check`: reads the configuration and says what is wrong with it, or odd. */
+/** `openme check`: reads the configuration and says what is wrong with it, or most likely a mistake. */
 
 import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { type FirewallName, isBackendName } from "../../firewall/plan.ts";
@@ -59,11 +59,13 @@ function missingPrograms(firewall: FirewallName): string[] {
   return [`server.firewall: ${firewall}: there is ${wanted} on this machine, and serve would fail`];
 }
 
-/** What can be meant, but hardly is. */
+/** What is allowed, but most likely a mistake. */
 export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
   const { clients } = config;
   const oddities: string[] = [];
-  if (clients.length === 0) oddities.push("clients: nobody can knock; see openme add");
+  if (clients.length === 0) {
+    oddities.push("clients: there are none, so no knock is accepted; see openme add");
+  }
   for (const { name, ports, expiresAtMs } of clients) {
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
       oddities.push(`clients.${name}: its key has expired`);

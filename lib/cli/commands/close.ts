@@ -30,7 +30,7 @@ export const close: Command = {
     `The client may knock again at once: "openme revoke" ends its key. --kill cuts by address, so
 everyone behind that address is cut, and with --all your own session may be among them. One
 failure stops nothing of the rest; what could not be closed or cut is listed, and the exit code is
-then 1. It is 1 too where nobody holds the ADDRESS.`,
+then 1. It is 1 too where there is no grant for the ADDRESS.`,
   example: "sudo openme close laptop --kill",
   run: async (args, context) => {
     const request = readRequest(args);
@@ -45,7 +45,7 @@ then 1. It is 1 too where nobody holds the ADDRESS.`,
     else tellClosed(report, context);
     requireAllClosed(report, context);
     if (didNothing && "address" in request) {
-      throw new OpenmeError("STATE", `nobody holds a grant for ${request.address}`, {
+      throw new OpenmeError("STATE", `there is no grant for ${request.address}`, {
         hint: "openme sessions shows who is let in",
       });
     }

@@ -7,9 +7,7 @@ import { findState } from "../load.ts";
 
 export const confirm: Command = {
   about: "Tells the openme serve that waits for it (serve --confirm) that you can still get in.",
-  parameters: {
-    ...STATE_DIR,
-  },
+  parameters: STATE_DIR,
   example: "sudo openme confirm",
   run: async (args, context) => {
     const { stateDir } = await findState(args, context);

@@ -68,7 +68,7 @@ Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.`,
 
 const COLOURS = { ok: "green", warn: "yellow", fail: "red" } as const;
 
-/** What to look at here; `closed`: beside a profile, a server's configuration that only somebody else may read. */
+/** What to look at. `closed`: beside a profile there is a server's configuration that this user may not read. */
 async function whichOf(args: Arguments, context: Context) {
   const { server, client } = args.values;
   if (server && client) {
@@ -83,14 +83,14 @@ async function whichOf(args: Arguments, context: Context) {
   const there = args.positionals.length === 0 ? await find(configPath(args)) : "missing";
   const closed = there === "closed";
   if (await hasProfiles(args, context)) return { server: there === "there", client: true, closed };
-  // Of one that cannot be looked at, the look at the server says what to do.
+  // One that this user may not read, too: examineServer says what to do.
   if (there !== "missing") return { server: true, client: false, closed: false };
   throw new OpenmeError("CONFIG", "there is neither a server's configuration nor a profile here", {
     hint: "on a server: openme init --server HOST; on a client: a profile from openme add NAME",
   });
 }
 
-/** A home that nobody can tell has none. */
+/** Whether this user has profiles; none without a known home. */
 async function hasProfiles(args: Arguments, context: Context): Promise<boolean> {
   if (textFlag(args, "client-config") === undefined) {
     if (context.env(PROFILE_VARIABLE) !== undefined) return true;
@@ -99,7 +99,7 @@ async function hasProfiles(args: Arguments, context: Context): Promise<boolean> 
   return await find(clientConfigPath(args, context)) !== "missing";
 }
 
-/** In a folder that is closed to this user there may be a file. */
+/** Whether there is a file; `closed` where this user may not see it. */
 async function find(path: string): Promise<"there" | "closed" | "missing"> {
   try {
     await Deno.stat(path);

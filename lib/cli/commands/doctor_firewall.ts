@@ -1,6 +1,6 @@
 /**
- * What `openme doctor` finds in the firewall: as the running server sees it, by its own backend; without one, as the
- * backend of the configuration does.
+ * What `openme doctor` finds in the firewall. The running server is asked, which looks through its own backend; where none
+ * runs, the backend of the configuration looks.
  */
 
 import type { ServerConfig } from "../../config/server.ts";
@@ -13,7 +13,7 @@ import { formatPortRange } from "../../values/ports.ts";
 import { backendOf } from "../backend_of.ts";
 import type { Context } from "../context.ts";
 
-/** What is to be judged, and whether a server looked at it. */
+/** What was found, and whether a running server found it. */
 interface View extends FirewallReport {
   readonly serves: boolean;
 }
@@ -67,39 +67,40 @@ async function viewOf(config: ServerConfig, context: Context): Promise<View> {
 }
 
 function examineRules({ backend, serves, intact, examination, failure }: View): Finding {
-  const mend = serves
-    ? "openme serve puts that right within 10 s: look at its log if it does not"
-    : "start openme serve";
-  if (failure !== null) return fail("rules", `${backend}: ${failure}`, mend);
-  if (examination && examination.wrong.length > 0) {
-    return fail("rules", `${backend}: ${examination.wrong.join("; ")}`, mend);
+  const flaw = failure ?? (examination?.wrong.join("; ") || undefined) ??
+    (intact ? undefined : "not as openme serve put them");
+  if (flaw !== undefined) {
+    return fail(
+      "rules",
+      `${backend}: ${flaw}`,
+      serves
+        ? "openme serve puts that right within 10 s: look at its log if it does not"
+        : "start openme serve",
+    );
   }
-  if (!intact) return fail("rules", `${backend}: not as openme serve put them`, mend);
-  if (backend === "command" && examination) {
-    const found = serves
+  if (backend === "none") return ok("rules", "none: openme decides, and touches no firewall");
+  if (backend === "command") {
+    const found = !examination
+      ? "your programs open and close; without server.command.list openme cannot see what they did"
+      : serves
       ? "every grant has its rule, and every rule its grant"
       : "no rule of openme's stands";
     return ok("rules", `command: ${found}`);
   }
-  if (backend === "none") return ok("rules", "none: openme decides, and touches no firewall");
-  if (examination) {
-    return serves ? ok("rules", `${backend}: all in place`) : warn(
+  if (serves) {
+    return ok("rules", `${backend}: ${examination ? "all in place" : "as openme serve put them"}`);
+  }
+  return examination
+    ? warn(
       "rules",
-      `${backend}: all in place, but nobody tends it: guarded ports stay closed, and no knock is taken`,
+      `${backend}: all in place, but no openme serve runs: guarded ports stay closed, and no knock is taken`,
       "start openme serve; or, to be without openme, take its rules out: openme uninstall",
-    );
-  }
-  if (backend === "command") {
-    return ok(
+    )
+    : warn(
       "rules",
-      "command: your programs open and close; without server.command.list nobody looks what they did",
+      `${backend}: not looked at for this backend while no openme serve runs`,
+      "start openme serve",
     );
-  }
-  return serves ? ok("rules", `${backend}: as openme serve put them`) : warn(
-    "rules",
-    `${backend}: not looked at for this backend while no openme serve runs`,
-    "start openme serve",
-  );
 }
 
 /** Whether the host's own rules let knocks, and what they open, through. */
@@ -136,21 +137,16 @@ function examineHole(
 
 /** Whether guarded ports are closed to strangers, as far as this host can tell. */
 function examinePorts(config: ServerConfig, view: View): Finding {
-  const { backend, serves, intact, examination, open, failure, guarded, dropPorts } = view;
-  const inFile = config.guardedPorts.map(formatPortRange);
-  if (guarded.join() !== inFile.join() || dropPorts !== config.dropPorts) {
-    const says = (ports: readonly string[], drops: boolean) =>
-      `${ports.join(" ")} with drop_ports: ${drops}`;
+  const { backend, serves, examination, open, failure, guarded, dropPorts } = view;
+  const ports = guarded.join(" ");
+  const difference = differenceOf(config, view);
+  if (difference !== undefined) {
     return fail(
       "ports",
-      `openme serve guards ${says(guarded, dropPorts)}, the file says ${
-        says(inFile, config.dropPorts)
-      }`,
+      difference,
       "its log says why the file is not in force (config_rejected), or restart it",
     );
   }
-  const ports = guarded.join(" ");
-  const where = view.interface === null ? "" : `, on ${view.interface} only`;
   if (failure !== null) {
     return warn("ports", `cannot tell whether they are closed: ${ports}`, "see rules, above");
   }
@@ -163,10 +159,7 @@ function examinePorts(config: ServerConfig, view: View): Finding {
         "set drop_ports: true, and openme closes them itself; or close them in your own firewall",
     );
   }
-  if (examination && dropPorts) {
-    if (examination.unguarded.length === 0) {
-      return ok("ports", `closed by openme: ${ports}${where}`);
-    }
+  if (dropPorts && examination && examination.unguarded.length > 0) {
     return fail(
       "ports",
       `open as without openme: ${examination.unguarded.join(" ")}`,
@@ -175,9 +168,10 @@ function examinePorts(config: ServerConfig, view: View): Finding {
         : "start openme serve",
     );
   }
-  if (examination) return ok("ports", `closed by the host's own rules: ${ports}`);
-  if (dropPorts && backend !== "none" && serves && intact) {
-    return ok("ports", `closed by openme: ${ports}${where}`);
+  const closer = closerOf(view);
+  if (closer !== undefined) {
+    const where = closer === "openme" && view.interface ? `, on ${view.interface} only` : "";
+    return ok("ports", `closed by ${closer}: ${ports}${where}`);
   }
   return warn(
     "ports",
@@ -186,6 +180,23 @@ function examinePorts(config: ServerConfig, view: View): Finding {
       ? "openme closes nothing with firewall: none; try a connection from elsewhere"
       : "try a connection from elsewhere, without a knock",
   );
+}
+
+/** What the server guards otherwise than the file says. */
+function differenceOf(config: ServerConfig, { guarded, dropPorts }: View): string | undefined {
+  const inFile = config.guardedPorts.map(formatPortRange);
+  if (guarded.join() === inFile.join() && dropPorts === config.dropPorts) return undefined;
+  const says = (ports: readonly string[], drops: boolean) =>
+    `${ports.join(" ")} with drop_ports: ${drops}`;
+  return `openme serve guards ${says(guarded, dropPorts)}, the file says ${
+    says(inFile, config.dropPorts)
+  }`;
+}
+
+/** Who keeps the ports closed; `undefined` where that is not looked at. */
+function closerOf({ backend, serves, intact, examination, dropPorts }: View): string | undefined {
+  if (!dropPorts) return examination ? "the host's own rules" : undefined;
+  return examination || (backend !== "none" && serves && intact) ? "openme" : undefined;
 }
 
 function examineGrants({ refused }: View): Finding[] {

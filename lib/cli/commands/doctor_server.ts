@@ -43,7 +43,9 @@ export async function examineServer(args: Arguments, context: Context): Promise<
 /** Whether there are clients, and whose keys have ended. */
 function examineClients({ clients }: ServerConfig): Finding[] {
   if (clients.length === 0) {
-    return [warn("clients", "nobody can knock", "register one: openme add NAME")];
+    return [
+      warn("clients", "there are none: no knock is accepted", "register one: openme add NAME"),
+    ];
   }
   return clients.filter(({ expiresAtMs }) => expiresAtMs !== undefined && expiresAtMs <= Date.now())
     .map(({ name }) =>
@@ -51,7 +53,7 @@ function examineClients({ clients }: ServerConfig): Finding[] {
     );
 }
 
-/** Whether a file or folder gives away anything of what `mask` holds. */
+/** Whether a file or folder has none of the permissions in `mask`. */
 async function examineMode(
   what: string,
   path: string,
@@ -71,7 +73,7 @@ async function examineMode(
   }
 }
 
-/** Whether it runs, and with which version; and what it has seen of knocks with a wrong key. */
+/** Whether the server runs, in which version, and how many knocks had a wrong key. */
 async function examineServe(
   path: string,
   { stateDir }: ServerConfig,

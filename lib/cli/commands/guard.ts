@@ -17,8 +17,8 @@ import { loadServerConfig } from "../load.ts";
 
 export const guard: Command = {
   about:
-    `Closes the guarded ports, lets nobody in, and exits: for the time before the network is up. The
-openme serve that comes later takes the guard over with no gap. Open connections go on.`,
+    `Closes the guarded ports to everyone and exits, for the time before the network is up. The openme
+serve that starts later takes the guard over with no gap. Open connections go on.`,
   parameters: {
     "--interface IF":
       `close them only to what arrives on this interface (default: server.interface)`,
@@ -49,14 +49,14 @@ openme serve that comes later takes the guard over with no gap. Open connections
   },
 };
 
-/** For the roll-back of a later `serve --confirm`. The ports are closed, whatever comes of this. */
+/** Records the plan for the roll-back of a later `serve --confirm`. Where it cannot, the ports are closed all the same. */
 function record(config: ServerConfig, { stderr }: Context): void {
   try {
     makeStateDir(config.stateDir);
     recordGuard(config.stateDir, printPlan(guardPlanOf(config)));
   } catch (error) {
     stderr(
-      `openme: warning: this guard is not written down, and serve --confirm would not put it back: ${
+      `openme: warning: this guard could not be recorded, and serve --confirm would not put it back: ${
         escapeUnprintable(messageOf(error))
       }`,
     );

@@ -121,7 +121,7 @@ ${renderFirewall(firewall)}
   ${interfaceLine} # guard only what arrives there; all interfaces otherwise
   # state_dir: ${DEFAULT_STATE_DIR}
   # default_profile: default # what "openme add" calls the client's profile
-  private_key: ${JSON.stringify(privateKey)} # secret: whoever has it can read knocks
+  private_key: ${JSON.stringify(privateKey)} # secret: with it, knocks can be read
   public_key: ${JSON.stringify(publicKey)}
 
 # Groups of ports that stay closed: "22/tcp", "53/udp", "80" (both), "8080-8090/tcp".

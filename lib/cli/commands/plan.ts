@@ -1,4 +1,4 @@
-/** `openme plan`: what serve would run, and what becomes of this host's ports; changes nothing. */
+/** `openme plan`: what serve would run, and which of this host's ports it closes. Changes nothing. */
 
 import type { ServerConfig } from "../../config/server.ts";
 import { type Backend, isGuarding } from "../../firewall/backend.ts";
@@ -67,7 +67,7 @@ ${renderFates(fates, paintFor(context))}`);
   },
 };
 
-/** Of what is closed, and of what is open though it should not be, or might not be meant to. */
+/** Green: closed. Red: open in spite of openme. Yellow: open and not guarded. */
 const COLOURS: ReadonlyMap<string, Colour> = new Map([
   ["ports_become_closed", "green"],
   ["ports_closed", "green"],
@@ -108,7 +108,7 @@ async function fatesOf(
   return [
     {
       name: "ports_become_closed",
-      fate: `become closed${on}, until somebody knocks`,
+      fate: `become closed${on}, until a knock opens them`,
       ports: closes ? subtractPortRanges(openByHost, closedByGuard) : [],
     },
     {
@@ -132,7 +132,7 @@ async function fatesOf(
     {
       name: "ports_open_unguarded",
       fate:
-        "are not guarded, and stay open to everyone (somebody listens there, or they are sent on)",
+        "are not guarded, and stay open to everyone (a program listens there, or they are forwarded)",
       ports: host.openOf(others),
     },
     { name: "ports_knock", fate: "takes knocks, and never answers", ports: [knock] },

@@ -1,4 +1,4 @@
-/** `openme serve`: the server. */
+/** `openme serve`: the server. What is opened when, how it is closed, and which part serves whom. */
 
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
 import { reloadFrom } from "../serve/reload.ts";
@@ -189,7 +189,7 @@ function chooseBackendFor(
   return chooseBackend(config.firewall, isDry ? showingParts(parts, context.stdout) : parts);
 }
 
-/** The control socket. Where it cannot be made, openme runs without, unless it `isNeeded`; then throws `OpenmeError`. */
+/** The control socket. Where it cannot be made, openme runs without; throws `OpenmeError` where it `isNeeded`. */
 function bindControlSocket(
   stateDir: string,
   { isNeeded, log }: { isNeeded: boolean; log: Log },
@@ -199,7 +199,7 @@ function bindControlSocket(
   } catch (cause) {
     if (isNeeded) {
       throw new OpenmeError("STATE", messageOf(cause), {
-        hint: "without it nobody could confirm; another folder: openme serve --state-dir DIR",
+        hint: "openme confirm needs it; choose another folder: openme serve --state-dir DIR",
         cause,
       });
     }

@@ -1,4 +1,4 @@
-/** `openme uninstall`: takes every rule and hole of openme's out, also those that a crash left. */
+/** `openme uninstall`: removes every rule and hole of openme, also those that a crash left. */
 
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
@@ -15,7 +15,7 @@ import { type BackendName, type GuardPlan, isBackendName } from "../../firewall/
 import { type Command, configPath, type Context, logOf, STATE_DIR, textFlag } from "../context.ts";
 import { loadServerConfig } from "../load.ts";
 
-/** A plan that guards nothing: enough to remove by. */
+/** A plan that guards nothing: a backend needs no more to remove its rules. */
 const NO_PLAN: GuardPlan = {
   knockPort: 1,
   guardedPorts: [],
@@ -31,19 +31,17 @@ const NO_PLAN: GuardPlan = {
 
 export const uninstall: Command = {
   about:
-    `Takes every rule, table and hole of openme's out of this host's firewalls, also what a crash left.
+    `Removes every rule, table and hole of openme from this host's firewalls, also what a crash left.
 Ports are then as open as they were without openme. Configuration, keys and state stay where they
 are.`,
-  parameters: {
-    ...STATE_DIR,
-  },
+  parameters: STATE_DIR,
   example: "sudo systemctl disable --now openme openme-guard && sudo openme uninstall",
   run: async (args, context) => {
     const given = textFlag(args, "state-dir");
     const config = await readConfig(configPath(args), given, context);
     const stateDir = given ?? config?.stateDir ?? DEFAULT_STATE_DIR;
     if (isLocked(stateDir)) throw runningError();
-    // One with a state directory of its own: the rules themselves say whose they are.
+    // A serve with another state directory: its rules name its process.
     const guards = await standingGuards(context.run);
     for (const { livingPid } of guards) {
       if (livingPid !== undefined) throw runningError(livingPid);
@@ -84,13 +82,13 @@ are.`,
   },
 };
 
-/** What was guarded is so no more. Best effort: what is not in the firewall is not put back anyway. */
+/** Records that no guard stands. Best effort: a roll-back puts back only a guard that it finds standing. */
 function forgetGuard(stateDir: string): void {
   try {
     Deno.statSync(join(stateDir, DATABASE_NAME));
     recordGuard(stateDir, "");
   } catch {
-    // Nothing was written down, or nothing can be.
+    // There is no database, or it cannot be written.
   }
 }
 
@@ -104,8 +102,8 @@ function runningError(pid?: number): OpenmeError {
 }
 
 /**
- * Also without a configuration: it may be gone already. One that is there and wrong hides which `serve` may be running,
- * and what `firewall: command` opened.
+ * The configuration; `undefined` where there is none, for it may be gone already. One with a mistake in it hides which
+ * `serve` may be running and what `firewall: command` opened, so it needs `--state-dir`.
  */
 async function readConfig(
   path: string,
@@ -115,10 +113,10 @@ async function readConfig(
   try {
     return (await loadServerConfig(path)).config;
   } catch (error) {
-    if (/there is no such file$/.test(messageOf(error))) return undefined;
+    const { cause } = error as Error;
+    if (cause instanceof Deno.errors.NotFound) return undefined;
     if (stateDir === undefined) {
-      // Nothing is wrong with it, and there is nothing to go on without.
-      if ((error as Error).cause instanceof Deno.errors.PermissionDenied) throw error;
+      if (cause instanceof Deno.errors.PermissionDenied) throw error;
       throw new OpenmeError("CONFIG", messageOf(error), {
         hint: "set that right, or go on without it: openme uninstall --state-dir DIR",
       });
@@ -128,7 +126,7 @@ async function readConfig(
   }
 }
 
-/** Whether there may be something of openme's. A program that is not there has left nothing. */
+/** Whether there may be rules of openme. A firewall whose program does not run holds none. */
 async function isPresent(
   name: BackendName,
   { config, run }: { config: ServerConfig | undefined; run: RunProgram },

@@ -4,7 +4,7 @@ import { diskTroubleOf, messageOf, OpenmeError } from "../../values/errors.ts";
 import { quote } from "../../values/text.ts";
 import { DRY_RUN_PREFIX } from "../../state/names.ts";
 
-/** A folder in the state directory that goes with the run; what a killed run left goes with the next. */
+/** A folder in the state directory, removed at the end; what a killed run left, the next one removes. */
 export class DryState implements Disposable {
   readonly dir: string;
 

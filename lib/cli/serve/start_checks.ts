@@ -72,13 +72,13 @@ async function warnOfSessions(
   });
 }
 
-/** The host's own rules may keep knocks out, and no hole is put there: then nothing is ever logged. */
+/** Where the host's own rules keep knocks out, a dry run, which makes no hole, never logs one. */
 async function warnOfDroppedKnocks(
   { udpPort, openKnockPort }: ServerConfig,
   { backend, context: { run }, log }: StartChecks,
 ): Promise<void> {
   const standing = await backend.examine().catch(() => undefined);
-  // A guard that stands has a way in for them already.
+  // A guard that stands has its hole already.
   if (openKnockPort && standing?.wrong.length === 0 && standing.barred.length === 0) return;
   const chains = (await hostFirewall(run)).dropping([
     { protocol: "udp", first: udpPort, last: udpPort },
@@ -93,11 +93,11 @@ async function warnOfDroppedKnocks(
   }
 }
 
-/** By which SSH connections the administrator may be here. */
+/** The SSH connections by which the administrator may be logged in. */
 async function sshConnections({ env, run }: Context): Promise<SshConnection[]> {
   const own = parseSshConnection(env("SSH_CONNECTION"));
   if (own) return [own];
-  // sudo takes the variable out of what it runs, but had it itself; so had the shell before it.
+  // sudo hides the variable from what it runs, but has it itself, as the shell before it has.
   const ancestors = await ancestorsOf(Deno.pid, run);
   const found = (await Promise.all(ancestors.map((pid) => connectionIn(pid, run)))).flat();
   return found.length > 0 ? found : await connectionsOf(ancestors, run);
@@ -121,7 +121,7 @@ async function connectionIn(pid: number, run: RunProgram): Promise<SshConnection
   return found ? [found] : [];
 }
 
-/** The connections that an ancestor holds: that of sshd, where nobody has the variable any more. */
+/** The connections that an ancestor holds, which is sshd. For where no ancestor has the variable. */
 async function connectionsOf(pids: readonly number[], run: RunProgram): Promise<SshConnection[]> {
   const args = ["-Htnp", "state", "established"];
   const listing = await run({ program: "ss", args, timeoutMs: 2000 }).catch(() => "");

@@ -1,4 +1,4 @@
-/** How `serve` stands to a terminal: whether a person watches it there, and what its end says. */
+/** The terminal of `serve`: whether there is one, whether a person watches it, and what SIGHUP means. */
 
 import { readProcessStat } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
@@ -23,8 +23,8 @@ export async function lookAtTerminal(run: RunProgram): Promise<Terminal> {
 }
 
 /**
- * From now on SIGHUP does not end the process. Where it was started on a terminal, the signal says that the terminal was
- * closed, and is ignored; else it asks to read the configuration again, which what is returned does once it is known how.
+ * From now on SIGHUP does not end the process. Started on a terminal, it means that the terminal was closed, and is
+ * ignored; otherwise it asks for a reload, which calls what was last given to the function returned.
  */
 export function listenForHangup(isOnTerminal: boolean, log: Log): (read: () => void) => void {
   let reread = () => {};

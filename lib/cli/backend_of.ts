@@ -1,24 +1,28 @@
-/** The backend of a configuration, for the subcommands that work on the firewall without `serve`. */
+/** The backend of a configuration, for every subcommand that works on the firewall. */
 
 import type { ServerConfig } from "../config/server.ts";
-import type { Backend } from "../firewall/backend.ts";
+import type { Backend, BackendParts } from "../firewall/backend.ts";
 import { chooseBackend } from "../firewall/choose.ts";
 import { showingParts } from "../firewall/none.ts";
 import type { Log } from "../system/log.ts";
 import { guardPlanOf } from "../config/guard_plan.ts";
 import type { Context } from "./context.ts";
 
-/** Makes the backend that the configuration asks for, for its plan. With `show` it changes nothing, and says what it would. */
+/**
+ * Makes the backend that the configuration asks for, for its plan. With `show` it changes nothing, and shows what it would
+ * run.
+ */
 export function backendOf(
   config: ServerConfig,
-  { context, log, show }: { context: Context; log: Log; show?: (text: string) => void },
+  { context, log, show, ...more }: {
+    context: Context;
+    log: Log;
+    show?: ((text: string) => void) | undefined;
+    stateDir?: string;
+  } & Pick<BackendParts, "nftSession" | "readGeneration">,
 ): Promise<Backend> {
-  const parts = {
-    plan: guardPlanOf(config),
-    run: context.run,
-    log,
-    stateDir: config.stateDir,
-    command: config.command,
-  };
-  return chooseBackend(config.firewall, show ? showingParts(parts, show) : parts);
+  const { stateDir, command, firewall } = config;
+  const plan = guardPlanOf(config);
+  const parts = { plan, run: context.run, log, stateDir, command, ...more };
+  return chooseBackend(firewall, show ? showingParts(parts, show) : parts);
 }

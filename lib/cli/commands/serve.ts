@@ -1,5 +1,6 @@
 /** `openme serve`: the server. What is opened when, how it is closed, and which part serves whom. */
 
+import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
 import { reloadFrom } from "../serve/reload.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
@@ -24,16 +25,13 @@ import { controlHandler } from "../../control/requests.ts";
 import { openGeneration } from "../../firewall/host/generation.ts";
 import { NftSession } from "../../firewall/nft/session.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
-import type { Backend } from "../../firewall/backend.ts";
-import { chooseBackend } from "../../firewall/choose.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
-import { createDryBackend, showingParts } from "../../firewall/none.ts";
+import { createDryBackend } from "../../firewall/none.ts";
 import { keepHealthListener } from "../../health/listener.ts";
 import { LineWriter } from "../../system/line_writer.ts";
 import { errorFields, type Log, withFields } from "../../system/log.ts";
 import { notifyOfGrants } from "../../control/notify.ts";
 import { runServer } from "../../server.ts";
-import { guardPlanOf } from "../../config/guard_plan.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
 import { bootClock } from "../../system/clock.ts";
@@ -93,12 +91,13 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     );
     const onHangup = listenForHangup(terminal.isControlling, log);
 
-    const backend = await chooseBackendFor(config, {
+    const backend = await backendOf(config, {
       context,
       log,
       stateDir,
-      isDry,
+      nftSession: new NftSession(),
       readGeneration,
+      show: isDry ? context.stdout : undefined,
     });
     await warnAtStart(config, {
       backend,
@@ -164,29 +163,6 @@ function configFile(args: Arguments, log: Log) {
     return withInterface(config, interfaceName);
   };
   return { path, known: identifyConfig(path), load };
-}
-
-/** The backend that the configuration asks for; of a dry run, one that prints what it would run. */
-function chooseBackendFor(
-  config: ServerConfig,
-  { context, log, stateDir, isDry, readGeneration }: {
-    context: Context;
-    log: Log;
-    stateDir: string;
-    isDry: boolean;
-    readGeneration: ReturnType<typeof openGeneration>;
-  },
-): Promise<Backend> {
-  const parts = {
-    plan: guardPlanOf(config),
-    run: context.run,
-    log,
-    stateDir,
-    command: config.command,
-    nftSession: new NftSession(),
-    readGeneration,
-  };
-  return chooseBackend(config.firewall, isDry ? showingParts(parts, context.stdout) : parts);
 }
 
 /** The control socket. Where it cannot be made, openme runs without; throws `OpenmeError` where it `isNeeded`. */

@@ -49,46 +49,41 @@ already, or stay open to everyone in spite of openme. Changes nothing.`,
       context.stderr(`openme: warning: ${why}`);
       context.stderr(`openme: hint: ${hint}`);
     }
-    const fates = await fatesOf(config, backend, await listeningPorts(context.run), context.run);
+    const groups = await groupsOf(config, backend, await listeningPorts(context.run), context.run);
     if (args.values["json"]) {
       context.stdout(renderJson({
         firewall: backend.name,
         interface: config.interface ?? null,
         rules: text,
-        ...Object.fromEntries(fates.map(({ name, ports }) => [name, ports.map(formatPortRange)])),
+        ...Object.fromEntries(groups.map(({ name, ports }) => [name, ports.map(formatPortRange)])),
       }));
       return 0;
     }
     context.stdout(`# what ${backend.name} would be given
 ${text || "# nothing\n"}
 # the ports of this host
-${renderFates(fates, paintFor(context))}`);
+${renderGroups(groups, paintFor(context))}`);
     return 0;
   },
 };
 
-/** Green: closed. Red: open in spite of openme. Yellow: open and not guarded. */
-const COLOURS: ReadonlyMap<string, Colour> = new Map([
-  ["ports_become_closed", "green"],
-  ["ports_closed", "green"],
-  ["ports_open_in_spite", "red"],
-  ["ports_open_unguarded", "yellow"],
-]);
-
-interface Fate {
+/** Ports with which openme does the same. */
+interface PortGroup {
   /** For programs. */
   readonly name: string;
   /** For people. */
-  readonly fate: string;
+  readonly text: string;
+  /** Green: closed. Red: open in spite of openme. Yellow: open and not guarded. */
+  readonly colour?: Colour;
   readonly ports: readonly PortRange[];
 }
 
-async function fatesOf(
+async function groupsOf(
   config: ServerConfig,
   backend: Backend,
   listening: readonly PortRange[],
   run: Parameters<typeof listeningPorts>[0],
-): Promise<Fate[]> {
+): Promise<PortGroup[]> {
   const knock: PortRange = { protocol: "udp", first: config.udpPort, last: config.udpPort };
   const guarded = subtractPortRanges(config.guardedPorts, [knock]);
   const host = await hostFirewall(run);
@@ -108,19 +103,22 @@ async function fatesOf(
   return [
     {
       name: "ports_become_closed",
-      fate: `become closed${on}, until a knock opens them`,
+      colour: "green",
+      text: `become closed${on}, until a knock opens them`,
       ports: closes ? subtractPortRanges(openByHost, closedByGuard) : [],
     },
     {
       name: "ports_closed",
-      fate: closedByGuard.length > 0
-        ? `are closed already${on}, and open to who knocks`
-        : `are closed already, and open to who knocks${on}`,
+      colour: "green",
+      text: closedByGuard.length > 0
+        ? `are closed already${on}, and open for a knock`
+        : `are closed already, and open for a knock${on}`,
       ports: mergePortRanges([...closedByGuard, ...closedByHost]),
     },
     {
       name: "ports_open_in_spite",
-      fate: `stay open to everyone in spite of openme (${
+      colour: "red",
+      text: `stay open to everyone in spite of openme (${
         closes
           ? `on other interfaces than ${only}: close them there with your own firewall`
           : canClose
@@ -131,15 +129,16 @@ async function fatesOf(
     },
     {
       name: "ports_open_unguarded",
-      fate:
+      colour: "yellow",
+      text:
         "are not guarded, and stay open to everyone (a program listens there, or they are forwarded)",
       ports: host.openOf(others),
     },
-    { name: "ports_knock", fate: "takes knocks, and never answers", ports: [knock] },
+    { name: "ports_knock", text: "takes knocks, and never answers", ports: [knock] },
   ];
 }
 
-/** Which of these a guard closes that stands already: it may be one for other ports, or another interface. */
+/** Which of these a guard that stands closes already; it may be one for other ports or another interface. */
 async function closedNow(
   guarded: readonly PortRange[],
   backend: Backend,
@@ -148,10 +147,9 @@ async function closedNow(
   return subtractPortRanges(guarded, (await backend.examine())?.unguarded ?? []);
 }
 
-function renderFates(fates: readonly Fate[], paint: Paint): string {
-  return fates.filter(({ ports }) => ports.length > 0).map(({ name, fate, ports }) => {
+function renderGroups(groups: readonly PortGroup[], paint: Paint): string {
+  return groups.filter(({ ports }) => ports.length > 0).map(({ text, colour, ports }) => {
     const shown = ports.map(formatPortRange).join(" ");
-    const colour = COLOURS.get(name);
-    return `${colour ? paint(colour, shown) : shown}\n  ${fate}\n`;
+    return `${colour ? paint(colour, shown) : shown}\n  ${text}\n`;
   }).join("");
 }

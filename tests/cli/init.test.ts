@@ -1,4 +1,4 @@
-/** `openme init`: a configuration that nobody else can read, and that is never overwritten by mistake. */
+/** `openme init`: a configuration that only its owner can read, and that is never overwritten by mistake. */
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
@@ -21,7 +21,7 @@ async function load(folder: Folder, name: string) {
 
 Deno.test("openme init makes a commented configuration with keys of its own, mode 0600", async () => {
   await using folder = await Folder.create();
-  // Whatever the umask; in a folder that is not there yet.
+  // With any umask; in a folder that does not exist yet.
   const through = ["sh", "-c", 'umask 0; exec "$@"', "sh"];
   const results = await mapSome(
     ["a.yaml", "b/c/d.yaml"],

@@ -75,7 +75,7 @@ Deno.test("where JOURNAL_STREAM names another stream, nothing changes", async ()
   );
 });
 
-/** A journald of its own, in a mount namespace whose /run nobody else sees. `$1` is a folder for what it wrote. */
+/** A journald of its own, in a mount namespace with a /run of its own. `$1` is a folder for what it wrote. */
 const OWN_JOURNAL = `set -e
 out=$1; shift
 mount -t tmpfs tmpfs /run

@@ -34,7 +34,7 @@ export function commandLine(args: readonly string[], { through = [] }: Start = {
   return [...through, ...OPENME, ...args];
 }
 
-/** Runs openme to its end. Whatever becomes of it, it never tells a private key on stderr. */
+/** Runs openme to its end, and checks that no private key is on stderr. */
 export async function openme(args: readonly string[], start: Start = {}): Promise<Result> {
   const [file, ...rest] = commandLine(args, start);
   const child = new Deno.Command(file!, {
@@ -133,7 +133,7 @@ export async function mapSome<T, U>(
   return results;
 }
 
-/** A UDP port that nobody has at the moment. */
+/** A UDP port that is free at the moment. */
 export function freeUdpPort(): number {
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "::", port: 0 });
   socket.close();

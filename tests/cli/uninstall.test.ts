@@ -1,4 +1,4 @@
-/** `openme uninstall` by somebody who may not: what he is told. What it takes out is in e2e/lifecycle.test.ts. */
+/** `openme uninstall` without the rights for it. What it removes is in e2e/lifecycle.test.ts. */
 
 import assert from "node:assert/strict";
 import { serverYaml } from "../support/server_yaml.ts";

@@ -36,14 +36,14 @@ Deno.test("openme COMMAND --help tells the usage and every flag", async () => {
     assert.ok(stdout.endsWith(renderGlobalHelp()), name);
     assert.doesNotMatch(stdout.replaceAll(/^ +.*$/gm, ""), /.{81}/, name);
   }
-  // Before the command or after it, short or long, whatever else is there.
+  // Before the command or after it, short or long, beside other arguments.
   const others = [["-h", "knock"], ["knock", "-h"], ["knock", "home", "--ip", "x", "--help"]];
   for (const result of await mapSome(others, (args) => openme(args))) {
     assert.deepEqual(result, texts[names.indexOf("knock")]);
   }
 });
 
-Deno.test("openme whose output nobody reads any more ends quietly, as of SIGPIPE", async () => {
+Deno.test("openme ends quietly, as of SIGPIPE, once the reader of its output is gone", async () => {
   await using folder = await Folder.create();
   await folder.write("server.yaml", serverYaml());
   const rows = [["--help"], ["--version"], ["knock", "--help"], ["man"], ["help"], [
@@ -123,7 +123,7 @@ const ROWS: Row[] = [
       "leave it out to use the default",
     )
   ),
-  // Arguments that nobody asked for.
+  // One argument too many.
   usage(
     ["init", "x", "--server", "h"],
     `openme init: unexpected argument "x"`,

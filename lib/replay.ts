@@ -3,8 +3,8 @@
  *
  * A nonce belongs to the client whose signature was good. It is kept while its knock could still be accepted, and a day
  * longer as far as the client's quota goes, so that a clock that jumps ahead and comes back reopens nothing. What is
- * forgotten leaves a mark, the newest forgotten timestamp of that client: at or below it every knock counts as seen.
- * Nothing is ever forgotten to make room while it could be replayed: a client that fills its quota is refused.
+ * forgotten leaves the client's watermark, the newest forgotten timestamp: at or below it every knock counts as seen.
+ * Nothing is forgotten to make room while it could be replayed: a client that fills its quota is refused.
  */
 
 import { bytesToHex } from "./crypto/keys.ts";
@@ -15,10 +15,7 @@ export const NONCES_PER_CLIENT = 4096;
 /** How long a nonce is kept after its knock has become too old: a day, in ns. */
 export const KEEP_AFTER_WINDOW_NS = 86_400_000_000_000n;
 
-/**
- * 2020-01-01, before there was a first knock: nothing dated earlier was ever accepted. It comes from a machine that
- * does not know the time, such as one that believes it is 1970.
- */
+/** 2020-01-01: a knock dated earlier, when there was no openme, comes from a machine that does not know the time. */
 const FIRST_KNOCK_NS = 1_577_836_800_000_000_000n;
 
 /** `fresh`: not seen before, remembered now. `replay`: seen. `limit`: not seen, but there is no room to remember it. */
@@ -27,13 +24,15 @@ export type Remembered = "fresh" | "replay" | "limit";
 /** What is known of one client. */
 interface ClientMemory {
   readonly seen: SeenNonces;
-  markNs: bigint | undefined;
+  watermarkNs: bigint | undefined;
 }
 
 /** A bounded memory of knocks by client. A client is named by its public key: a renamed client stays the same. */
 export class ReplayMemory {
   readonly #clients = new Map<string, ClientMemory>();
   readonly #quota: number;
+  /** Clients whose watermark has risen since it was last asked for. */
+  #risen = new Set<string>();
   #floorNs: bigint | undefined;
 
   /** `quota`: nonces a client. */
@@ -41,9 +40,7 @@ export class ReplayMemory {
     this.#quota = quota;
   }
 
-  /**
-   * Checks and remembers in one step. The knock must be authentic and inside the window already. Times in ns since 1970.
-   */
+  /** Checks and remembers in one step. The knock must be authentic and inside the window. Times in ns since 1970. */
   checkAndRemember(
     key: string,
     randomNonce: Uint8Array,
@@ -52,16 +49,16 @@ export class ReplayMemory {
   ): Remembered {
     if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return "replay";
     const client = this.#clientOf(key);
-    if (client.markNs !== undefined && timestampNs <= client.markNs) return "replay";
+    if (isBelowWatermark(client, timestampNs)) return "replay";
     if (client.seen.has(randomNonce)) return "replay";
     if (client.seen.size >= this.#quota) {
       const oldestNs = client.seen.oldestNs!;
       if (nowNs - oldestNs <= replayWindowNs) {
-        // Not remembered, so it must not be good later either: the mark says so without taking room.
-        raiseMark(client, timestampNs);
+        // Not remembered, so it must not be accepted later either: the watermark takes no room.
+        this.#raise(key, client, timestampNs);
         return "limit";
       }
-      forgetThrough(client, oldestNs);
+      this.#forgetThrough(key, client, oldestNs);
     }
     client.seen.add(randomNonce, timestampNs);
     return "fresh";
@@ -73,36 +70,39 @@ export class ReplayMemory {
     if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return true;
     const client = this.#clients.get(key);
     if (!client) return false;
-    if (client.markNs !== undefined && timestampNs <= client.markNs) return true;
-    return client.seen.has(randomNonce);
+    return isBelowWatermark(client, timestampNs) || client.seen.has(randomNonce);
   }
 
-  /** Forgets what has been useless for a day. Returns the keys of the clients whose mark has moved. */
-  prune({ nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint }): string[] {
-    const moved: string[] = [];
+  /** Forgets what has been useless for a day. */
+  prune({ nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint }): void {
     const forgetNs = nowNs - replayWindowNs - KEEP_AFTER_WINDOW_NS;
     for (const [key, client] of this.#clients) {
-      const lastNs = client.seen.newestBefore(forgetNs); // nothing to look at where the oldest is newer
-      if (lastNs === undefined) continue;
-      forgetThrough(client, lastNs);
-      moved.push(key);
+      const lastNs = client.seen.newestBefore(forgetNs); // looks no further than the oldest that stays
+      if (lastNs !== undefined) this.#forgetThrough(key, client, lastNs);
     }
-    return moved;
   }
 
   /** The newest forgotten timestamp of a client, if anything of it was forgotten. */
-  markOf(key: string): bigint | undefined {
-    return this.#clients.get(key)?.markNs;
+  watermarkOf(key: string): bigint | undefined {
+    return this.#clients.get(key)?.watermarkNs;
   }
 
-  /** From now on every knock dated at or before `timestampNs`, whoever's, counts as seen. */
+  /** The clients whose watermark has risen since the last call, for writing it down. */
+  takeRisen(): Iterable<string> {
+    const risen = this.#risen;
+    if (risen.size > 0) this.#risen = new Set();
+    return risen;
+  }
+
+  /** From now on every knock of any client dated at or before `timestampNs` counts as seen. */
   raiseFloor(timestampNs: bigint): void {
     if (this.#floorNs === undefined || timestampNs > this.#floorNs) this.#floorNs = timestampNs;
   }
 
-  /** Puts back a client's mark as it was stored. */
-  restoreMark(key: string, markNs: bigint): void {
-    raiseMark(this.#clientOf(key), markNs);
+  /** Puts back a client's watermark as it was stored. */
+  restoreWatermark(key: string, watermarkNs: bigint): void {
+    const client = this.#clientOf(key);
+    if (!isBelowWatermark(client, watermarkNs)) client.watermarkNs = watermarkNs;
   }
 
   /** Puts back a nonce as it was stored. The quota does not count here: what is stored must not be forgotten. */
@@ -118,9 +118,11 @@ export class ReplayMemory {
     }
   }
 
-  /** Every client's mark. */
-  *marks(): Generator<[key: string, markNs: bigint]> {
-    for (const [key, { markNs }] of this.#clients) if (markNs !== undefined) yield [key, markNs];
+  /** Every client's watermark. */
+  *watermarks(): Generator<[key: string, watermarkNs: bigint]> {
+    for (const [key, { watermarkNs }] of this.#clients) {
+      if (watermarkNs !== undefined) yield [key, watermarkNs];
+    }
   }
 
   /** The floor that {@linkcode raiseFloor} set, if any. */
@@ -131,20 +133,28 @@ export class ReplayMemory {
   #clientOf(key: string): ClientMemory {
     let client = this.#clients.get(key);
     if (!client) {
-      this.#clients.set(key, client = { seen: new SeenNonces(), markNs: undefined });
+      this.#clients.set(key, client = { seen: new SeenNonces(), watermarkNs: undefined });
     }
     return client;
   }
+
+  /** Forgets every nonce of a client dated at or before the given time. */
+  #forgetThrough(key: string, client: ClientMemory, timestampNs: bigint): void {
+    client.seen.forgetThrough(timestampNs);
+    this.#raise(key, client, timestampNs);
+  }
+
+  /** Raises a client's watermark, unless it is as high. */
+  #raise(key: string, client: ClientMemory, timestampNs: bigint): void {
+    if (isBelowWatermark(client, timestampNs)) return;
+    client.watermarkNs = timestampNs;
+    this.#risen.add(key);
+  }
 }
 
-/** Forgets every nonce dated at or before the given time, and leaves the mark. */
-function forgetThrough(client: ClientMemory, timestampNs: bigint): void {
-  client.seen.forgetThrough(timestampNs);
-  raiseMark(client, timestampNs);
-}
-
-function raiseMark(client: ClientMemory, timestampNs: bigint): void {
-  if (client.markNs === undefined || timestampNs > client.markNs) client.markNs = timestampNs;
+/** At the watermark counts, too. */
+function isBelowWatermark({ watermarkNs }: ClientMemory, timestampNs: bigint): boolean {
+  return watermarkNs !== undefined && timestampNs <= watermarkNs;
 }
 
 const SMALLEST_CAPACITY = 4;

@@ -32,7 +32,8 @@ function run(memory: ReplayMemory, rows: readonly Row[]): void {
 }
 
 function prune(memory: ReplayMemory, at: bigint): string[] {
-  return memory.prune({ nowNs: START + at, replayWindowNs: WINDOW_NS });
+  memory.prune({ nowNs: START + at, replayWindowNs: WINDOW_NS });
+  return [...memory.takeRisen()];
 }
 
 Deno.test("the replay memory holds 4,096 nonces a client, for a day after the window", () => {
@@ -85,7 +86,7 @@ Deno.test("a knock refused for the quota is not accepted later, when there is ro
     { n: 5, at: WINDOW_NS + 1n, nonce: 3, dated: WINDOW_NS, expected: "replay" },
     { n: 6, at: WINDOW_NS + 1n, nonce: 3, dated: WINDOW_NS + 1n, expected: "fresh" },
   ]);
-  assert.equal(memory.markOf("alice"), START + WINDOW_NS);
+  assert.equal(memory.watermarkOf("alice"), START + WINDOW_NS);
 });
 
 Deno.test("what the quota forgets leaves a mark, at or below which all is seen", () => {
@@ -95,9 +96,9 @@ Deno.test("what the quota forgets leaves a mark, at or below which all is seen",
     { n: 1, at: 5n, nonce: 1, dated: 5n, expected: "fresh" },
     { n: 2, at: 5n, nonce: 2, dated: 5n, expected: "fresh" },
   ]);
-  assert.equal(memory.markOf("alice"), undefined);
+  assert.equal(memory.watermarkOf("alice"), undefined);
   run(memory, [{ n: 3, at: later, nonce: 3, dated: later, expected: "fresh" }]);
-  assert.equal(memory.markOf("alice"), START + 5n);
+  assert.equal(memory.watermarkOf("alice"), START + 5n);
   assert.deepEqual([...memory.entries()].length, 1, "both were dated the same, both are forgotten");
   // Only a clock that goes back brings these here: the gate would call them stale.
   run(memory, [
@@ -128,7 +129,7 @@ Deno.test("a floor holds for every client, and only rises", () => {
     { n: 3, at: 0n, client: "bob", nonce: 1, dated: 0n, expected: "replay" },
     { n: 4, at: 0n, nonce: 1, dated: 1n, expected: "fresh" },
   ]);
-  assert.deepEqual([...memory.marks()], []);
+  assert.deepEqual([...memory.watermarks()], []);
   memory.raiseFloor(START + 1n);
   run(memory, [{ n: 5, at: 0n, nonce: 2, dated: 1n, expected: "replay" }]);
 });
@@ -142,10 +143,10 @@ Deno.test("prune() forgets after the window and a day, to the nanosecond", () =>
   ]);
   assert.deepEqual(prune(memory, WINDOW_NS + DAY_NS), []);
   assert.deepEqual(prune(memory, WINDOW_NS + DAY_NS + 1n), ["alice"]);
-  assert.deepEqual([...memory.marks()], [["alice", START]]);
+  assert.deepEqual([...memory.watermarks()], [["alice", START]]);
   assert.deepEqual(prune(memory, WINDOW_NS + DAY_NS + 1n), []);
   assert.deepEqual(prune(memory, WINDOW_NS + DAY_NS + 9n).sort(), ["alice", "bob"]);
-  assert.deepEqual([...memory.marks()], [["alice", START + 1n], ["bob", START + 2n]]);
+  assert.deepEqual([...memory.watermarks()], [["alice", START + 1n], ["bob", START + 2n]]);
   assert.deepEqual([...memory.entries()], []);
 });
 
@@ -189,11 +190,11 @@ Deno.test("restore() puts back all that was stored, also above the quota", () =>
   ]);
 });
 
-Deno.test("restoreMark() never lowers a mark", () => {
+Deno.test("restoreWatermark() never lowers a mark", () => {
   const memory = new ReplayMemory();
-  for (const mark of [5n, 3n, 7n, 6n]) memory.restoreMark("alice", START + mark);
-  assert.equal(memory.markOf("alice"), START + 7n);
-  assert.equal(memory.markOf("bob"), undefined);
+  for (const mark of [5n, 3n, 7n, 6n]) memory.restoreWatermark("alice", START + mark);
+  assert.equal(memory.watermarkOf("alice"), START + 7n);
+  assert.equal(memory.watermarkOf("bob"), undefined);
   run(memory, [
     { n: 1, at: 0n, nonce: 1, dated: 7n, expected: "replay" },
     { n: 2, at: 0n, nonce: 1, dated: 8n, expected: "fresh" },

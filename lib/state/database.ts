@@ -21,7 +21,7 @@ export const GUARD = "guard";
 /** Everything of a database that a start needs. */
 export interface StoredState {
   readonly nonces: readonly { key: string; nonce: Uint8Array; timestampNs: bigint }[];
-  readonly marks: readonly { key: string; timestampNs: bigint }[];
+  readonly watermarks: readonly { key: string; timestampNs: bigint }[];
   readonly grants: readonly Grant[];
   readonly floorNs: bigint | undefined;
   /** The boot in which a server last used it; `undefined` where none has, `""` where the boot could not be known. */
@@ -93,7 +93,7 @@ export function readDatabase(database: DatabaseSync): StoredState {
         nonce: bytesOf(row, "nonce"),
         timestampNs: bigintOf(row, "timestamp_ns"),
       })),
-    marks: rows("SELECT key, timestamp_ns FROM marks").map((row) => ({
+    watermarks: rows("SELECT key, timestamp_ns FROM watermarks").map((row) => ({
       key: textOf(row, "key"),
       timestampNs: bigintOf(row, "timestamp_ns"),
     })),

@@ -1,9 +1,9 @@
 /** The state directory: made where it is missing, and refused where somebody else could put another database there. */
 
+import { join } from "node:path";
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { diskFault } from "./disk_fault.ts";
-import { isOwnName } from "./names.ts";
+import { isOwnName, PROBE_NAME } from "./names.ts";
 
 /** Nobody else reads what is in there: folder 0700, files 0600. Throws `OpenmeError`, code `STATE`. */
 export function makeStateDir(path: string): void {
@@ -59,4 +59,30 @@ function unsafe(path: string, why: string, { hint }: { hint: string }): OpenmeEr
     `cannot use the state directory ${quote(path, 1000)}: ${why}`,
     { hint },
   );
+}
+
+/** What SQLite needs before it writes its first row. */
+const PROBE_SIZE = 65_536;
+/** Full, over quota, read-only, broken. */
+const FAULTS = ["ENOSPC", "EDQUOT", "EROFS", "EIO"];
+
+/** Why nothing can be written to a directory that is there; `undefined` where it can, or where it is not the disk. */
+export function diskFault(
+  dir: string,
+  { size = PROBE_SIZE }: { size?: number | undefined } = {},
+): string | undefined {
+  const path = join(dir, PROBE_NAME);
+  try {
+    Deno.writeFileSync(path, new Uint8Array(size), { mode: 0o600 });
+    return undefined;
+  } catch (cause) {
+    const code = (cause as { code?: string }).code;
+    return code !== undefined && FAULTS.includes(code) ? messageOf(cause) : undefined;
+  } finally {
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // It was never there.
+    }
+  }
 }

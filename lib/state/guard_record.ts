@@ -4,21 +4,19 @@
  */
 
 import { join } from "node:path";
-import { GUARD } from "./database.ts";
+import { connectDatabase, GUARD } from "./database.ts";
 import { DATABASE_NAME } from "./names.ts";
-import { StateWriter } from "./writer.ts";
+import { prepareStatements } from "./statements.ts";
 
 /**
- * Writes down the plan as text; `""`: nothing is guarded. No `serve` may run with this folder. Throws where the database
- * is damaged or cannot be written: the next `serve` moves it aside or says so.
+ * Writes down the plan as text; `""`: nothing is guarded. No `serve` may run with this directory. Throws where the
+ * database is damaged or cannot be written: the next `serve` moves it aside or says so.
  */
 export function recordGuard(dir: string, plan: string): void {
-  const writer = new StateWriter(join(dir, DATABASE_NAME));
+  const database = connectDatabase(join(dir, DATABASE_NAME));
   try {
-    writer.connect();
-    const failure = writer.attempt((run) => run.upsertMeta.run(GUARD, plan));
-    if (failure) throw failure;
+    prepareStatements(database).upsertMeta.run(GUARD, plan);
   } finally {
-    writer.close();
+    database.close();
   }
 }

@@ -7,7 +7,7 @@ import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { diskFault } from "./disk_fault.ts";
+import { diskFault } from "./directory.ts";
 import { LOCK_NAME } from "./names.ts";
 import { runPath } from "./unwritten.ts";
 

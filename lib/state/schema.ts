@@ -15,7 +15,7 @@ export const SCHEMA = `
     key TEXT NOT NULL, nonce BLOB NOT NULL, timestamp_ns INTEGER NOT NULL,
     PRIMARY KEY (key, timestamp_ns, nonce)
   ) STRICT, WITHOUT ROWID;
-  CREATE TABLE marks (key TEXT PRIMARY KEY, timestamp_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE watermarks (key TEXT PRIMARY KEY, timestamp_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE grants (
     client TEXT NOT NULL, address TEXT NOT NULL, key TEXT NOT NULL, ports TEXT NOT NULL,
     opened_at_ms REAL NOT NULL, expires_at_ms REAL NOT NULL, ends_steady_ms REAL NOT NULL,

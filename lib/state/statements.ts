@@ -11,7 +11,7 @@ const SQL = {
   insertNonce: "INSERT OR IGNORE INTO nonces (key, nonce, timestamp_ns) VALUES (?, ?, ?)",
   deleteNonces: "DELETE FROM nonces WHERE key = ? AND timestamp_ns <= ?",
   deleteAllNonces: "DELETE FROM nonces",
-  upsertMark: "INSERT OR REPLACE INTO marks (key, timestamp_ns) VALUES (?, ?)",
+  upsertWatermark: "INSERT OR REPLACE INTO watermarks (key, timestamp_ns) VALUES (?, ?)",
   upsertGrant:
     "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
     "VALUES (?, ?, ?, ?, ?, ?, ?)",

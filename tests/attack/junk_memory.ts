@@ -61,7 +61,7 @@ function rowsOnDisk(): number {
     .reduce((sum, row) => sum + Number(must(row)["n"]), 0);
 }
 
-const remembered = () => [...server.replay.entries(), ...server.replay.marks()].length;
+const remembered = () => [...server.replay.entries(), ...server.replay.watermarks()].length;
 
 // Everything that has a bound is at it after this.
 for (let i = 0; i < 2; i++) flood();

@@ -56,7 +56,7 @@ Deno.test("RefusalLimit tells nothing of a replay, however old, nor of strangers
   const seen = new ReplayMemory();
   seen.restore(ALICE.key, nonce, STALE_NS);
   const forgotten = new ReplayMemory();
-  forgotten.restoreMark(ALICE.key, STALE_NS);
+  forgotten.restoreWatermark(ALICE.key, STALE_NS);
   const lost = new ReplayMemory();
   lost.raiseFloor(NOW_NS - DAY_NS);
   assert.equal(teller(freshRules({ replay: seen }))(datagram), false);
@@ -77,7 +77,7 @@ Deno.test("RefusalLimit tells nothing of a replay, however old, nor of strangers
 
 Deno.test("RefusalLimit tells of a machine that believes it is 1970, whatever was forgotten", async () => {
   const replay = new ReplayMemory();
-  replay.restoreMark(ALICE.key, NOW_NS);
+  replay.restoreWatermark(ALICE.key, NOW_NS);
   replay.raiseFloor(NOW_NS);
   assert.equal(teller(freshRules({ replay }))(await knockBy(ALICE, { timestampNs: 60n })), true);
 });

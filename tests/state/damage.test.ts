@@ -21,8 +21,6 @@ async function goodDatabase(): Promise<Uint8Array> {
       const key = (n % 3).toString().repeat(64);
       take(opened, knockRecord(n, { key, opened: { grant, renewed: false } }));
     }
-    opened.replay.restoreMark("mark", NOW_NS);
-    opened.store.recordMark("mark");
   }
   return await Deno.readFile(folder.file("state.db"));
 }
@@ -119,7 +117,7 @@ for (const { why, bytes } of UNREADABLE) {
 
 /** Well-formed databases that are not, or no longer, what openme made. */
 const WRONG_TABLES = [
-  ...["meta", "nonces", "marks", "grants", "last_seen", "history"].map((table) => ({
+  ...["meta", "nonces", "watermarks", "grants", "last_seen", "history"].map((table) => ({
     why: `has no table ${table}`,
     sql: `DROP TABLE ${table}`,
   })),
@@ -172,9 +170,9 @@ Deno.test("a database whose write-ahead log is lost before anything came out of 
 Deno.test("nothing of a database that is moved aside counts", async () => {
   await using folder = await folderWith(GOOD);
   const database = new DatabaseSync(folder.file("state.db"));
-  // A mark of the far future would shut the client out for good.
+  // A watermark of the far future would shut the client out for good.
   database.exec(`
-    INSERT INTO marks VALUES ('alice', ${2n ** 63n - 1n});
+    INSERT INTO watermarks VALUES ('alice', ${2n ** 63n - 1n});
     UPDATE grants SET address = 'nowhere'`);
   database.close();
   using opened = openAtStart(folder);

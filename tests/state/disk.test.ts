@@ -15,14 +15,14 @@ import {
   knockRecord,
   open,
   type Opened,
+  raiseWatermark,
   take,
 } from "./support.ts";
 
-/** Some knocks of some clients, from number `from` on; before the first, a mark and a grant that will not stay. */
+/** Some knocks of some clients, from number `from` on; before the first, a watermark and a grant that will not stay. */
 function takeSome(opened: Opened, from: number): void {
   if (from === 0) {
-    opened.replay.restoreMark("d0", NOW_NS - WINDOW_NS);
-    opened.store.recordMark("d0");
+    raiseWatermark(opened, "d0", NOW_NS - WINDOW_NS);
     const opening = { grant: grantOf("dave"), renewed: false };
     take(opened, knockRecord(1000, { opened: opening }));
   }

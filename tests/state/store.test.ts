@@ -14,7 +14,16 @@ import { Folder } from "../support/folder.ts";
 import { waitFor } from "../support/wait.ts";
 import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { StillClock } from "../support/still_clock.ts";
-import { contentOf, copyOfState, knockRecord, knockTimeNs, nonce, open, take } from "./support.ts";
+import {
+  contentOf,
+  copyOfState,
+  knockRecord,
+  knockTimeNs,
+  nonce,
+  open,
+  raiseWatermark,
+  take,
+} from "./support.ts";
 
 const SECOND_NS = 1_000_000_000n;
 const [ALICE, BOB] = ["a1".repeat(32), "b0".repeat(32)];
@@ -90,19 +99,18 @@ Deno.test("timestamps at both ends of int64 survive", async () => {
   const ends = [-(2n ** 63n), -(2n ** 63n) + 1n, -1n, 0n, 2n ** 53n + 1n, 2n ** 63n - 1n];
   {
     using first = open(folder.path);
+    for (const [key, timestampNs] of [[BOB, ends[0]!], ["c0", ends.at(-1)!]] as const) {
+      raiseWatermark(first, key, timestampNs);
+    }
     for (const [n, timestampNs] of ends.entries()) {
       first.replay.restore(ALICE, nonce(n), timestampNs);
       first.store.recordKnock(knockRecord(n, { timestampNs }));
-    }
-    for (const [key, timestampNs] of [[BOB, ends[0]!], ["c0", ends.at(-1)!]] as const) {
-      first.replay.restoreMark(key, timestampNs);
-      first.store.recordMark(key);
     }
   }
   using second = open(folder.path);
   assert.deepEqual([...second.replay.entries()].map(([, , timestampNs]) => timestampNs), ends);
   assert.deepEqual(
-    new Map(second.replay.marks()),
+    new Map(second.replay.watermarks()),
     new Map([[BOB, ends[0]!], ["c0", ends.at(-1)!]]),
   );
 });
@@ -181,7 +189,7 @@ Deno.test("what is too old is forgotten on disk as well, and leaves its mark", a
   }
   using second = open(folder.path);
   assert.deepEqual([...second.replay.entries()].map(([, , ns]) => ns), [knockTimeNs(3)]);
-  assert.equal(second.replay.markOf(ALICE), knockTimeNs(2));
+  assert.equal(second.replay.watermarkOf(ALICE), knockTimeNs(2));
 });
 
 /** How the process before ended, and what the next one has to refuse. */

@@ -1,7 +1,7 @@
 /** What the tests of the state share: a store in a folder, and knocks to write down. */
 
 import assert from "node:assert/strict";
-import { ReplayMemory } from "../../lib/replay.ts";
+import { KEEP_AFTER_WINDOW_NS, ReplayMemory } from "../../lib/replay.ts";
 import { StateStore, type StoredGrants } from "../../lib/state/store.ts";
 import type { KnockRecord } from "../../lib/state/history_writer.ts";
 import { NOW_NS, WINDOW_NS } from "../support/knocks.ts";
@@ -89,19 +89,26 @@ export function take({ store, replay, clock }: Opened, record: KnockRecord): str
     replayWindowNs: WINDOW_NS,
   });
   if (remembered === "fresh") store.recordKnock(record);
-  if (remembered === "limit") store.recordMark(key);
+  if (remembered === "limit") store.recordWatermarks();
   return remembered;
+}
+
+/** Has the memory forget a knock of that time, and writes the watermark down. */
+export function raiseWatermark({ store, replay }: Opened, key: string, timestampNs: bigint): void {
+  replay.restore(key, nonce(0), timestampNs);
+  replay.prune({ nowNs: timestampNs + KEEP_AFTER_WINDOW_NS + 1n, replayWindowNs: 0n });
+  store.recordWatermarks();
 }
 
 /** All that a memory holds, in an order that does not matter; a mark stands for everything at or before it. */
 export function contentOf(replay: ReplayMemory) {
   const isBeforeMark = ([key, , timestampNs]: [string, string, bigint]) =>
-    timestampNs <= (replay.markOf(key) ?? timestampNs - 1n);
+    timestampNs <= (replay.watermarkOf(key) ?? timestampNs - 1n);
   const text = (value: unknown) =>
     JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
   return {
     entries: [...replay.entries()].filter((entry) => !isBeforeMark(entry)).map(text).sort(),
-    marks: [...replay.marks()].map(text).sort(),
+    marks: [...replay.watermarks()].map(text).sort(),
     floorNs: replay.floorNs,
   };
 }

@@ -148,7 +148,7 @@ export function freshRules(
 export function restarted(memory: ReplayMemory, quota?: number): ReplayMemory {
   const again = new ReplayMemory(quota === undefined ? {} : { quota });
   if (memory.floorNs !== undefined) again.raiseFloor(memory.floorNs);
-  for (const [key, markNs] of memory.marks()) again.restoreMark(key, markNs);
+  for (const [key, markNs] of memory.watermarks()) again.restoreWatermark(key, markNs);
   for (const [key, nonce, timestampNs] of memory.entries()) {
     again.restore(
       key,
@@ -217,7 +217,7 @@ export function outcome(
 
 /** Everything that the memory holds, to compare before and after. */
 export function memoryOf({ replay }: GateRules) {
-  return { entries: [...replay.entries()], marks: [...replay.marks()], floor: replay.floorNs };
+  return { entries: [...replay.entries()], marks: [...replay.watermarks()], floor: replay.floorNs };
 }
 
 /** Exactly `size` arbitrary bytes. */

@@ -241,7 +241,7 @@ Deno.test("judge() grants the target, or the source of a wildcard, where it can 
   );
 });
 
-Deno.test("judge() finds the client whatever its place among many", async () => {
+Deno.test("judge() finds the client at every place among many", async () => {
   const many = Array.from({ length: 20 }, (_, i) => sender(`c${i}`, i + 2));
   for (const client of many) {
     const verdict = judge(await knockBy(client), SOURCE, NOW_NS, freshRules({ clients: many }));

@@ -71,7 +71,7 @@ Deno.test("judge() drops random bytes of the right length and version", () => {
   );
 });
 
-Deno.test("judge() drops whatever a stranger seals to the server's key", async () => {
+Deno.test("judge() drops everything that a stranger seals to the server's key", async () => {
   const rules = freshRules();
   const knocks = fc.record({
     timestampNs: anyInt64,

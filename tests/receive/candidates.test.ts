@@ -41,7 +41,7 @@ function crowd(size: number): { clients: GateClient[]; tried: () => number } {
 const namesOf = (candidates: RankedCandidates, nonce: Uint8Array, source = SOURCE) =>
   [...candidates.inOrder(nonce, source)].map(({ name }) => name);
 
-Deno.test("inOrder() gives every client once, whatever is remembered", async () => {
+Deno.test("inOrder() gives every client once, also the remembered ones", async () => {
   const { clients } = crowd(50);
   const candidates = new RankedCandidates([...clients, ALICE, BOB]);
   for (const client of [ALICE, clients[7]!, BOB, ALICE]) candidates.accepted(client, SOURCE);
@@ -93,7 +93,7 @@ Deno.test("an unhinted knock tries everyone the first time, and from then on its
   assert.equal(tried(), 500);
 });
 
-Deno.test("only accepted knocks are remembered: replays, strangers and stale ones move nobody to the front", async () => {
+Deno.test("only accepted knocks are remembered: replays, strangers and stale ones move no client to the front", async () => {
   const { clients } = crowd(20);
   const rules = freshRules({ clients: [...clients, ALICE] });
   outcome(await knockBy(MALLORY), rules);

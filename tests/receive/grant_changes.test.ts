@@ -1,4 +1,4 @@
-/** What becomes of a grant after a restart, and under another configuration: `resumeGrant()`, `narrowGrant()`. */
+/** What a restart and another configuration leave of a grant, and what the history says of it. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -188,7 +188,7 @@ Deno.test("narrowGrant() never gives longer than before or than a knock opens no
   );
 });
 
-Deno.test("narrowGrant() lets a renamed client keep its grant, and nobody that of another key", () => {
+Deno.test("narrowGrant() lets a renamed client keep its grant, and no client that of another key", () => {
   const renamed = narrowGrant(STORED, { ...ALLOWED, client: "alicia" }, moment(1000));
   assert.equal(renamed?.client, "alicia");
   assert.equal(narrowGrant(STORED, { ...ALLOWED, key: "another" }, moment(1000)), undefined);

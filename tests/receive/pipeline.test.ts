@@ -50,7 +50,7 @@ class MovedClock implements Clock {
     this.steadyMs += ms;
   }
 
-  /** Somebody sets the wall clock. */
+  /** The wall clock is set. */
   step(ms: number): void {
     this.wallNs += BigInt(ms) * 1_000_000n;
   }

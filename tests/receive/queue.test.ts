@@ -1,4 +1,4 @@
-/** What waits to be judged: tagged knocks are never behind strangers', nobody fills it alone, nothing grows. */
+/** Which datagrams wait to be judged: tagged knocks are never behind strangers', no sender fills the queue alone, nothing grows. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -43,7 +43,7 @@ const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 const junk = () => concatBytes(Uint8Array.of(1), random(164));
 const nth = (i: number) => must(parseAddress(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
 
-/** Bytes that bear this server's tag, with anything behind it: what somebody with its public key can make. */
+/** Bytes that bear this server's tag, with anything behind it: a holder of its public key can make them. */
 function taggedJunk(): Uint8Array {
   const ephemeral = random(32);
   return concatBytes(Uint8Array.of(1), ephemeral, tags(ephemeral), random(120));
@@ -127,13 +127,13 @@ Deno.test("a front that runs ahead of its genuine knock does not keep it out", a
   for (let i = 0; i < 1000; i++) waiting.offer(onRubbish(genuine), nth(i)); // 100 ms at 10,000 a second
   waiting.offer(genuine, SOURCE);
   waiting.offer(another, SOURCE);
-  assert.equal(must(waiting.next()).kind, "tagged"); // the first copy: nobody can tell it from a fresh knock
+  assert.equal(must(waiting.next()).kind, "tagged"); // the first copy looks like a fresh knock
   assert.deepEqual(must(waiting.next()).datagram, another);
   const rest = Array.from({ length: 1000 }, () => waiting.next()?.source);
   assert.ok(rest.includes(SOURCE));
 });
 
-Deno.test("copies beyond what others bear wait until nobody else does, and the oldest give way", async () => {
+Deno.test("copies beyond their budget wait until nothing else does, and the oldest are given up", async () => {
   for (const tagged of [true, false]) {
     const { queue: waiting, keys, dropped } = queue();
     const genuine = tagged ? await freshKnock(ALICE_PROFILE) : await knockBy(ALICE);
@@ -187,7 +187,7 @@ Deno.test("under a spent key there is next to nothing left, for replays of its k
   }
 });
 
-Deno.test("whoever can make tags leaves time to those who cannot, and to copies", async () => {
+Deno.test("senders who can make tags leave time to senders who cannot, and to copies", async () => {
   const { queue: waiting, keys } = queue();
   const copied = await freshKnock(ALICE_PROFILE);
   keys.note(copied.subarray(1, 33));
@@ -209,7 +209,7 @@ Deno.test("strangers add nothing to the known keys: what has no tag stays other 
     assert.equal(must(waiting.next()).kind, "other");
   }
   keys.note(knock.subarray(1, 33));
-  // The top bit of an X25519 key is nobody's.
+  // The top bit of an X25519 key is ignored.
   for (const datagram of [knock, knock.with(32, knock[32]! ^ 0x80)]) {
     waiting.offer(datagram, SOURCE);
     assert.equal(must(waiting.next()).kind, "repeated");
@@ -261,7 +261,7 @@ Deno.test("FairQueue() keeps each lane's order, loses nothing but what it gives 
   }));
 });
 
-Deno.test("TokenBucket() gives what has come in by the second, never more, whatever the clock says", () => {
+Deno.test("TokenBucket() never gives more than comes in by the second, also where the clock goes back", () => {
   const bucket = new TokenBucket({ perSecond: 100, capacity: 10 });
   assert.equal(bucket.take(50, 0), 10);
   assert.equal(bucket.take(1, 0), 0);

@@ -1,4 +1,4 @@
-/** What is counted of knocks with a wrong key: an hour of it, whatever comes. */
+/** How many knocks with a wrong key are counted: those of one hour. */
 
 import assert from "node:assert/strict";
 import { RecentDrops } from "../../lib/receive/recent_drops.ts";

@@ -75,7 +75,7 @@ Deno.test("RefusalLimit tells nothing of a replay, however old, nor of strangers
   assert.equal(teller()(new Uint8Array(165)), false);
 });
 
-Deno.test("RefusalLimit tells of a machine that believes it is 1970, whatever was forgotten", async () => {
+Deno.test("RefusalLimit tells of a machine that believes it is 1970, also below a watermark and a floor", async () => {
   const replay = new ReplayMemory();
   replay.restoreWatermark(ALICE.key, NOW_NS);
   replay.raiseFloor(NOW_NS);

@@ -94,7 +94,7 @@ Deno.test({
     for (let round = 0; round < 200; round++) {
       const datagrams = Array.from({ length: 100 }, () => random(165));
       for (const datagram of datagrams) await sender.send(datagram, to);
-      // Garbage of every size, so that what nobody holds any more is gone, and its place taken.
+      // Garbage of every size, so that memory without an owner is collected and used again.
       for (let i = 0; i < 50; i++) new Uint8Array(1 << (i % 18)).fill(0xff);
       const [first, second, rest] = [readAll(reader, 1), readAll(reader, 65), readAll(reader)];
       assert.deepEqual([first.length, second.length, rest.length], [1, 65, 34]);

@@ -105,7 +105,6 @@ class Server {
   readonly #store: StateStore;
   readonly #guard: Guard;
   readonly #intake: Intake;
-  readonly #openedListeners: ((opened: Opened) => void)[] = [];
   #config: ServerConfig;
   /** The plan, as text, that is put back if this guard is not confirmed; "" for none. */
   #former: string;
@@ -120,7 +119,7 @@ class Server {
     const log = this.#log = drops.log;
     const grants = this.#grants;
     const replay = new ReplayMemory();
-    const { replayWindowNs } = this;
+    const replayWindowNs = this.#replayWindowNs;
     const { store, stored } = StateStore.open({
       ...{ dir: parts.stateDir, replay, replayWindowNs, clock, log },
     });
@@ -129,12 +128,11 @@ class Server {
     const guard = this.#guard = new Guard({ backend, grants, clock, log });
     this.#intake = new Intake(config, {
       ...{ socket, grants, replay, store, guard, clock, log, drops },
-      opened: (opened) => this.#openedListeners.forEach((tell) => tell(opened)),
     });
     this.#intake.pipeline.resume(stored);
   }
 
-  get replayWindowNs(): bigint {
+  get #replayWindowNs(): bigint {
     return BigInt(this.#config.replayWindowMs) * 1_000_000n;
   }
 
@@ -224,27 +222,21 @@ class Server {
   }
 
   #tasks(): readonly Task[] {
+    const { backend } = this.#parts;
+    /** Where the backend cannot tell, the guard's own check says why. */
+    const kernelDrops = async () => this.#serverLog.kernelHas(await backend.kernelDrops?.() ?? {});
     return [
       { everyMs: SECOND_MS, do: () => this.#serverLog.tick() },
       { everyMs: SECOND_MS, do: () => this.#intake.pipeline.expire() },
       { everyMs: SECOND_MS, do: () => this.#store.isSound() || this.#tend() },
       { everyMs: TEND_MS, do: () => this.#tend() },
       { everyMs: CHECK_INTERVAL_MS, do: () => this.#guard.check() },
-      { everyMs: KERNEL_DROPS_MS, do: () => this.#countKernelDrops() },
+      { everyMs: KERNEL_DROPS_MS, do: () => kernelDrops().catch(() => {}) },
     ];
   }
 
   #tend(): void {
-    const { replayWindowNs } = this;
-    this.#store.tend({ grants: this.#grants.list(), replayWindowNs });
-  }
-
-  /** Where the backend cannot tell, the guard's own check says why. */
-  #countKernelDrops(): void {
-    this.#parts.backend.kernelDrops?.().then(
-      (totals) => this.#serverLog.kernelHas(totals),
-      () => {},
-    );
+    this.#store.tend({ grants: this.#grants.list(), replayWindowNs: this.#replayWindowNs });
   }
 
   /** Until it is confirmed, the plan of the guard of before stays on disk. */
@@ -286,7 +278,7 @@ class Server {
       recentDrops: () => pipeline.reporter.recentDrops(),
       reload: (config) => this.#reload(config),
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
-      onOpened: (listener) => void this.#openedListeners.push(listener),
+      onOpened: (listener) => pipeline.reporter.onOpened(listener),
     };
   }
 }

@@ -88,10 +88,9 @@ export async function realPipeline(
     log,
   });
   const keys = new EphemeralKeys();
-  const pipeline = new Pipeline(config, {
-    ...{ grants, replay, store, guard, clock, log, drops, keys },
-    opened: () => void opened++,
-  });
+  const parts = { grants, replay, store, guard, clock, log, drops, keys };
+  const pipeline = new Pipeline(config, parts);
+  pipeline.reporter.onOpened(() => void opened++);
   const queue = new KnockQueue({
     tags: [knockTags(config.publicKey)],
     keys,

@@ -23,13 +23,11 @@ export interface Opened {
   readonly lifetimeMs: number;
 }
 
-/** What is told, and where. */
+/** Where it is told. */
 export interface ReporterParts {
   readonly store: StateStore;
   readonly clock: Clock;
   readonly log: Log;
-  /** Told of every grant once the firewall has it; must not throw. */
-  readonly opened?: (opened: Opened) => void;
 }
 
 /** One event, told everywhere. */
@@ -37,9 +35,15 @@ export class Reporter {
   readonly #recentDrops = new RecentDrops();
   readonly #parts: ReporterParts;
   readonly #refusals = new RefusalLimit();
+  readonly #openedListeners: ((opened: Opened) => void)[] = [];
 
   constructor(parts: ReporterParts) {
     this.#parts = parts;
+  }
+
+  /** From now on `listener` is told of every grant once the firewall has it; it must not throw. */
+  onOpened(listener: (opened: Opened) => void): void {
+    this.#openedListeners.push(listener);
   }
 
   /** The firewall has what a knock opened. */
@@ -52,7 +56,7 @@ export class Reporter {
       ports: grant.ports.map(formatPortRange).join(","),
       lifetime: formatDuration(Math.round(lifetimeMs)),
     });
-    this.#parts.opened?.(opened);
+    for (const tell of this.#openedListeners) tell(opened);
   }
 
   /** The firewall has refused what the knock of that moment opened. */

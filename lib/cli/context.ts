@@ -12,11 +12,11 @@ import type { RunProgram } from "../system/run_program.ts";
  */
 export const OUTPUT_CLOSED = 128 + 13;
 
-/** The world of a subcommand. */
+/** The edges that a subcommand acts through. */
 export interface Context {
   /** Every subcommand that help speaks of. */
   readonly commands: Commands;
-  /** Data, and nothing but data. */
+  /** Prints data; messages never go here. */
   readonly stdout: (text: string) => void;
   /**
    * Whether what is printed is lost: standard output was closed (the runtime puts /dev/null there), or is a device that
@@ -50,7 +50,7 @@ export interface Command {
   readonly about: string;
   /**
    * Its arguments, such as `[PROFILE] HOST PORT`; `...` at the end takes any number. Words in small letters are to be
-   * typed as they are, those in capitals say what is meant (`commands/complete.ts`).
+   * typed as they are, those in capitals stand for something (`commands/complete.ts`).
    */
   readonly arguments?: string;
   /** What help lists: the name of an argument, `--out FILE` or `-4, --ipv4`, and what it does. */
@@ -145,7 +145,7 @@ export function logOf(args: Arguments, { stderr }: Pick<Context, "stderr">): Log
   });
 }
 
-/** A flag whose value is one of a few words. */
+/** A flag whose value is one of these words. */
 export function choiceFlag<T extends string>(
   args: Arguments,
   name: string,

@@ -7,7 +7,7 @@ import type { ServerConfig } from "../config/server.ts";
 import { type FirewallName, INTERFACE_PATTERN } from "../firewall/plan.ts";
 
 const DAY_MS = 86_400_000;
-/** Longer than any key should live, and short enough for every calendar. */
+/** 100 years: longer than any key should live, and within the dates that JavaScript has. */
 const MOST_DAYS = 36_500;
 
 export const SPAN_EXPECTED = `a span such as "90d" or "12h"`;
@@ -28,12 +28,12 @@ export function spanFlag(args: Arguments, name: string): number | undefined {
   return spanMs;
 }
 
-/** `--expires`, a date, a time or a span from now, as the time that the configuration holds. */
+/** `--expires`, a date, a time or a span from now, as the configuration writes it. */
 export function expiresFlag(args: Arguments, nowMs: number): string | undefined {
   const text = textFlag(args, "expires");
   if (text === undefined) return undefined;
   const spanMs = parseSpan(text);
-  // A span says nothing of milliseconds, and the configuration is read by people.
+  // Whole seconds are enough for a span, and easier to read in the configuration.
   const expiresAtMs = spanMs === undefined
     ? parseExpiry(text)
     : Math.trunc((nowMs + spanMs) / 1000) * 1000;
@@ -92,7 +92,7 @@ export function prefixFlag(args: Arguments): PrefixFlag | undefined {
   return lengths;
 }
 
-/** Says who is let in by a knock of this client. */
+/** Prints which addresses a knock of this client lets in, where that is more than one. */
 export function tellWhoGetsIn(
   name: string,
   { v4, v6 }: PrefixFlag,

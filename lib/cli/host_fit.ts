@@ -14,7 +14,7 @@ export interface Misfit {
   readonly hint: string;
 }
 
-/** Looks at the host; starts `cat`, since Deno reads nothing under /proc without every permission. */
+/** Looks at the host, through `cat` for /proc (`system/proc.ts`). */
 export async function misfitsOf(config: ServerConfig, run: RunProgram): Promise<Misfit[]> {
   const found = await Promise.all([missingInterface(config, run), takenHealthPort(config, run)]);
   return found.filter((each) => each !== undefined);

@@ -1,4 +1,4 @@
-/** Which profile a client's command is to use, and where it comes from. */
+/** Finds the profile that a client's command uses: by name, in a file or the environment. */
 
 import {
   BIND_EXPECTED,
@@ -12,12 +12,12 @@ import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../system/read_file.ts";
 import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
 
-/** Holds a whole profile instead of a file: YAML, the JSON of a QR code, or a link. For CI, where there is no file. */
+/** The variable that holds a whole profile instead of a file, for CI: YAML, the JSON of a QR code, or a link. */
 export const PROFILE_VARIABLE = "OPENME_PROFILE";
 
 /**
- * The profile called `name`, else the one that is meant; from `--client-config`, `OPENME_PROFILE` or the user's file.
- * `--bind` stands in for its `bind`.
+ * The profile called `name`, else the default one, from `--client-config`, `OPENME_PROFILE` or the user's file. `--bind`
+ * replaces its `bind`.
  */
 export async function loadProfile(
   args: Arguments,

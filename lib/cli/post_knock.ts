@@ -1,12 +1,12 @@
-/** The user's own line after a knock, `post_knock` of the profile. Standard output is openme's: the line has stderr. */
+/** Runs `post_knock` of a profile after a knock. Its output goes to standard error: standard output is openme's. */
 
 import { OpenmeError } from "../values/errors.ts";
 
-/** The user's own line from the user's own file, by `sh -c` as deployed files expect; nothing is put into it. */
+/** Runs the user's own line from the user's own file by `sh -c`, as deployed files expect; nothing is put into it. */
 export async function runPostKnock(line: string): Promise<void> {
   try {
     const { code, signal } = await new Deno.Command("sh", {
-      // The outer shell only turns standard output over and becomes the one that runs the line.
+      // The outer shell redirects standard output, then becomes the one that runs the line.
       args: ["-c", 'exec sh -c "$1" >&2', "sh", line],
       stdin: "inherit",
       stdout: "inherit",
@@ -16,9 +16,7 @@ export async function runPostKnock(line: string): Promise<void> {
       throw new OpenmeError(
         "COMMAND",
         `post_knock ${signal ? `was ended by ${signal}` : `failed with exit code ${code}`}`,
-        {
-          hint: "the knock itself was sent",
-        },
+        { hint: "the knock itself was sent" },
       );
     }
   } catch (cause) {

@@ -54,7 +54,7 @@ then 1. It is 1 too where there is no grant for the ADDRESS.`,
   },
 };
 
-/** What was closed and cut, for people. */
+/** Prints what was closed and cut, for people. */
 export function tellClosed({ closed, cut }: CloseReport, context: Context): void {
   for (const { client, address, ports } of closed) {
     context.stdout(`closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`);
@@ -62,7 +62,7 @@ export function tellClosed({ closed, cut }: CloseReport, context: Context): void
   if (cut) context.stdout(`cut ${counted(cut.connections)}\n`);
 }
 
-/** Says what could not be done, one a line, and then throws, code `COMMAND`. */
+/** Prints what could not be done, a line each, and then throws, code `COMMAND`. */
 export function requireAllClosed({ cut, failures }: CloseReport, context: Context): void {
   const { left = [], missing = [] } = cut ?? {};
   if (left.length === 0 && failures.length === 0) return;

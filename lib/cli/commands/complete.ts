@@ -1,7 +1,4 @@
-/**
- * `openme __complete`: what may come next on a command line, for the scripts of `openme completion`. No help speaks of
- * it.
- */
+/** `openme __complete`: what may come next on a command line, for the scripts of `openme completion`. Not in any help. */
 
 import { parseClientValues } from "../../config/profiles.ts";
 import { FIREWALLS } from "../../firewall/plan.ts";
@@ -18,10 +15,10 @@ import {
   homeOf,
 } from "../context.ts";
 
-/** The line that stands for names of files, which the shell knows best. */
+/** The line that asks the shell to complete file names. */
 export const FILES = ":files";
 
-/** What may stand for a word in capitals, in usage and help. Others mean what only the user can know. */
+/** What a word in capitals stands for, in usage and help. For any other word nothing is offered. */
 const MEANINGS: Readonly<
   Record<string, (values: Values, context: Context) => readonly string[] | Promise<string[]>>
 > = {
@@ -47,7 +44,7 @@ export const complete: Command = {
   },
 };
 
-/** `words` are those before the cursor, the one that is being typed last. */
+/** `words` end with the one at the cursor, which may be empty. */
 async function linesAfter(words: readonly string[], context: Context): Promise<string[]> {
   const { current, command, flags, pending, values, plain } = await read(words, context);
   const [, name = "", begun] = /^--([^=]+)=(.*)$/s.exec(current) ?? [];
@@ -68,7 +65,7 @@ async function linesAfter(words: readonly string[], context: Context): Promise<s
   return found.length > 0 || /^[^-]/.test(current) ? found : describe(flags);
 }
 
-/** What may stand for `CLIENT|ADDRESS` or `bash|zsh|fish`: words in small letters are meant as they are. */
+/** What is offered for `CLIENT|ADDRESS` or `bash|zsh|fish`: words in small letters stand for themselves. */
 async function mean(
   text: string | undefined,
   values: Values,
@@ -79,7 +76,7 @@ async function mean(
     try {
       return await MEANINGS[word]?.(values, context) ?? [];
     } catch {
-      return []; // a file that is not there, not to be read or wrong, and no place to say why
+      return []; // the file is missing, unreadable or wrong, and there is no place to say so
     }
   });
   return (await Promise.all(found)).flat();
@@ -95,7 +92,7 @@ function describe(flags: ReadonlyMap<string, Flag>): string[] {
   });
 }
 
-/** What a file holds reaches a terminal: nothing but names. */
+/** These come from a file and go to a terminal: only what can be a name passes. */
 function namesOf(names: Iterable<string>): string[] {
   return [...names].filter((each) => NAME_PATTERN.test(each));
 }
@@ -112,7 +109,7 @@ async function readClientNames(values: Values): Promise<string[]> {
   return namesOf(config.clients.map(({ name }) => name));
 }
 
-/** What was typed: the command, the flags with their values and the arguments behind it. */
+/** Reads what was typed so far. `pending` is a flag that waits for its value, `plain` are the arguments. */
 async function read(words: readonly string[], context: Context) {
   const values: Record<string, string> = {};
   const plain: string[] = [];

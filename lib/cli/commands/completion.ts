@@ -8,7 +8,7 @@ import { FILES } from "./complete.ts";
 const NOTE = "# Completion for openme; made by: openme completion";
 
 const SCRIPTS: Readonly<Record<string, string>> = {
-  // Without an answer of its own, readline completes names of files.
+  // Where COMPREPLY is empty, readline completes file names.
   bash: `${NOTE} bash
 _openme() {
   local word="\${COMP_WORDS[COMP_CWORD]}" lines

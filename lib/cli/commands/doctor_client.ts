@@ -11,7 +11,7 @@ import { describeReport } from "../knock_outcome.ts";
 import { loadProfile } from "../load_profile.ts";
 
 const KNOCK_MS = 5000;
-/** The server's `Date` has whole seconds, and the answer takes its time. */
+/** For the whole seconds of the server's `Date`, and the time of the answer. */
 const CLOCK_SLACK_MS = 2000;
 
 /** Profile, name, routes, and a knock with its outcome. */
@@ -45,7 +45,7 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   return [...findings, ...await examineKnock(profile)];
 }
 
-/** The source address matters: it is the one that the server will let in, unless something on the way changes it. */
+/** The route and its source address, which the server lets in unless a network on the way changes it. */
 export async function examineRoute(
   address: Address,
   { run }: Pick<Context, "run">,

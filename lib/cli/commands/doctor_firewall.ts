@@ -18,7 +18,7 @@ interface View extends FirewallReport {
   readonly serves: boolean;
 }
 
-/** Whether the guard stands, lets through what it should, and closes what it should. */
+/** Whether the rules stand, knocks and clients get through, and guarded ports are closed. */
 export async function examineFirewall(
   config: ServerConfig,
   context: Context,
@@ -110,7 +110,7 @@ function examineHole(
 ): Finding[] {
   if (!examination || backend === "command") return [];
   const { barred, hostMayDrop } = examination;
-  // Where no guard stands nothing is let in either.
+  // Without a guard no client is let in, so no chain is in the way.
   const stands = examination.wrong.length === 0;
   if (stands && barred.length > 0) {
     return [fail(
@@ -182,7 +182,7 @@ function examinePorts(config: ServerConfig, view: View): Finding {
   );
 }
 
-/** What the server guards otherwise than the file says. */
+/** How what the server guards differs from the file. */
 function differenceOf(config: ServerConfig, { guarded, dropPorts }: View): string | undefined {
   const inFile = config.guardedPorts.map(formatPortRange);
   if (guarded.join() === inFile.join() && dropPorts === config.dropPorts) return undefined;

@@ -120,7 +120,7 @@ function examineKnocks(path: string, drops: DropCounts): Finding[] {
   return told.length > 0 ? told : [ok("knocks", "none with a wrong key in the last hour")];
 }
 
-/** Whether something keeps this machine's clock right. */
+/** Whether this machine's clock is synchronised. */
 export async function examineClock(run: RunProgram): Promise<Finding> {
   try {
     const answer = await run({

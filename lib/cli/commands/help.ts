@@ -53,7 +53,7 @@ export function renderCommandHelp(name: string, command: Command): string {
   return `${renderOwnHelp(name, command)}\n${renderGlobalHelp()}`;
 }
 
-/** The part that is not the same for all commands. */
+/** One command's help without the flags that every command has. */
 export function renderOwnHelp(name: string, command: Command): string {
   const { about, parameters, notes, example } = command;
   const usage = usageOf(command).map((form, i) =>

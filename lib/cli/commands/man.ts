@@ -86,7 +86,7 @@ function line(text: string): string {
   return `"${escape(text).replaceAll('"', "\\(dq")}"`;
 }
 
-/** Text that roff takes as it stands: no command, no hyphen that is none, nothing beyond ASCII. */
+/** Escapes a text for roff: no line becomes a command, `-` stays a minus sign, all is ASCII. */
 function escape(text: string): string {
   return text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replaceAll("~", "\\(ti")
     .replaceAll("^", "\\(ha").replaceAll("`", "\\(ga")

@@ -67,7 +67,7 @@ ${renderGroups(groups, paintFor(context))}`);
   },
 };
 
-/** Ports with which openme does the same. */
+/** Ports that openme treats alike. */
 interface PortGroup {
   /** For programs. */
   readonly name: string;

@@ -1,4 +1,4 @@
-/** `openme serve`: the server. What is opened when, how it is closed, and which part serves whom. */
+/** `openme serve`: opens everything in order, runs the server, and closes it all in reverse. */
 
 import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
@@ -153,7 +153,7 @@ function newLineWriter({ forStderr }: Context): LineWriter {
   });
 }
 
-/** The configuration's file: which one it was when it was first read, and how it is read, again too. */
+/** The configuration file: how it is read, and its identity before the first read, by which a change is noticed. */
 function configFile(args: Arguments, log: Log) {
   const path = configPath(args);
   const interfaceName = interfaceFlag(args);

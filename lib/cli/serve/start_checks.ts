@@ -162,14 +162,14 @@ function isSame(session: Connection, own: SshConnection): boolean {
     session.localPort === own.localPort;
 }
 
-/** One of them, in words. */
+/** A guard of openme that the configured firewall does not take over: it goes on closing ports, also to clients. */
 export interface GuardInTheWay {
   readonly firewall: Firewall;
   readonly why: string;
   readonly hint: string;
 }
 
-/** Finds them; none where the backend takes out what it finds. */
+/** Finds them; none where the backend removes those of other firewalls. */
 export async function guardsInTheWay(
   { name }: Backend,
   run: RunProgram,

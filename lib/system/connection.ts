@@ -1,4 +1,4 @@
-/** What both listeners need of a connection: to write a whole text, and to close it whatever its state. */
+/** Connections of a listener: writing a whole text, and closing one that may be closed already. */
 
 /** Writes all of a text. */
 export async function writeText(connection: Deno.Conn, text: string): Promise<void> {

@@ -5,7 +5,7 @@ import type { RunProgram } from "./run_program.ts";
 
 const DEADLINE_MS = 10_000;
 
-/** The text of a file; "" where it cannot be read, whatever the reason. */
+/** The text of a file; "" where it cannot be read, for any reason. */
 export async function tryReadProc(path: string, run: RunProgram): Promise<string> {
   return await cat(path, run).catch(() => "");
 }

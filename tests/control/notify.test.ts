@@ -1,4 +1,4 @@
-/** Notifications: a program that hangs, floods or leaves something running holds nobody up, and few wait. */
+/** Notifications: a program that hangs, floods or leaves a child running delays nothing, and few grants wait. */
 
 import assert from "node:assert/strict";
 import { NOTIFY_DEADLINE_MS, notifyOfGrants } from "../../lib/control/notify.ts";

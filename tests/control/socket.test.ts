@@ -1,4 +1,4 @@
-/** The control socket: requests and answers, and what whoever reaches it can make the server hold. */
+/** The control socket: requests, answers, and the bounds on its callers. */
 
 import assert from "node:assert/strict";
 import {
@@ -70,7 +70,7 @@ Deno.test("the control socket holds 16 connections, and closes the next at once"
   });
 });
 
-Deno.test("the control socket closes whoever is slow at the deadline, but waits for its own work", async () => {
+Deno.test("the control socket closes a slow caller at the deadline, but waits for its own work", async () => {
   const handle: ControlHandler = async () => {
     await new Promise((resolve) => setTimeout(resolve, 800));
     return "done";

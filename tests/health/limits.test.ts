@@ -14,7 +14,7 @@ import { grantOf } from "../support/knocks.ts";
 
 const REQUEST = "GET / HTTP/1.1\r\n\r\n";
 
-/** A listener for whoever comes from this machine; `connect` makes that many connections. */
+/** A listener with a grant for this machine; `connect` makes that many connections. */
 async function withListener(
   limits: HealthLimits,
   body: (connect: (count: number) => Promise<Deno.Conn[]>) => Promise<void>,
@@ -56,7 +56,7 @@ async function withListener(
   }
 }
 
-/** So many connections stay open and one more is closed at once; whoever leaves makes room. */
+/** So many connections stay open, one more is closed at once, and one that ends makes room. */
 async function fillsUp(limits: HealthLimits, most: number): Promise<void> {
   await withListener(limits, async (connect) => {
     const held = await connect(most);
@@ -91,7 +91,7 @@ Deno.test("the health listener holds 8 connections of an address, and closes the
 Deno.test("the health listener holds 64 connections in all, and closes the next at once", () =>
   fillsUp({ ...HEALTH_LIMITS, perAddress: 1000 }, 64));
 
-Deno.test("the health listener closes whoever is slow at the deadline, however busy he is", async () => {
+Deno.test("the health listener closes a slow connection at the deadline, also one that keeps sending", async () => {
   await withListener({ ...HEALTH_LIMITS, connectionMs: 400 }, async (connect) => {
     const [slow, silent] = await connect(2);
     const [tookMs, said] = await Promise.all([

@@ -23,7 +23,7 @@ export class Folder implements AsyncDisposable {
     const path = this.file(name);
     const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
     await Deno.writeFile(path, bytes);
-    await Deno.chmod(path, mode); // whatever the umask
+    await Deno.chmod(path, mode); // in spite of the umask
     return path;
   }
 

@@ -1,7 +1,4 @@
-/**
- * Turns the loopback on where it is off: in the namespace that a test run without root is in (scripts/run.ts), nobody
- * else has. Imported for that alone.
- */
+/** Turns the loopback on where it is off: in the namespace of a test run without root. Imported for that alone. */
 
 try {
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });

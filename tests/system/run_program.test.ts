@@ -177,11 +177,11 @@ Deno.test("runProgram() bounds what it keeps of an output, and of a complaint", 
 Deno.test("runProgram() waits for an unheard program's own end alone", async () => {
   const path = await Deno.makeTempFile();
   const startMs = performance.now();
-  const left = 'sleep 30 & echo $! >"$1"; echo heard by nobody';
+  const left = 'sleep 30 & echo $! >"$1"; echo unheard';
   assert.equal(await sh(left, { args: [path], isUnheard: true }), "");
   assert.ok(performance.now() - startMs < 5000);
   const pid = Number(await Deno.readTextFile(path));
-  assert.ok(isAlive(pid), "what it left running is its own affair");
+  assert.ok(isAlive(pid), "what it left in the background runs on");
   killIfAlive(pid);
   await Deno.remove(path);
   // A flood of output holds it up as little.

@@ -23,7 +23,7 @@ Deno.test("quote() escapes all but printable ASCII", () => {
   for (const { text, expected } of rows) assert.equal(quote(text), expected);
 });
 
-Deno.test("quote() is a JSON string of printable ASCII, whatever the text", () => {
+Deno.test("quote() is a JSON string of printable ASCII, for any text", () => {
   const texts = fc.array(fc.oneof(fc.nat(0xffff), fc.nat(0xff)), { maxLength: 80 })
     .map((codes) => String.fromCharCode(...codes));
   fc.assert(fc.property(texts, (text) => {
@@ -43,7 +43,7 @@ Deno.test("escapeUnprintable() leaves printable ASCII as it is", () => {
   assert.equal(escapeUnprintable("a\tb\nc\u00e9"), "a\\u0009b\\u000ac\\u00e9");
 });
 
-Deno.test("messageOf() is one line, whatever was thrown", () => {
+Deno.test("messageOf() is one line for anything that was thrown", () => {
   const rows = [
     { thrown: new Error("plain"), expected: "plain" },
     { thrown: new Error("  two\n  lines\n"), expected: "two lines" },

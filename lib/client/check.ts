@@ -67,9 +67,7 @@ export async function knockAndAsk(
       knocked,
     });
     const sent = first ?? waited.sent;
-    if (waited.kind === "closed") {
-      return isPending ? last! : { kind: "closed", waited: { ...waited, sent } };
-    }
+    if (waited.kind === "closed") return last ?? { kind: "closed", waited: { ...waited, sent } };
     const sentMs = Date.now();
     const answer = await askHealth(waited.connection, ANSWER_MS);
     const outcome = answer ? outcomeOf(answer, ids) : "none";

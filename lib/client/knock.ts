@@ -23,7 +23,7 @@ export interface KnockOptions {
   /** Only this family, where it is given. */
   readonly family: 4 | 6 | undefined;
   /** Logs each knock at debug. */
-  readonly log?: Log;
+  readonly log?: Log | undefined;
 }
 
 /** The one family to use, and the addresses of this machine to send from; `undefined` for any. */

@@ -28,7 +28,7 @@ export interface WaitOptions {
   readonly family: 4 | 6 | undefined;
   readonly timeoutMs: number;
   /** Logs each knock at debug. */
-  readonly log?: Log;
+  readonly log?: Log | undefined;
   /** How long not to knock, while an earlier knock is under way. @default {0} */
   readonly quietMs?: number;
   /** Called after every round of knocks. */
@@ -61,11 +61,7 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
     }
     let knocks = 0;
     const knockOnce = async () => {
-      const sent = await knockAt(knockAddresses, profile, {
-        target,
-        way,
-        ...(log && { log }),
-      });
+      const sent = await knockAt(knockAddresses, profile, { target, way, log });
       knocks++;
       await knocked?.(sent);
       return sent;

@@ -50,6 +50,11 @@ class FakeServer implements AsyncDisposable {
     return knockAndAsk(profile, { port, target: undefined, family: undefined, timeoutMs });
   }
 
+  /** Closes the health port. */
+  close(): void {
+    this.#health.shutdown();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#socket.close();
     await this.#health.shutdown();
@@ -86,4 +91,13 @@ Deno.test("a port that is open for others is asked until a knock of this client 
   await using server = new FakeServer(({ knocks }) => knocks.length < 2 ? [] : ["pending", "open"]);
   assert.equal(outcomeOf(await server.ask(10_000)), "open");
   assert.equal(server.knocks.length, 2);
+});
+
+Deno.test("a port that closes while a knock is pending leaves it pending", async () => {
+  await using server = new FakeServer(({ questions }) => {
+    if (questions === 2) server.close();
+    return ["pending"];
+  });
+  assert.equal(outcomeOf(await server.ask(1000)), "pending");
+  assert.equal(server.knocks.length, 1);
 });

@@ -58,7 +58,7 @@ lets the client in from now on.`,
       if (registered) {
         requireSame(registered, { args, config, ports: readPorts(args, config) });
         const result = { ...describeClient(registered, config), changed: false };
-        await printProfile(profile, { name, args, context, file: NOTHING_TO_SAVE, result });
+        await printProfile(profile, { name, args, context, file, result });
         context.stderr(`openme: ${name} has this key and these ports already: nothing changed`);
         return;
       }
@@ -86,9 +86,6 @@ lets the client in from now on.`,
     return 0;
   },
 };
-
-/** For a client that is registered already. */
-const NOTHING_TO_SAVE = { save: () => Promise.resolve(), restore: () => Promise.resolve() };
 
 function refuseTaken({ clients }: ServerConfig, name: string, key: string, path: string): void {
   if (clients.some((client) => client.name === name)) {

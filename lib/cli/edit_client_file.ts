@@ -38,7 +38,7 @@ export async function changeClientFile(
 async function putBack(path: string, ours: string, undo: () => Promise<void>): Promise<void> {
   await withFileLock(path, async () => {
     if (await Deno.readTextFile(path) !== ours) {
-      throw new Error(`somebody else has changed ${path} meanwhile`);
+      throw new Error(`another program has changed ${path} meanwhile`);
     }
     await undo();
   });

@@ -109,7 +109,7 @@ export function tellClosed(
     unresolved !== undefined
       ? "is this machine online, and are its name servers right?"
       : tried.some(({ outcome }) => outcome === "refused")
-      ? "refused means that the way is open and nobody listens there: is the service running?"
+      ? "refused means that the way is open and no program listens there: is the service running?"
       : "openme doctor looks for the reason: clock, key, address, ports",
   );
 }

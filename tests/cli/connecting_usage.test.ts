@@ -67,7 +67,7 @@ const ROWS: Row[] = [
   usage(
     ["knock", "--wait", "53/udp"],
     '--wait: expected a TCP port such as "22/tcp", got "53/udp"',
-    "from outside nobody can see whether a UDP port is open",
+    "a client cannot see whether a UDP port is open",
   ),
   usage(
     ["knock", "--timeout", "5s"],
@@ -112,7 +112,7 @@ const ROWS: Row[] = [
       stdout: "",
       stderr:
         "openme: error: port 9/tcp of 127.0.0.1 did not open within 300ms (1 knock; 127.0.0.1: refused)\n" +
-        "openme: hint: refused means that the way is open and nobody listens there: is the service running?\n",
+        "openme: hint: refused means that the way is open and no program listens there: is the service running?\n",
     },
   },
 ];

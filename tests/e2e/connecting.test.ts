@@ -63,7 +63,7 @@ e2e("knock --wait and --continuous", async (lab, t) => {
       stdout: "",
       stderr:
         `openme: error: port 80/tcp of ${IPV4.server} did not open within 1.5s (2 knocks; ${IPV4.server}: refused)\n` +
-        "openme: hint: refused means that the way is open and nobody listens there: is the service running?\n",
+        "openme: hint: refused means that the way is open and no program listens there: is the service running?\n",
     });
     await site.configure({ ports: { web: ["80/tcp"] } });
     await served.waitForLine(/event=reloaded/);

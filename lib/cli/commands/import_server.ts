@@ -83,21 +83,15 @@ export async function importServer(
         file: dryRun ? null : profile,
       });
     }
-    const print = async (undo: () => Promise<void>) => {
+    // Profiles first, so that no client is registered whose private key got lost.
+    await withNewFiles(dryRun ? [] : profiles, makeProfile, async () => {
+      if (dryRun) check();
+      else await save();
       if (!args.values["json"]) return;
       const shown = renderJson({ ...outcome, "left_out": found.leftOut });
+      const undo = dryRun ? () => Promise.resolve() : restore;
       await printOrUndo(shown, context, { what: "what was imported", undo });
-    };
-    if (dryRun) {
-      check();
-      await print(() => Promise.resolve());
-    } else {
-      // Profiles first, so that no client is registered whose private key got lost.
-      await withNewFiles(profiles, makeProfile, async () => {
-        await save();
-        await print(restore);
-      });
-    }
+    });
     return outcome;
   });
   tell(outcome, { path, dryRun, context });

@@ -72,9 +72,7 @@ function readWaitPort(args: Arguments): number | undefined {
       "wait",
       `a TCP port such as "22/tcp"`,
       text,
-      spec?.protocol === "udp"
-        ? "from outside nobody can see whether a UDP port is open"
-        : undefined,
+      spec?.protocol === "udp" ? "a client cannot see whether a UDP port is open" : undefined,
     );
   }
   return spec.first;

@@ -21,7 +21,7 @@ export const sessions: Command = {
     "--json": `{"grants": [{"client", "address", "ports", "opened_at", "expires_at"}], "clients":
       [{"client", "last_seen_at"}]}: docs/json.md; with "failed": true where the firewall refused
       it; with --watch one such line a second; with firewall: command also "without_grant":
-      [{"address", "ports", "seen"}], rules that let somebody in and that no grant covers, and
+      [{"address", "ports", "seen"}], rules that let an address in and that no grant covers, and
       from a running serve how many knocks of the last hour were "undecrypted" or had an
       "unknown_key" (both without --watch)`,
     ...STATE_DIR,

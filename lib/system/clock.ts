@@ -32,7 +32,7 @@ function wallNs(): bigint {
 /** Waits so many ms; resolves at once where `signal` aborts. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
+    if (ms <= 0 || signal?.aborted) return resolve(); // the runtime warns of a negative time
     const done = () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", done);

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { bareEnvironment } from "../cli/program.ts";
 import { unless } from "../support/programs.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, runToEnd } from "./lab.ts";
@@ -311,12 +312,12 @@ if (unless(missing, TITLE).ignore) {
           `root@${IPV4.server}`,
           command,
         ]);
+      // A session of ssh has hardly any environment, and an ordinary user's root has another home.
+      const { DENO_DIR: denoDir } = await bareEnvironment();
       for (const flags of [["-tt"], ["-T"]]) {
         await tryBoth(lab, t, {
           title: `ssh ${flags} whose client is killed`,
-          start: (command) =>
-            // A session of ssh has hardly any environment.
-            ssh(flags, `DENO_DIR='${Deno.env.get("DENO_DIR") ?? ""}' exec ${command}`),
+          start: (command) => ssh(flags, `DENO_DIR='${denoDir}' exec ${command}`),
           happen: (program) => program.kill("SIGKILL"),
           hostRules: "flush ruleset", // sshd has to be reached
         });

@@ -17,7 +17,7 @@ const CONTRACT_FILES = [
   "run",
   "owner",
   "deviations",
-  "all_ended",
+  "roll_back",
   "stored_plan",
   "open_ports",
 ];

@@ -1,10 +1,8 @@
 /**
- * Keeps a backend in step with the grants: changes are gathered while a run is under way and made in one go, a run that
- * hangs keeps nobody else waiting, what fails is repaired whole, and what somebody else took away is put back. Knows
- * grants, not knocks.
+ * Keeps a backend in step with the grants. Changes that come during a run are made together in the next one. A run that
+ * hangs keeps no other address waiting. After a failure, and where rules were taken away, everything is installed again.
  */
 
-import { pause } from "../system/clock.ts";
 import type { Clock } from "../values/moment.ts";
 import type { AddressOpenings, Grants } from "../grants.ts";
 import { messageOf } from "../values/errors.ts";
@@ -19,20 +17,18 @@ import {
   PartlyFailed,
 } from "./backend.ts";
 import type { GuardPlan } from "./plan.ts";
+import { rollBack } from "./roll_back.ts";
 
 /** How often the guard looks whether its rules are still in place. Half of what is promised (10 s). */
 export const CHECK_INTERVAL_MS = 4000;
-/** A run that takes longer than this hangs, for all that others can tell: they no longer wait for it. */
+/** A run that takes longer counts as hanging: others start beside it. */
 const PATIENCE_MS = 300;
-/** How often the removal of an unconfirmed guard is tried, and how long to wait in between. */
-const REMOVE_TRIES = 3;
-const RETRY_MS = 1000;
 /** Runs at a time, all but one of which hang. */
 const MOST_RUNS = 8;
-/** Whose knocks at one address are told what becomes of them; while a firewall fails for long, the oldest are not. */
+/** Knocks at one address that are told of failures; beyond that the oldest are not. */
 const MOST_KNOCKS = 1024;
 
-/** Who asked for a change, and wants to know what became of it. */
+/** Is told what became of a change. */
 export interface Watcher {
   /** The firewall has it. */
   readonly done: () => void;
@@ -48,14 +44,31 @@ export interface GuardReport {
   readonly examination: Examination | undefined;
   /** Guarded ports that everyone can reach in spite of the guard, as far as the backend can tell. */
   readonly open: OpenPorts | undefined;
-  /** What went wrong and has not been made up for, or why nothing could be looked at. */
+  /** Why the last install failed, or why nothing could be looked at. */
   readonly failure: string | undefined;
 }
 
-interface Waiting {
+/** An address whose openings have changed, and who is to be told. */
+interface Change {
   readonly address: Network;
-  readonly watchers: Watcher[];
+  readonly watchers: readonly Watcher[];
 }
+
+/** Changes by the canonical text of their address. */
+type Changes = ReadonlyMap<string, Change>;
+
+interface Run {
+  /** What it changes: the next change of the same address waits for it, or the older could come out last. */
+  readonly changes: Changes;
+  hangs: boolean;
+  ended: Promise<void>;
+}
+
+/**
+ * Whether the firewall is as it should be. `dirty`: everything is to be installed, at once where it is `due`, otherwise
+ * with the next knock or check; `damaged` where something went wrong, and the plan did not just change.
+ */
+type State = "intact" | { readonly is: "dirty"; readonly damaged: boolean; readonly due: boolean };
 
 /** The edge between the grants and one backend. */
 export class Guard {
@@ -63,25 +76,16 @@ export class Guard {
   readonly #grants: Grants;
   readonly #clock: Clock;
   readonly #log: Log;
-  /** Addresses whose openings are not in the firewall yet, and whom to tell when they are. */
-  #waiting = new Map<string, Waiting>();
-  /** Addresses that a run is busy with: the next change of one waits for that run, or the older could come out last. */
-  readonly #busy = new Set<string>();
-  readonly #runs = new Set<Promise<void>>();
-  #mostRuns = 1;
-  /** Whether the firewall may not be as it should: then all of it is put in place anew. */
-  #broken = false;
-  /** Whether it is time to try that (again). */
-  #repairDue = false;
-  /** Whether that is because something went wrong, and not because another plan is in force. */
-  #damaged = false;
-  /** Counts what puts the whole in place anew: what was seen before says nothing of what stands after it. */
-  #renewals = 0;
-  /** While a repair runs: what other runs changed meanwhile, and the repair may have overwritten. */
-  #duringRepair: Map<string, Network> | undefined;
+  #state: State = "intact";
+  /** Grows each time that the state becomes dirty: what a check has seen before says nothing then. */
+  #generation = 0;
+  readonly #waiting = new Map<string, Change>();
+  readonly #runs = new Set<Run>();
+  /** While an install runs: what other runs change meanwhile, which the install may overwrite. */
+  #besideInstall: Map<string, Change> | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
-  /** Why the last repair failed, until one succeeds. */
+  /** Why the last install failed, until one succeeds. */
   #failure: string | undefined;
 
   constructor(
@@ -95,40 +99,32 @@ export class Guard {
 
   /**
    * Puts the guard in place with all grants in force. Throws where the backend cannot; then what it got done is taken
-   * out again, unless there was a guard before: that one stays, or what has become of it.
+   * out again, unless a guard stood before, or may have.
    */
   async start(): Promise<void> {
-    // Where nobody can tell, nothing is opened.
-    const stood = await this.#backend.list().then((list) => list !== undefined, () => true);
+    const mayHaveStood = await this.#backend.list().then((list) => list !== undefined, () => true);
     try {
       await this.#backend.install(this.#allOpenings());
     } catch (cause) {
       this.#stopped = true;
-      if (!stood && !(cause instanceof LivingOwnerError)) await this.#takeBack();
+      if (!mayHaveStood && !(cause instanceof LivingOwnerError)) {
+        await this.#backend.remove().catch((error) => this.#complain("remove_failed", error));
+      }
       throw cause;
-    }
-  }
-
-  async #takeBack(): Promise<void> {
-    try {
-      await this.#backend.remove();
-    } catch (error) {
-      this.#log.error("remove_failed", { backend: this.#backend.name, ...errorFields(error) });
     }
   }
 
   /** The openings of this address or network have changed; `watcher` is told once the firewall has them. */
   changed(address: Network, watcher?: Watcher): void {
-    this.#enqueue(formatNetwork(address), { address, watchers: watcher ? [watcher] : [] });
-    this.#repairDue = this.#broken;
-    this.#pump();
+    this.#enqueue({ address, watchers: watcher ? [watcher] : [] });
+    if (this.#state === "intact") this.#startRuns();
+    else this.#reinstall({ damaged: false });
   }
 
   /** From now on this is guarded; what is established goes on. */
   reconfigure(plan: GuardPlan): void {
     this.#backend.reconfigure(plan);
-    this.#renewals++;
-    this.#renewSoon();
+    this.#reinstall({ damaged: false });
   }
 
   /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */
@@ -141,34 +137,16 @@ export class Guard {
   /** Looks at the firewall, and changes nothing. */
   async report(): Promise<GuardReport> {
     await this.#idle();
-    const backend = this.#backend;
-    const nothing = { backend: backend.name, examination: undefined, open: undefined };
+    const { name: backend } = this.#backend;
     try {
-      const isIntact = await backend.isIntact();
-      const examination = await backend.examine();
-      const open = await backend.openToEveryone();
-      return { backend: backend.name, isIntact, examination, open, failure: this.#failure };
+      const isIntact = await this.#backend.isIntact();
+      const examination = await this.#backend.examine();
+      const open = await this.#backend.openToEveryone();
+      return { backend, isIntact, examination, open, failure: this.#failure };
     } catch (error) {
-      return { ...nothing, isIntact: false, failure: this.#failure ?? messageOf(error) };
+      const failure = this.#failure ?? messageOf(error);
+      return { backend, isIntact: false, examination: undefined, open: undefined, failure };
     }
-  }
-
-  async #check(): Promise<void> {
-    await this.#idle();
-    if (this.#stopped) return;
-    if (this.#broken) return this.#renewSoon();
-    const renewals = this.#renewals;
-    const isOver = () => this.#stopped || this.#renewals !== renewals;
-    try {
-      if (await this.#backend.isIntact() || isOver()) return;
-      this.#log.warn("rules_missing", { backend: this.#backend.name, doing: "putting them back" });
-    } catch (error) {
-      if (isOver()) return;
-      this.#log.error("check_failed", { backend: this.#backend.name, ...errorFields(error) });
-    }
-    this.#damaged = true;
-    this.#renewSoon();
-    await this.#idle();
   }
 
   /**
@@ -181,48 +159,27 @@ export class Guard {
     else await this.#backend.remove();
   }
 
-  /**
-   * Puts back what stood before this guard: `former` or, where that is `undefined` or cannot be put back, nothing at all.
-   * Gives whether `former` stands. Throws where not even the removal works.
-   */
+  /** Lets the runs under way end; then {@linkcode rollBack}. */
   async putBack(former: GuardPlan | undefined): Promise<boolean> {
     await this.#quiesce();
-    let failure: unknown;
-    if (former) {
-      try {
-        this.#backend.reconfigure(former);
-        await this.#backend.install([]);
-        await this.#backend.leave();
-        return true;
-      } catch (cause) {
-        failure = cause;
-      }
-    }
-    await this.#removeSurely();
-    if (former) {
-      this.#log.error("former_guard_failed", {
-        ...errorFields(failure),
-        did: "removed the guard instead",
-      });
-    }
-    return false;
+    return await rollBack(this.#backend, former, this.#log);
   }
 
-  /** A guard that nobody confirmed must go: a program that failed once, as beside a busy host, is run again. */
-  async #removeSurely(): Promise<void> {
-    for (let tries = 1;; tries++) {
-      try {
-        return await this.#backend.remove();
-      } catch (cause) {
-        if (tries === REMOVE_TRIES) throw cause;
-        this.#log.error("remove_failed", {
-          backend: this.#backend.name,
-          ...errorFields(cause),
-          doing: "trying again",
-        });
-        await pause(RETRY_MS);
-      }
+  async #check(): Promise<void> {
+    await this.#idle();
+    if (this.#stopped) return;
+    if (this.#state !== "intact") return this.#reinstall({ damaged: false });
+    const generation = this.#generation;
+    const isOver = () => this.#stopped || this.#generation !== generation;
+    try {
+      if (await this.#backend.isIntact() || isOver()) return;
+      this.#log.warn("rules_missing", { backend: this.#backend.name, doing: "putting them back" });
+    } catch (error) {
+      if (isOver()) return;
+      this.#complain("check_failed", error);
     }
+    this.#reinstall({ damaged: true });
+    await this.#idle();
   }
 
   /** No run starts any more, and those under way have ended: each has a deadline. */
@@ -233,140 +190,120 @@ export class Guard {
   }
 
   async #idle(): Promise<void> {
-    while (this.#runs.size > 0) await Promise.allSettled(this.#runs);
+    while (this.#runs.size > 0) await Promise.allSettled([...this.#runs].map((run) => run.ended));
   }
 
-  #renewSoon(): void {
-    this.#broken = true;
-    this.#repairDue = true;
-    this.#pump();
+  #reinstall({ damaged }: { damaged: boolean }): void {
+    this.#soil({ damaged, due: true });
+    this.#startRuns();
   }
 
-  /** Starts a run, where there is something to do and none that can be waited for. */
-  #pump(): void {
-    while (!this.#stopped && this.#runs.size < this.#mostRuns) {
-      const work = this.#next();
-      if (!work) return;
-      const run = this.#watch(work).finally(() => {
-        this.#runs.delete(run);
-        this.#pump();
-      });
-      this.#runs.add(run);
+  #soil({ damaged, due }: { damaged: boolean; due: boolean }): void {
+    const before = this.#state === "intact" ? { damaged: false, due: false } : this.#state;
+    this.#state = { is: "dirty", damaged: damaged || before.damaged, due: due || before.due };
+    this.#generation++;
+  }
+
+  /** Starts the next run, where all that are under way hang. */
+  #startRuns(): void {
+    const mayStart = () =>
+      !this.#stopped && this.#runs.size < MOST_RUNS && [...this.#runs].every(({ hangs }) => hangs);
+    while (mayStart()) {
+      const isInstalling = this.#besideInstall !== undefined;
+      if (this.#state !== "intact" && !isInstalling) {
+        if (!this.#state.due) return;
+        this.#start(new Map(), this.#install());
+        continue;
+      }
+      const changes = this.#take((text) => [...this.#runs].every((run) => !run.changes.has(text)));
+      if (changes.size === 0) return;
+      for (const [text, { address }] of changes) {
+        this.#besideInstall?.set(text, { address, watchers: [] });
+      }
+      this.#start(changes, this.#apply(changes));
     }
   }
 
-  #next(): (() => Promise<void>) | undefined {
-    const repairing = this.#duringRepair !== undefined;
-    if (this.#broken && !repairing) {
-      return this.#repairDue ? () => this.#repair() : undefined;
-    }
-    const taken = this.#take((address) => !this.#busy.has(address));
-    return taken.size > 0 ? () => this.#change(taken) : undefined;
-  }
-
-  /** While a run hangs, there may be one more. */
-  async #watch(work: () => Promise<void>): Promise<void> {
-    let hangs = false;
+  #start(changes: Changes, work: Promise<void>): void {
+    const run: Run = { changes, hangs: false, ended: Promise.resolve() };
     const timer = setTimeout(() => {
-      if (this.#mostRuns === MOST_RUNS) return;
-      hangs = true;
-      this.#mostRuns++;
-      this.#pump();
+      run.hangs = true;
+      this.#startRuns();
     }, PATIENCE_MS);
-    try {
-      await work();
-    } finally {
+    run.ended = work.finally(() => {
       clearTimeout(timer);
-      if (hangs) this.#mostRuns--;
-    }
+      this.#runs.delete(run);
+      this.#startRuns();
+    });
+    this.#runs.add(run);
   }
 
-  async #change(taken: Map<string, Waiting>): Promise<void> {
-    for (const [text, { address }] of taken) {
-      this.#busy.add(text);
-      this.#duringRepair?.set(text, address);
-    }
+  async #apply(changes: Changes): Promise<void> {
     try {
-      // The time left is reckoned when the rule is written, not when the knock came.
+      // The time left is computed when the rule is written, not when the knock came.
       const now = this.#clock.now();
       await this.#backend.apply(
-        [...taken.values()].map(({ address }) =>
+        [...changes.values()].map(({ address }) =>
           this.#withClients(this.#grants.openingsOf(address, now))
         ),
       );
-      tellDone(taken);
+      tellDone(changes);
     } catch (error) {
       this.#log.warn("change_failed", {
         backend: this.#backend.name,
         doing: "installing all rules anew",
         ...errorFields(error),
       });
-      for (const [text, waiting] of notDone(taken, error)) this.#enqueueAgain(text, waiting);
-      this.#damaged = true;
-      this.#broken = true;
-      this.#repairDue = true;
-    } finally {
-      for (const text of taken.keys()) this.#busy.delete(text);
+      for (const each of notDone(changes, error)) this.#enqueue(each, { again: true });
+      this.#soil({ damaged: true, due: true });
     }
   }
 
-  /**
-   * Whatever failed, or is to be otherwise from now on, the whole is known: puts it all in place anew, with the time that
-   * every grant has left.
-   */
-  async #repair(): Promise<void> {
-    const taken = this.#take(() => true);
-    this.#repairDue = false;
-    this.#broken = false;
-    const wasDamaged = this.#damaged;
-    this.#damaged = false;
-    this.#renewals++;
-    const meanwhile = this.#duringRepair = new Map<string, Network>();
+  /** Installs every rule from the grants in memory, each with its remaining lifetime. */
+  async #install(): Promise<void> {
+    const changes = this.#take(() => true);
+    const wasDamaged = this.#state !== "intact" && this.#state.damaged;
+    this.#state = "intact";
+    const meanwhile = this.#besideInstall = new Map();
     try {
       await this.#backend.install(this.#allOpenings());
       this.#failure = undefined;
       if (wasDamaged) {
-        this.#log.info("rules_restored", {
-          backend: this.#backend.name,
-          grants: this.#grants.size,
-        });
+        const { name: backend } = this.#backend;
+        this.#log.info("rules_restored", { backend, grants: this.#grants.size });
       }
-      tellDone(taken);
+      tellDone(changes);
     } catch (error) {
-      this.#broken = true;
-      this.#damaged = true;
+      // The grants stand: the next check or the next knock tries again with all of them.
+      this.#soil({ damaged: true, due: false });
       this.#failure = messageOf(error);
-      this.#log.error("firewall_failed", {
-        backend: this.#backend.name,
-        reason: "backend",
-        ...errorFields(error),
-      });
-      // Their grants stand: the next check or the next knock tries again with all of them.
-      for (const [text, waiting] of notDone(taken, error)) {
-        for (const { failed } of waiting.watchers) failed?.();
-        this.#enqueueAgain(text, waiting);
+      this.#complain("firewall_failed", error, { reason: "backend" });
+      for (const each of notDone(changes, error)) {
+        for (const { failed } of each.watchers) failed?.();
+        this.#enqueue(each, { again: true });
       }
     } finally {
-      this.#duringRepair = undefined;
+      this.#besideInstall = undefined;
     }
-    for (const [text, address] of meanwhile) this.#enqueue(text, { address, watchers: [] });
+    for (const each of meanwhile.values()) this.#enqueue(each);
   }
 
-  #take(wanted: (address: string) => boolean): Map<string, Waiting> {
-    const taken = new Map([...this.#waiting].filter(([text]) => wanted(text)));
+  #take(isWanted: (text: string) => boolean): Changes {
+    const taken = new Map([...this.#waiting].filter(([text]) => isWanted(text)));
     for (const text of taken.keys()) this.#waiting.delete(text);
     return taken;
   }
 
-  #enqueue(text: string, { address, watchers }: Waiting): void {
-    const before = this.#waiting.get(text)?.watchers ?? [];
-    this.#waiting.set(text, { address, watchers: bounded([...before, ...watchers]) });
+  /** `again`: it has failed, and is older than what came meanwhile. */
+  #enqueue({ address, watchers }: Change, { again = false } = {}): void {
+    const text = formatNetwork(address);
+    const waiting = this.#waiting.get(text)?.watchers ?? [];
+    const all = again ? [...watchers, ...waiting] : [...waiting, ...watchers];
+    this.#waiting.set(text, { address, watchers: bounded(all) });
   }
 
-  /** What failed is older than what has come meanwhile. */
-  #enqueueAgain(text: string, { address, watchers }: Waiting): void {
-    const meanwhile = this.#waiting.get(text)?.watchers ?? [];
-    this.#waiting.set(text, { address, watchers: bounded([...watchers, ...meanwhile]) });
+  #complain(event: string, error: unknown, more: { reason?: string } = {}): void {
+    this.#log.error(event, { backend: this.#backend.name, ...more, ...errorFields(error) });
   }
 
   #allOpenings(): ClientOpenings[] {
@@ -378,20 +315,20 @@ export class Guard {
   }
 }
 
-/** Without the oldest knocks, where there are too many; whoever waits for a closing has no `failed`, and stays. */
-function bounded(watchers: Watcher[]): Watcher[] {
+/** Without the oldest knocks, where there are too many; who waits for a closing has no `failed`, and stays. */
+function bounded(watchers: readonly Watcher[]): readonly Watcher[] {
   let excess = watchers.length - MOST_KNOCKS;
   return excess <= 0 ? watchers : watchers.filter(({ failed }) => !failed || excess-- <= 0);
 }
 
-function tellDone(taken: ReadonlyMap<string, Waiting>): void {
-  for (const { watchers } of taken.values()) for (const { done } of watchers) done();
+function tellDone(changes: Changes): void {
+  for (const { watchers } of changes.values()) for (const { done } of watchers) done();
 }
 
-/** What of a failed call has to be tried again; all else is done, and told so. */
-function notDone(taken: Map<string, Waiting>, error: unknown): Map<string, Waiting> {
-  if (!(error instanceof PartlyFailed)) return taken;
+/** What of a failed call has to be tried again; the rest is done, and told so. */
+function notDone(changes: Changes, error: unknown): Change[] {
+  if (!(error instanceof PartlyFailed)) return [...changes.values()];
   const { addresses } = error;
-  tellDone(new Map([...taken].filter(([text]) => !addresses.has(text))));
-  return new Map([...taken].filter(([text]) => addresses.has(text)));
+  tellDone(new Map([...changes].filter(([text]) => !addresses.has(text))));
+  return [...changes].flatMap(([text, change]) => addresses.has(text) ? [change] : []);
 }

@@ -1,6 +1,6 @@
-/** Runs a firewall's own program: whatever is wrong with it is an error of the firewall's, with something to do. */
+/** Runs a firewall's own programs: a failure is an error of the firewall's with a hint, and leaves out no other run. */
 
-import { OpenmeError } from "../values/errors.ts";
+import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /** What to run, and what to say where that is of no use. */
@@ -30,4 +30,23 @@ export async function runFirewall(
     if (!(cause instanceof OpenmeError)) throw cause;
     throw new OpenmeError("FIREWALL", cause.message, { cause, hint: cause.hint ?? failingHint });
   }
+}
+
+/** Waits until all have ended, then throws what one of them threw: a repair must not be overtaken by the rest. */
+export async function allEnded(runs: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(runs)).find(({ status }) => status === "rejected");
+  if (failed) throw (failed as PromiseRejectedResult).reason;
+}
+
+/** Runs one after the other, also after a failure. Throws at the end, with every failure in the message. */
+export async function allInTurn(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of steps) await step().catch((error) => failures.push(error));
+  if (failures.length === 0) return;
+  const [first] = failures;
+  if (failures.length === 1 || !(first instanceof OpenmeError)) throw first;
+  throw new OpenmeError(first.code, [...new Set(failures.map(messageOf))].join("; "), {
+    cause: first,
+    ...(first.hint ? { hint: first.hint } : {}),
+  });
 }

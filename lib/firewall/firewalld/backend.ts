@@ -8,7 +8,6 @@ import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
 import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { allEnded, allInTurn } from "../all_ended.ts";
 import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
 import {
@@ -21,7 +20,7 @@ import {
   renderKnockRule,
   renderRule,
 } from "./rules.ts";
-import { runFirewall } from "../run.ts";
+import { allEnded, allInTurn, runFirewall } from "../run.ts";
 
 const PROGRAM = "firewall-cmd";
 /** A call is a Python program that waits for another one: on a small machine that has work to do it takes seconds. */

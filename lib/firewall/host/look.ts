@@ -5,10 +5,9 @@
 
 import { intersectPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { allInTurn } from "../all_ended.ts";
 import type { OpenPorts } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { runFirewall } from "../run.ts";
+import { allInTurn, runFirewall } from "../run.ts";
 import { type HostChain, mayDrop } from "./chain.ts";
 import { hostFamilies } from "./families.ts";
 import { type HoleChange, holeChanges, NO_HOLES } from "./hole.ts";

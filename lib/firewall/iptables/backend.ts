@@ -3,13 +3,13 @@
  * `iptables-restore` a family. The kernel ends every opening by its date.
  */
 
+import { allEnded, allInTurn } from "../run.ts";
 import { formatNetwork } from "../../values/network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { allEnded, allInTurn } from "../all_ended.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";

@@ -2,11 +2,11 @@
  * The nftables backend: runs what `rules.ts` and `host/hole.ts` render, one `nft` a transaction.
  */
 
+import { allInTurn } from "../run.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { isSingle, type Network } from "../../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { allInTurn } from "../all_ended.ts";
 import type {
   Backend,
   ClientOpenings,

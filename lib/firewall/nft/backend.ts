@@ -4,7 +4,7 @@
 
 import { allInTurn } from "../run.ts";
 import { OpenmeError } from "../../values/errors.ts";
-import { isSingle, type Network } from "../../values/network.ts";
+import { isSingle } from "../../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type {
@@ -15,7 +15,7 @@ import type {
   ReadGeneration,
   Standing,
 } from "../backend.ts";
-import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
+import { type GuardPlan, TABLE } from "../plan.ts";
 import type { Deviations } from "../deviations.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
 import { mayDrop } from "../host/chain.ts";
@@ -25,14 +25,8 @@ import { renderNftHoles } from "../host/hole.ts";
 import { IptablesProgram } from "../host/iptables.ts";
 import { HostRules } from "../host/look.ts";
 import { NftProgram, type NftView, runNft } from "../host/nft.ts";
-import { HeldOpenings } from "./narrowing_state.ts";
-import { notesToKeep, standingNotes } from "./network_notes.ts";
-import {
-  describeMissing,
-  type NetworkNotes,
-  prefixesIn,
-  renderForgetting,
-} from "./prefix_rules.ts";
+import type { Narrowing } from "./narrowing.ts";
+import { HeldOpenings } from "./openings.ts";
 import {
   GUARD_PRIORITY,
   parseGranted,
@@ -41,7 +35,7 @@ import {
   renderRemoval,
   renderTable,
 } from "./rules.ts";
-import { elementsBySet, openingSets, parseOpeningSets, prefixOf, renderContents } from "./sets.ts";
+import { elementsBySet, openingSets, parseOpeningSets, renderContents } from "./sets.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
 /** Beside more chains, rules and sets than this, which nft lists in 0.1 s, */
@@ -73,7 +67,6 @@ export function createNftBackend(
 interface Installed {
   readonly table: string;
   readonly holes: boolean;
-  readonly prefixes: readonly Prefix[];
 }
 
 class NftBackend implements Backend {
@@ -91,6 +84,8 @@ class NftBackend implements Backend {
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
   readonly #held = new HeldOpenings();
+  /** There once a grant for a network may be. */
+  #narrowing: Narrowing | undefined;
   /** Counts the writes of `#held`, and which of them was the last that ended, for each set and for the whole table. */
   #version = 0;
   readonly #written = new Map<string, number>();
@@ -117,38 +112,35 @@ class NftBackend implements Backend {
     const startMs = performance.now();
     if (!this.#installed) await this.#requireNoOwner();
     // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
-    const notes = await notesToKeep(openings, this.#held, (set) => this.#listSet(set));
+    const narrowing = await this.#loadNarrowing(openings);
+    const notes = await narrowing?.notesToKeep(openings) ?? [];
     this.#checked.forget();
     this.#held.replace(openings, startMs);
-    const { text, version, connections, fresh, host, prefixes } = await this.#render(notes);
+    narrowing?.replace(openings, startMs);
+    const host = await this.#host.look(this.#plan);
     if (!this.#installed) await this.#host.requireWayIn(this.#plan, host);
+    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
+    const fresh = this.#fresh;
+    const kept = keptConnections(connections, { seen: this.#seen, fresh });
+    const owner = await nameProcess(Deno.pid, this.#run);
     await this.#host.putOtherHoles(this.#plan, host);
-    await this.#transact(text);
+    const version = ++this.#version;
+    const live = this.#held.live(performance.now());
+    const networks = narrowing?.render(this.#plan, live, notes);
+    await this.#transact(
+      renderTable(this.#plan, { openings: live, kept, hole: host.hole, networks, owner }) +
+        renderNftHoles(this.#host.ownChanges(this.#plan, host)),
+    );
     this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     // Where it is gone already, the next check sees that.
-    this.#installed = { table: await this.#listTable() ?? "", holes: host.hole, prefixes };
+    this.#installed = { table: await this.#listTable() ?? "", holes: host.hole };
     this.#session?.prepare();
     if ([...this.#written.values()].some((each) => each > version)) {
-      const sets = [...openingSets(4), ...openingSets(6), ...prefixes.flatMap(openingSets)];
+      const sets = [...openingSets(4), ...openingSets(6), ...narrowing?.sets ?? []];
       await this.#write(new Set(sets));
     }
-  }
-
-  /** The whole transaction that puts everything in place on this host as it is now. */
-  async #render(notes: readonly NetworkNotes[]) {
-    const host = await this.#host.look(this.#plan);
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const fresh = this.#fresh;
-    const kept = keptConnections(connections, { seen: this.#seen, fresh });
-    const holes = renderNftHoles(this.#host.ownChanges(this.#plan, host));
-    const owner = await nameProcess(Deno.pid, this.#run);
-    const version = ++this.#version;
-    const openings = this.#held.openings(performance.now());
-    const prefixes = prefixesIn(this.#plan.prefixes, openings);
-    const table = renderTable(this.#plan, { openings, kept, hole: host.hole, notes, owner });
-    return { text: table + holes, version, connections, fresh, host, prefixes };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -158,55 +150,40 @@ class NftBackend implements Backend {
   }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
-    const stranger = changes.find(({ address, openings }) =>
-      openings.length > 0 && !isSingle(address) && !this.#hasSetFor(address)
-    );
-    // The next `install`, which follows a failure, makes the set.
-    if (stranger) throw new OpenmeError("FIREWALL", describeMissing(stranger.address));
-    await this.#forget(changes);
-    await this.#write(this.#held.hold(changes, performance.now()));
+    const narrowing = await this.#loadNarrowing(changes);
+    await narrowing?.forget(changes);
+    const nowMs = performance.now();
+    narrowing?.remember(changes, nowMs);
+    await this.#write(this.#held.hold(changes, nowMs));
   }
 
-  /**
-   * Takes the claim of every network that was knocked for since, and forgets who is noted in those that open anew. Those
-   * are closed first: the kernel's time may not be over where ours is, and nobody is to be noted behind our back.
-   */
-  async #forget(changes: readonly ClientOpenings[]): Promise<void> {
-    const knocked = changes.filter((change) => this.#held.isKnockedAnew(change));
-    const anew = knocked.filter((change) =>
-      this.#held.opensAnew(change) && this.#held.mayBeNoted(change.address)
-    );
-    const closed = anew.map(({ address }) => ({ address, openings: [] }));
-    await this.#write(this.#held.hold(closed, performance.now()));
-    const { claims, notes } = await standingNotes({ knocked, anew }, (set) => this.#listSet(set));
-    const text = renderForgetting(claims, notes);
-    if (text) await this.#transact(text);
+  async #loadNarrowing(openings: readonly ClientOpenings[]): Promise<Narrowing | undefined> {
+    if (this.#narrowing) return this.#narrowing;
+    if (this.#plan.prefixes.length === 0 && openings.every(({ address }) => isSingle(address))) {
+      return undefined;
+    }
+    const { Narrowing } = await import("./narrowing.ts");
+    return this.#narrowing ??= new Narrowing({
+      listSet: (set) => this.#listSet(set),
+      transact: (text) => this.#transact(text),
+      close: async (networks) => {
+        const closed = networks.map((address) => ({ address, openings: [] }));
+        await this.#write(this.#held.hold(closed, performance.now()));
+      },
+    });
   }
 
-  /**
-   * Writes all that these sets are to hold. A write that was overtaken by a later one put something old over it: then the
-   * newest is written again.
-   */
+  /** Writes all that these sets are to hold. Where a later write ended first, this put something old over it: once more. */
   async #write(sets: ReadonlySet<string>): Promise<void> {
     if (sets.size === 0) return;
     while (true) {
       const version = ++this.#version;
-      await this.#change(this.#renderContents(sets));
+      const elements = elementsBySet(this.#held.live(performance.now()));
+      await this.#change(renderContents(sets, elements));
       const overtaken = this.#writtenWhole > version ||
         [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
       if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));
     }
-  }
-
-  #renderContents(sets: ReadonlySet<string>): string {
-    return renderContents(sets, elementsBySet(this.#held.openings(performance.now())));
-  }
-
-  #hasSetFor(network: Network): boolean {
-    const { family, length } = prefixOf(network);
-    return this.#installed?.prefixes.some((each) =>
-      each.family === family && each.length === length
-    ) ?? false;
   }
 
   async isIntact(): Promise<boolean> {
@@ -217,7 +194,7 @@ class NftBackend implements Backend {
     if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
     this.#seen = new Set(connections.map(nameOfConnection));
-    this.#held.forgetEnded(performance.now());
+    this.#narrowing?.forgetEnded(performance.now());
     return true;
   }
 

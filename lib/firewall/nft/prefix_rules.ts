@@ -10,9 +10,10 @@
 
 import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
 import type { AddressOpenings } from "../../grants.ts";
-import { formatNetwork, isSingle, maskOf, type Network } from "../../values/network.ts";
-import { type Prefix, TABLE } from "../plan.ts";
-import { openingSets, prefixOf, suffixOf } from "./sets.ts";
+import { isSingle, maskOf, type Network } from "../../values/network.ts";
+import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
+import type { RenderNetworks } from "./rules.ts";
+import { elementsIn, openingSets, prefixOf, renderOpeningSet, suffixOf } from "./sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
 const SPARE_S = 3600;
@@ -56,11 +57,24 @@ export function prefixesIn(
     .sort((a, b) => a.family - b.family || a.length - b.length);
 }
 
-/** The sets for these sizes, where a knock opens for `lifetimeMs`; `openingSet` gives the text of a set of openings. */
-export function renderPrefixSets(
+/** The part of a table for networks of the plan's sizes, and of what is open beside them. */
+export function renderNetworks(
+  plan: Pick<GuardPlan, "prefixes" | "lifetimeMs">,
+  openings: readonly AddressOpenings[],
+  notes: readonly NetworkNotes[],
+): RenderNetworks {
+  const prefixes = prefixesIn(plan.prefixes, openings);
+  return (letIn, elements) => ({
+    sets: renderPrefixSets(prefixes, plan.lifetimeMs, elements, notes),
+    rules: renderPrefixRules(prefixes),
+    chains: renderPrefixChains(prefixes, letIn),
+  });
+}
+
+function renderPrefixSets(
   prefixes: readonly Prefix[],
   lifetimeMs: number,
-  openingSet: (set: string) => string,
+  elements: ReadonlyMap<string, readonly string[]>,
   notes: readonly NetworkNotes[],
 ): string {
   const timeoutS = Math.ceil(lifetimeMs / 1000) + SPARE_S;
@@ -72,7 +86,8 @@ export function renderPrefixSets(
         elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} }`
       } }\n`;
     const claimed = here.filter((each) => each.claimed);
-    return openingSets(prefix).map((set) => `  ${openingSet(set)}\n`).join("") +
+    return openingSets(prefix).map((set) => `  ${renderOpeningSet(set, elements.get(set))}\n`)
+      .join("") +
       dynamic(
         claimedSet(prefix),
         CLAIMED_NETWORKS,
@@ -87,7 +102,7 @@ export function renderPrefixSets(
 }
 
 /** Rules of the guard: who comes from a network that is open is looked at more closely. */
-export function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
+function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
   return prefixes.flatMap((prefix) =>
     openingSets(prefix).map((set) =>
       `${networkOfSource(prefix)} . meta l4proto . th dport @${set} jump prefix${suffixOf(prefix)}`
@@ -100,7 +115,7 @@ export function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
  * TCP SYN or a datagram: a stray packet of an old connection claims nothing. The claim comes before the note, or a full
  * set of claims would let everyone in at the second attempt.
  */
-export function renderPrefixChains(prefixes: readonly Prefix[], letIn: string): string {
+function renderPrefixChains(prefixes: readonly Prefix[], letIn: string): string {
   return prefixes.map((prefix) => {
     const suffix = suffixOf(prefix);
     const network = networkOfSource(prefix);
@@ -150,17 +165,10 @@ export function renderForgetting(
 
 /** The addresses in what `nft --json list set` prints of a set of addresses. */
 export function parseAddressSet(json: string): Address[] {
-  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
-  return nftables.flatMap(({ set }) => set?.elem ?? []).flatMap((entry) => {
-    const value = (entry as { elem?: { val?: unknown } }).elem?.val ?? entry;
-    const address = typeof value === "string" ? parseAddress(value) : undefined;
+  return elementsIn(json).flatMap((element) => {
+    const address = typeof element === "string" ? parseAddress(element) : undefined;
     return address ? [address] : [];
   });
-}
-
-/** For an error. */
-export function describeMissing(network: Network): string {
-  return `the table has no set for networks such as ${formatNetwork(network)}`;
 }
 
 function sourceOf({ family }: Prefix): string {

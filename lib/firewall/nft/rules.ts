@@ -11,14 +11,8 @@ import type { Connection } from "../host/sockets.ts";
 import { formatMark, formatUnmark } from "../host/hole.ts";
 import { renderKeepChain, renderKeptRules, renderKeptSets } from "./kept_connections.ts";
 import {
-  type NetworkNotes,
-  prefixesIn,
-  renderPrefixChains,
-  renderPrefixRules,
-  renderPrefixSets,
-} from "./prefix_rules.ts";
-import {
   elementsBySet,
+  elementsIn,
   openingSets,
   renderOpeningSet,
   renderPorts,
@@ -40,6 +34,20 @@ const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 4000 packets";
 /** Sources that are counted at a time. A full set lets packets through. */
 const METERED_SOURCES = 65535;
 
+/** What a table holds for grants of networks, beside all else. */
+export interface NetworkText {
+  readonly sets: string;
+  /** Of the chain `guard`. */
+  readonly rules: readonly string[];
+  readonly chains: string;
+}
+
+/** Renders it; `letIn` is the end of a rule that lets a packet in. */
+export type RenderNetworks = (
+  letIn: string,
+  elements: ReadonlyMap<string, readonly string[]>,
+) => NetworkText;
+
 /**
  * One transaction that puts the whole table in place with these openings, replacing one that is there.
  *
@@ -50,12 +58,11 @@ const METERED_SOURCES = 65535;
  */
 export function renderTable(
   plan: GuardPlan,
-  { openings, kept, hole, notes = [], owner }: {
+  { openings, kept, hole, networks, owner }: {
     openings: readonly AddressOpenings[];
     kept: readonly Connection[];
     hole: boolean;
-    /** Who has connected in networks that stay open. */
-    notes?: readonly NetworkNotes[];
+    networks?: RenderNetworks | undefined;
     /** The process that keeps the table, where that can be told. */
     owner?: ProcessName | undefined;
   },
@@ -68,15 +75,16 @@ export function renderTable(
   ];
   // No packet comes in with the mark: only openme sets it.
   const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
-  const prefixes = prefixesIn(plan.prefixes, openings);
   const elements = elementsBySet(openings);
-  const openingSet = (set: string) => renderOpeningSet(set, elements.get(set));
+  const wide = networks?.(letIn, elements) ?? { sets: "", rules: [], chains: "" };
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
-${([4, 6] as const).flatMap(openingSets).map((set) => `  ${openingSet(set)}\n`).join("")}${
-    renderPrefixSets(prefixes, plan.lifetimeMs, openingSet, notes)
-  }  set guarded { type inet_proto . inet_service; flags interval;${
+${
+    ([4, 6] as const).flatMap(openingSets).map((set) =>
+      `  ${renderOpeningSet(set, elements.get(set))}\n`
+    ).join("")
+  }${wide.sets}  set guarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.guardedPorts.map(renderPorts))
   } }
   set forwarded { type inet_proto . inet_service; flags interval;${
@@ -117,11 +125,11 @@ ${
         `    ${family === 4 ? "ip" : "ip6"} saddr . meta l4proto . th dport @${set} ${letIn}\n`
       )
     ).join("")
-  }${renderPrefixRules(prefixes).map((rule) => `    ${rule}\n`).join("")}    ${
+  }${wide.rules.map((rule) => `    ${rule}\n`).join("")}    ${
     [...renderKeptRules(letIn), renderEnd(plan)].join("\n    ")
   }
   }
-${renderPrefixChains(prefixes, letIn)}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
+${wide.chains}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
 `;
 }
 
@@ -175,10 +183,8 @@ export function parseKnockCounters(listing: string): Record<string, number> {
  * not of addresses.
  */
 export function parseGranted(json: string, length?: number): Standing[] {
-  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
-  return nftables.flatMap(({ set }) => set?.elem ?? []).flatMap((entry) => {
-    const value = (entry as { elem?: { val?: unknown } }).elem?.val ?? entry;
-    const [address, protocol, port] = (value as { concat?: unknown[] }).concat ?? [];
+  return elementsIn(json).flatMap((element) => {
+    const [address, protocol, port] = (element as { concat?: unknown[] }).concat ?? [];
     const [first, last] = (port as { range?: [number, number] })?.range ?? [port, port];
     return typeof address === "string" && (protocol === "tcp" || protocol === "udp")
       ? [{

@@ -2,9 +2,13 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { INTERFACE_PATTERN, type Prefix } from "../../../lib/firewall/plan.ts";
+import { type GuardPlan, INTERFACE_PATTERN, type Prefix } from "../../../lib/firewall/plan.ts";
 import type { Connection } from "../../../lib/firewall/host/sockets.ts";
-import { renderForgetting } from "../../../lib/firewall/nft/prefix_rules.ts";
+import {
+  type NetworkNotes,
+  renderForgetting,
+  renderNetworks,
+} from "../../../lib/firewall/nft/prefix_rules.ts";
 import { parseOwner, renderRemoval, renderTable } from "../../../lib/firewall/nft/rules.ts";
 import { elementsBySet, openingSets, renderContents } from "../../../lib/firewall/nft/sets.ts";
 import type { AddressOpenings } from "../../../lib/grants.ts";
@@ -41,6 +45,15 @@ const KEPT = [
   connection("2001:db8::7", 65_535, "2001:db8::1", 22),
 ];
 
+/** The table with its part for networks. */
+function tableFor(
+  plan: GuardPlan,
+  state: Parameters<typeof renderTable>[1],
+  notes: readonly NetworkNotes[] = [],
+): string {
+  return renderTable(plan, { ...state, networks: renderNetworks(plan, state.openings, notes) });
+}
+
 /** Each file in golden/ and what renders it. */
 const TEXTS: Record<string, string> = {
   "drop_ports.nft": renderTable(planOf(), NOTHING),
@@ -57,17 +70,17 @@ const TEXTS: Record<string, string> = {
       openings("198.51.100.20", { "22/tcp": 30_000, "8000-9000/tcp": 30_000 }),
       openings("203.0.113.9", { "22/tcp": 5000 }),
     ], openingSets(4)) + contents([], openingSets(6)),
-  "prefixes.nft": renderTable(
+  "prefixes.nft": tableFor(
     planOf({ prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }] }),
     {
       openings: [...GRANTED, ...NETWORKS],
       kept: [],
       hole: true,
-      notes: [
-        { network: network("198.51.100.0/24"), claimed: true, noted: [address("198.51.100.9")] },
-        { network: network("2001:db8::/64"), claimed: false, noted: [] },
-      ],
     },
+    [
+      { network: network("198.51.100.0/24"), claimed: true, noted: [address("198.51.100.9")] },
+      { network: network("2001:db8::/64"), claimed: false, noted: [] },
+    ],
   ) +
     renderForgetting([network("198.51.100.0/24"), network("2001:db8::/64")], [
       {
@@ -197,7 +210,7 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
       hole: fc.boolean(),
     }),
     (plan, state) => {
-      const text = renderTable(plan, state);
+      const text = tableFor(plan, state);
       const elements: Record<string, string> = {};
       const rest = text.replaceAll(
         /^( {2}set (\w+) \{ type [^={}]*;) elements = \{ ([^{}]*) \} \}$/gm,
@@ -210,14 +223,14 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
         assert.match(inside, ELEMENTS[set] ?? /^none$/, set);
       }
       // Without elements it is the text of an empty table; that differs in numbers and a quoted name at most.
-      const empty = renderTable({ ...plan, guardedPorts: [], forwardedPorts: [] }, {
+      const empty = tableFor({ ...plan, guardedPorts: [], forwardedPorts: [] }, {
         ...state,
         openings: [],
         kept: [],
       });
       assert.equal(rest, empty);
       const named = plan.interface === undefined ? undefined : "eth0";
-      const plain = renderTable({
+      const plain = tableFor({
         ...plan,
         guardedPorts: [],
         forwardedPorts: [],

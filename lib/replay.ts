@@ -34,6 +34,7 @@ export class ReplayMemory {
   /** Clients whose watermark has risen since it was last asked for. */
   #risen = new Set<string>();
   #floorNs: bigint | undefined;
+  #beganNs: bigint | undefined;
 
   /** `quota`: nonces a client. */
   constructor({ quota = NONCES_PER_CLIENT }: { quota?: number } = {}) {
@@ -47,9 +48,11 @@ export class ReplayMemory {
     timestampNs: bigint,
     { nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint },
   ): Remembered {
-    if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return "replay";
+    if (isCovered(this.#floorNs, timestampNs) || isCovered(this.#beganNs, timestampNs)) {
+      return "replay";
+    }
     const client = this.#clientOf(key);
-    if (isBelowWatermark(client, timestampNs)) return "replay";
+    if (isCovered(client.watermarkNs, timestampNs)) return "replay";
     if (client.seen.has(randomNonce)) return "replay";
     if (client.seen.size >= this.#quota) {
       const oldestNs = client.seen.oldestNs!;
@@ -67,10 +70,10 @@ export class ReplayMemory {
   /** Whether a knock of this client was seen, or counts as seen. Changes nothing. */
   has(key: string, randomNonce: Uint8Array, timestampNs: bigint): boolean {
     if (timestampNs < FIRST_KNOCK_NS) return false;
-    if (this.#floorNs !== undefined && timestampNs <= this.#floorNs) return true;
+    if (isCovered(this.#floorNs, timestampNs)) return true;
     const client = this.#clients.get(key);
     if (!client) return false;
-    return isBelowWatermark(client, timestampNs) || client.seen.has(randomNonce);
+    return isCovered(client.watermarkNs, timestampNs) || client.seen.has(randomNonce);
   }
 
   /** Forgets what has been useless for a day. */
@@ -99,10 +102,23 @@ export class ReplayMemory {
     if (this.#floorNs === undefined || timestampNs > this.#floorNs) this.#floorNs = timestampNs;
   }
 
+  /**
+   * This memory began then: knocks dated at or before it are refused, since an earlier memory may have been deleted, but
+   * they do not count as seen, since on a new server none was.
+   */
+  begin(timestampNs: bigint): void {
+    this.#beganNs = timestampNs;
+  }
+
+  /** What {@linkcode begin} said, if it did. */
+  get beganNs(): bigint | undefined {
+    return this.#beganNs;
+  }
+
   /** Puts back a client's watermark as it was stored. */
   restoreWatermark(key: string, watermarkNs: bigint): void {
     const client = this.#clientOf(key);
-    if (!isBelowWatermark(client, watermarkNs)) client.watermarkNs = watermarkNs;
+    if (!isCovered(client.watermarkNs, watermarkNs)) client.watermarkNs = watermarkNs;
   }
 
   /** Puts back a nonce as it was stored. The quota does not count here: what is stored must not be forgotten. */
@@ -146,15 +162,15 @@ export class ReplayMemory {
 
   /** Raises a client's watermark, unless it is as high. */
   #raise(key: string, client: ClientMemory, timestampNs: bigint): void {
-    if (isBelowWatermark(client, timestampNs)) return;
+    if (isCovered(client.watermarkNs, timestampNs)) return;
     client.watermarkNs = timestampNs;
     this.#risen.add(key);
   }
 }
 
-/** At the watermark counts, too. */
-function isBelowWatermark({ watermarkNs }: ClientMemory, timestampNs: bigint): boolean {
-  return watermarkNs !== undefined && timestampNs <= watermarkNs;
+/** Whether a time is at or below a floor or watermark. */
+function isCovered(throughNs: bigint | undefined, timestampNs: bigint): boolean {
+  return throughNs !== undefined && timestampNs <= throughNs;
 }
 
 const SMALLEST_CAPACITY = 4;

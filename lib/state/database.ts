@@ -5,14 +5,12 @@ import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
 import { quote } from "../values/text.ts";
 import {
-  bigintOf,
-  bytesOf,
   DamagedStateError,
+  GRANT_COLUMNS,
   grantFromRow,
-  type Row,
+  type GrantRow,
   SCHEMA,
   SCHEMA_VERSION,
-  textOf,
 } from "./schema.ts";
 
 /** The row of `meta` with the plan of the guard. */
@@ -24,6 +22,8 @@ export interface StoredState {
   readonly watermarks: readonly { key: string; timestampNs: bigint }[];
   readonly grants: readonly Grant[];
   readonly floorNs: bigint | undefined;
+  /** When this database was new, ns since 1970. */
+  readonly beganNs: bigint | undefined;
   /** The boot in which a server last used it; `undefined` where none has, `""` where the boot could not be known. */
   readonly bootId: string | undefined;
   readonly cleanStop: boolean;
@@ -70,35 +70,33 @@ export function connectToRead(path: string): DatabaseSync | undefined {
 
 /** Reads all of it; throws as {@linkcode connectDatabase} does where any of it is wrong. */
 export function readDatabase(database: DatabaseSync): StoredState {
-  const integrity = database.prepare("PRAGMA quick_check(1)").get() as Row | undefined;
+  const [integrity] = database.prepare("PRAGMA quick_check(1)").all();
   if (integrity?.["quick_check"] !== "ok") {
     throw new DamagedStateError(String(integrity?.["quick_check"]));
   }
-  const rows = (sql: string) => {
+  const rows = <T>(sql: string) => {
     const statement = database.prepare(sql);
     statement.setReadBigInts(true);
-    return statement.all() as Row[];
+    return statement.all() as T[];
   };
   const meta = new Map(
-    rows("SELECT name, value FROM meta").map((row) => [textOf(row, "name"), textOf(row, "value")]),
+    rows<{ name: string; value: string }>("SELECT name, value FROM meta")
+      .map(({ name, value }) => [name, value]),
   );
-  const floor = meta.get("floor_ns");
-  if (floor !== undefined && !/^-?\d{1,20}$/.test(floor)) {
-    throw new DamagedStateError("the floor is not a number");
-  }
+  const timeOf = (name: string) => {
+    const text = meta.get(name);
+    if (text === undefined) return undefined;
+    if (!/^-?\d{1,20}$/.test(text)) throw new DamagedStateError(`${name} is not a number`);
+    return BigInt(text);
+  };
   return {
-    nonces: rows("SELECT key, nonce, timestamp_ns FROM nonces ORDER BY key, timestamp_ns")
-      .map((row) => ({
-        key: textOf(row, "key"),
-        nonce: bytesOf(row, "nonce"),
-        timestampNs: bigintOf(row, "timestamp_ns"),
-      })),
-    watermarks: rows("SELECT key, timestamp_ns FROM watermarks").map((row) => ({
-      key: textOf(row, "key"),
-      timestampNs: bigintOf(row, "timestamp_ns"),
-    })),
-    grants: rows("SELECT * FROM grants").map(grantFromRow),
-    floorNs: floor === undefined ? undefined : BigInt(floor),
+    nonces: rows(
+      "SELECT key, nonce, timestamp_ns AS timestampNs FROM nonces ORDER BY key, timestamp_ns",
+    ),
+    watermarks: rows("SELECT key, timestamp_ns AS timestampNs FROM watermarks"),
+    grants: rows<GrantRow>(`SELECT ${GRANT_COLUMNS} FROM grants`).map(grantFromRow),
+    floorNs: timeOf("floor_ns"),
+    beganNs: timeOf("began_ns"),
     bootId: meta.get("boot_id"),
     cleanStop: meta.get("clean_stop") === "1",
     grantsStand: meta.get("grants_stand") === "1",
@@ -125,8 +123,7 @@ export function moveAside(path: string, atNs: bigint): string {
 }
 
 function requireVersion(database: DatabaseSync, path: string): void {
-  const row = database.prepare("PRAGMA user_version").get() as Row;
-  const version = Number(row["user_version"]);
+  const version = Number(database.prepare("PRAGMA user_version").get()!["user_version"]);
   if (version > SCHEMA_VERSION) {
     throw new OpenmeError("STATE", `cannot use ${quote(path, 1000)}: a newer openme made it`, {
       hint: "run that version, or move the file away",

@@ -1,11 +1,11 @@
-/** The state directory: made where it is missing, and refused where somebody else could put another database there. */
+/** The state directory: made, refused where others could write to it, and whether its disk takes writes. */
 
 import { join } from "node:path";
 import { diskTroubleOf, messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { isOwnName, PROBE_NAME } from "./names.ts";
 
-/** Nobody else reads what is in there: folder 0700, files 0600. Throws `OpenmeError`, code `STATE`. */
+/** Makes it where it is missing, for this user alone: 0700, files 0600. Throws `OpenmeError`, code `STATE`. */
 export function makeStateDir(path: string): void {
   Deno.umask(0o077);
   try {
@@ -23,7 +23,7 @@ export function makeStateDir(path: string): void {
   }
 }
 
-/** Whoever can write there can take the nonces away, and make old knocks new again. */
+/** A user who can write there can remove the nonces, and make old knocks new again. */
 function requireOwn(path: string): void {
   const { mode, uid } = Deno.statSync(path);
   if (mode === null || uid === null) return; // Windows has neither
@@ -37,18 +37,18 @@ function requireOwn(path: string): void {
     const shown = (mode & 0o7777).toString(8).padStart(4, "0");
     throw unsafe(path, `expected the mode 0700, got ${shown}: others may write there`, {
       hint:
-        "see that nobody has put anything there, then chmod 0700 it; or choose another with --state-dir",
+        "see that no other user has put anything there, then chmod 0700 it; or choose another with --state-dir",
     });
   }
   if ((mode & 0o077) === 0 || !isOpenmesAlone(path)) return;
   try {
     Deno.chmodSync(path, 0o700);
   } catch (cause) {
-    if (diskFault(path) === undefined) throw cause; // a read-only disk keeps nobody out
+    if (diskFault(path) === undefined) throw cause; // a read-only disk does not stop the start
   }
 }
 
-/** Whether nothing else is in there: others may have to read /var/lib, if that was meant. The files are 0600 anyway. */
+/** A directory such as /var/lib, which others may have to read, keeps its mode; the files are 0600 anyway. */
 function isOpenmesAlone(path: string): boolean {
   return Deno.readDirSync(path).every(({ name }) => isOwnName(name));
 }
@@ -63,10 +63,11 @@ function unsafe(path: string, why: string, { hint }: { hint: string }): OpenmeEr
 
 /** What SQLite needs before it writes its first row. */
 const PROBE_SIZE = 65_536;
-/** Full, over quota, read-only, broken. */
-const FAULTS = ["ENOSPC", "EDQUOT", "EROFS", "EIO"];
 
-/** Why nothing can be written to a directory that is there; `undefined` where it can, or where it is not the disk. */
+/**
+ * Why the disk of an existing directory takes no writes; `undefined` where it does, and where something else is wrong: a
+ * failing disk must keep no client out, a mistake of the operator is reported at once.
+ */
 export function diskFault(
   dir: string,
   { size = PROBE_SIZE }: { size?: number | undefined } = {},
@@ -76,13 +77,17 @@ export function diskFault(
     Deno.writeFileSync(path, new Uint8Array(size), { mode: 0o600 });
     return undefined;
   } catch (cause) {
-    const code = (cause as { code?: string }).code;
-    return code !== undefined && FAULTS.includes(code) ? messageOf(cause) : undefined;
+    return diskTroubleOf(cause) && messageOf(cause);
   } finally {
-    try {
-      Deno.removeSync(path);
-    } catch {
-      // It was never there.
-    }
+    removeFile(path);
+  }
+}
+
+/** Removes a file where that is possible. */
+export function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // Not there, or on a disk that cannot be written.
   }
 }

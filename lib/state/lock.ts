@@ -1,118 +1,90 @@
 /**
- * One `serve` to a state directory: an exclusive SQLite transaction on a small file of its own, which ends with the
- * process, however that ends.
+ * One `serve` to a state directory: an exclusive SQLite transaction on a file of its own, which the kernel ends with the
+ * process.
  */
 
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { diskFault } from "./directory.ts";
+import { diskFault, removeFile } from "./directory.ts";
 import { LOCK_NAME } from "./names.ts";
 import { runPath } from "./unwritten.ts";
 
 const STOP_HINT = "stop that one first; it keeps running, and its guard stays in place";
 
+/** A lock that is held until it is released or the process ends. */
+export interface Lock {
+  readonly release: () => void;
+}
+
 /**
- * Takes the lock or throws, with a hint for where another has it; `release` gives it back before the process ends. On a disk that cannot be written, where
- * nobody can lock anything, it is one outside, if there is any.
+ * Takes the lock; throws `OpenmeError`, code `STATE`, where another process has it (then with this hint) or it cannot be
+ * taken. On a disk that cannot be written the lock is a file in /run.
  */
-export function takeLock(
-  stateDir: string,
-  { hint = STOP_HINT }: { hint?: string } = {},
-): { release: () => void } {
+export function takeLock(stateDir: string, { hint = STOP_HINT }: { hint?: string } = {}): Lock {
   const path = join(stateDir, LOCK_NAME);
-  let held: { release: () => void } | undefined;
-  let failure: unknown;
-  try {
-    held = lockFile(path);
-  } catch (cause) {
-    if (isBusy(cause)) throw runningError(stateDir, { hint, cause });
-    failure = cause;
+  const inside = lockFile(path);
+  // On a read-only disk SQLite opens the file and locks nothing. Another file is tried: to close this one anywhere in the
+  // process would end its lock (fcntl).
+  const fault = diskFault(stateDir, { size: inside.lock ? 0 : undefined });
+  const outsidePath = runPath(stateDir, "lock");
+  const outside = fault === undefined || inside.isBusy ? undefined : lockFile(outsidePath);
+  if (inside.isBusy || outside?.isBusy) {
+    inside.lock?.close();
+    throw new RunningError(
+      "STATE",
+      `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
+      { hint },
+    );
   }
-  // On a read-only disk SQLite opens the file all the same, and then locks nothing. Not the file itself is tried: to
-  // close it anywhere in this process would end the lock (fcntl).
-  const fault = diskFault(stateDir, { size: held ? 0 : undefined });
-  if (held && fault === undefined) return held;
-  if (fault === undefined) {
-    throw new OpenmeError("STATE", `cannot lock ${quote(path, 1000)}: ${messageOf(failure)}`, {
+  if (fault === undefined && !inside.lock) {
+    throw new OpenmeError("STATE", `cannot lock ${quote(path, 1000)}: ${inside.failure}`, {
       hint: "the file holds nothing: remove it if it is damaged",
-      cause: failure,
     });
   }
-  try {
-    const outsidePath = runPath(stateDir, "lock");
-    const outside = lockFile(outsidePath);
-    return {
-      release: () => {
-        outside.release();
-        removeFile(outsidePath);
-        held?.release();
-      },
-    };
-  } catch (cause) {
-    held?.release();
-    if (isBusy(cause)) throw runningError(stateDir, { hint, cause });
-    // The knock port, which only one can have, has to do.
-    return held ?? { release: () => {} };
-  }
+  // Where neither file can be locked, the knock port is left, which only one process can bind.
+  return {
+    release: () => {
+      inside.lock?.close();
+      outside?.lock?.close();
+      if (outside?.lock) removeFile(outsidePath);
+    },
+  };
 }
 
-function lockFile(path: string): { release: () => void } {
-  const lock = new DatabaseSync(path);
-  try {
-    lock.exec("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE");
-    return { release: () => lock.close() };
-  } catch (cause) {
-    lock.close();
-    throw cause;
-  }
-}
+class RunningError extends OpenmeError {}
 
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch {
-    // Never written: SQLite makes the file with its first page.
-  }
-}
-
-function isBusy(cause: unknown): boolean {
-  return /locked|busy/i.test(messageOf(cause));
-}
-
-function runningError(stateDir: string, options: { hint: string; cause: unknown }): OpenmeError {
-  return new OpenmeError(
-    "STATE",
-    `another openme serve is running with the state directory ${quote(stateDir, 1000)}`,
-    options,
-  );
-}
-
-/** Whether a `serve` runs with this state directory. A directory that is not there is nobody's. */
+/** Whether a `serve` runs with this state directory; `false` where there is no such directory. */
 export function isLocked(stateDir: string): boolean {
   try {
     Deno.statSync(join(stateDir, LOCK_NAME));
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return false;
-    throw new OpenmeError(
-      "STATE",
-      `cannot look into ${quote(stateDir, 1000)}: ${
-        cause instanceof Deno.errors.PermissionDenied ? "permission denied" : messageOf(cause)
-      }`,
-      {
-        hint: "it belongs to the user that runs openme serve: try sudo",
-        cause,
-      },
-    );
-  }
-  try {
     takeLock(stateDir).release();
     return false;
   } catch (cause) {
-    if (cause instanceof OpenmeError && cause.message.startsWith("another openme serve")) {
-      return true;
-    }
-    throw cause;
+    if (cause instanceof Deno.errors.NotFound) return false;
+    if (cause instanceof RunningError) return true;
+    if (cause instanceof OpenmeError) throw cause;
+    const why = cause instanceof Deno.errors.PermissionDenied
+      ? "permission denied"
+      : messageOf(cause);
+    throw new OpenmeError("STATE", `cannot look into ${quote(stateDir, 1000)}: ${why}`, {
+      hint: "it belongs to the user that runs openme serve: try sudo",
+      cause,
+    });
+  }
+}
+
+/** Locks a file, and makes it where it is missing. */
+function lockFile(path: string): { lock?: DatabaseSync; isBusy?: boolean; failure?: string } {
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(path);
+    lock.exec("PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE");
+    return { lock };
+  } catch (cause) {
+    lock?.close();
+    const failure = messageOf(cause);
+    return { failure, isBusy: /locked|busy/i.test(failure) };
   }
 }

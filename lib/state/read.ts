@@ -8,7 +8,7 @@ import { type Network, overlap } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
 import { DATABASE_NAME } from "./names.ts";
-import { addressOf, grantFromRow, numberOf, portsOf, type Row, textOf } from "./schema.ts";
+import { addressFrom, GRANT_COLUMNS, grantFromRow, type GrantRow, portsFrom } from "./schema.ts";
 import { latestRowOf } from "./statements.ts";
 
 /** The state at one moment. */
@@ -26,28 +26,30 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
   const refused = new Set<Grant>();
   const nothing: Snapshot = { grants: [], refused, lastSeenMs: new Map() };
   return withDatabase(dir, nothing, (database) => {
-    const rows = (sql: string) => database.prepare(sql).all() as Row[];
-    const meta = rows("SELECT name FROM meta WHERE value = '1'").map((row) => row["name"]);
+    const meta = database.prepare("SELECT name FROM meta WHERE value = '1'").all()
+      .map(({ name }) => name);
     const isEmpty = meta.includes("clean_stop") && !meta.includes("grants_stand");
-    const grants = (isEmpty ? [] : rows(GRANTS)).flatMap((row) => {
+    const rows = isEmpty ? [] : database.prepare(GRANTS).all(nowMs);
+    const grants = (rows as (GrantRow & { failed: number | null })[]).map(({ failed, ...row }) => {
       const grant = grantFromRow(row);
-      if (grant.expiresAtMs <= nowMs) return [];
-      if (row["failed"] === 1) refused.add(grant);
-      return [grant];
+      if (failed) refused.add(grant);
+      return grant;
     });
-    const seen = rows("SELECT client, at_ms FROM last_seen ORDER BY client");
+    const seen = database.prepare("SELECT client, at_ms AS atMs FROM last_seen ORDER BY client")
+      .all() as { client: string; atMs: number }[];
     return {
       grants,
       refused,
-      lastSeenMs: new Map(seen.map((row) => [textOf(row, "client"), numberOf(row, "at_ms")])),
+      lastSeenMs: new Map(seen.map(({ client, atMs }) => [client, atMs])),
     };
   });
 }
 
-const GRANTS = `SELECT *, (SELECT failed FROM history WHERE id = ${
+/** Grants that end after ?1, with whether the firewall refused the latest knock of each. */
+const GRANTS = `SELECT ${GRANT_COLUMNS}, (SELECT failed FROM history WHERE id = ${
   latestRowOf({ client: "grants.client", address: "grants.address" })
 } AND at_ms >= CAST(opened_at_ms AS INTEGER)) AS failed
-  FROM grants ORDER BY opened_at_ms, client, address`;
+  FROM grants WHERE expires_at_ms > ? ORDER BY opened_at_ms, client, address`;
 
 /** One knock in the history. */
 export interface HistoryEntry {
@@ -83,29 +85,30 @@ export interface HistoryQuery {
 export function readHistory(dir: string, { client, sinceMs, limit }: HistoryQuery): HistoryEntry[] {
   return withDatabase(dir, [], (database) => {
     const rows = database.prepare(
-      `SELECT * FROM history WHERE (?1 IS NULL OR client = ?1) AND at_ms >= ?2
+      `SELECT at_ms AS atMs, event, client, source, address, ports, expires_at_ms AS expiresAtMs,
+      reason, ahead_ms AS aheadMs, failed, ended_at_ms AS endedAtMs, ended_why AS endedWhy
+      FROM history WHERE (?1 IS NULL OR client = ?1) AND at_ms >= ?2
       ORDER BY at_ms DESC, id DESC LIMIT ?3`,
-    ).all(client ?? null, Math.trunc(sinceMs ?? 0), limit) as Row[];
+    ).all(client ?? null, Math.trunc(sinceMs ?? 0), limit) as unknown as HistoryRow[];
     return rows.map(entryFromRow).reverse();
   });
 }
 
-function entryFromRow(row: Row): HistoryEntry {
-  const optional = <T>(column: string, read: (row: Row, column: string) => T) =>
-    row[column] === null ? undefined : read(row, column);
-  const endedAtMs = optional("ended_at_ms", numberOf);
+type HistoryRow =
+  & Pick<HistoryEntry, "atMs" | "event" | "client" | "source" | "address">
+  & { readonly ports: string; readonly failed: number; readonly endedAtMs: number | null }
+  & Readonly<Record<"reason" | "endedWhy", string | null>>
+  & Readonly<Record<"expiresAtMs" | "aheadMs", number | null>>;
+
+function entryFromRow({ endedAtMs, endedWhy, ...row }: HistoryRow): HistoryEntry {
   return {
-    atMs: numberOf(row, "at_ms"),
-    event: textOf(row, "event"),
-    client: textOf(row, "client"),
-    source: textOf(row, "source"),
-    address: textOf(row, "address"),
-    ports: portsOf(row),
-    expiresAtMs: optional("expires_at_ms", numberOf),
-    reason: optional("reason", textOf),
-    aheadMs: optional("ahead_ms", numberOf),
-    failed: row["failed"] === 1,
-    ended: endedAtMs === undefined ? undefined : { atMs: endedAtMs, why: textOf(row, "ended_why") },
+    ...row,
+    ports: portsFrom(row.ports),
+    expiresAtMs: row.expiresAtMs ?? undefined,
+    reason: row.reason ?? undefined,
+    aheadMs: row.aheadMs ?? undefined,
+    failed: row.failed === 1,
+    ended: endedAtMs === null ? undefined : { atMs: endedAtMs, why: endedWhy ?? "" },
   };
 }
 
@@ -131,11 +134,11 @@ export function readAccesses(dir: string, { client, address }: Whose): Access[] 
     const rows = database.prepare(
       "SELECT DISTINCT client, address, ports FROM history WHERE event IN ('granted', 'renewed') " +
         "AND (?1 IS NULL OR client = ?1)",
-    ).all(client ?? null) as Row[];
+    ).all(client ?? null) as Record<"client" | "address" | "ports", string>[];
     return rows.map((row) => ({
-      client: textOf(row, "client"),
-      address: addressOf(row),
-      ports: portsOf(row),
+      client: row.client,
+      address: addressFrom(row.address),
+      ports: portsFrom(row.ports),
     })).filter((access) => !address || overlap(access.address, address));
   });
 }

@@ -1,5 +1,6 @@
 /**
- * The tables of the state database, and how its rows are read back: strictly, since a disk can hand back anything.
+ * The tables of the state database, and grants as rows. STRICT tables hold only values of their types, and SQLite's
+ * `quick_check` verifies that at each start.
  */
 
 import type { Grant } from "../grants.ts";
@@ -37,9 +38,16 @@ export class DamagedStateError extends Error {
   override name = "DamagedStateError";
 }
 
-export type Row = Record<string, unknown>;
+/** A grant as a row of `grants`, under the names of {@linkcode GRANT_COLUMNS}. */
+export type GrantRow =
+  & Omit<Grant, "address" | "ports">
+  & { readonly address: string; readonly ports: string };
 
-/** A grant as a row: the values of the columns in their order. */
+/** The columns of a grant, for a SELECT. */
+export const GRANT_COLUMNS =
+  "client, address, key, ports, opened_at_ms AS openedAtMs, expires_at_ms AS expiresAtMs, ends_steady_ms AS endsSteadyMs";
+
+/** The values of a row of `grants`, in the order of {@linkcode GRANT_COLUMNS}. */
 export function grantToRow(grant: Grant): [string, string, string, string, number, number, number] {
   return [
     grant.client,
@@ -53,58 +61,22 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
 }
 
 /** The grant in a row; throws {@linkcode DamagedStateError}. */
-export function grantFromRow(row: Row): Grant {
-  return {
-    client: textOf(row, "client"),
-    key: textOf(row, "key"),
-    address: addressOf(row),
-    ports: portsOf(row),
-    openedAtMs: numberOf(row, "opened_at_ms"),
-    expiresAtMs: numberOf(row, "expires_at_ms"),
-    endsSteadyMs: numberOf(row, "ends_steady_ms"),
-  };
+export function grantFromRow({ address, ports, ...row }: GrantRow): Grant {
+  return { ...row, address: addressFrom(address), ports: portsFrom(ports) };
 }
 
-/** The address or network in a row. */
-export function addressOf(row: Row): Network {
-  const address = parseNetwork(textOf(row, "address"));
+/** The address or network that was written; throws {@linkcode DamagedStateError}. */
+export function addressFrom(text: string): Network {
+  const address = parseNetwork(text);
   if (!address) throw new DamagedStateError("a grant has no address");
   return address;
 }
 
-/** The ports in a row. */
-export function portsOf(row: Row): PortRange[] {
-  return textOf(row, "ports").split(" ").filter(Boolean).flatMap((text) => {
+/** The ports that were written; throws {@linkcode DamagedStateError}. */
+export function portsFrom(texts: string): PortRange[] {
+  return texts.split(" ").filter(Boolean).flatMap((text) => {
     const spec = parsePortSpec(text);
     if (!spec) throw new DamagedStateError("a grant has no ports");
     return expandPortSpec(spec);
   });
-}
-
-export function textOf(row: Row, column: string): string {
-  const value = row[column];
-  if (typeof value !== "string") throw new DamagedStateError(`expected text in column ${column}`);
-  return value;
-}
-
-export function numberOf(row: Row, column: string): number {
-  const value = Number(row[column] as number | bigint);
-  if (!Number.isFinite(value)) throw new DamagedStateError(`expected a number in column ${column}`);
-  return value;
-}
-
-export function bigintOf(row: Row, column: string): bigint {
-  const value = row[column];
-  if (typeof value !== "bigint") {
-    throw new DamagedStateError(`expected an integer in column ${column}`);
-  }
-  return value;
-}
-
-export function bytesOf(row: Row, column: string): Uint8Array {
-  const value = row[column];
-  if (!(value instanceof Uint8Array)) {
-    throw new DamagedStateError(`expected bytes in column ${column}`);
-  }
-  return value;
 }

@@ -28,7 +28,9 @@ export interface Found {
   /** `undefined` where nothing could be read. */
   readonly stored: StoredState | undefined;
   /** The floor for this start, ns since 1970; `undefined` where nothing is missing. */
-  readonly floorNs: bigint | undefined;
+  readonly floorNs?: bigint | undefined;
+  /** When a new memory begins. */
+  readonly beganNs?: bigint;
 }
 
 /** What the state of a server works with. */
@@ -57,7 +59,9 @@ export function startFromDisk(
     } else if (past === "power_cut") {
       log.warn("unclean_stop", { why: "the machine went down while openme was running" });
     }
-    return { stored, floorNs: floorAfter(past, times) };
+    return past === "new"
+      ? { stored, beganNs: times.startNs }
+      : { stored, floorNs: floorAfter(past, times) };
   } catch (cause) {
     if (!isDamage(cause)) throw cause;
     // Killed before the new database holds the floor, the next start must not see a first start.
@@ -118,8 +122,8 @@ export function floorAfter(
 ): bigint | undefined {
   switch (past) {
     case "complete":
-      return undefined;
     case "new":
+      return undefined;
     case "power_cut":
       return startNs;
     // What was taken just now may be dated up to a window ahead.

@@ -170,20 +170,21 @@ export class StateStore {
       run.upsertMeta.run("clean_stop", "1");
       run.upsertMeta.run("grants_stand", grantsStand ? "1" : "0");
     });
-    this.#writer.checkpointAll();
     this.#writer.close();
   }
 
-  #restore({ watermarks, nonces, floorNs, guard }: StoredState): void {
+  #restore({ watermarks, nonces, floorNs, beganNs, guard }: StoredState): void {
     for (const { key, timestampNs } of watermarks) this.#replay.restoreWatermark(key, timestampNs);
     for (const { key, nonce, timestampNs } of nonces) this.#replay.restore(key, nonce, timestampNs);
     if (floorNs !== undefined) this.#replay.raiseFloor(floorNs);
+    if (beganNs !== undefined) this.#replay.begin(beganNs);
     this.#guard ??= guard;
   }
 
   /** Fills memory; returns what this process continues of the one before. */
-  #takeOver({ stored, floorNs }: Found): StoredGrants {
+  #takeOver({ stored, floorNs, beganNs }: Found): StoredGrants {
     if (floorNs !== undefined) this.#replay.raiseFloor(floorNs);
+    if (beganNs !== undefined) this.#replay.begin(beganNs);
     if (!stored) return { grants: [], sameBoot: false, guard: "" };
     this.#restore(stored);
     const { grants, bootId, cleanStop, grantsStand, guard } = stored;
@@ -197,8 +198,9 @@ export class StateStore {
     run.upsertMeta.run("clean_stop", "0");
     run.upsertMeta.run("grants_stand", this.#grantsStand ? "1" : "0");
     run.upsertMeta.run(GUARD, this.#guard ?? "");
-    const { floorNs } = this.#replay;
+    const { floorNs, beganNs } = this.#replay;
     if (floorNs !== undefined) run.upsertMeta.run("floor_ns", String(floorNs));
+    if (beganNs !== undefined) run.upsertMeta.run("began_ns", String(beganNs));
   }
 
   #writeWatermarks(run: Statements): void {

@@ -5,6 +5,7 @@
 
 import { join, resolve } from "node:path";
 import { fingerprint } from "../crypto/sync.ts";
+import { removeFile } from "./directory.ts";
 import { UNWRITTEN_NAME } from "./names.ts";
 
 const RUN_DIR = "/run";
@@ -43,15 +44,9 @@ export function noteUnwritten(dir: string): unknown {
   return failure;
 }
 
-/** Removes the trace. */
+/** Removes the trace. Where that fails, the next start refuses knocks for a window without need. */
 export function clearUnwritten(dir: string): void {
-  for (const path of placesOf(dir)) {
-    try {
-      Deno.removeSync(path);
-    } catch {
-      // Not there, or not removable: then the next start refuses knocks for a window without need.
-    }
-  }
+  placesOf(dir).forEach(removeFile);
 }
 
 /**

@@ -140,14 +140,14 @@ export class StateWriter {
 
   /** Moves what it can of the write-ahead log into the database. */
   checkpoint(): void {
-    this.#tryToExecute("PRAGMA wal_checkpoint(PASSIVE)");
+    try {
+      this.#database?.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch {
+      // Nothing is lost: the log holds everything, and the next write fails on the same disk.
+    }
   }
 
-  /** Before the last close: the database file itself holds everything, and is on disk. */
-  checkpointAll(): void {
-    this.#tryToExecute("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
-  }
-
+  /** SQLite moves the whole log into the database, and syncs it, where no other process reads. */
   close(): void {
     try {
       this.#database?.close();
@@ -156,15 +156,6 @@ export class StateWriter {
     }
     this.#database = undefined;
     this.#statements = undefined;
-  }
-
-  /** A checkpoint that fails loses nothing: the log holds everything, and the next write fails on the same disk. */
-  #tryToExecute(sql: string): void {
-    try {
-      this.#database?.exec(sql);
-    } catch {
-      // Tried again a minute later.
-    }
   }
 }
 

@@ -92,9 +92,11 @@ e2e("an administrator", async (lab, t) => {
 
   await t.step("tries it with --dry-run, which spends no knock and leaves no grant", async () => {
     await using site = await Site.create(lab, { ...CLIENTS, knockTimeout: "1m" });
-    const knock = await site.seal("alice");
+    await (await site.serve()).stop();
+    let knock: Uint8Array;
     {
       await using served = await site.serve(["--dry-run"]);
+      knock = await site.seal("alice");
       await client.send(knock, IPV4.server, KNOCK_PORT);
       await served.waitForLine(/granted client=alice/);
       await served.kill("SIGKILL");

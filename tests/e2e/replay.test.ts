@@ -35,7 +35,6 @@ e2e("a knock", async (lab, t) => {
       clients: { alice: ["22/tcp"] },
       knockTimeout: "2s",
     });
-    const knocks = [await site.seal("alice"), await site.seal("alice", { target: IPV6.client })];
     /** Whether anything is open to the client, or to the other, by IPv4 or IPv6. */
     const openings = () =>
       Promise.all(
@@ -44,6 +43,7 @@ e2e("a knock", async (lab, t) => {
         ),
       );
     let served = await site.serve(DEBUG);
+    const knocks = [await site.seal("alice"), await site.seal("alice", { target: IPV6.client })];
     for (const knock of knocks) await client.send(knock, IPV4.server, KNOCK_PORT);
     await served.waitForLine(/granted client=alice address=10\.0\.0\.2 /);
     await served.waitForLine(/granted client=alice address=fd00::2 /);
@@ -86,8 +86,8 @@ e2e("a knock", async (lab, t) => {
       clients: { alice: ["22/tcp"] },
       knockTimeout: "2s",
     });
-    const knock = await site.seal("alice", { target: IPV4.client });
     const killed = await site.serve();
+    const knock = await site.seal("alice", { target: IPV4.client });
     await client.send(knock, IPV4.server, KNOCK_PORT);
     await opens(client, IPV4.server, 22);
     await killed.kill("SIGKILL");

@@ -15,7 +15,7 @@ import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
-import { grantFromRow, type Row } from "../../lib/state/schema.ts";
+import { GRANT_COLUMNS, grantFromRow, type GrantRow } from "../../lib/state/schema.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 import { Folder } from "../support/folder.ts";
@@ -113,8 +113,9 @@ class Process implements AsyncDisposable {
   /** What another process would find in the database now. */
   onDisk(): { nonces: number; grants: Grant[] } {
     using database = new DatabaseSync(`${this.#dir}/state.db`, { readOnly: true });
-    const [row] = database.prepare("SELECT count(*) AS n FROM nonces").all() as Row[];
-    const grants = database.prepare("SELECT * FROM grants").all() as Row[];
+    const [row] = database.prepare("SELECT count(*) AS n FROM nonces").all();
+    const grants = database.prepare(`SELECT ${GRANT_COLUMNS} FROM grants`)
+      .all() as unknown as GrantRow[];
     return { nonces: Number(row!["n"]), grants: grants.map(grantFromRow) };
   }
 

@@ -47,8 +47,18 @@ Deno.test("a first start finds nothing, warns of nothing and refuses only what i
   await using folder = await Folder.create();
   using opened = open(folder.path);
   assert.deepEqual(opened.stored, { grants: [], sameBoot: false, guard: "" });
-  assert.deepEqual(contentOf(opened.replay), { entries: [], marks: [], floorNs: NOW_NS });
+  assert.deepEqual(contentOf(opened.replay), {
+    entries: [],
+    marks: [],
+    floorNs: undefined,
+    beganNs: NOW_NS,
+  });
   assert.deepEqual(opened.events, []);
+  assert.equal(
+    opened.replay.has(ALICE, nonce(1), NOW_NS - WINDOW_NS),
+    false,
+    "a clock that is behind",
+  );
   assert.equal(take(opened, knockRecord(1, { timestampNs: NOW_NS })), "replay");
   assert.equal(take(opened, knockRecord(1, { timestampNs: NOW_NS + 1n })), "fresh");
   assert.ok(opened.store.isSound());
@@ -216,7 +226,7 @@ for (const { clean, boots: [before, after], floor } of RESTARTS) {
       if (!clean) dir = await copyOfState(folder.path, folder.file("killed"));
     }
     const startNs = NOW_NS + 10n * SECOND_NS;
-    const expected = floor ? startNs : NOW_NS;
+    const expected = floor ? startNs : undefined;
     const events = floor ? ["warn unclean_stop"] : [];
     let killedAgain: string;
     {
@@ -272,8 +282,12 @@ Deno.test("a database that was deleted is a new one: knocks up to the start are 
   await Deno.remove(folder.file("state.db"));
   const startNs = NOW_NS + SECOND_NS;
   using second = open(folder.path, { clock: new StillClock(startNs) });
-  assert.equal(second.replay.floorNs, startNs);
   assert.deepEqual(second.events, []);
+  assert.equal(take(second, knockRecord(2, { timestampNs: startNs })), "replay");
+  assert.equal(take(second, knockRecord(3, { timestampNs: startNs + 1n })), "fresh");
+  second.store.close();
+  using third = open(folder.path, { clock: new StillClock(startNs + SECOND_NS) });
+  assert.equal(take(third, knockRecord(4, { timestampNs: startNs })), "replay");
 });
 
 Deno.test("the database of a newer openme is left alone", async () => {

@@ -110,6 +110,7 @@ export function contentOf(replay: ReplayMemory) {
     entries: [...replay.entries()].filter((entry) => !isBeforeMark(entry)).map(text).sort(),
     marks: [...replay.watermarks()].map(text).sort(),
     floorNs: replay.floorNs,
+    beganNs: replay.beganNs,
   };
 }
 

@@ -148,6 +148,7 @@ export function freshRules(
 export function restarted(memory: ReplayMemory, quota?: number): ReplayMemory {
   const again = new ReplayMemory(quota === undefined ? {} : { quota });
   if (memory.floorNs !== undefined) again.raiseFloor(memory.floorNs);
+  if (memory.beganNs !== undefined) again.begin(memory.beganNs);
   for (const [key, markNs] of memory.watermarks()) again.restoreWatermark(key, markNs);
   for (const [key, nonce, timestampNs] of memory.entries()) {
     again.restore(

@@ -84,7 +84,7 @@ Deno.test("openme serve takes no state directory that others may write, and clos
   await using site = await Site.create();
   const { folder } = site;
   const HINT =
-    "see that nobody has put anything there, then chmod 0700 it; or choose another with --state-dir";
+    "see that no other user has put anything there, then chmod 0700 it; or choose another with --state-dir";
   for (const mode of [0o777, 0o1777, 0o720, 0o702]) {
     await Deno.mkdir(folder.file("open"), { recursive: true });
     await Deno.chmod(folder.file("open"), mode);

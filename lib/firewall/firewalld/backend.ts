@@ -1,32 +1,18 @@
 /**
- * The firewalld backend: `firewall-cmd` with rich rules that firewalld itself ends, in every zone that is in use. It
- * closes nothing: a zone lets in only what it is told to. What firewalld knows at run time only, a reload forgets; then
- * openme puts it back.
+ * The firewalld backend: rich rules that firewalld itself ends, in every zone that is in use. It closes nothing: a zone
+ * lets in only what it is told to. firewalld forgets these rules when it is reloaded; then openme puts them back.
  */
 
-import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
 import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
+import type { Opening } from "../../values/openings.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import {
-  handlesInTable,
-  type OwnRule,
-  parseOwnRules,
-  parseZone,
-  PRIORITIES,
-  type Priority,
-  renderKnockRule,
-  renderRule,
-} from "./rules.ts";
-import { allEnded, allInTurn, runFirewall } from "../run.ts";
+import { allEnded, allInTurn } from "../run.ts";
+import { FirewallCmd, type ZoneRules } from "./program.ts";
+import { handlesInTable, PRIORITIES, type Priority, renderKnockRule, renderRule } from "./rules.ts";
 
-const PROGRAM = "firewall-cmd";
-/** A call is a Python program that waits for another one: on a small machine that has work to do it takes seconds. */
-const DEADLINE_MS = 10_000;
-const FAILING_HINT = "see whether firewalld works here, as the same user: firewall-cmd --list-all";
-const MISSING_HINT = "install firewalld, or set firewall: auto";
 /** Timeouts are whole seconds and calls take their time: a rule this close to its end may be gone. */
 const SLACK_MS = 3000;
 
@@ -44,56 +30,49 @@ interface Held {
   readonly endsAtMs: number;
 }
 
-/** The rich rules of one zone. */
-interface ZoneRules {
-  readonly zone: string;
-  readonly rules: readonly OwnRule[];
-  readonly others: readonly string[];
-}
-
 class FirewalldBackend implements Backend {
   readonly name = "firewalld";
   /** firewalld does, which is as good: nothing depends on openme. */
   readonly endsByKernel = true;
   #plan: GuardPlan;
-  readonly #run: RunProgram;
+  readonly #program: FirewallCmd;
   /** Every opening in force, by address and ports. */
   readonly #held = new Map<string, Held>();
-  #zones: readonly string[] = [];
   #installed = false;
 
   constructor(plan: GuardPlan, run: RunProgram) {
     this.#plan = plan;
-    this.#run = run;
+    this.#program = new FirewallCmd(run);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
-    await this.#requireRunning();
-    this.#zones = await this.#findZones();
+    await this.#findRunning();
     const before = [...this.#held.values()];
     this.#held.clear();
-    const present = await this.#listOwn();
+    const present = await this.#program.listRules();
     await this.#deleteForgotten(before, present);
-    const has = (text: string) => present.some(({ rules }) => rules.some((r) => r.text === text));
-    const work: Promise<void>[] = [];
-    for (const { address, openings: wanted } of openings) {
-      for (const opening of wanted) {
-        // Firewalld would leave the time of a rule that is there already as it was.
-        const free = PRIORITIES.find((each) => !has(renderRule(each, address, opening)));
-        const priority = free ?? PRIORITIES[0];
-        const text = this.#hold(address, opening, priority);
-        work.push(
-          (free === undefined ? this.#everywhere("remove", text) : Promise.resolve())
-            .then(() => this.#everywhere("add", text, opening.timeoutMs)),
-        );
-      }
-    }
-    await allEnded(work);
-    await this.#clearAway(present);
-    if (this.#plan.openKnockPort) {
-      const knock = renderKnockRule(this.#plan.knockPort);
-      await this.#everywhere("add", knock);
-    }
+    await allEnded(
+      openings.flatMap(({ address, openings }) =>
+        openings.map(async (opening) => {
+          // firewalld would leave the time of a rule that is there already as it was.
+          const free = PRIORITIES.find((each) =>
+            present.every((zone) => !hasRule(zone, renderRule(each, address, opening)))
+          );
+          const rule = this.#hold(address, opening, free ?? PRIORITIES[0]);
+          if (free === undefined) await this.#program.remove(rule);
+          await this.#program.add(rule, opening.timeoutMs);
+        })
+      ),
+    );
+    // What is not in force, as of a dead process.
+    const wanted = this.#wanted();
+    await allEnded(
+      present.flatMap(({ zone, rules }) =>
+        rules.filter(({ text }) => !wanted.includes(text))
+          .map(({ text }) => this.#program.remove(text, [zone]))
+      ),
+    );
+    for (const rule of this.#knockRules()) await this.#program.add(rule);
     this.#installed = true;
   }
 
@@ -108,48 +87,41 @@ class FirewalldBackend implements Backend {
   /** The new rule stands before the old one goes, so that a renewal shuts nobody out. */
   async #change({ address, openings }: ClientOpenings): Promise<void> {
     const text = formatNetwork(address);
-    const before = [...this.#held].filter(([, held]) => formatNetwork(held.address) === text);
-    const old = new Map(before);
+    const old = new Map(
+      [...this.#held].filter(([, held]) => formatNetwork(held.address) === text),
+    );
     const work = openings.map(async (opening) => {
       const key = keyOf(address, opening);
       const held = old.get(key);
       old.delete(key);
       const isLive = held !== undefined && held.endsAtMs > performance.now() - SLACK_MS;
       const priority = isLive ? PRIORITIES.find((each) => each !== held.priority)! : PRIORITIES[0];
-      const rule = this.#hold(address, opening, priority);
-      await this.#everywhere("add", rule, opening.timeoutMs);
-      if (isLive) await this.#everywhere("remove", renderRule(held.priority, address, opening));
+      await this.#program.add(this.#hold(address, opening, priority), opening.timeoutMs);
+      if (isLive) await this.#program.remove(ruleOf(held));
     });
     for (const [key, held] of old) {
       this.#held.delete(key);
-      work.push(this.#everywhere("remove", renderRule(held.priority, address, held.ports)));
+      work.push(this.#program.remove(ruleOf(held)));
     }
     await allEnded(work);
   }
 
   async isIntact(): Promise<boolean> {
     if (!this.#installed) return false;
-    const zones = await this.#findZones();
-    if (zones.join() !== this.#zones.join()) return false;
-    const late = performance.now() + SLACK_MS;
-    const wanted = [...this.#held.values()].filter(({ endsAtMs }) => endsAtMs > late).map((held) =>
-      renderRule(held.priority, held.address, held.ports)
-    );
-    if (this.#plan.openKnockPort) wanted.push(renderKnockRule(this.#plan.knockPort));
-    const present = await this.#listOwn();
-    return present.every(({ rules }) =>
-      wanted.every((text) => rules.some((rule) => rule.text === text))
-    );
+    const zones = await this.#program.findZones(this.#plan.interface);
+    if (zones.join() !== this.#program.zones.join()) return false;
+    const wanted = this.#wanted(performance.now() + SLACK_MS);
+    const present = await this.#program.listRules();
+    return present.every((zone) => wanted.every((rule) => hasRule(zone, rule)));
   }
 
   /** It guards nothing: of openme's there is the rule for knocks, and the zones close. */
   async examine(): Promise<Examination> {
-    await this.#requireRunning();
-    this.#zones = await this.#findZones();
-    const knock = renderKnockRule(this.#plan.knockPort);
-    const lacking = this.#plan.openKnockPort
-      ? (await this.#listOwn()).filter(({ rules }) => rules.every(({ text }) => text !== knock))
-      : [];
+    await this.#findRunning();
+    const present = await this.#program.listRules();
+    const lacking = present.filter((zone) =>
+      !this.#knockRules().every((rule) => hasRule(zone, rule))
+    );
     return {
       wrong: lacking.map(({ zone }) => `the zone ${zone} lacks the rule for knocks`),
       unguarded: [],
@@ -160,9 +132,9 @@ class FirewalldBackend implements Backend {
 
   /** Where no rule of openme's stands there is nothing that a failed start must leave. */
   async list(): Promise<readonly Standing[] | undefined> {
-    await this.#requireRunning();
-    if (this.#zones.length === 0) this.#zones = await this.#findZones();
-    const rules = (await this.#listOwn()).flatMap(({ rules }) => rules);
+    if (this.#program.zones.length === 0) await this.#findRunning();
+    else await this.#program.requireRunning();
+    const rules = (await this.#program.listRules()).flatMap(({ rules }) => rules);
     if (rules.length === 0) return undefined;
     const standing = new Map<string, Standing>();
     for (const { address, ports, text } of rules) {
@@ -172,13 +144,12 @@ class FirewalldBackend implements Backend {
   }
 
   async remove(): Promise<void> {
-    await this.#requireRunning();
-    this.#zones = await this.#findZones();
+    await this.#findRunning();
     this.#held.clear();
-    const own = await this.#listOwn();
+    const present = await this.#program.listRules();
     await allInTurn(
-      own.map(({ zone, rules }) => () =>
-        allEnded(rules.map(({ text }) => this.#changeIn(zone, "remove", text)))
+      present.map(({ zone, rules }) => () =>
+        allEnded(rules.map(({ text }) => this.#program.remove(text, [zone])))
       ),
     );
     this.#installed = false;
@@ -191,179 +162,76 @@ class FirewalldBackend implements Backend {
 
   /** The usual zone lets everyone in to ssh: then a knock opens nothing that is not open. */
   async openToEveryone(): Promise<OpenPorts | undefined> {
-    const ports: PortRange[] = [];
-    for (const zone of this.#zones) {
-      const { ports: own, services, acceptsAll } = parseZone(
-        await this.#cmd([`--zone=${zone}`, "--list-all"]),
-      );
-      ports.push(...own, ...(acceptsAll ? this.#plan.guardedPorts : []));
-      for (const service of services) {
-        ports.push(...parseZone(await this.#cmd([`--info-service=${service}`])).ports);
-      }
-    }
-    const open = intersectPortRanges(this.#plan.guardedPorts, ports);
+    const { guardedPorts } = this.#plan;
+    const open = intersectPortRanges(guardedPorts, await this.#program.listOpen(guardedPorts));
     if (open.length === 0) return undefined;
     return {
       ports: open,
-      why: `firewalld lets everyone in to them, in the zones ${this.#zones.join(", ")}`,
+      why: `firewalld lets everyone in to them, in the zones ${this.#program.zones.join(", ")}`,
       hint: "take them out there: firewall-cmd --permanent --remove-service=ssh, and --reload",
     };
   }
 
-  #hold(
-    address: Network,
-    { timeoutMs, ...ports }: PortRange & { timeoutMs: number },
-    priority: Priority,
-  ): string {
+  async #findRunning(): Promise<void> {
+    await this.#program.requireRunning();
+    this.#program.zones = await this.#program.findZones(this.#plan.interface);
+  }
+
+  #hold(address: Network, { timeoutMs, ...ports }: Opening, priority: Priority): string {
     const endsAtMs = performance.now() + timeoutMs;
-    this.#held.set(keyOf(address, ports), { address, ports, priority, endsAtMs });
-    return renderRule(priority, address, ports);
+    const held = { address, ports, priority, endsAtMs };
+    this.#held.set(keyOf(address, ports), held);
+    return ruleOf(held);
+  }
+
+  /** The rules that are to stand, of openings that end after a time. */
+  #wanted(afterMs = -Infinity): string[] {
+    const held = [...this.#held.values()].filter(({ endsAtMs }) => endsAtMs > afterMs);
+    return [...held.map(ruleOf), ...this.#knockRules()];
+  }
+
+  #knockRules(): string[] {
+    return this.#plan.openKnockPort ? [renderKnockRule(this.#plan.knockPort)] : [];
   }
 
   /**
-   * A firewalld that was killed leaves its table. The next one builds on it and does not know the rules that stand there:
-   * nobody would end those that this process had put in.
+   * A firewalld that was killed leaves its table. The next one builds on it, and knows and ends none of the rules that
+   * this process had put in.
    */
   async #deleteForgotten(before: readonly Held[], present: readonly ZoneRules[]): Promise<void> {
-    const alike = ({ rules }: ZoneRules, { address, ports }: Held) =>
-      rules.filter((rule) =>
-        rule.address === formatNetwork(address) && samePorts(rule.ports, ports)
-      ).length;
-    // Somebody else's rule for that address may be the one that stands in the table.
-    const isOthers = ({ others }: ZoneRules, { address }: Held) =>
-      others.some((line) => line.includes(`"${formatNetwork(address)}"`));
-    const knock = renderKnockRule(this.#plan.knockPort);
+    const known = (zone: ZoneRules, { address, ports }: Held) =>
+      PRIORITIES.filter((each) => hasRule(zone, renderRule(each, address, ports))).length;
     const hasForgotten = present.some((zone) =>
-      before.some((held) => alike(zone, held) === 0) ||
-      (this.#installed && this.#plan.openKnockPort &&
-        zone.rules.every(({ text }) => text !== knock))
+      before.some((held) => known(zone, held) === 0) ||
+      (this.#installed && !this.#knockRules().every((rule) => hasRule(zone, rule)))
     );
     if (!hasForgotten) return;
     const list = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
-    const listing = await this.#nft(list).catch(() => "");
+    const listing = await this.#program.nft(list).catch(() => "");
     for (const zone of present) {
-      for (const held of before.filter((held) => !isOthers(zone, held))) {
+      for (const held of before) {
         const { address: source, ports } = held;
+        // Somebody else's rule for that address may be the one that stands in the table.
+        if (zone.others.some((line) => line.includes(`"${formatNetwork(source)}"`))) continue;
         const handles = handlesInTable(listing, { zone: zone.zone, source, ports });
         const chain = `filter_IN_${zone.zone}_post`;
-        for (const handle of handles.slice(0, handles.length - alike(zone, held))) {
+        for (const handle of handles.slice(0, handles.length - known(zone, held))) {
           const args = ["delete", "rule", "inet", "firewalld", chain, "handle", `${handle}`];
-          await this.#nft(args, { changes: true });
+          await this.#program.nft(args, { changes: true });
         }
       }
     }
   }
-
-  /** Takes out every rule of openme's that is not in force, as of a dead process. */
-  async #clearAway(present: readonly { zone: string; rules: readonly OwnRule[] }[]): Promise<void> {
-    const wanted = new Set(
-      [...this.#held.values()].map((held) => renderRule(held.priority, held.address, held.ports)),
-    );
-    if (this.#plan.openKnockPort) wanted.add(renderKnockRule(this.#plan.knockPort));
-    await allEnded(
-      present.flatMap(({ zone, rules }) =>
-        rules.filter(({ text }) => !wanted.has(text)).map(({ text }) =>
-          this.#changeIn(zone, "remove", text)
-        )
-      ),
-    );
-  }
-
-  async #requireRunning(): Promise<void> {
-    try {
-      await this.#cmd(["--state"]);
-    } catch (cause) {
-      if (!/not running/.test(messageOf(cause))) throw cause;
-      throw new OpenmeError("FIREWALL", "firewalld is not running", {
-        cause,
-        hint: "start it: systemctl enable --now firewalld; or set firewall: auto",
-      });
-    }
-  }
-
-  /** The zone of the one interface; without one the default zone and all that have an interface or a source. */
-  async #findZones(): Promise<readonly string[]> {
-    const fallback = firstWord(await this.#cmd(["--get-default-zone"]));
-    const name = this.#plan.interface;
-    if (name !== undefined) {
-      const zone = await this.#cmd([`--get-zone-of-interface=${name}`]).catch((error) => {
-        if (/no zone/.test(messageOf(error))) return fallback;
-        throw error;
-      });
-      return [firstWord(zone)];
-    }
-    const active = (await this.#cmd(["--get-active-zones"])).split("\n")
-      .filter((line) => /^\S/.test(line)).map(firstWord);
-    return [...new Set([fallback, ...active])].sort();
-  }
-
-  #listOwn(): Promise<ZoneRules[]> {
-    return Promise.all(this.#zones.map(async (zone) => {
-      const listing = await this.#cmd([`--zone=${zone}`, "--list-rich-rules"]);
-      const rules = parseOwnRules(listing);
-      const own = new Set(rules.map(({ text }) => text));
-      const others = listing.split("\n").filter((line) => !own.has(line.trim()));
-      return { zone, rules, others };
-    }));
-  }
-
-  async #everywhere(what: "add" | "remove", rule: string, timeoutMs?: number): Promise<void> {
-    await allEnded(this.#zones.map((zone) => this.#changeIn(zone, what, rule, timeoutMs)));
-  }
-
-  async #changeIn(zone: string, what: "add" | "remove", rule: string, timeoutMs?: number) {
-    try {
-      await this.#cmd(argumentsOf(zone, what, rule, timeoutMs), { changes: true });
-    } catch (error) {
-      // Older ones fail where newer ones only warn.
-      const harmless = what === "add" ? /ALREADY_ENABLED/ : /NOT_ENABLED/;
-      if (!harmless.test(messageOf(error))) throw error;
-    }
-  }
-
-  #nft(args: string[], { changes = false } = {}): Promise<string> {
-    return runFirewall(this.#run, {
-      program: "nft",
-      args,
-      changes,
-      timeoutMs: DEADLINE_MS,
-      failingHint: "firewall-cmd --reload takes out what a killed firewalld has left",
-    });
-  }
-
-  #cmd(args: string[], { changes = false } = {}): Promise<string> {
-    return runFirewall(this.#run, {
-      program: PROGRAM,
-      args,
-      changes,
-      timeoutMs: DEADLINE_MS,
-      missingHint: MISSING_HINT,
-      failingHint: FAILING_HINT,
-    });
-  }
 }
 
-/** A timeout of 0 would mean for ever: at least a second. */
-function argumentsOf(
-  zone: string,
-  what: "add" | "remove",
-  rule: string,
-  timeoutMs: number | undefined,
-): string[] {
-  const timeout = timeoutMs === undefined
-    ? []
-    : [`--timeout=${Math.max(1, Math.floor(timeoutMs / 1000))}`];
-  return [`--zone=${zone}`, `--${what}-rich-rule=${rule}`, ...timeout];
+function hasRule({ rules }: ZoneRules, text: string): boolean {
+  return rules.some((rule) => rule.text === text);
+}
+
+function ruleOf({ priority, address, ports }: Held): string {
+  return renderRule(priority, address, ports);
 }
 
 function keyOf(address: Network, { protocol, first, last }: PortRange): string {
   return `${formatNetwork(address)} ${protocol} ${first} ${last}`;
-}
-
-function samePorts(a: PortRange, b: PortRange): boolean {
-  return a.protocol === b.protocol && a.first === b.first && a.last === b.last;
-}
-
-function firstWord(text: string): string {
-  return text.trim().split(/\s/)[0]!;
 }

@@ -6,15 +6,14 @@
  * - **Grant, renew and withdraw** are `apply`: what an address may reach from now on, in place of what it had.
  * - **Remove** takes out everything that is openme's, also what a dead process left.
  *
- * Every call may be repeated. Calls for different addresses, and `install`, may overlap in time: a program that hangs
- * must keep nobody else waiting (beyond its deadline, where programs must not run at the same time). Where the program is missing, fails, or is killed at its deadline, the call throws an
- * `OpenmeError` with code `FIREWALL`, and then either nothing has changed or the next `install` puts everything right;
- * after a first `install` that failed, `remove` does. A backend that works address by address says with `PartlyFailed`
- * which ones it was.
+ * Every call may be repeated. Calls for different addresses, and `install`, may overlap: a program that hangs delays no
+ * other address, or by its deadline at most where programs must run one at a time. Where the program is missing, fails,
+ * or is killed at its deadline, the call throws an `OpenmeError` with code `FIREWALL`. Then either nothing has changed,
+ * or the next `install` puts everything right, or `remove` does after a first `install`. A backend that works address by
+ * address names those that failed with `PartlyFailed`.
  *
- * Time is the kernel's wherever the firewall can count it: an opening ends by itself, whatever becomes of openme. A
- * backend that cannot promise that (`endsByKernel`) closes by timers of its own, and what a dead process left open is
- * closed by the next `install`.
+ * The kernel ends an opening wherever the firewall can count time, so that it ends also where openme is dead. Other
+ * backends (`endsByKernel`) close by timers of their own, and the next `install` closes what a dead process left open.
  */
 
 import { OpenmeError } from "../values/errors.ts";
@@ -55,7 +54,7 @@ export interface ClientOpenings extends AddressOpenings {
   readonly clients: readonly string[];
 }
 
-/** A call that failed for these addresses alone: of all others the firewall has what was asked. */
+/** A call that failed for these addresses alone; for all others it succeeded. */
 export class PartlyFailed extends OpenmeError {
   /** Canonical texts, of addresses and networks. */
   readonly addresses: ReadonlySet<string>;
@@ -66,7 +65,7 @@ export class PartlyFailed extends OpenmeError {
   }
 }
 
-/** Somebody lives who guards this host: nothing of his may be touched. */
+/** The guard belongs to another process, which lives: it must not be touched. */
 export class LivingOwnerError extends OpenmeError {}
 
 /** What stands in the firewall for an address. */
@@ -76,17 +75,17 @@ export interface Standing {
   readonly ports: readonly PortRange[];
 }
 
-/** What stands of a guard, against the plan: whichever process put it there, and whether or not it still lives. */
+/** The guard that stands, whichever process put it there, compared with the plan. */
 export interface Examination {
-  /** What is not as the plan wants it, in words; nothing where all of the guard stands. */
+  /** Each difference, in words; none where all of the guard stands. */
   readonly wrong: readonly string[];
   /** Ports of the plan that the guard does not cover. */
   readonly unguarded: readonly PortRange[];
-  /** Chains of the host's that may drop what openme lets in, and have no hole for it. */
+  /** Chains of the host that may drop what openme lets in, and have no hole for it. */
   readonly barred: readonly string[];
-  /** Whether there are chains of the host's at all that may drop it. */
+  /** Whether any chain of the host may drop it. */
   readonly hostMayDrop: boolean;
-  /** Rules of openme's that let somebody in and that no grant covers, where the firewall does not end them by itself. */
+  /** openme's rules that let an address in and that no grant covers, where the firewall does not end them by itself. */
   readonly withoutGrant?: readonly Standing[];
 }
 
@@ -104,8 +103,8 @@ export interface Backend {
   /** Whether the kernel ends every opening even when openme is dead. */
   readonly endsByKernel: boolean;
   /**
-   * Puts the guard in place with exactly these openings, replacing whatever an earlier process or a stranger's flush
-   * left, with no moment in between in which a guarded port is open. Connections that are established go on.
+   * Puts the guard in place with exactly these openings, in place of what stands, with no moment in between in which a
+   * guarded port is open. Established connections go on.
    */
   install(openings: readonly ClientOpenings[]): Promise<void>;
   /** From the next `install` on, guard this instead. */
@@ -120,7 +119,7 @@ export interface Backend {
   list(): Promise<readonly Standing[] | undefined>;
   /** Takes out everything that is openme's, and nothing else. */
   remove(): Promise<void>;
-  /** openme stops and the guard stays: ends the openings that nobody else would end. */
+  /** openme stops and the guard stays: closes the openings that the kernel does not end. */
   leave(): Promise<void>;
   /** Guarded ports that everyone can reach in spite of the guard, with the reason, for a warning. */
   openToEveryone(): Promise<OpenPorts | undefined>;
@@ -128,7 +127,7 @@ export interface Backend {
   kernelDrops?(): Promise<Readonly<Record<string, number>>>;
 }
 
-/** Whether a guard of openme's stands on this host, whoever put it there, as far as the backend can tell. */
+/** Whether a guard stands on this host, of this process or another, as far as the backend can tell. */
 export async function isGuarding(backend: Backend): Promise<boolean> {
   return await backend.list().then((standing) => standing !== undefined, () => false);
 }

@@ -10,8 +10,8 @@ import type { BackendName } from "./plan.ts";
 /** What is known of a backend. */
 export interface BackendEntry {
   /**
-   * Where there may be something of openme's, for `uninstall`: where this program works, or where the configuration
-   * has the backend's own section. A backend that leaves nothing touches nothing.
+   * Where `uninstall` looks for rules of openme's: where this program works, or where the configuration has the
+   * backend's own section.
    */
   readonly leaves: readonly [program: string, ...args: string[]] | "where configured" | "nothing";
   /** Whether its first `install` takes out what another of openme's guards left in nft or iptables. */

@@ -1,6 +1,6 @@
 /**
- * Names a process for as long as the machine is up: a table in the kernel outlives its process, and the next one must
- * tell a dead owner from a living one.
+ * Names a process for as long as the machine is up. A table in the kernel outlives its process, and the next process has
+ * to know whether the owner lives.
  */
 
 import { LivingOwnerError } from "./backend.ts";
@@ -36,7 +36,7 @@ export async function isAnotherLiving(
   return living?.startTicks === owner.startTicks;
 }
 
-/** Throws {@linkcode LivingOwnerError} where the rules that are there belong to a process that lives, other than this one. */
+/** Throws {@linkcode LivingOwnerError} where the owner is another process that lives. */
 export async function requireNoLivingOwner(
   owner: ProcessName | undefined,
   run: RunProgram,

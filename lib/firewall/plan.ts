@@ -86,7 +86,7 @@ export function closesPorts(name: FirewallName): boolean {
   return name === "auto" || CLOSES_AS[name].length > 0;
 }
 
-/** Why a backend cannot close the ports as it is asked to; `undefined` where it can, and where only `auto` will tell. */
+/** Why a backend cannot close the ports in this way; `undefined` where it can, and for `auto`. */
 export function closingFlaw(
   name: string,
   { dropPorts, closedAs }: { dropPorts: boolean; closedAs: ClosedAs },

@@ -3,15 +3,15 @@
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
-/** What to run, and what to say where that is of no use. */
+/** A program to run, and the hints for when it fails. */
 export interface FirewallRun {
   readonly program: string;
   readonly args: readonly string[];
   readonly stdin?: string | undefined;
   readonly timeoutMs: number;
-  /** Where the program is not there. */
+  /** The hint where the program is not there. */
   readonly missingHint?: string;
-  /** Where it fails, and the error says nothing better. */
+  /** The hint where it fails, and the error has none. */
   readonly failingHint: string;
   /** As in `ProgramRun`. */
   readonly changes?: boolean;

@@ -1,7 +1,7 @@
 /**
  * A guard's plan as text, for the state database: `serve --confirm` that is not confirmed puts the plan back that stood
- * before. Reading is strict: every field must be there and be one that a configuration could have given, since names in
- * it become rules. Whatever else is there makes the whole unreadable.
+ * before. Reading is strict, since names in it become rules: every field must be there with a value that a configuration
+ * could have given, and no other field.
  */
 
 import type { PortRange } from "../values/ports.ts";

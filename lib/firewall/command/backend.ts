@@ -2,8 +2,8 @@
  * The backend that runs the user's own programs, one to open, one to close, and one to list what stands: for ufw, a cloud
  * provider's security group, anything. No shell; values go in as arguments or parts of one.
  *
- * Such a firewall closes nothing by itself and counts no time: openme's timers close, and what a dead process left open
- * is closed at the next start, from the journal that is written before anything opens, and from the listing.
+ * Such a firewall closes nothing by itself and counts no time: openme's timers close. The next start closes what a dead
+ * process left open, by the journal that is written before anything opens, and by the listing.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
@@ -28,8 +28,8 @@ import { Programs } from "./programs.ts";
 import { hostFirewall } from "../host/summary.ts";
 
 /**
- * Without a `list`, nobody can tell a rule that stays from a program that fails because there is none: after so many
- * failures in a row it is tried on, and no longer counted against the rest.
+ * Without a `list`, a rule that cannot be closed looks like one that is gone already. After so many failures in a row
+ * the close is tried on, but no longer counts as a failure of the firewall.
  */
 const DOUBTFUL_CLOSES = 5;
 /** Ends that are this close to each other are one: the time left is reckoned anew at each call. */
@@ -113,7 +113,7 @@ class CommandBackend implements Backend {
     await allDone(work);
   }
 
-  /** Without a `list` nobody can tell. */
+  /** Without a `list` this cannot be told. */
   async isIntact(): Promise<boolean> {
     if (!this.#lines.list) return true;
     const { missing, stray } = await this.#entries.look();
@@ -173,13 +173,13 @@ class CommandBackend implements Backend {
     };
   }
 
-  /** Takes over what a dead process wrote down; gives whether that was not done before. */
+  /** Reads what a dead process wrote down, once; gives whether this was the first time. */
   #readJournal(): boolean {
     if (this.#hasRead) return false;
     this.#hasRead = true;
     const doing = this.#lines.list
       ? "going by what server.command.list shows"
-      : "going on; what it held may still be open: look in your firewall, and close what nobody needs";
+      : "going on; what it held may still be open: look in your firewall, and close what is not needed";
     for (const entry of this.#journal.read(doing)) this.#entries.adopt(entry);
     return true;
   }
@@ -229,7 +229,7 @@ class CommandBackend implements Backend {
     }
   }
 
-  /** `quietly`: nobody has to know, but from the log; it is tried again. */
+  /** `quietly`: a failure is only logged; the close is tried again. */
   async #close(key: string, { quietly = false } = {}): Promise<Failed | undefined> {
     const { address } = this.#entries.get(key)!.entry;
     try {

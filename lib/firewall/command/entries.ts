@@ -17,7 +17,7 @@ const MOST_UNVERIFIED = 8;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 300_000;
 
-/** Whom to tell what became of a change. */
+/** Waits for the result of a change. */
 type Waiter = PromiseWithResolvers<void>;
 
 interface Slot {
@@ -39,7 +39,7 @@ interface Slot {
 /** A change whose program has ended, and that no listing has shown yet. */
 interface Unverified {
   readonly opened: boolean;
-  /** Whether somebody who has just knocked waits for it. */
+  /** Whether a knock waits for it. */
   readonly fresh: boolean;
   readonly error: OpenmeError | undefined;
   readonly waiters: readonly Waiter[];
@@ -50,7 +50,7 @@ export interface Look {
   readonly standing: ReadonlyMap<string, Entry>;
   /** Wanted, and not there. */
   readonly missing: readonly Entry[];
-  /** There, and wanted by nobody. */
+  /** There, and not wanted. */
   readonly stray: readonly Entry[];
 }
 
@@ -63,7 +63,7 @@ export class Entries {
   readonly #turns = new Turns();
   #unverified = new Map<string, Unverified>();
   #lookers: PromiseWithResolvers<Look>[] = [];
-  /** Whose program runs. */
+  /** The entry whose program runs. */
   #active: string | undefined;
   #isWorking = false;
 
@@ -96,7 +96,7 @@ export class Entries {
     return !this.#turns.has(key) && !this.#unverified.has(key) && this.#active !== key;
   }
 
-  /** Something that may stand and that nobody wants, as far as is known. */
+  /** Takes over an entry that may stand and is not wanted so far. */
   adopt(entry: Entry): void {
     const key = entryKey(entry.address, entry.ports);
     if (!this.#slots.has(key)) this.#slots.set(key, { ...newSlot(entry), mayStand: true });
@@ -212,7 +212,7 @@ export class Entries {
       error = await run.then(() => undefined, (error: OpenmeError) => error);
     }
     const change: Unverified = { opened, fresh, error, waiters };
-    // An open that failed is tried again, whatever stands. A close may have failed because there was nothing to close.
+    // An open that failed is tried again, also where it stands. A close may fail because there was nothing to close.
     if (this.#programs.canList && slot.mayStand && !(opened && error)) {
       this.#unverified.set(key, change);
     } else this.#settle(key, change, error);

@@ -18,7 +18,7 @@ const VALUES: Readonly<Record<string, string>> = {
   client: String.raw`[\w.,-]*`,
 };
 
-/** Reads openme's rules out of a listing, by {@linkcode entryKey}; every other line is somebody else's. */
+/** Reads openme's rules out of a listing, by {@linkcode entryKey}; every other line is not openme's. */
 export function listingReader(template: string): (output: string) => Map<string, Entry> {
   const pattern = patternOf(template);
   return (output) => {

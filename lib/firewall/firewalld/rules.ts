@@ -1,6 +1,6 @@
 /**
- * The rich rules of the firewalld backend (firewalld.richlanguage(5)), as pure functions. A priority that nobody else
- * uses says whose rule it is; a second one lets a renewal stand before the old rule goes. Positive priorities come after
+ * The rich rules of the firewalld backend (firewalld.richlanguage(5)), as pure functions. openme's rules are known by
+ * a priority that no other rule uses; a second one lets a renewal stand before the old rule goes. Positive priorities come after
  * everything else that a zone says, and before what it does with the rest.
  */
 

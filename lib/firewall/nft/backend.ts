@@ -43,7 +43,7 @@ const LARGE_RULESET = 2000;
 /** looks at them are so far apart, for each of them: a 50th of a core. */
 const LOOK_APART_MS = 2;
 
-/** What spares runs of `nft`. */
+/** What makes runs of `nft` unnecessary. */
 export interface NftQuickly {
   /** Takes small changes. */
   readonly session?: QuickTransactions | undefined;
@@ -76,7 +76,7 @@ class NftBackend implements Backend {
   readonly #run: RunProgram;
   readonly #session: QuickTransactions | undefined;
   readonly #host: HostRules<NftView>;
-  /** Of its changes nf_tables knows nothing. */
+  /** Its changes do not show in the generation of nf_tables. */
   readonly #legacyProgram: IptablesProgram;
   readonly #checked: CheckedRules;
   /** What iptables-legacy showed at the last check. */
@@ -84,15 +84,15 @@ class NftBackend implements Backend {
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
   readonly #held = new HeldOpenings();
-  /** There once a grant for a network may be. */
+  /** Loaded once a grant may be for a network. */
   #narrowing: Narrowing | undefined;
-  /** Counts the writes of `#held`, and which of them was the last that ended, for each set and for the whole table. */
+  /** The number of the last write of `#held`, and of the last that ended, for each set and for the whole table. */
   #version = 0;
   readonly #written = new Map<string, number>();
   #writtenWhole = 0;
-  /** The connections that were seen while the guard stood: after a flush no others may go on. */
+  /** The connections seen while the guard stood: after a flush only these go on. */
   #seen: ReadonlySet<string> | undefined;
-  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
+  /** Ports that are guarded only from the next install on: connections there have not been looked at. */
   #fresh: readonly PortRange[] = [];
   #installed: Installed | undefined;
 
@@ -111,7 +111,7 @@ class NftBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     const startMs = performance.now();
     if (!this.#installed) await this.#requireNoOwner();
-    // A dead process's notes are not taken over: a knock that it did not come to act on must help all the same.
+    // The notes of a dead process are not taken over: it may not have acted on the last knock.
     const narrowing = await this.#loadNarrowing(openings);
     const notes = await narrowing?.notesToKeep(openings) ?? [];
     this.#checked.forget();
@@ -134,7 +134,7 @@ class NftBackend implements Backend {
     this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
-    // Where it is gone already, the next check sees that.
+    // A table that is gone already is seen by the next check.
     this.#installed = { table: await this.#listTable() ?? "", holes: host.hole };
     this.#session?.prepare();
     if ([...this.#written.values()].some((each) => each > version)) {

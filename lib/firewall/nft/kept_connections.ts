@@ -1,11 +1,10 @@
 /**
- * The connections that go on though connection tracking has forgotten them, as rule text: pure. They are those that were
- * there when the guard came, and from then on the kernel notes each that is established. After `conntrack -F` what comes
- * from one of them is new, and its grant may be over.
+ * The connections that go on though connection tracking does not know them, as rule text: pure. They are those that the
+ * guard found when it was installed, and those that the kernel has noted since. After `conntrack -F` their packets count
+ * as new, and their grant may be over.
  *
- * A note is for both ends, addresses and ports, and lets in nothing that begins a connection: where no socket is behind
- * it, nothing comes of it. What destination NAT leads elsewhere is not noted: `close --kill` cuts that by taking it out
- * of connection tracking.
+ * A note holds the addresses and ports of both ends, and lets in no packet that begins a connection. Connections that
+ * destination NAT sends elsewhere are not noted: `close --kill` cuts those by deleting them from connection tracking.
  */
 
 import { formatAddress } from "../../values/address.ts";

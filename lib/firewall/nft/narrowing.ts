@@ -162,7 +162,7 @@ export class Narrowing {
     return !seen?.isOpen || seen.knocks?.first !== knocks?.first;
   }
 
-  /** Whether somebody has knocked for this network since: then one more address may claim it. */
+  /** Whether this network was knocked for since: then one more address may claim it. */
   #isKnockedAnew(change: AddressOpenings): boolean {
     const seen = this.#seen.get(formatNetwork(change.address));
     return this.#opensAnew(change) || seen?.knocks?.latest !== change.knocks?.latest;

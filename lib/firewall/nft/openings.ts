@@ -1,4 +1,4 @@
-/** What is open in nftables as far as this process opened it: a set is always written whole, so every change needs all. */
+/** The openings that this process has put into nftables. A set is always written whole, so every change needs all of them. */
 
 import type { AddressOpenings } from "../../grants.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
@@ -40,7 +40,7 @@ export class HeldOpenings {
     this.hold(openings, nowMs);
   }
 
-  /** All that is open now, with the time that is left. What has ended is forgotten. */
+  /** All that is open now, with the time left. Forgets openings that have ended. */
   live(nowMs: number): AddressOpenings[] {
     return [...this.#held].flatMap(([text, { address, openings }]) => {
       const left = openings.filter(({ endsMs }) => endsMs > nowMs)

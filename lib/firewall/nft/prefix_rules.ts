@@ -1,11 +1,11 @@
 /**
  * The rule text of grants for networks, as pure functions, and how the first address that connects keeps others out:
- * docs/firewalls.md, "Networks". With no network in the plan there is none of it.
+ * docs/firewalls.md, "Networks".
  *
- * For each size of network there is one set of what is open, one of the addresses that were let in ("noted"), and one
- * of the networks in which somebody has connected since the last knock ("claimed"). Networks of one size are disjoint
- * or the same, so that no two elements of an interval set overlap. Notes and claims matter only while the network is in
- * the first set, whose elements the kernel ends: what is left of them lets nobody in.
+ * For each size of network there is a set of openings, one of the addresses that were let in ("noted"), and one of the
+ * networks in which an address has connected since the last knock ("claimed"). Networks of one size are disjoint or the
+ * same, so that no two elements of an interval set overlap. Notes and claims matter only while the network is in the
+ * first set, whose elements the kernel ends.
  */
 
 import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
@@ -21,15 +21,15 @@ const SPARE_S = 3600;
 export const MOST_NOTE_MS = 25 * 3_600_000;
 /** As many as there can be grants. A full set of those that have ended is made anew at the next knock. */
 export const CLAIMED_NETWORKS = 65_536;
-/** All are listed where a network opens anew. A full set notes nobody: a knock then lets in the one connection that claims. */
+/** All are listed where a network opens anew. A full set takes no note: then each knock lets in one connection. */
 const NOTED_ADDRESSES = 16_384;
-/** What stands for "the first one" where two processors look at the same moment: a limit is counted in one go. */
+/** Only the first packet passes it, also where two processors look at the same moment. */
 const ONCE = "limit rate 1/day burst 1 packets";
 
-/** Who has connected in a network that is open. */
+/** The addresses that have connected in an open network. */
 export interface NetworkNotes {
   readonly network: Network;
-  /** Whether somebody has connected since the last knock. */
+  /** Whether an address has connected since the last knock. */
   readonly claimed: boolean;
   readonly noted: readonly Address[];
 }
@@ -39,7 +39,7 @@ export function notedSet(prefix: Prefix): string {
   return `noted${suffixOf(prefix)}`;
 }
 
-/** The set of the networks of this size in which somebody has connected since the last knock. */
+/** The set of the networks of this size in which an address has connected since the last knock. */
 export function claimedSet(prefix: Prefix): string {
   return `claimed${suffixOf(prefix)}`;
 }
@@ -101,7 +101,7 @@ function renderPrefixSets(
   }).join("");
 }
 
-/** Rules of the guard: who comes from a network that is open is looked at more closely. */
+/** Rules of the guard: packets from an open network go to that network's chain. */
 function renderPrefixRules(prefixes: readonly Prefix[]): string[] {
   return prefixes.flatMap((prefix) =>
     openingSets(prefix).map((set) =>
@@ -151,7 +151,7 @@ export function renderForgetting(
 ): string {
   const gone = (set: string, address: Address) => {
     const element = formatAddress(address);
-    // A bare `delete` of what has ended meanwhile fails the whole transaction.
+    // A bare `delete` of an element that has just ended fails the whole transaction.
     return `add element ${TABLE} ${set} { ${element} timeout 1s }\n` +
       `delete element ${TABLE} ${set} { ${element} }\n`;
   };

@@ -27,8 +27,8 @@ export const GUARD_PRIORITY = -110;
 const KNOCK_LENGTH = 8 + PACKET_SIZE;
 
 /**
- * Right-sized packets a second from one source (a /64 in IPv6) before the kernel drops the rest: far more than a NAT
- * full of people sends, and whoever forges a victim's address to shut it out must send as much.
+ * Right-sized packets a second from one source (a /64 in IPv6) before the kernel drops the rest: far more than all
+ * clients behind one NAT send. An attacker who forges an address to shut it out must send as many.
  */
 const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 4000 packets";
 /** Sources that are counted at a time. A full set lets packets through. */
@@ -152,7 +152,7 @@ function renderIfLocal(chain: string): string[] {
   ];
 }
 
-/** What becomes of a stranger. A refusal leaves the same way in which a closed port refuses. */
+/** The end for all other packets. A refusal looks like that of a closed port. */
 function renderEnd({ dropPorts, closedAs }: GuardPlan): string {
   if (!dropPorts) return "counter accept";
   if (closedAs === "drop") return "counter drop";
@@ -164,7 +164,7 @@ function renderOwner({ pid, startTicks }: ProcessName): string {
   return `owner_${pid}_${startTicks}`;
 }
 
-/** Whose table a listing shows, where it says so. */
+/** The owner of the table in a listing, where it names one. */
 export function parseOwner(listing: string): ProcessName | undefined {
   const match = /^\s*chain owner_(\d{1,10})_(\d{1,20}) \{/m.exec(listing);
   return match ? { pid: Number(match[1]), startTicks: match[2]! } : undefined;

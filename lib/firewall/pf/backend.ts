@@ -1,6 +1,6 @@
 /**
  * The pf backend (FreeBSD, OpenBSD, macOS): an anchor with tables, through `pfctl`. pf ends no table entry by itself:
- * openme's timers do, and what a dead process left goes with the load at the next start.
+ * openme's timers do, and the load at the next start removes those of a dead process.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
@@ -87,7 +87,7 @@ class PfBackend implements Backend {
       await this.#hasAnchor();
   }
 
-  /** pfctl prints rules in words of its own: only that there are none, or that nobody calls them, can be told. */
+  /** pfctl prints rules in words of its own: only that there are none, or that pf.conf does not call them, can be told. */
   async examine(): Promise<Examination | undefined> {
     const wrong = [
       ...(await this.#hasAnchor() ? [] : [`pf.conf does not call the anchor "${ANCHOR}"`]),
@@ -118,7 +118,7 @@ class PfBackend implements Backend {
     this.#loaded = new Set();
   }
 
-  /** Nobody ends an entry when openme is gone: the guard stays, with no address let in. */
+  /** No entry ends without openme: the guard stays, with no address let in. */
   async leave(): Promise<void> {
     this.#forget(() => true);
     await this.#load();
@@ -150,7 +150,7 @@ class PfBackend implements Backend {
     }
   }
 
-  /** Time is over. A failure shows as rules that are not intact, and the next `install` makes up for it. */
+  /** The opening ends. After a failure the rules count as not intact, and the guard installs them again. */
   async #end(key: string): Promise<void> {
     const held = this.#held.get(key);
     if (!held) return;
@@ -175,7 +175,7 @@ class PfBackend implements Backend {
     return names;
   }
 
-  /** Loads rules and tables whole. A load that was overtaken by a later one wrote something old over it: once more. */
+  /** Loads rules and tables whole. Where a later load ended first, this put something old over it: once more. */
   async #load(): Promise<void> {
     while (true) {
       const version = this.#version;

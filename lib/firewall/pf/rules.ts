@@ -8,7 +8,7 @@ import { parsePortSpec, type PortRange, subtractPortRanges } from "../../values/
 import type { GuardPlan } from "../plan.ts";
 
 export const ANCHOR = "openme";
-/** What the administrator's pf.conf has to say, behind everything that would pass or block the same traffic. */
+/** The line that the administrator's pf.conf needs, behind all rules that pass or block the same traffic. */
 export const ANCHOR_LINE = `anchor "${ANCHOR}"`;
 
 /** In parentheses, or it would mean the addresses that this machine has when the rules are loaded. */
@@ -38,7 +38,7 @@ export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly
  * nothing is ever answered.
  */
 export function renderAnchor(plan: GuardPlan, tables: Tables): string {
-  // What the host's own rules say of its loopback is none of openme's business.
+  // Loopback is left to the host's own rules.
   const on = plan.interface === undefined ? " on ! lo0" : ` on ${plan.interface}`;
   const knock: PortRange = { protocol: "udp", first: plan.knockPort, last: plan.knockPort };
   const action = plan.closedAs === "reject" ? "block return" : "block drop";
@@ -60,7 +60,7 @@ export function renderAnchor(plan: GuardPlan, tables: Tables): string {
     ),
     ...(plan.dropPorts
       ? [
-        // Knocks must arrive, whoever lets them in.
+        // Knocks must arrive, also where the host's own rules let them in.
         ...subtractPortRanges(plan.guardedPorts, [knock]).map((ports) =>
           rule(action, ports, "any", SELF)
         ),

@@ -3,7 +3,6 @@
  */
 
 import { allInTurn } from "../run.ts";
-import { OpenmeError } from "../../values/errors.ts";
 import { isSingle } from "../../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
@@ -15,27 +14,19 @@ import type {
   ReadGeneration,
   Standing,
 } from "../backend.ts";
-import { type GuardPlan, TABLE } from "../plan.ts";
-import type { Deviations } from "../deviations.ts";
+import type { GuardPlan } from "../plan.ts";
 import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
 import { mayDrop } from "../host/chain.ts";
-import { examineTable } from "./examine.ts";
 import { CheckedRules } from "../host/generation.ts";
 import { renderNftHoles } from "../host/hole.ts";
 import { IptablesProgram } from "../host/iptables.ts";
 import { HostRules } from "../host/look.ts";
-import { NftProgram, type NftView, runNft } from "../host/nft.ts";
+import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { HeldOpenings } from "./openings.ts";
-import {
-  GUARD_PRIORITY,
-  parseGranted,
-  parseKnockCounters,
-  parseOwner,
-  renderRemoval,
-  renderTable,
-} from "./rules.ts";
-import { elementsBySet, openingSets, parseOpeningSets, renderContents } from "./sets.ts";
+import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
+import { elementsBySet, openingSets, renderContents } from "./sets.ts";
+import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
 /** Beside more chains, rules and sets than this, which nft lists in 0.1 s, */
@@ -75,6 +66,7 @@ class NftBackend implements Backend {
   #plan: GuardPlan;
   readonly #run: RunProgram;
   readonly #session: QuickTransactions | undefined;
+  readonly #table: OwnTable;
   readonly #host: HostRules<NftView>;
   /** Its changes do not show in the generation of nf_tables. */
   readonly #legacyProgram: IptablesProgram;
@@ -101,6 +93,7 @@ class NftBackend implements Backend {
     this.#run = run;
     this.#session = session;
     this.#checked = new CheckedRules(readGeneration);
+    this.#table = new OwnTable(run, session, this.#checked);
     this.#legacyProgram = IptablesProgram.legacyBeside(run);
     this.#host = new HostRules(new NftProgram(run), [this.#legacyProgram], {
       place: { priority: GUARD_PRIORITY, untracksKnocks: true },
@@ -110,7 +103,8 @@ class NftBackend implements Backend {
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     const startMs = performance.now();
-    if (!this.#installed) await this.#requireNoOwner();
+    // A table that a dead process left is taken over; that of a living one, with another port and state, is its own.
+    if (!this.#installed) await requireNoLivingOwner(await this.#table.owner(), this.#run);
     // The notes of a dead process are not taken over: it may not have acted on the last knock.
     const narrowing = await this.#loadNarrowing(openings);
     const notes = await narrowing?.notesToKeep(openings) ?? [];
@@ -127,7 +121,7 @@ class NftBackend implements Backend {
     const version = ++this.#version;
     const live = this.#held.live(performance.now());
     const networks = narrowing?.render(this.#plan, live, notes);
-    await this.#transact(
+    await this.#table.transact(
       renderTable(this.#plan, { openings: live, kept, hole: host.hole, networks, owner }) +
         renderNftHoles(this.#host.ownChanges(this.#plan, host)),
     );
@@ -135,7 +129,7 @@ class NftBackend implements Backend {
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];
     // A table that is gone already is seen by the next check.
-    this.#installed = { table: await this.#listTable() ?? "", holes: host.hole };
+    this.#installed = { table: await this.#table.read() ?? "", holes: host.hole };
     this.#session?.prepare();
     if ([...this.#written.values()].some((each) => each > version)) {
       const sets = [...openingSets(4), ...openingSets(6), ...narrowing?.sets ?? []];
@@ -164,8 +158,8 @@ class NftBackend implements Backend {
     }
     const { Narrowing } = await import("./narrowing.ts");
     return this.#narrowing ??= new Narrowing({
-      listSet: (set) => this.#listSet(set),
-      transact: (text) => this.#transact(text),
+      listSet: (set) => this.#table.listSet(set),
+      transact: (text) => this.#table.transact(text),
       close: async (networks) => {
         const closed = networks.map((address) => ({ address, openings: [] }));
         await this.#write(this.#held.hold(closed, performance.now()));
@@ -179,7 +173,7 @@ class NftBackend implements Backend {
     while (true) {
       const version = ++this.#version;
       const elements = elementsBySet(this.#held.live(performance.now()));
-      await this.#change(renderContents(sets, elements));
+      await this.#table.change(renderContents(sets, elements));
       const overtaken = this.#writtenWhole > version ||
         [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
       if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));
@@ -200,7 +194,7 @@ class NftBackend implements Backend {
 
   async #isAsInstalled(installed: Installed, legacy: string): Promise<boolean> {
     const allInOrder = this.#checked.begin();
-    if (await this.#listTable() !== installed.table || installed.table === "") return false;
+    if (await this.#table.read() !== installed.table || installed.table === "") return false;
     // Where others change a large ruleset all the time, openme's own table is looked at every time and theirs now and then.
     if (legacy === this.#legacy && performance.now() < this.#nextLookMs) return true;
     // A firewall that came up after openme may drop what it let in, or may have been loaded anew without the hole.
@@ -219,31 +213,17 @@ class NftBackend implements Backend {
     const host = await this.#host.look(this.#plan);
     const barring = this.#host.barring(this.#plan, host);
     return {
-      ...await this.#examineTable(),
+      ...await this.#table.examine(this.#plan),
       barred: barring.map(({ family, table, name }) => `${family} ${table} ${name}`),
       hostMayDrop: host.onTheWay.some(mayDrop),
     };
-  }
-
-  async #examineTable(): Promise<Deviations> {
-    const [text, table, guarded, forwarded] = await Promise.all([
-      this.#listRules(),
-      this.#list("table", ["--json", "--terse"]),
-      this.#listSet("guarded"),
-      this.#listSet("forwarded"),
-    ]);
-    if (text && table && guarded && forwarded) {
-      return examineTable(this.#plan, { text, table, guarded, forwarded });
-    }
-    const wrong = [`the table ${TABLE} is not there, or not whole`];
-    return { wrong, unguarded: this.#plan.guardedPorts };
   }
 
   async remove(): Promise<void> {
     this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await allInTurn([
-      () => this.#transact(renderRemoval()),
+      () => this.#table.transact(renderRemoval()),
       () => this.#host.takeOutHoles(),
     ]);
     this.#held.replace([], performance.now());
@@ -255,16 +235,8 @@ class NftBackend implements Backend {
     return Promise.resolve();
   }
 
-  async list(): Promise<readonly Standing[] | undefined> {
-    const rules = await this.#listRules();
-    if (rules === undefined) return undefined;
-    const standing: Standing[] = [];
-    for (const { set, length } of parseOpeningSets(rules)) {
-      const listing = await this.#listSet(set);
-      if (listing === undefined) return undefined; // the table has gone meanwhile
-      standing.push(...parseGranted(listing, length));
-    }
-    return standing;
+  list(): Promise<readonly Standing[] | undefined> {
+    return this.#table.standing();
   }
 
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
@@ -272,61 +244,7 @@ class NftBackend implements Backend {
     return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
   }
 
-  async kernelDrops(): Promise<Record<string, number>> {
-    return parseKnockCounters(await this.#nft(["list", "chain", ...TABLE.split(" "), "knock"]));
-  }
-
-  /** A table that a dead process left is taken over; that of a living one, with another port and state, is its own. */
-  async #requireNoOwner(): Promise<void> {
-    await requireNoLivingOwner(parseOwner(await this.#listRules() ?? ""), this.#run);
-  }
-
-  /** A small transaction: through the session where that takes it. */
-  #change(text: string): Promise<void> {
-    return this.#checked.ownChange(async () => {
-      if (!await this.#session?.transact(text)) await this.#nft(["-f", "-"], text);
-    });
-  }
-
-  #transact(text: string): Promise<void> {
-    return this.#checked.ownChange(async () => void await this.#nft(["-f", "-"], text));
-  }
-
-  /** Everything that must not change behind openme's back: rules, and what is guarded; not counters, not grants. */
-  async #listTable(): Promise<string | undefined> {
-    const parts = await Promise.all([
-      this.#listRules(),
-      this.#list("set", [], "guarded"),
-      this.#list("set", [], "forwarded"),
-    ]);
-    return parts.includes(undefined) ? undefined : parts.join("");
-  }
-
-  #listRules(): Promise<string | undefined> {
-    return this.#list("table", ["--stateless", "--terse"]);
-  }
-
-  #listSet(set: string): Promise<string | undefined> {
-    return this.#list("set", ["--json"], set);
-  }
-
-  /** What nft shows of openme's table or of a set in it; `undefined` where it is not there. */
-  async #list(
-    what: "table" | "set",
-    options: readonly string[],
-    ...set: readonly string[]
-  ): Promise<string | undefined> {
-    try {
-      return await this.#nft([...options, "list", what, ...TABLE.split(" "), ...set]);
-    } catch (error) {
-      if (error instanceof OpenmeError && error.message.includes("No such file or directory")) {
-        return undefined;
-      }
-      throw error;
-    }
-  }
-
-  #nft(args: string[], stdin?: string): Promise<string> {
-    return runNft(this.#run, args, stdin);
+  kernelDrops(): Promise<Record<string, number>> {
+    return this.#table.drops();
   }
 }

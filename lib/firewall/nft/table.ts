@@ -1,0 +1,109 @@
+/** openme's own table in nftables: runs transactions, and reads what stands there. */
+
+import { OpenmeError } from "../../values/errors.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import type { QuickTransactions, Standing } from "../backend.ts";
+import type { Deviations } from "../deviations.ts";
+import type { CheckedRules } from "../host/generation.ts";
+import { runNft } from "../host/nft.ts";
+import type { ProcessName } from "../owner.ts";
+import { type GuardPlan, TABLE } from "../plan.ts";
+import { examineTable } from "./examine.ts";
+import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
+import { parseOpeningSets } from "./sets.ts";
+
+/** The table of one network namespace. */
+export class OwnTable {
+  readonly #run: RunProgram;
+  readonly #session: QuickTransactions | undefined;
+  readonly #checked: CheckedRules;
+
+  /** `checked` learns of every transaction. */
+  constructor(run: RunProgram, session: QuickTransactions | undefined, checked: CheckedRules) {
+    this.#run = run;
+    this.#session = session;
+    this.#checked = checked;
+  }
+
+  /** A small transaction: through the session where that takes it. */
+  change(text: string): Promise<void> {
+    return this.#checked.ownChange(async () => {
+      if (!await this.#session?.transact(text)) await runNft(this.#run, ["-f", "-"], text);
+    });
+  }
+
+  transact(text: string): Promise<void> {
+    return this.#checked.ownChange(async () => void await runNft(this.#run, ["-f", "-"], text));
+  }
+
+  /** Everything that must not change behind openme's back: rules and guarded ports; not counters, not grants. */
+  async read(): Promise<string | undefined> {
+    const parts = await Promise.all([
+      this.#listRules(),
+      this.#list("set", [], "guarded"),
+      this.#list("set", [], "forwarded"),
+    ]);
+    return parts.includes(undefined) ? undefined : parts.join("");
+  }
+
+  /** What `nft --json list set` prints; `undefined` where there is none. */
+  listSet(set: string): Promise<string | undefined> {
+    return this.#list("set", ["--json"], set);
+  }
+
+  async owner(): Promise<ProcessName | undefined> {
+    return parseOwner(await this.#listRules() ?? "");
+  }
+
+  async drops(): Promise<Record<string, number>> {
+    return parseKnockCounters(
+      await runNft(this.#run, ["list", "chain", ...TABLE.split(" "), "knock"]),
+    );
+  }
+
+  async examine(plan: GuardPlan): Promise<Deviations> {
+    const [text, table, guarded, forwarded] = await Promise.all([
+      this.#listRules(),
+      this.#list("table", ["--json", "--terse"]),
+      this.listSet("guarded"),
+      this.listSet("forwarded"),
+    ]);
+    if (text && table && guarded && forwarded) {
+      return examineTable(plan, { text, table, guarded, forwarded });
+    }
+    const wrong = [`the table ${TABLE} is not there, or not whole`];
+    return { wrong, unguarded: plan.guardedPorts };
+  }
+
+  /** What is open; `undefined` where there is no table. */
+  async standing(): Promise<Standing[] | undefined> {
+    const rules = await this.#listRules();
+    if (rules === undefined) return undefined;
+    const standing: Standing[] = [];
+    for (const { set, length } of parseOpeningSets(rules)) {
+      const listing = await this.listSet(set);
+      if (listing === undefined) return undefined; // gone meanwhile
+      standing.push(...parseGranted(listing, length));
+    }
+    return standing;
+  }
+
+  #listRules(): Promise<string | undefined> {
+    return this.#list("table", ["--stateless", "--terse"]);
+  }
+
+  async #list(
+    what: "table" | "set",
+    options: readonly string[],
+    ...set: readonly string[]
+  ): Promise<string | undefined> {
+    try {
+      return await runNft(this.#run, [...options, "list", what, ...TABLE.split(" "), ...set]);
+    } catch (error) {
+      if (error instanceof OpenmeError && error.message.includes("No such file or directory")) {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+}

@@ -110,7 +110,6 @@ class NftBackend implements Backend {
     const notes = await narrowing?.notesToKeep(openings) ?? [];
     this.#checked.forget();
     this.#held.replace(openings, startMs);
-    narrowing?.replace(openings, startMs);
     const host = await this.#host.look(this.#plan);
     if (!this.#installed) await this.#host.requireWayIn(this.#plan, host);
     const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
@@ -125,6 +124,7 @@ class NftBackend implements Backend {
       renderTable(this.#plan, { openings: live, kept, hole: host.hole, networks, owner }) +
         renderNftHoles(this.#host.ownChanges(this.#plan, host)),
     );
+    narrowing?.replace(openings, startMs);
     this.#writtenWhole = version;
     this.#seen = new Set(connections.map(nameOfConnection));
     if (this.#fresh === fresh) this.#fresh = [];

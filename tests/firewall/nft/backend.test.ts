@@ -295,6 +295,10 @@ Deno.test("install() keeps who is noted in networks that stay open, and the clai
   assert.deepEqual(await sets(opened(1, 1)), ["198.51.100.0", "198.51.100.0, 198.51.100.9"]);
   assert.deepEqual(await sets(opened(1, 2)), [undefined, "198.51.100.0, 198.51.100.9"]);
   assert.deepEqual(await sets(opened(3, 3)), [undefined, undefined]);
+  machine.failing = /nft -f/;
+  await assert.rejects(backend.install([opened(4, 4)]));
+  machine.failing = undefined;
+  assert.deepEqual(await sets(opened(4, 4)), [undefined, undefined], "it opened anew all the same");
   machine.failing = /list set .* noted/;
   assert.deepEqual(await sets(opened(3, 3)), [undefined, undefined], "the table is gone");
 });

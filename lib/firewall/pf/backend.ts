@@ -4,12 +4,12 @@
  */
 
 import { OpenmeError } from "../../values/errors.ts";
-import { formatNetwork, type Network } from "../../values/network.ts";
+import { formatNetwork } from "../../values/network.ts";
 import type { PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { ANCHOR, ANCHOR_LINE, portsOfTable, renderAnchor, tableOf, type Tables } from "./rules.ts";
+import { ANCHOR, ANCHOR_LINE, portsOfTable, renderAnchor, tableOf } from "./rules.ts";
 import { runFirewall } from "../run.ts";
 
 const DEADLINE_MS = 5000;
@@ -22,7 +22,8 @@ export function createPfBackend(plan: GuardPlan, run: RunProgram): Backend {
 }
 
 interface Held {
-  readonly address: Network;
+  /** Canonical text, of an address or a network. */
+  readonly address: string;
   readonly ports: PortRange;
   /** Steady clock of this process, ms. */
   readonly endsAtMs: number;
@@ -132,19 +133,20 @@ class PfBackend implements Backend {
   #remember(changes: readonly ClientOpenings[]): void {
     this.#version++;
     const nowMs = performance.now();
-    for (const { address, openings } of changes) {
-      this.#forget((held) => formatNetwork(held.address) === formatNetwork(address));
+    for (const { address: network, openings } of changes) {
+      const address = formatNetwork(network);
+      this.#forget((held) => held.address === address);
       for (const { timeoutMs, ...ports } of openings) {
-        const key = `${formatNetwork(address)} ${tableOf(ports)}`;
+        const key = `${address} ${tableOf(ports)}`;
         const timer = setTimeout(() => this.#end(key), timeoutMs);
         this.#held.set(key, { address, ports, endsAtMs: nowMs + timeoutMs, timer });
       }
     }
   }
 
-  #forget(unwanted: (held: Held) => boolean): void {
+  #forget(isUnwanted: (held: Held) => boolean): void {
     for (const [key, held] of this.#held) {
-      if (!unwanted(held)) continue;
+      if (!isUnwanted(held)) continue;
       clearTimeout(held.timer);
       this.#held.delete(key);
     }
@@ -157,22 +159,17 @@ class PfBackend implements Backend {
     this.#held.delete(key);
     this.#version++;
     try {
-      const [table, address] = [tableOf(held.ports), formatNetwork(held.address)];
-      await this.#change(["-t", table, "-T", "delete", address]);
+      await this.#change(["-t", tableOf(held.ports), "-T", "delete", held.address]);
     } catch {
       this.#rules = undefined;
     }
   }
 
+  /** What these addresses hold: their canonical texts, by table. */
   #namesOf(changes: readonly ClientOpenings[]): Map<string, string[]> {
     const touched = new Set(changes.map(({ address }) => formatNetwork(address)));
-    const names = new Map<string, string[]>();
-    for (const { address, ports } of this.#held.values()) {
-      const text = formatNetwork(address);
-      if (!touched.has(text)) continue;
-      names.set(tableOf(ports), [...names.get(tableOf(ports)) ?? [], text]);
-    }
-    return names;
+    const held = [...this.#held.values()].filter(({ address }) => touched.has(address));
+    return new Map([...tablesOf(held)].map(([name, { addresses }]) => [name, addresses]));
   }
 
   /** Loads rules and tables whole. Where a later load ended first, this put something old over it: once more. */
@@ -180,11 +177,9 @@ class PfBackend implements Backend {
     while (true) {
       const version = this.#version;
       const nowMs = performance.now();
-      const live = [...this.#held.values()].filter(({ endsAtMs }) => endsAtMs > nowMs);
-      const tables = tablesOf(live.map(({ address, ports }) => ({
-        address,
-        openings: [ports],
-      })));
+      const tables = tablesOf(
+        [...this.#held.values()].filter(({ endsAtMs }) => endsAtMs > nowMs),
+      );
       await this.#change(["-f", "-"], renderAnchor(this.#plan, tables));
       this.#loaded = new Set(tables.keys());
       const overtaken = this.#written > version;
@@ -242,16 +237,12 @@ class PfBackend implements Backend {
   }
 }
 
-function tablesOf(
-  openings: readonly { address: Network; openings: readonly PortRange[] }[],
-): Tables {
-  const tables = new Map<string, { ports: PortRange; addresses: Network[] }>();
-  for (const { address, openings: ranges } of openings) {
-    for (const ports of ranges) {
-      const table = tables.get(tableOf(ports));
-      if (table) table.addresses.push(address);
-      else tables.set(tableOf(ports), { ports, addresses: [address] });
-    }
+function tablesOf(held: readonly Held[]) {
+  const tables = new Map<string, { ports: PortRange; addresses: string[] }>();
+  for (const { address, ports } of held) {
+    const name = tableOf(ports);
+    if (!tables.has(name)) tables.set(name, { ports, addresses: [] });
+    tables.get(name)!.addresses.push(address);
   }
   return tables;
 }

@@ -3,7 +3,6 @@
  * share it. Everything in the text is printed from parsed values.
  */
 
-import { formatNetwork, type Network } from "../../values/network.ts";
 import { parsePortSpec, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { GuardPlan } from "../plan.ts";
 
@@ -26,8 +25,8 @@ export function portsOfTable(table: string): PortRange | undefined {
   return spec && spec.protocol !== "both" ? { ...spec, protocol: spec.protocol } : undefined;
 }
 
-/** Who may reach what: addresses by the table of their ports. */
-export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly Network[] }>;
+/** What may be reached: canonical texts of addresses by the table of their ports. */
+export type Tables = ReadonlyMap<string, { ports: PortRange; addresses: readonly string[] }>;
 
 /**
  * The whole anchor, as `pfctl -a openme -f -` reads it in one transaction, tables and their addresses included. The
@@ -49,9 +48,7 @@ export function renderAnchor(plan: GuardPlan, tables: Tables): string {
   const sorted = [...tables].sort(([a], [b]) => a < b ? -1 : 1);
   const lines = [
     ...sorted.map(([name, { addresses }]) =>
-      `table <${name}> persist${
-        addresses.length > 0 ? ` { ${addresses.map(formatNetwork).join(", ")} }` : ""
-      }`
+      `table <${name}> persist${addresses.length > 0 ? ` { ${addresses.join(", ")} }` : ""}`
     ),
     ...(plan.openKnockPort ? [rule("pass", knock, "any", SELF) + " no state"] : []),
     ...sorted.map(([name, { ports }]) =>

@@ -22,7 +22,7 @@ import {
 import type { CommandLines, GuardPlan } from "../plan.ts";
 import { Entries, type Look } from "./entries.ts";
 import { Journal } from "./journal.ts";
-import { type Entry, entryKey } from "./line.ts";
+import { entryKey } from "./line.ts";
 import { showEntries } from "./listing.ts";
 import { Programs } from "./programs.ts";
 import { hostFirewall } from "../host/summary.ts";
@@ -80,14 +80,17 @@ class CommandBackend implements Backend {
     const look = await this.#look({ isFirst });
     if (look) this.#report(look, isWanted);
     for (const entry of look?.stray ?? []) {
-      const key = entryKey(entry.address, entry.ports);
+      const key = entryKey(entry);
       if (isWanted.has(key) || this.#entries.get(key)?.endsAtMs !== undefined) continue;
       this.#entries.adopt(entry);
       work.push(this.#close(key, { quietly: isFirst }));
     }
     for (const { key, entry, endsAtMs } of wanted) {
       if (this.#stands(key, endsAtMs, look)) this.#entries.keep(entry, endsAtMs);
-      else work.push(this.#open(entry, endsAtMs, { fresh: false }));
+      else {
+        const opening = this.#entries.open(entry, endsAtMs, { fresh: false });
+        work.push(failureOf(entry.address, opening));
+      }
     }
     await allDone(work);
   }
@@ -107,7 +110,8 @@ class CommandBackend implements Backend {
         if (isOfIt && !isWanted.has(key)) work.push(this.#close(key));
       }
       for (const { entry, endsAtMs } of wanted) {
-        work.push(this.#open(entry, endsAtMs, { fresh: true }));
+        const opening = this.#entries.open(entry, endsAtMs, { fresh: true });
+        work.push(failureOf(entry.address, opening));
       }
     }
     await allDone(work);
@@ -201,51 +205,31 @@ class CommandBackend implements Backend {
   }
 
   #report({ missing, stray }: Look, isWanted: ReadonlySet<string>): void {
-    for (
-      const [event, entries, doing] of [
-        ["rule_missing", missing, "opening it again"],
-        ["rule_without_grant", stray, "closing it"],
-      ] as const
-    ) {
-      for (const { address, ports } of entries) {
-        const entry = entryKey(address, ports);
-        if (event === "rule_missing" || !isWanted.has(entry)) {
-          this.#log.warn(event, { entry, doing });
-        }
-      }
+    for (const entry of missing.map(entryKey)) {
+      this.#log.warn("rule_missing", { entry, doing: "opening it again" });
     }
-  }
-
-  async #open(
-    entry: Entry,
-    endsAtMs: number,
-    order: { fresh: boolean },
-  ): Promise<Failed | undefined> {
-    try {
-      await this.#entries.open(entry, endsAtMs, order);
-      return undefined;
-    } catch (error) {
-      return { address: entry.address, error };
+    for (const entry of stray.map(entryKey).filter((key) => !isWanted.has(key))) {
+      this.#log.warn("rule_without_grant", { entry, doing: "closing it" });
     }
   }
 
   /** `quietly`: a failure is only logged; the close is tried again. */
   async #close(key: string, { quietly = false } = {}): Promise<Failed | undefined> {
     const { address } = this.#entries.get(key)!.entry;
-    try {
-      await this.#entries.close(key);
-      return undefined;
-    } catch (error) {
-      const { failedCloses = 0 } = this.#entries.get(key) ?? {};
-      if (quietly || (!this.#lines.list && failedCloses >= DOUBTFUL_CLOSES)) return undefined;
-      return { address, error };
-    }
+    const failed = await failureOf(address, this.#entries.close(key));
+    const { failedCloses = 0 } = this.#entries.get(key) ?? {};
+    const isDoubtful = !this.#lines.list && failedCloses >= DOUBTFUL_CLOSES;
+    return quietly || isDoubtful ? undefined : failed;
   }
 }
 
 interface Failed {
   readonly address: Network;
   readonly error: unknown;
+}
+
+function failureOf(address: Network, work: Promise<void>): Promise<Failed | undefined> {
+  return work.then(() => undefined, (error) => ({ address, error }));
 }
 
 /** Waits for all of it. Throws `PartlyFailed` with the addresses of what failed. */
@@ -264,7 +248,7 @@ async function allDone(work: readonly Promise<Failed | undefined>[]): Promise<vo
 function entriesOf({ address, openings, clients }: ClientOpenings) {
   const nowMs = performance.now();
   return openings.map(({ timeoutMs, ...ports }) => ({
-    key: entryKey(address, ports),
+    key: entryKey({ address, ports }),
     entry: { address, ports, client: clients.join(",") },
     endsAtMs: nowMs + timeoutMs,
   }));

@@ -9,32 +9,11 @@ import { errorFields, type Log } from "../../system/log.ts";
 import type { Journal } from "./journal.ts";
 import { type Entry, entryKey } from "./line.ts";
 import type { Programs } from "./programs.ts";
+import { Slot } from "./slot.ts";
 import { Turns } from "./turns.ts";
 
 /** Changes that share one run of `list`, at most. */
 const MOST_UNVERIFIED = 8;
-/** A close that failed is tried again after 1 s, 2 s, 4 s … and at last every 5 minutes. */
-const FIRST_RETRY_MS = 1000;
-const LONGEST_RETRY_MS = 300_000;
-
-/** Waits for the result of a change. */
-type Waiter = PromiseWithResolvers<void>;
-
-interface Slot {
-  entry: Entry;
-  /** Until when it is to be open, steady ms; `undefined`: it is to be closed. */
-  endsAtMs: number | undefined;
-  /** Whether a rule may stand: written down before `open` runs, until a `close` has succeeded. */
-  mayStand: boolean;
-  /** Whether `open` has succeeded, and nothing seen since says otherwise. */
-  isOpen: boolean;
-  /** The error of the last `close`, and how many in a row have failed. */
-  closeError: OpenmeError | undefined;
-  failedCloses: number;
-  waiters: Waiter[];
-  endTimer?: ReturnType<typeof setTimeout>;
-  retryTimer?: ReturnType<typeof setTimeout>;
-}
 
 /** A change whose program has ended, and that no listing has shown yet. */
 interface Unverified {
@@ -42,7 +21,7 @@ interface Unverified {
   /** Whether a knock waits for it. */
   readonly fresh: boolean;
   readonly error: OpenmeError | undefined;
-  readonly waiters: readonly Waiter[];
+  readonly waiters: Slot["waiters"];
 }
 
 /** What a listing shows, against what is wanted. */
@@ -98,8 +77,11 @@ export class Entries {
 
   /** Takes over an entry that may stand and is not wanted so far. */
   adopt(entry: Entry): void {
-    const key = entryKey(entry.address, entry.ports);
-    if (!this.#slots.has(key)) this.#slots.set(key, { ...newSlot(entry), mayStand: true });
+    const key = entryKey(entry);
+    if (this.#slots.has(key)) return;
+    const slot = new Slot(entry);
+    slot.mayStand = true;
+    this.#slots.set(key, slot);
   }
 
   /** Opens it, or renews it. Resolves once it stands; `fresh` for a knock, which goes before repairs and closings. */
@@ -120,13 +102,9 @@ export class Entries {
   close(key: string, { now = false } = {}): Promise<void> {
     const slot = this.#slots.get(key);
     if (!slot) return Promise.resolve();
-    slot.endsAtMs = undefined;
-    clearTimeout(slot.endTimer);
-    if (slot.closeError && slot.retryTimer !== undefined && !now) {
-      return Promise.reject(slot.closeError);
-    }
-    clearTimeout(slot.retryTimer);
-    delete slot.retryTimer;
+    const error = slot.unwant();
+    if (error && !now) return Promise.reject(error);
+    slot.stopRetry();
     return this.#enqueue(key, false);
   }
 
@@ -140,24 +118,14 @@ export class Entries {
 
   /** Tries nothing further by itself: the process ends. */
   giveUp(): void {
-    for (const { endTimer, retryTimer } of this.#slots.values()) {
-      clearTimeout(endTimer);
-      clearTimeout(retryTimer);
-    }
+    for (const slot of this.#slots.values()) slot.stopTimers();
   }
 
   #want(entry: Entry, endsAtMs: number): string {
-    const key = entryKey(entry.address, entry.ports);
+    const key = entryKey(entry);
     let slot = this.#slots.get(key);
-    if (!slot) this.#slots.set(key, slot = newSlot(entry));
-    slot.entry = entry;
-    slot.endsAtMs = endsAtMs;
-    forgetFailures(slot);
-    clearTimeout(slot.endTimer);
-    slot.endTimer = setTimeout(
-      () => this.close(key).catch(() => {}), // logged, and tried again
-      Math.max(0, endsAtMs - performance.now()),
-    );
+    if (!slot) this.#slots.set(key, slot = new Slot(entry));
+    slot.want(entry, endsAtMs, () => this.close(key).catch(() => {})); // logged, and tried again
     return key;
   }
 
@@ -255,9 +223,9 @@ export class Entries {
     if (!opened && error) this.#retryClose(key, slot, error);
     if (!opened && !error) {
       slot.mayStand = false;
-      forgetFailures(slot);
+      slot.forgetFailures();
       if (!this.#turns.has(key)) {
-        clearTimeout(slot.endTimer);
+        slot.stopTimers();
         this.#slots.delete(key);
       }
       this.#write();
@@ -269,20 +237,14 @@ export class Entries {
   #retryClose(key: string, slot: Slot, error: OpenmeError): void {
     // A knock may want it open by now.
     if (slot.endsAtMs !== undefined) return;
-    const pauseMs = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** slot.failedCloses);
-    slot.closeError = error;
-    slot.failedCloses++;
+    const retry = () => this.close(key, { now: true }).catch(() => {}); // logged, and tried again
+    const pauseMs = slot.closeFailed(error, retry);
     this.#log.error("close_failed", {
       backend: "command",
       entry: key,
       doing: `trying again in ${pauseMs / 1000} s; until then it may be open`,
       ...errorFields(error),
     });
-    clearTimeout(slot.retryTimer);
-    slot.retryTimer = setTimeout(
-      () => this.close(key, { now: true }).catch(() => {}), // logged, and tried again
-      pauseMs,
-    );
   }
 
   #write(): void {
@@ -290,23 +252,4 @@ export class Entries {
       [...this.#slots.values()].filter(({ mayStand }) => mayStand).map(({ entry }) => entry),
     );
   }
-}
-
-function newSlot(entry: Entry): Slot {
-  return {
-    entry,
-    endsAtMs: undefined,
-    mayStand: false,
-    isOpen: false,
-    closeError: undefined,
-    failedCloses: 0,
-    waiters: [],
-  };
-}
-
-function forgetFailures(slot: Slot): void {
-  slot.failedCloses = 0;
-  slot.closeError = undefined;
-  clearTimeout(slot.retryTimer);
-  delete slot.retryTimer;
 }

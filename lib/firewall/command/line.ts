@@ -15,7 +15,7 @@ export interface Entry {
 }
 
 /** What makes an entry one: its address and ports. */
-export function entryKey(address: Network, ports: PortRange): string {
+export function entryKey({ address, ports }: Pick<Entry, "address" | "ports">): string {
   return `${formatNetwork(address)} ${formatPortRange(ports)}`;
 }
 

@@ -26,7 +26,7 @@ export function listingReader(template: string): (output: string) => Map<string,
     for (const line of output.split("\n")) {
       const groups = pattern.exec(squeeze(line))?.groups;
       const entry = groups && readEntry(groups);
-      if (entry) found.set(entryKey(entry.address, entry.ports), entry);
+      if (entry) found.set(entryKey(entry), entry);
     }
     return found;
   };
@@ -62,7 +62,7 @@ function readEntry(groups: Record<string, string>): Entry | undefined {
 
 /** For people: `10.0.0.2 22/tcp, fd00::2 22/tcp`. */
 export function showEntries(entries: readonly Entry[], most = 5): string {
-  const shown = entries.slice(0, most).map(({ address, ports }) => entryKey(address, ports));
+  const shown = entries.slice(0, most).map(entryKey);
   const more = entries.length - shown.length;
   return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }

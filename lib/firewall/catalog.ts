@@ -14,8 +14,8 @@ export interface BackendEntry {
    * backend's own section.
    */
   readonly leaves: readonly [program: string, ...args: string[]] | "where configured" | "nothing";
-  /** Whether its first `install` takes out what another of openme's guards left in nft or iptables. */
-  readonly clearsLeftOvers: boolean;
+  /** Whether its first `install` takes out orphaned guards in nft and iptables. */
+  readonly clearsOrphans: boolean;
   /** Makes it; changes nothing yet. Throws where its program is missing, as far as it looks that early. */
   readonly make: (parts: BackendParts) => Promise<Backend>;
 }
@@ -24,7 +24,7 @@ export interface BackendEntry {
 export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "nft": {
     leaves: ["nft", "--version"],
-    clearsLeftOvers: true,
+    clearsOrphans: true,
     make: async ({ plan, run, nftSession: session, readGeneration }) =>
       (await import("./nft/backend.ts")).createNftBackend(plan, run, { session, readGeneration }),
   },
@@ -33,23 +33,23 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "iptables-legacy": iptables("iptables-legacy"),
   "pf": {
     leaves: ["pfctl", "-s", "info"],
-    clearsLeftOvers: false,
+    clearsOrphans: false,
     make: async ({ plan, run }) => (await import("./pf/backend.ts")).createPfBackend(plan, run),
   },
   "firewalld": {
     leaves: ["firewall-cmd", "--state"],
-    clearsLeftOvers: false,
+    clearsOrphans: false,
     make: async ({ plan, run }) =>
       (await import("./firewalld/backend.ts")).createFirewalldBackend(plan, run),
   },
   "command": {
     leaves: "where configured",
-    clearsLeftOvers: false,
+    clearsOrphans: false,
     make: async (parts) => (await import("./command/backend.ts")).makeCommand(parts),
   },
   "none": {
     leaves: "nothing",
-    clearsLeftOvers: false,
+    clearsOrphans: false,
     make: async ({ plan, run }) => (await import("./none.ts")).createNoneBackend(plan, run),
   },
 };
@@ -57,7 +57,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
 function iptables(program: string): BackendEntry {
   return {
     leaves: [program, "--version"],
-    clearsLeftOvers: true,
+    clearsOrphans: true,
     make: async (parts) => (await import("./iptables/backend.ts")).makeIptables(program, parts),
   };
 }

@@ -30,7 +30,7 @@ export async function chooseBackend(
  */
 async function make(name: BackendName, parts: BackendParts): Promise<Backend> {
   const backend = await BACKENDS[name].make(parts);
-  if (!BACKENDS[name].clearsLeftOvers) return backend;
+  if (!BACKENDS[name].clearsOrphans) return backend;
   const install = backend.install.bind(backend);
   backend.install = async (openings) => {
     const clear = await findLeftOvers(await firewallOf(name, parts.run), parts.run);

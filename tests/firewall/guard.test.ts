@@ -204,7 +204,7 @@ Deno.test("start() installs every grant in force, and throws where the backend d
   assert.deepEqual(events, []);
 });
 
-Deno.test("start() that fails takes back what it did, but no guard of anybody's", async () => {
+Deno.test("start() that fails takes out what it did, but no guard that stood before", async () => {
   const failing = () => Promise.reject(new Error("cannot look"));
   const cases: readonly { why: string; standing: FakeBackend["standing"]; living?: boolean }[] = [
     { why: "there was a guard", standing: () => Promise.resolve([]) },
@@ -252,7 +252,7 @@ Deno.test("changed() applies at once, and tells when it is done", async () => {
   await finish();
 });
 
-Deno.test("changes that come while one is under way are made together, in their latest state", async () => {
+Deno.test("changes that come during a run are made together, in their latest state", async () => {
   const { backend, clock, done, grant, finish } = await started();
   grant(A, "a1");
   const first = await backend.call(0, "apply");
@@ -418,7 +418,7 @@ Deno.test("reconfigure() installs the new plan with all grants", async () => {
   await finish();
 });
 
-Deno.test("reconfigure() that fails and is made up for is told of as any damage", async () => {
+Deno.test("reconfigure() that fails and is repaired is logged as any damage", async () => {
   const { backend, guard, told, finish } = await started();
   guard.reconfigure(planOf({ dropPorts: false }));
   (await backend.call(0, "install")).fail("not today");
@@ -521,7 +521,7 @@ Deno.test("a check under way while the guard stops finds nothing missing, and pu
   assert.deepEqual(told(), []);
 });
 
-Deno.test("whoever waits for a change is told each time that the firewall refuses it", async () => {
+Deno.test("a watcher is told each time that the firewall refuses its change", async () => {
   const { backend, guard, done, failed, grant, told, finish } = await started();
   grant(A, "a");
   (await backend.call(0, "apply")).fail("no");
@@ -541,7 +541,7 @@ Deno.test("whoever waits for a change is told each time that the firewall refuse
   await finish();
 });
 
-Deno.test("knocks at an address whose firewall fails for long do not pile up, and a closing is told of", async () => {
+Deno.test("watchers of an address whose firewall fails for long do not pile up, and a closing is told of", async () => {
   const { backend, guard, grant, finish } = await started();
   const [told, last] = [new Set<number>(), 200_000];
   let closed = false;
@@ -615,7 +615,7 @@ Deno.test("a roll-back puts the former guard back, and removes everything where 
   }
 });
 
-Deno.test("a roll-back waits for the run under way, whatever those throw who are told of it", async () => {
+Deno.test("a roll-back waits for the run under way, also where a watcher throws", async () => {
   const { backend, guard, grants, clock } = await started();
   grants.open(A, {
     client: "alice",

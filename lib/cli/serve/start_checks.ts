@@ -174,7 +174,7 @@ export async function guardsInTheWay(
   { name }: Backend,
   run: RunProgram,
 ): Promise<GuardInTheWay[]> {
-  if (isBackendName(name) && BACKENDS[name].clearsLeftOvers) return [];
+  if (isBackendName(name) && BACKENDS[name].clearsOrphans) return [];
   return (await standingGuards(run)).map(({ firewall, livingPid }) => ({
     firewall,
     why:

@@ -164,7 +164,7 @@ Deno.test("command: what is overtaken before its turn is not run", () =>
     await backend.remove();
   }));
 
-Deno.test("command: nothing of a damaged journal is believed, and it is kept", () =>
+Deno.test("command: nothing of a damaged journal counts, and the file is kept", () =>
   withHost(async ({ dir, lines, make }) => {
     const good = '{"address":"192.0.2.8","ports":"22/tcp","client":"alice"}';
     for (const text of [`[${good},{"address":"192.0.2.9","po`, `[${good},{}]`, "{}", ""]) {
@@ -186,7 +186,7 @@ Deno.test("command: nothing of a damaged journal is believed, and it is kept", (
     assert.deepEqual(world.calls, ["close 192.0.2.8 22"]);
   }));
 
-Deno.test("command: with a list, what a lost journal held is closed, and nobody else's rules", () =>
+Deno.test("command: with a list, what a lost journal held is closed, and no other rules", () =>
   withHost(async ({ dir, make }) => {
     const world = new World();
     const others = [
@@ -207,7 +207,7 @@ Deno.test("command: with a list, what a lost journal held is closed, and nobody 
     assert.deepEqual([...world.rules], others);
   }));
 
-Deno.test("command: with a list, a program that lies is found out", () =>
+Deno.test("command: with a list, a program that reports success and did nothing is found out", () =>
   withHost(async ({ lines, make }) => {
     const world = new World();
     const backend = await make(world.run, LIST);
@@ -233,7 +233,7 @@ Deno.test("command: with a list, a program that lies is found out", () =>
     await backend.remove();
   }));
 
-Deno.test("command: with a list, a close that fails because nothing is there is well", () =>
+Deno.test("command: with a list, a close that fails because nothing is there counts as done", () =>
   withHost(async ({ lines, make }) => {
     const world = new World();
     const backend = await make((call) => {
@@ -247,7 +247,7 @@ Deno.test("command: with a list, a close that fails because nothing is there is 
     await backend.remove();
   }));
 
-Deno.test("command: with a list, a check sees what is missing and what is too much", () =>
+Deno.test("command: with a list, a check sees rules that are missing and rules without a grant", () =>
   withHost(async ({ lines, make }) => {
     const world = new World();
     const backend = await make(world.run, LIST);

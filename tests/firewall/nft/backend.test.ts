@@ -169,7 +169,7 @@ Deno.test("apply() writes whole sets, with the time that is left, and asks nothi
   assert.deepEqual(machine.asked, Array(3).fill("nft -f -"));
 });
 
-Deno.test("apply() leaves out what has ended, and gives nobody more than was left", async () => {
+Deno.test("apply() leaves out openings that have ended, and gives the others the time they have left", async () => {
   const machine = new FakeMachine();
   const backend = createNftBackend(planOf(), machine.run);
   await backend.install([openings("198.51.100.20", { "22/tcp": 40, "80/tcp": 30_000 })]);
@@ -181,7 +181,7 @@ Deno.test("apply() leaves out what has ended, and gives nobody more than was lef
   assert.ok(left > 0 && left <= 30_000 - 150, `${left} ms`);
 });
 
-Deno.test("apply() that was overtaken writes the newest again", async () => {
+Deno.test("apply() that ends after a later write writes the newest again", async () => {
   const machine = new FakeMachine();
   const backend = createNftBackend(planOf(), (each) => run(each));
   let run = machine.run;

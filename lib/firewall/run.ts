@@ -1,22 +1,13 @@
 /** Runs a firewall's own programs: a failure is an error of the firewall's with a hint, and leaves out no other run. */
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import type { RunProgram } from "../system/run_program.ts";
+import type { ProgramRun, RunProgram } from "../system/run_program.ts";
 
-/** A program to run, and the hints for when it fails. */
-export interface FirewallRun {
-  readonly program: string;
-  readonly args: readonly string[];
+/** A run of a firewall's program. */
+export interface FirewallRun extends Omit<ProgramRun, "stdin"> {
   readonly stdin?: string | undefined;
-  readonly timeoutMs: number;
-  /** The hint where the program is not there. */
-  readonly missingHint?: string;
   /** The hint where it fails, and the error has none. */
   readonly failingHint: string;
-  /** As in `ProgramRun`. */
-  readonly changes?: boolean;
-  /** As in `ProgramRun`. */
-  readonly killsChildren?: boolean;
 }
 
 /** Gives what the program printed; throws `OpenmeError` with code `FIREWALL`. */

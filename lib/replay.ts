@@ -48,9 +48,9 @@ export class ReplayMemory {
     timestampNs: bigint,
     { nowNs, replayWindowNs }: { nowNs: bigint; replayWindowNs: bigint },
   ): Remembered {
-    if (isCovered(this.#floorNs, timestampNs) || isCovered(this.#beganNs, timestampNs)) {
-      return "replay";
-    }
+    if (isCovered(this.#floorNs, timestampNs)) return "replay";
+    const beganNs = this.#beganNs;
+    if (beganNs !== undefined && timestampNs <= beganNs && beganNs <= nowNs) return "replay";
     const client = this.#clientOf(key);
     if (isCovered(client.watermarkNs, timestampNs)) return "replay";
     if (client.seen.has(randomNonce)) return "replay";
@@ -103,8 +103,9 @@ export class ReplayMemory {
   }
 
   /**
-   * This memory began then: knocks dated at or before it are refused, since an earlier memory may have been deleted, but
-   * they do not count as seen, since on a new server none was.
+   * This memory began then: knocks dated at or before it are refused, since an earlier memory may have been deleted. They
+   * do not count as seen, since on a new server none was. A clock that is set back behind that time was wrong then, and
+   * must not keep all clients out until it is reached again.
    */
   begin(timestampNs: bigint): void {
     this.#beganNs = timestampNs;

@@ -134,6 +134,21 @@ Deno.test("a floor holds for every client, and only rises", () => {
   run(memory, [{ n: 5, at: 0n, nonce: 2, dated: 1n, expected: "replay" }]);
 });
 
+Deno.test("a new memory refuses what is dated before it, unless the clock was wrong when it began", () => {
+  const memory = new ReplayMemory();
+  memory.begin(START);
+  assert.equal(memory.has("alice", filled(1, 16), START - 5n), false, "refused, but not seen");
+  for (const each of [memory, restarted(memory)]) {
+    run(each, [
+      { n: 1, at: 0n, nonce: 1, dated: 0n, expected: "replay" },
+      { n: 2, at: 1n, nonce: 1, dated: -1n, expected: "replay" },
+      { n: 3, at: 1n, nonce: 1, dated: 1n, expected: "fresh" },
+      { n: 4, at: -HOUR_NS, nonce: 2, dated: -HOUR_NS, expected: "fresh" },
+      { n: 5, at: -HOUR_NS, nonce: 2, dated: -HOUR_NS, expected: "replay" },
+    ]);
+  }
+});
+
 Deno.test("prune() forgets after the window and a day, to the nanosecond", () => {
   const memory = new ReplayMemory();
   run(memory, [

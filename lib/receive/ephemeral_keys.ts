@@ -11,7 +11,7 @@ import { TokenBucket } from "../values/token_bucket.ts";
 const SLOTS = 1 << 20;
 
 /**
- * What one known key may cost while others wait, in copies whose seal is bad: 16 µs each, a sixth of a processor. As many
+ * What one known key may cost while others wait, in copies that do not unseal: 16 µs each, a sixth of a processor. As many
  * at once as can run ahead of a genuine knock in 100 ms.
  */
 const COPIES = { perSecond: 10_000, capacity: 1024 };

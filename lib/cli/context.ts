@@ -201,6 +201,6 @@ export function flagError(name: string, expected: string, got: string, hint?: st
   return new OpenmeError(
     "USAGE",
     `--${name}: expected ${expected}, got ${quote(got)}`,
-    hint ? { hint } : {},
+    { hint },
   );
 }

@@ -42,7 +42,7 @@ export function loadingFrom<T>(file: string, parse: () => T): T {
     if (!(cause instanceof ConfigError)) throw cause;
     throw new OpenmeError("CONFIG", `cannot load ${quote(file, 1000)}: ${cause.message}`, {
       cause,
-      ...(cause.hint === undefined ? {} : { hint: cause.hint }),
+      hint: cause.hint,
     });
   }
 }

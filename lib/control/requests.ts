@@ -6,7 +6,7 @@ import { type Cut, cutConnections } from "../firewall/host/cut.ts";
 import type { GuardReport } from "../firewall/guard.ts";
 import { formatNetwork, type Network, overlap, parseNetwork } from "../values/network.ts";
 import type { DropCounts } from "../receive/recent_drops.ts";
-import { formatPortRange, mergePortRanges, shownPorts } from "../values/ports.ts";
+import { formatPortRange, mergePortRanges, type PortRange, shownPorts } from "../values/ports.ts";
 import { pause } from "../system/clock.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { Running } from "../server.ts";
@@ -122,12 +122,16 @@ async function check(running: Running): Promise<FirewallReport> {
     guarded: guardedPorts.map(formatPortRange),
     dropPorts,
     interface: only,
-    refused: [...running.grants()].filter(running.isRefused).map(({ client, address, ports }) => ({
-      client,
-      address: formatNetwork(address),
-      ports: shownPorts(ports, running.config().healthPort),
-    })),
+    refused: [...running.grants()].filter((grant) => running.isRefused(grant))
+      .map((grant) => describeGrant(grant, running.config())),
   };
+}
+
+function describeGrant(
+  { client, address, ports }: { client: string; address: Network; ports: readonly PortRange[] },
+  { healthPort }: { healthPort: number },
+) {
+  return { client, address: formatNetwork(address), ports: shownPorts(ports, healthPort) };
 }
 
 /** A guard's report as JSON for the socket. */
@@ -169,11 +173,8 @@ async function close(
   if (!await withdrawInTime()) {
     failures.push("the firewall has not closed the ports so far: openme doctor says more");
   }
-  const closed = live.map((grant) => ({
-    client: grant.client,
-    address: formatNetwork(grant.address),
-    ports: shownPorts(grant.ports, running.config().healthPort),
-  })).sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address));
+  const closed = live.map((grant) => describeGrant(grant, running.config()))
+    .sort((a, b) => a.client.localeCompare(b.client) || a.address.localeCompare(b.address));
   if (!kill) return { closed, cut: null, failures };
   const guarded = running.config().guardedPorts;
   const { failures: uncut, ...cut } = await cutConnections(

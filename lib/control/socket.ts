@@ -35,7 +35,10 @@ export const CONTROL_LIMITS: ControlLimits = {
 const ANSWER_MS = 30_000;
 
 /** An answer: a value, or an error with its hint. */
-type Answer = { readonly value: unknown } | { readonly error: string; readonly hint?: string };
+type Answer = { readonly value: unknown } | {
+  readonly error: string;
+  readonly hint: string | undefined;
+};
 
 /** Carries a request out. What it throws becomes the answer's error. */
 export type ControlHandler = (request: unknown) => Promise<unknown>;
@@ -138,8 +141,10 @@ async function answerTo(line: string, handle: ControlHandler): Promise<Answer> {
   try {
     return { value: await handle(JSON.parse(line)) };
   } catch (error) {
-    const hint = error instanceof OpenmeError ? error.hint : undefined;
-    return { error: messageOf(error), ...(hint === undefined ? {} : { hint }) };
+    return {
+      error: messageOf(error),
+      hint: error instanceof OpenmeError ? error.hint : undefined,
+    };
   }
 }
 
@@ -167,13 +172,7 @@ export async function askServer(stateDir: string, request: unknown): Promise<unk
     closeQuietly(connection);
   }
   if ("value" in answer) return answer.value;
-  throw new OpenmeError(
-    "STATE",
-    answer.error,
-    answer.hint === undefined ? {} : {
-      hint: answer.hint,
-    },
-  );
+  throw new OpenmeError("STATE", answer.error, { hint: answer.hint });
 }
 
 async function connectTo(path: string): Promise<Deno.Conn> {

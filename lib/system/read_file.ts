@@ -88,13 +88,13 @@ export function loadError(
     : cause instanceof TypeError
     ? ["it is not UTF-8 text"]
     : [messageOf(cause)];
-  return cannotLoad(path, why!, { cause, ...(hint === undefined ? {} : { hint }) });
+  return cannotLoad(path, why!, { cause, hint });
 }
 
 function cannotLoad(
   path: string,
   why: string,
-  options: { hint?: string; cause?: unknown } = {},
+  options: { hint?: string | undefined; cause?: unknown } = {},
 ): OpenmeError {
   return new OpenmeError("CONFIG", `cannot load ${quote(path, 1000)}: ${why}`, options);
 }

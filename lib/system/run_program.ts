@@ -85,7 +85,7 @@ function failure({ program, args }: ProgramRun, ended: string, stderr: string): 
   return new OpenmeError(
     "COMMAND",
     `${[program, ...args].join(" ")} ${ended}${shown && ": " + escapeUnprintable(shown)}`,
-    hint ? { hint } : {},
+    { hint },
   );
 }
 
@@ -111,10 +111,7 @@ function spawn(run: ProgramRun): Deno.ChildProcess {
     throw new OpenmeError(
       "COMMAND",
       `cannot run ${program}: ${missing ? "there is no such program" : String(cause)}`,
-      {
-        cause,
-        ...(missing && missingHint ? { hint: missingHint } : {}),
-      },
+      { cause, hint: missing ? missingHint : undefined },
     );
   }
 }

@@ -205,6 +205,6 @@ function writeError(path: string, cause: unknown): OpenmeError {
     : diskTroubleOf(cause) ?? [messageOf(cause)];
   return new OpenmeError("CONFIG", `cannot write ${quote(path, 1000)}: ${known}`, {
     cause,
-    ...(hint === undefined ? {} : { hint }),
+    hint,
   });
 }

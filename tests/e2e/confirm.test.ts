@@ -106,7 +106,7 @@ async function guardOf(lab: Lab): Promise<string> {
   return (await lab.output("server", ["nft", "list", "table", "inet", "openme"])).stdout;
 }
 
-/** The process that answers at the control socket. */
+/** The process of a server that answers at its control socket. */
 async function pidOf(site: Site): Promise<number | undefined> {
   const socket = `${site.stateDir}/control.sock`;
   try {
@@ -114,9 +114,23 @@ async function pidOf(site: Site): Promise<number | undefined> {
     await connection.write(new TextEncoder().encode('{"command":"status"}\n'));
     const buffer = new Uint8Array(1000);
     const size = await connection.read(buffer) ?? 0;
-    return JSON.parse(new TextDecoder().decode(buffer.subarray(0, size))).value.pid;
+    assert.ok(JSON.parse(new TextDecoder().decode(buffer.subarray(0, size))).value.pid);
+    // What it calls its process is of its own namespace: an ordinary user's sshd has one.
+    for (const { name } of Deno.readDirSync("/proc")) {
+      if (/^\d+$/.test(name) && isServer(name, site)) return Number(name);
+    }
+    return undefined;
   } catch {
     return undefined;
+  }
+}
+
+function isServer(pid: string, { config }: Site): boolean {
+  try {
+    const args = Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0");
+    return args[0] === OPENME[0] && args.includes(config);
+  } catch {
+    return false; // it has ended meanwhile
   }
 }
 

@@ -89,7 +89,7 @@ Deno.test("a knock refused for the quota is not accepted later, when there is ro
   assert.equal(memory.watermarkOf("alice"), START + WINDOW_NS);
 });
 
-Deno.test("what the quota forgets leaves a mark, at or below which all is seen", () => {
+Deno.test("what the quota forgets leaves a watermark, at or below which all is seen", () => {
   const memory = new ReplayMemory({ quota: 2 });
   const later = WINDOW_NS + 10n;
   run(memory, [
@@ -205,9 +205,9 @@ Deno.test("restore() puts back all that was stored, also above the quota", () =>
   ]);
 });
 
-Deno.test("restoreWatermark() never lowers a mark", () => {
+Deno.test("restoreWatermark() never lowers it", () => {
   const memory = new ReplayMemory();
-  for (const mark of [5n, 3n, 7n, 6n]) memory.restoreWatermark("alice", START + mark);
+  for (const ns of [5n, 3n, 7n, 6n]) memory.restoreWatermark("alice", START + ns);
   assert.equal(memory.watermarkOf("alice"), START + 7n);
   assert.equal(memory.watermarkOf("bob"), undefined);
   run(memory, [

@@ -23,7 +23,7 @@ export type Past =
   /** SQLite reported damage, and the database was moved aside. */
   | "damaged";
 
-/** What a start continues with. */
+/** What a start finds. */
 export interface Found {
   /** `undefined` where nothing could be read. */
   readonly stored: StoredState | undefined;

@@ -38,7 +38,7 @@ async function end(): Promise<void> {
 }
 
 await Deno.mkdir(state);
-// What a process that was killed leaves: its files, and nobody who has them open.
+// What a killed process leaves: its files, open in no process.
 const killed = open(state);
 for (let n = 0; n < 20; n++) {
   take(killed, knockRecord(n, { opened: { grant, renewed: n > 0 } }));

@@ -125,7 +125,7 @@ const WRONG_TABLES = [
     why: `has other columns in ${table}`,
     sql: `DROP TABLE ${table}; CREATE TABLE ${table} (something TEXT) STRICT`,
   })),
-  { why: "is somebody else's", sql: "PRAGMA user_version = 0" },
+  { why: "is another program's", sql: "PRAGMA user_version = 0" },
   { why: "has a grant without an address", sql: "UPDATE grants SET address = 'home'" },
   { why: "has a grant to no ports", sql: "UPDATE grants SET ports = '22/tcp nonsense'" },
   { why: "has a grant to too many ports", sql: "UPDATE grants SET ports = '0-65536/tcp'" },
@@ -173,7 +173,7 @@ Deno.test("nothing of a database that is moved aside counts", async () => {
   eventOf(opened, "state_unreadable");
   assert.deepEqual(contentOf(opened.replay), {
     entries: [],
-    marks: [],
+    watermarks: [],
     floorNs: START_NS + WINDOW_NS,
     beganNs: undefined,
   });

@@ -59,7 +59,7 @@ Deno.test("a write that fails is told once; memory goes on, and the next start c
 
   const blocker = new DatabaseSync(folder.file("state/state.db"));
   blocker.exec("BEGIN IMMEDIATE");
-  takeSome(opened, 10); // nobody waits for more than the first write
+  takeSome(opened, 10); // only the first write waits
   opened.store.forgetGrants(GRANTS);
   assert.deepEqual(opened.told(), ["error state_not_written"]);
   assert.match(String(eventOf(opened, "state_not_written").fields["error"]), /locked/);

@@ -7,7 +7,7 @@ import { takeLock } from "../../lib/state/lock.ts";
 import { Folder } from "../support/folder.ts";
 import { Program } from "../support/spawned.ts";
 
-/** That the lock is somebody else's, and that the error says so. */
+/** Asserts that another process has the lock, and that the error says so. */
 function assertTaken(dir: string): void {
   assert.throws(() => takeLock(dir), (error) => {
     assert.ok(error instanceof OpenmeError);

@@ -1,4 +1,4 @@
-/** Who is let in when nobody serves: what the last stop has left in the firewall, and nothing else. */
+/** The grants while no server runs: those that the last stop left in the firewall. */
 
 import assert from "node:assert/strict";
 import { readSnapshot } from "../../lib/state/read.ts";
@@ -29,7 +29,7 @@ Deno.test("a snapshot has the grants that a stop, or the processes before it, le
   start().close({ grantsStand: false });
   assert.deepEqual(letIn(dir), [], "the guard is gone");
   start().close();
-  assert.deepEqual(letIn(dir), [], "and nobody has put it back");
+  assert.deepEqual(letIn(dir), [], "and no start has put it back");
 
   assert.deepEqual(letIn(killed), ["alice"], "killed");
   const again = await copyOfState(killed, folder.file("killed, another boot"));

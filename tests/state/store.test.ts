@@ -49,7 +49,7 @@ Deno.test("a first start finds nothing, warns of nothing and refuses only what i
   assert.deepEqual(opened.stored, { grants: [], sameBoot: false, guard: "" });
   assert.deepEqual(contentOf(opened.replay), {
     entries: [],
-    marks: [],
+    watermarks: [],
     floorNs: undefined,
     beganNs: NOW_NS,
   });
@@ -65,7 +65,7 @@ Deno.test("a first start finds nothing, warns of nothing and refuses only what i
 });
 
 for (const how of ["a clean stop", "a kill"] as const) {
-  Deno.test(`nonces, marks and grants survive ${how}`, async () => {
+  Deno.test(`nonces, watermarks and grants survive ${how}`, async () => {
     await using folder = await Folder.create();
     const grants = [
       grantOf("alice"),
@@ -75,7 +75,7 @@ for (const how of ["a clean stop", "a kill"] as const) {
       }),
       grantOf("carol", "10.0.0.0/24", { ports: [] }),
     ];
-    // A small memory, so that there are marks.
+    // A small memory, so that there are watermarks.
     const replay = new ReplayMemory({ quota: 3 });
     let dir = folder.path;
     let before;
@@ -85,7 +85,7 @@ for (const how of ["a clean stop", "a kill"] as const) {
         const opened = { grant, renewed: false };
         assert.equal(take(first, knockRecord(n, { opened, key: grant.key })), "fresh");
       }
-      // Old knocks of alice make room for newer ones, and leave a mark.
+      // Old knocks of alice make room for newer ones, and leave a watermark.
       first.clock.wallNs += 2n * WINDOW_NS;
       for (const n of [3, 4, 5]) {
         const timestampNs = first.clock.wallNs + BigInt(n);
@@ -93,7 +93,7 @@ for (const how of ["a clean stop", "a kill"] as const) {
       }
       before = contentOf(first.replay);
       assert.equal(before.entries.length, 4);
-      assert.equal(before.marks.length, 1);
+      assert.equal(before.watermarks.length, 1);
       if (how === "a kill") dir = await copyOfState(folder.path, folder.file("killed"));
     }
     using second = open(dir, { clock: new StillClock(NOW_NS + 3n * WINDOW_NS) });
@@ -188,7 +188,7 @@ Deno.test("after any history a restart remembers exactly what the process did", 
   );
 });
 
-Deno.test("what is too old is forgotten on disk as well, and leaves its mark", async () => {
+Deno.test("what is too old is forgotten on disk as well, and leaves a watermark", async () => {
   await using folder = await Folder.create();
   {
     using first = open(folder.path);

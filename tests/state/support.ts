@@ -100,15 +100,15 @@ export function raiseWatermark({ store, replay }: Opened, key: string, timestamp
   store.recordWatermarks();
 }
 
-/** All that a memory holds, in an order that does not matter; a mark stands for everything at or before it. */
+/** All that a memory holds, in an order that does not matter; a watermark stands for everything at or before it. */
 export function contentOf(replay: ReplayMemory) {
-  const isBeforeMark = ([key, , timestampNs]: [string, string, bigint]) =>
+  const isForgotten = ([key, , timestampNs]: [string, string, bigint]) =>
     timestampNs <= (replay.watermarkOf(key) ?? timestampNs - 1n);
   const text = (value: unknown) =>
     JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
   return {
-    entries: [...replay.entries()].filter((entry) => !isBeforeMark(entry)).map(text).sort(),
-    marks: [...replay.watermarks()].map(text).sort(),
+    entries: [...replay.entries()].filter((entry) => !isForgotten(entry)).map(text).sort(),
+    watermarks: [...replay.watermarks()].map(text).sort(),
     floorNs: replay.floorNs,
     beganNs: replay.beganNs,
   };

@@ -56,7 +56,7 @@ async function keptMb(): Promise<number> {
 /** Rows about knocks in the server's database. */
 function rowsOnDisk(): number {
   using database = new DatabaseSync(server.database, { readOnly: true });
-  const tables = ["nonces", "marks", "grants", "history", "last_seen"];
+  const tables = ["nonces", "watermarks", "grants", "history", "last_seen"];
   return tables.map((table) => database.prepare(`SELECT count(*) AS n FROM ${table}`).get())
     .reduce((sum, row) => sum + Number(must(row)["n"]), 0);
 }

@@ -2,6 +2,7 @@
 
 import { intersectPortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import { type HostChain, valuesOf, verdictOf } from "./chain.ts";
+import { bareValue } from "./nft_listing.ts";
 
 /** Packets that openme lets in, as they come to a chain. */
 export interface Traffic {
@@ -140,7 +141,7 @@ function isFirstPacket(left: Match["left"], right: unknown): boolean {
 function rangesOf(values: readonly unknown[]): PortRange[] | undefined {
   const ranges: PortRange[] = [];
   for (const value of values) {
-    const bare = (value as { elem?: { val?: unknown } } | null)?.elem?.val ?? value;
+    const bare = bareValue(value);
     const [first, last] = (bare as { range?: [unknown, unknown] } | null)?.range ?? [bare, bare];
     if (!Number.isInteger(first) || !Number.isInteger(last)) return undefined;
     for (const protocol of ["tcp", "udp"] as const) {

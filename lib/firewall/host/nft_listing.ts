@@ -79,6 +79,19 @@ export function requireEntries(json: string): Entry[] {
   });
 }
 
+/** The elements in what `nft --json list set` or `list map` prints, without their timeouts. */
+export function elementsIn(json: string): unknown[] {
+  return requireEntries(json).flatMap(({ set, map }) => {
+    const elements = (set ?? map)?.["elem"];
+    return Array.isArray(elements) ? elements.map(bareValue) : [];
+  });
+}
+
+/** The value of an element, which stands alone or beside a timeout and the like. */
+export function bareValue(element: unknown): unknown {
+  return (element as { elem?: { val?: unknown } } | null)?.elem?.val ?? element;
+}
+
 /** The tables that plain `nft list ruleset` shows with `flags owner`. */
 export function parseOwnedTables(text: string): Set<string> {
   const owned = new Set<string>();

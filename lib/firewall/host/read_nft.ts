@@ -6,7 +6,7 @@
 import type { PortRange } from "../../values/ports.ts";
 import { CHAIN, HOLE_COMMENT } from "../plan.ts";
 import { type HostChain, type HostRule, verdictOf } from "./chain.ts";
-import { type Entry, requireEntries } from "./nft_listing.ts";
+import { elementsIn, type Entry } from "./nft_listing.ts";
 
 const HOOKS = ["input", "forward", "prerouting"] as const;
 
@@ -94,11 +94,8 @@ export function parsePublished(entries: readonly Entry[]): Published {
 
 /** The keys of a map that `nft --json list map` shows, as ports of either protocol; `undefined` for other keys. */
 export function parseMapPorts(json: string): PortRange[] | undefined {
-  const elements = requireEntries(json).flatMap(({ map }) =>
-    Array.isArray(map?.["elem"]) ? map["elem"] as unknown[] : []
-  );
   const ports: PortRange[] = [];
-  for (const element of elements) {
+  for (const element of elementsIn(json)) {
     const [first, last] = boundsOf(Array.isArray(element) ? element[0] : undefined);
     if (!Number.isInteger(first) || !Number.isInteger(last)) return undefined;
     ports.push({ protocol: "tcp", first, last }, { protocol: "udp", first, last });

@@ -7,7 +7,7 @@ import { inTable } from "../host/read_iptables.ts";
 import { formatAddress } from "../../values/address.ts";
 import { formatNetwork, type Network, parseNetwork } from "../../values/network.ts";
 import { PACKET_SIZE } from "../../packet.ts";
-import { parsePortSpec, type PortRange } from "../../values/ports.ts";
+import type { PortRange } from "../../values/ports.ts";
 import type { Standing } from "../backend.ts";
 import { CHAIN, type GuardPlan } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
@@ -18,9 +18,10 @@ import type { ProcessName } from "../owner.ts";
 /** Where the guard sits in prerouting: that of the mangle table. */
 export const GUARD_PRIORITY = -150;
 
-const [LOCAL, GUARD, GRANTS, ALLOW] = ["LOCAL", "GUARD", "GRANTS", "ALLOW"].map((each) =>
-  `${CHAIN}_${each}`
-);
+export const LOCAL = `${CHAIN}_LOCAL`;
+export const GUARD = `${CHAIN}_GUARD`;
+export const GRANTS = `${CHAIN}_GRANTS`;
+const ALLOW = `${CHAIN}_ALLOW`;
 /** An empty chain that says that the table was not there before openme. */
 const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
 const OWNER_PREFIX = `${CHAIN}_O_`;
@@ -95,17 +96,23 @@ function byChain(a: string, b: string): number {
 }
 
 function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
-  const match =
-    /^-A OPENME_GRANTS -s ([0-9a-f.:]+\/\d+) -p (tcp|udp) .*--dport (\d+)(?::(\d+))? .*--datestop (\S+)/
-      .exec(line);
-  const spec = match && parsePortSpec(`${match[3]}-${match[4] ?? match[3]}/${match[2]}`);
+  const match = /^-A OPENME_GRANTS -s ([0-9a-f.:]+\/\d+) .*--datestop (\S+)/.exec(line);
   const address = match && parseNetwork(match[1]!);
-  if (!address || !spec || spec.protocol === "both") return [];
+  const ports = parsePorts(line);
+  if (!address || !ports) return [];
   return {
     address: formatNetwork(address),
-    ports: [{ ...spec, protocol: spec.protocol }],
-    endsAtMs: Date.parse(`${match[5]}Z`) + 1000,
+    ports: [ports],
+    endsAtMs: Date.parse(`${match[2]}Z`) + 1000,
   };
+}
+
+/** The ports of a rule that {@linkcode renderPorts} wrote. */
+export function parsePorts(rule: string): PortRange | undefined {
+  const match = /-p (tcp|udp) -m (?:tcp|udp) --dport (\d{1,5})(?::(\d{1,5}))? /.exec(rule);
+  if (!match) return undefined;
+  const [, protocol, first, last = first] = match;
+  return { protocol: protocol as PortRange["protocol"], first: Number(first), last: Number(last) };
 }
 
 /**
@@ -124,7 +131,7 @@ export function renderChains(
     madeTable: boolean;
   },
 ): string {
-  const own = [CHAIN, LOCAL!, GUARD!, GRANTS!, ALLOW!];
+  const own = [CHAIN, LOCAL, GUARD, GRANTS, ALLOW];
   const named = [...madeTable ? [MADE_TABLE] : [], ...owner ? [renderOwner(owner)] : []];
   const gone = present.chains.filter((chain) => ![...own, ...named].includes(chain));
   // IPv6 knows no broadcast, and takes a list of types as "all of them".

@@ -11,9 +11,10 @@
 import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
 import type { AddressOpenings } from "../../grants.ts";
 import { isSingle, maskOf, type Network } from "../../values/network.ts";
+import { elementsIn } from "../host/nft_listing.ts";
 import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
 import type { RenderNetworks } from "./rules.ts";
-import { elementsIn, openingSets, prefixOf, renderOpeningSet, suffixOf } from "./sets.ts";
+import { openingSets, prefixOf, renderOpeningSet, suffixOf } from "./sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
 const SPARE_S = 3600;

@@ -5,14 +5,15 @@
 
 import type { AddressOpenings } from "../../grants.ts";
 import { PACKET_SIZE, VERSION } from "../../packet.ts";
+import type { PortRange } from "../../values/ports.ts";
 import type { Standing } from "../backend.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import { formatMark, formatUnmark } from "../host/hole.ts";
+import { elementsIn } from "../host/nft_listing.ts";
 import { renderKeepChain, renderKeptRules, renderKeptSets } from "./kept_connections.ts";
 import {
   elementsBySet,
-  elementsIn,
   openingSets,
   renderOpeningSet,
   renderPorts,
@@ -184,15 +185,27 @@ export function parseKnockCounters(listing: string): Record<string, number> {
  */
 export function parseGranted(json: string, length?: number): Standing[] {
   return elementsIn(json).flatMap((element) => {
-    const [address, protocol, port] = (element as { concat?: unknown[] }).concat ?? [];
-    const [first, last] = (port as { range?: [number, number] })?.range ?? [port, port];
-    return typeof address === "string" && (protocol === "tcp" || protocol === "udp")
-      ? [{
-        address: length === undefined ? address : `${address}/${length}`,
-        ports: [{ protocol, first: Number(first), last: Number(last) }],
-      }]
+    const [address, ...rest] = (element as { concat?: unknown[] }).concat ?? [];
+    const ports = portsOf(rest);
+    return typeof address === "string" && ports
+      ? [{ address: length === undefined ? address : `${address}/${length}`, ports: [ports] }]
       : [];
   });
+}
+
+/** The ports in what `nft --json list set` prints of `guarded` or `forwarded`. */
+export function parsePortSet(json: string): PortRange[] {
+  return elementsIn(json).flatMap((element) =>
+    portsOf((element as { concat?: unknown[] }).concat ?? []) ?? []
+  );
+}
+
+/** `tcp . 22` or `tcp . 22-25`, as JSON. */
+function portsOf([protocol, port]: readonly unknown[]): PortRange | undefined {
+  const [first, last] = (port as { range?: [number, number] } | undefined)?.range ?? [port, port];
+  return protocol === "tcp" || protocol === "udp"
+    ? { protocol, first: Number(first), last: Number(last) }
+    : undefined;
 }
 
 /** One transaction that takes the table out, whether it is there or not. */

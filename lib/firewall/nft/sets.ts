@@ -93,14 +93,6 @@ function renderTimeout({ timeoutMs }: Opening): string {
   return `${Math.max(1, Math.floor(timeoutMs))}ms`;
 }
 
-/** The elements in what `nft --json list set` prints, without their timeouts. */
-export function elementsIn(json: string): unknown[] {
-  const { nftables = [] } = JSON.parse(json) as { nftables?: { set?: { elem?: unknown[] } }[] };
-  return nftables.flatMap(({ set }) => set?.elem ?? []).map((element) =>
-    (element as { elem?: { val?: unknown } } | null)?.elem?.val ?? element
-  );
-}
-
 /** The sets of openings that a listing of the table names, each with the length of its networks. */
 export function parseOpeningSets(listing: string): { set: string; length: number | undefined }[] {
   const SET = /^\s*set ((?:granted[46]|prefix[46]_(\d{1,3}))(?:_ranges)?) \{/gm;

@@ -7,7 +7,7 @@ import { isProgramThere, type RunProgram } from "../system/run_program.ts";
 import type { Backend, BackendParts } from "./backend.ts";
 import { type BackendName, closingFlaw, type FirewallName, type GuardPlan } from "./plan.ts";
 import { BACKENDS } from "./catalog.ts";
-import { findLeftOvers, firewallOf } from "./orphans.ts";
+import { findOrphans, firewallOf } from "./orphans.ts";
 import { IptablesProgram } from "./host/iptables.ts";
 
 const DEADLINE_MS = 5000;
@@ -33,7 +33,7 @@ async function make(name: BackendName, parts: BackendParts): Promise<Backend> {
   if (!BACKENDS[name].clearsOrphans) return backend;
   const install = backend.install.bind(backend);
   backend.install = async (openings) => {
-    const clear = await findLeftOvers(await firewallOf(name, parts.run), parts.run);
+    const clear = await findOrphans(await firewallOf(name, parts.run), parts.run);
     await install(openings);
     await clear();
     backend.install = install;

@@ -10,8 +10,9 @@
 import { formatAddress } from "../../values/address.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { formatPortRange } from "../../values/ports.ts";
+import { readProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { type Connection, requireEstablishedConnections } from "./sockets.ts";
+import { type Connection, establishedConnections } from "./sockets.ts";
 import { deleteFlow, type Flow, listFlows } from "./flows.ts";
 import { isWanted, type Place, portsByPlace } from "./wanted_ports.ts";
 
@@ -71,7 +72,7 @@ export async function cutConnections(
   const wanted = portsByPlace(places);
   const ports = places.flatMap((place) => place.ports);
   const lookAtSockets = async () =>
-    (await attempt(() => requireEstablishedConnections(ports, run), []))
+    (await attempt(() => establishedConnections(ports, run, readProc), []))
       .filter((each) => isWanted(wanted, each.remote, "tcp", each.localPort));
   const lookAtFlows = () => attempt(() => listFlows(wanted, { run, hasConntrack }), []);
 

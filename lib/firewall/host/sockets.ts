@@ -7,7 +7,7 @@
 import { type Address, addressFromBytes16, formatAddress } from "../../values/address.ts";
 import { mergePortRanges, type PortRange, type Protocol } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { readProc, tryReadProc } from "../../system/proc.ts";
+import { type readProc, tryReadProc } from "../../system/proc.ts";
 
 /** One established TCP connection of this host. */
 export interface Connection {
@@ -50,52 +50,70 @@ export function parseSocketTable(
   return connections;
 }
 
-/** The established connections to the given ports, from this host's network namespace. None where it cannot tell. */
+/**
+ * The established connections to the given ports, from this host's network namespace. None where the system does not
+ * tell; with `readProc` that is an error.
+ */
 export async function establishedConnections(
   ports: readonly PortRange[],
   run: RunProgram,
+  read: typeof readProc = tryReadProc,
 ): Promise<Connection[]> {
-  return connectionsIn(await Promise.all(TCP_TABLES.map((path) => tryReadProc(path, run))), ports);
-}
-
-/** {@linkcode establishedConnections}. Throws where it cannot tell. */
-export async function requireEstablishedConnections(
-  ports: readonly PortRange[],
-  run: RunProgram,
-): Promise<Connection[]> {
-  return connectionsIn(await Promise.all(TCP_TABLES.map((path) => readProc(path, run))), ports);
-}
-
-function connectionsIn(
-  tables: readonly (string | undefined)[],
-  ports: readonly PortRange[],
-): Connection[] {
-  const isWanted = (localPort: number) =>
-    ports.some(({ protocol, first, last }) =>
-      protocol === "tcp" && first <= localPort && localPort <= last
-    );
-  return tables.flatMap((text) => parseSocketTable(text ?? "", isWanted));
-}
-
-/** A name by which a connection is known again. */
-export function nameOfConnection({ local, localPort, remote, remotePort }: Connection): string {
-  return `${formatAddress(remote)} ${remotePort} ${formatAddress(local)} ${localPort}`;
+  const tables = await Promise.all(TCP_TABLES.map((path) => read(path, run)));
+  return tables.flatMap((text) => parseSocketTable(text ?? "", (port) => isTo(ports, port)));
 }
 
 /**
- * Of these connections those that may go on: all of them where nobody has looked before (no `seen`), else those that
- * were seen while the guard stood, and those to ports that were not guarded until now (`fresh`).
+ * The connections to guarded ports that go on when a guard is put in place: at first all of them, later those that were
+ * seen while the guard stood. After a flush of the guard, nobody who came in through the gap stays.
  */
-export function keptConnections(
-  connections: readonly Connection[],
-  { seen, fresh }: { seen: ReadonlySet<string> | undefined; fresh: readonly PortRange[] },
-): readonly Connection[] {
-  if (!seen) return connections;
-  return connections.filter((each) =>
-    seen.has(nameOfConnection(each)) ||
-    fresh.some(({ protocol, first, last }) =>
-      protocol === "tcp" && first <= each.localPort && each.localPort <= last
-    )
+export class SeenConnections {
+  readonly #run: RunProgram;
+  #seen: ReadonlySet<string> | undefined;
+  /** Guarded only from the next install on: nobody has looked yet who is connected there. */
+  #newPorts: readonly PortRange[] = [];
+
+  constructor(run: RunProgram) {
+    this.#run = run;
+  }
+
+  /** These ports are guarded from the next install on. */
+  addPorts(ports: readonly PortRange[]): void {
+    this.#newPorts = [...this.#newPorts, ...ports];
+  }
+
+  /** While the guard stands: whoever is connected to its ports may go on. */
+  async look(guarded: readonly PortRange[]): Promise<void> {
+    this.#seen = namesOf(await establishedConnections(guarded, this.#run));
+  }
+
+  /** Before an install: which connections go on. Call `areInstalled` once the guard stands. */
+  async lookBefore(guarded: readonly PortRange[]) {
+    const all = await establishedConnections(guarded, this.#run);
+    const newPorts = this.#newPorts;
+    return {
+      connections: all.filter((each) =>
+        !this.#seen || this.#seen.has(nameOf(each)) || isTo(newPorts, each.localPort)
+      ),
+      areInstalled: () => {
+        this.#seen = namesOf(all);
+        if (this.#newPorts === newPorts) this.#newPorts = [];
+      },
+    };
+  }
+}
+
+function namesOf(connections: readonly Connection[]): ReadonlySet<string> {
+  return new Set(connections.map(nameOf));
+}
+
+function nameOf({ local, localPort, remote, remotePort }: Connection): string {
+  return `${formatAddress(remote)} ${remotePort} ${formatAddress(local)} ${localPort}`;
+}
+
+function isTo(ports: readonly PortRange[], localPort: number): boolean {
+  return ports.some(({ protocol, first, last }) =>
+    protocol === "tcp" && first <= localPort && localPort <= last
   );
 }
 

@@ -4,17 +4,16 @@
  */
 
 import { allEnded, allInTurn } from "../run.ts";
-import { formatNetwork } from "../../values/network.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
+import { type Connection, SeenConnections } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";
+import { DatedOpenings } from "./openings.ts";
 import {
-  type DatedOpening,
   GUARD_PRIORITY,
   type OwnChains,
   parseKnockCounters,
@@ -46,15 +45,12 @@ class IptablesBackend implements Backend {
   readonly #host: HostRules<IptablesView>;
   /** What else filters here, of which nf_tables tells nothing. */
   readonly #legacy: IptablesProgram | undefined;
-  /** Every opening in force by its address: a change writes all of them anew. */
-  readonly #openings = new Map<string, readonly DatedOpening[]>();
+  readonly #openings = new DatedOpenings();
   /** Counts the changes of `#openings`, and which of them each family's chain holds. */
   #version = 0;
   readonly #written = new Map<Family, number>();
-  /** Ports that are guarded only from the next install on: nobody has looked yet who is connected there. */
-  #fresh: readonly PortRange[] = [];
+  readonly #connections: SeenConnections;
   #installed: { fixed: string; hole: boolean } | undefined;
-  #seen: ReadonlySet<string> | undefined;
   /** Those of iptables-nft; of the old tables no generation tells. */
   readonly #checked: CheckedRules;
   /** What at the last check could change without nf_tables. */
@@ -66,6 +62,7 @@ class IptablesBackend implements Backend {
     this.#plan = plan;
     this.#run = run;
     this.#log = log;
+    this.#connections = new SeenConnections(run);
     this.#legacy = program.isLegacy ? undefined : IptablesProgram.legacyBeside(run);
     const nft = new NftProgram(run, {
       beside: program.isLegacy ? "iptables-legacy" : "iptables-nft",
@@ -90,18 +87,17 @@ class IptablesBackend implements Backend {
     this.#openings.clear();
     this.#remember(openings);
     const version = this.#version;
-    const { texts, connections, fresh } = await this.#render(host);
+    const kept = await this.#connections.lookBefore(this.#plan.guardedPorts);
+    const texts = await this.#render(host, kept);
     await this.#host.putOtherHoles(this.#plan, host);
     await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
     for (const family of texts.keys()) this.#written.set(family, version);
-    this.#seen = new Set(connections.map(nameOfConnection));
-    if (this.#fresh === fresh) this.#fresh = [];
+    kept.areInstalled();
     this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
   }
 
   reconfigure(plan: GuardPlan): void {
-    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
-    this.#fresh = [...this.#fresh, ...fresh];
+    this.#connections.addPorts(subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts));
     this.#plan = plan;
   }
 
@@ -131,17 +127,15 @@ class IptablesBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    const beside = [...await this.#program.families(), (await this.#legacy?.look())?.text].join(
-      "\n",
-    );
+    const families = await this.#program.families();
+    const beside = [families.join(), (await this.#legacy?.look())?.text].join("\n");
     if (!this.#checked.isUnchanged() || beside !== this.#beside) {
       const allInOrder = this.#checked.begin();
       if (!await this.#isAsInstalled(installed)) return false;
       this.#beside = beside;
       allInOrder();
     }
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOfConnection));
+    await this.#connections.look(this.#plan.guardedPorts);
     return true;
   }
 
@@ -207,61 +201,44 @@ class IptablesBackend implements Backend {
   }
 
   async kernelDrops(): Promise<Record<string, number>> {
-    const total = { size: 0, rate: 0 };
+    const listings: string[] = [];
     for (const family of await this.#program.families()) {
-      const { size, rate } = parseKnockCounters(
-        await this.#program.list(family, "mangle", { counters: true }),
-      );
-      total.size += size;
-      total.rate += rate;
+      listings.push(await this.#program.list(family, "mangle", { counters: true }));
     }
-    return total;
+    return parseKnockCounters(listings.join("\n"));
   }
 
   #remember(changes: readonly ClientOpenings[]): void {
-    const nowMs = Date.now();
     this.#version++;
-    for (const { address, openings } of changes) {
-      const dated = openings.map(({ timeoutMs, ...ports }) => ({
-        address,
-        ports,
-        endsAtMs: nowMs + timeoutMs,
-      }));
-      this.#openings.set(formatNetwork(address), dated);
-    }
-    for (const [text, dated] of this.#openings) {
-      const left = dated.filter(({ endsAtMs }) => endsAtMs > nowMs);
-      if (left.length === 0) this.#openings.delete(text);
-    }
+    this.#openings.change(changes);
   }
 
   #renderGrants(family: Family): string {
-    return renderGrants(family, this.#plan, [...this.#openings.values()].flat());
+    return renderGrants(family, this.#plan, this.#openings.all());
   }
 
-  async #render(host: Host<IptablesView>) {
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const fresh = this.#fresh;
-    const kept = keptConnections(connections, { seen: this.#seen, fresh });
+  async #render(
+    host: Host<IptablesView>,
+    { connections }: { connections: readonly Connection[] },
+  ): Promise<ReadonlyMap<Family, string>> {
     const owner = await nameProcess(Deno.pid, this.#run);
     const holes = this.#host.ownChanges(this.#plan, host);
     const texts = new Map<Family, string>();
     for (const [family, present] of ownIn(host.own)) {
       const name = family === 4 ? "ip" : "ip6";
-      const madeTable = present.madeTable ||
-        (!this.#program.isLegacy && await lacksTable(name, "mangle", this.#run));
       const chains = renderChains(family, this.#plan, {
-        openings: [...this.#openings.values()].flat(),
-        kept,
+        openings: this.#openings.all(),
+        kept: connections,
         hole: host.hole,
         owner,
         present,
-        madeTable,
+        madeTable: present.madeTable ||
+          (!this.#program.isLegacy && await lacksTable(name, "mangle", this.#run)),
       });
       const own = holes.filter(({ chain }) => chain.family === name);
       texts.set(family, chains + renderIptablesHoles(own));
     }
-    return { texts, connections, fresh };
+    return texts;
   }
 
   /** What stands of openme's own in each family. */

@@ -78,7 +78,7 @@ export function parseOwnChains(listing: string): OwnChains {
   };
 }
 
-/** What openme's own rules have dropped on the knock port, by reason, from `iptables -t mangle -v -S` of one family. */
+/** What openme's own rules have dropped on the knock port, by reason, from `iptables -t mangle -v -S`. */
 export function parseKnockCounters(listing: string): { size: number; rate: number } {
   const drops = { size: 0, rate: 0 };
   for (const line of listing.split("\n")) {

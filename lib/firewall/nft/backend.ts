@@ -15,7 +15,7 @@ import type {
   Standing,
 } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { establishedConnections, keptConnections, nameOfConnection } from "../host/sockets.ts";
+import { SeenConnections } from "../host/sockets.ts";
 import { mayDrop } from "../host/chain.ts";
 import { CheckedRules } from "../host/generation.ts";
 import { renderNftHoles } from "../host/hole.ts";
@@ -82,16 +82,14 @@ class NftBackend implements Backend {
   #version = 0;
   readonly #written = new Map<string, number>();
   #writtenWhole = 0;
-  /** The connections seen while the guard stood: after a flush only these go on. */
-  #seen: ReadonlySet<string> | undefined;
-  /** Ports that are guarded only from the next install on: connections there have not been looked at. */
-  #fresh: readonly PortRange[] = [];
+  readonly #connections: SeenConnections;
   #installed: Installed | undefined;
 
   constructor(plan: GuardPlan, run: RunProgram, { session, readGeneration }: NftQuickly) {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
+    this.#connections = new SeenConnections(run);
     this.#checked = new CheckedRules(readGeneration);
     this.#table = new OwnTable(run, session, this.#checked);
     this.#legacyProgram = IptablesProgram.legacyBeside(run);
@@ -112,22 +110,25 @@ class NftBackend implements Backend {
     this.#held.replace(openings, startMs);
     const host = await this.#host.look(this.#plan);
     if (!this.#installed) await this.#host.requireWayIn(this.#plan, host);
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    const fresh = this.#fresh;
-    const kept = keptConnections(connections, { seen: this.#seen, fresh });
+    const kept = await this.#connections.lookBefore(this.#plan.guardedPorts);
     const owner = await nameProcess(Deno.pid, this.#run);
     await this.#host.putOtherHoles(this.#plan, host);
     const version = ++this.#version;
     const live = this.#held.live(performance.now());
     const networks = narrowing?.render(this.#plan, live, notes);
     await this.#table.transact(
-      renderTable(this.#plan, { openings: live, kept, hole: host.hole, networks, owner }) +
+      renderTable(this.#plan, {
+        openings: live,
+        kept: kept.connections,
+        hole: host.hole,
+        networks,
+        owner,
+      }) +
         renderNftHoles(this.#host.ownChanges(this.#plan, host)),
     );
     narrowing?.replace(openings, startMs);
     this.#writtenWhole = version;
-    this.#seen = new Set(connections.map(nameOfConnection));
-    if (this.#fresh === fresh) this.#fresh = [];
+    kept.areInstalled();
     // A table that is gone already is seen by the next check.
     this.#installed = { table: await this.#table.read() ?? "", holes: host.hole };
     this.#session?.prepare();
@@ -138,8 +139,7 @@ class NftBackend implements Backend {
   }
 
   reconfigure(plan: GuardPlan): void {
-    const fresh = subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts);
-    this.#fresh = [...this.#fresh, ...fresh];
+    this.#connections.addPorts(subtractPortRanges(plan.guardedPorts, this.#plan.guardedPorts));
     this.#plan = plan;
   }
 
@@ -186,8 +186,7 @@ class NftBackend implements Backend {
     const legacy = (await this.#legacyProgram.look()).text;
     const isAsChecked = this.#checked.isUnchanged() && legacy === this.#legacy;
     if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
-    const connections = await establishedConnections(this.#plan.guardedPorts, this.#run);
-    this.#seen = new Set(connections.map(nameOfConnection));
+    await this.#connections.look(this.#plan.guardedPorts);
     this.#narrowing?.forgetEnded(performance.now());
     return true;
   }

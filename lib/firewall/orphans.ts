@@ -6,8 +6,8 @@
 import type { RunProgram } from "../system/run_program.ts";
 import type { HostChain } from "./host/chain.ts";
 import { IptablesProgram } from "./host/iptables.ts";
-import { deleteEmptyTable, runNft } from "./host/nft.ts";
-import { parseEntries } from "./host/nft_listing.ts";
+import { deleteEmptyTable } from "./host/nft.ts";
+import { parseEntries, runNft } from "./host/nft_listing.ts";
 import { parseOwnChains, renderRemoval } from "./iptables/rules.ts";
 import { parseOwner, renderRemoval as renderTableRemoval } from "./nft/rules.ts";
 import { isAnotherLiving, type ProcessName, requireNoLivingOwner } from "./owner.ts";

@@ -13,8 +13,7 @@ import { formatPortRange } from "../../values/ports.ts";
 import { readProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { type Connection, establishedConnections } from "./sockets.ts";
-import { deleteFlow, type Flow, listFlows } from "./flows.ts";
-import { isWanted, type Place, portsByPlace } from "./wanted_ports.ts";
+import { deleteFlow, type Flow, isWanted, listFlows, type Place, portsByPlace } from "./flows.ts";
 
 /** What became of the connections; goes over the control socket, and into `--json`, as it is. */
 export interface Cut {
@@ -88,11 +87,11 @@ export async function cutConnections(
   const flows = await lookAtFlows();
   // One that has just ended by itself is an error of conntrack's; what is still there is seen below.
   if (hasConntrack) await attemptEach(flows, (flow) => deleteFlow(flow, run).catch(() => {}));
-  const found = new Set([...sockets.map(socketName), ...flows.map(flowName)]);
+  const found = new Set([...sockets.map(endsOf), ...flows].map(nameOf));
   const left = new Map<string, LeftConnection>();
   if (found.size > 0) {
-    for (const each of await lookAtSockets()) left.set(socketName(each), describeSocket(each));
-    for (const each of await lookAtFlows()) left.set(flowName(each), describeFlow(each));
+    const still = [...(await lookAtSockets()).map(endsOf), ...await lookAtFlows()];
+    for (const each of still) left.set(nameOf(each), describe(each));
   }
   return {
     connections: [...found].filter((name) => !left.has(name)).length,
@@ -112,25 +111,18 @@ function filtersOf(sockets: readonly Connection[]): string[][] {
   return [...filters.values()];
 }
 
-/** A socket and its entry in connection tracking have the same name: they are one connection. */
-function socketName({ remote, remotePort, localPort }: Connection): string {
-  return `tcp ${formatAddress(remote)} ${remotePort} ${localPort}`;
+/** What a socket and its entry in connection tracking have in common: they are one connection. */
+type Ends = Pick<Flow, "protocol" | "remote" | "remotePort" | "port">;
+
+function endsOf({ remote, remotePort, localPort }: Connection): Ends {
+  return { protocol: "tcp", remote, remotePort, port: localPort };
 }
 
-function flowName({ protocol, remote, remotePort, port }: Flow): string {
+function nameOf({ protocol, remote, remotePort, port }: Ends): string {
   return `${protocol} ${formatAddress(remote)} ${remotePort} ${port}`;
 }
 
-function describeSocket({ remote, remotePort, localPort }: Connection): LeftConnection {
-  return describeFlow({ protocol: "tcp", remote, remotePort, port: localPort });
-}
-
-function describeFlow(
-  { protocol, remote, remotePort, port }: Pick<
-    Flow,
-    "protocol" | "remote" | "remotePort" | "port"
-  >,
-): LeftConnection {
+function describe({ protocol, remote, remotePort, port }: Ends): LeftConnection {
   return {
     address: formatAddress(remote),
     "source_port": remotePort,

@@ -1,18 +1,60 @@
 /**
- * The entries of connection tracking: those that lead from wanted addresses to their ports, whether this host or another
- * answers there. Read by `conntrack`, or from the kernel's own list where that is not installed; taken out by `conntrack`.
+ * The entries of connection tracking that lead from wanted addresses to their ports, whether this host or another answers
+ * there. Read by `conntrack`, or from the kernel's own list where that is not installed; taken out by `conntrack`.
  */
 
 import { type Address, formatAddress, parseAddress } from "../../values/address.ts";
 import { OpenmeError } from "../../values/errors.ts";
-import type { Protocol } from "../../values/ports.ts";
+import { containsAddress, formatNetwork, isSingle, type Network } from "../../values/network.ts";
+import type { PortRange, Protocol } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { readProc } from "../../system/proc.ts";
-import { isWanted, type WantedPorts } from "./wanted_ports.ts";
 
 const DEADLINE_MS = 5000;
 /** Beyond so many addresses one look at all entries is quicker than a look for each. */
 const MOST_SINGLE_LOOKS = 32;
+
+/** An address, or a network, whose connections to these ports are wanted. */
+export interface Place {
+  readonly address: Network;
+  readonly ports: readonly PortRange[];
+}
+
+/** What is wanted: ports by the text of their address or network. */
+export interface WantedPorts {
+  readonly byText: ReadonlyMap<string, readonly PortRange[]>;
+  /** Those that are wider than an address. */
+  readonly networks: readonly Network[];
+}
+
+/** Gathers what is wanted of each place. */
+export function portsByPlace(places: readonly Place[]): WantedPorts {
+  const byText = new Map<string, PortRange[]>();
+  const networks: Network[] = [];
+  for (const { address, ports } of places) {
+    const text = formatNetwork(address);
+    const known = byText.get(text);
+    if (known) known.push(...ports);
+    else byText.set(text, [...ports]);
+    if (!known && !isSingle(address)) networks.push(address);
+  }
+  return { byText, networks };
+}
+
+/** Whether somebody at this address, connected to this port, is wanted. */
+export function isWanted(
+  wanted: WantedPorts,
+  remote: Address,
+  protocol: Protocol,
+  port: number,
+): boolean {
+  const covers = (text: string) =>
+    wanted.byText.get(text)?.some((range) =>
+      range.protocol === protocol && range.first <= port && port <= range.last
+    ) ?? false;
+  return covers(formatAddress(remote)) ||
+    wanted.networks.some((each) => containsAddress(each, remote) && covers(formatNetwork(each)));
+}
 
 /** An entry of connection tracking, with the end that was let in and the port that it was let in to. */
 export interface Flow {
@@ -27,11 +69,8 @@ export interface Flow {
   readonly port: number;
 }
 
-/** Reads what `conntrack -L` prints, or the kernel's own list of them, as far as it is from a wanted address to one of its ports, either way round. */
-export function parseFlows(
-  listing: string,
-  wanted: WantedPorts,
-): Flow[] {
+/** The wanted entries in what `conntrack -L` prints, or in the kernel's own list, either way round. */
+export function parseFlows(listing: string, wanted: WantedPorts): Flow[] {
   return listing.split("\n").flatMap((line) => {
     // tcp  6 431999 ESTABLISHED src=10.0.0.2 dst=10.0.0.1 sport=4242 dport=22 src=… (the way back)
     const match = /^(?:ipv[46] +\d+ )?(tcp|udp) .*?\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+) /

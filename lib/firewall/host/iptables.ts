@@ -8,7 +8,7 @@ import { type FirewallRun, runFirewall } from "../run.ts";
 import type { HostChain } from "./chain.ts";
 import { type Family, hostFamilies } from "./families.ts";
 import { type HoleChange, renderIptablesHoles } from "./hole.ts";
-import type { HostProgram, ProgramView } from "./program.ts";
+import type { HostProgram, ProgramView } from "./look.ts";
 import { HOST_TABLES, parseHostTable, publishedInNat } from "./read_iptables.ts";
 
 const DEADLINE_MS = 5000;

@@ -3,7 +3,7 @@
  * to do where no hole can be put. The same for every backend; `nft.ts` and `iptables.ts` list the chains.
  */
 
-import { intersectPortRanges } from "../../values/ports.ts";
+import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { OpenPorts } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
@@ -12,8 +12,24 @@ import { type HostChain, mayDrop } from "./chain.ts";
 import { hostFamilies } from "./families.ts";
 import { type HoleChange, holeChanges, NO_HOLES } from "./hole.ts";
 import { requireFreeMark } from "./mark_users.ts";
-import type { HostProgram, ProgramView } from "./program.ts";
 import { barringChains, portsOpenToEveryone, requireWayIn } from "./reachability.ts";
+
+/** What one firewall program shows of the host's own rules. */
+export interface ProgramView {
+  /** Those that a packet on its way in may pass. */
+  readonly chains: readonly HostChain[];
+  /** Ports that its rules send elsewhere, as for containers; `undefined` where they do not say which. */
+  readonly published: readonly PortRange[] | undefined;
+}
+
+/** A firewall program in whose chains the host may filter. */
+export interface HostProgram<View extends ProgramView = ProgramView> {
+  /** The `program` of its chains. */
+  readonly name: string;
+  look(): Promise<View>;
+  /** The runs that make these changes, all to its own chains. */
+  render(changes: readonly HoleChange[]): readonly FirewallRun[];
+}
 
 /** The host as it is now. */
 export interface Host<View extends ProgramView = ProgramView> extends ProgramView {

@@ -9,7 +9,6 @@ import { escapeUnprintable } from "../../values/text.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { CHAIN, HOLE_COMMENT } from "../plan.ts";
 import { formatMark } from "./hole.ts";
-import { runNft } from "./nft.ts";
 import { type Entry, listRuleset } from "./nft_listing.ts";
 import { isTableOfIptables } from "./read_iptables.ts";
 
@@ -30,7 +29,7 @@ export async function requireFreeMark(mark: number, run: RunProgram): Promise<vo
   }));
   // Of rules that iptables-nft has loaded, nft shows no values.
   const isShown = listings.some(({ listing }) => /\(nf_tables\)/.test(listing));
-  const ruleset = await listRuleset((args) => runNft(run, args)).catch(() => undefined);
+  const ruleset = await listRuleset(run).catch(() => undefined);
   const chains = [
     findInNft(ruleset?.entries ?? [], mark, { isShown }),
     ...listings.map(({ chain, family }) => chain && `${family} ${chain}`),

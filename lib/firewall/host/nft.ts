@@ -3,38 +3,18 @@
 import { OpenmeError } from "../../values/errors.ts";
 import type { PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { type FirewallRun, runFirewall } from "../run.ts";
+import type { FirewallRun } from "../run.ts";
 import type { HostChain } from "./chain.ts";
 import { type HoleChange, renderNftHoles } from "./hole.ts";
-import type { HostProgram, ProgramView } from "./program.ts";
-import { type Entry, LISTING_DEADLINE_MS, listRuleset } from "./nft_listing.ts";
+import type { HostProgram, ProgramView } from "./look.ts";
+import { type Entry, listRuleset, nftRun, runNft } from "./nft_listing.ts";
 import { isTableOfIptables } from "./read_iptables.ts";
 import { parseHostChains, parseMapPorts, parsePublished } from "./read_nft.ts";
-
-/** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
-const DEADLINE_MS = 5000;
 
 /** What nft shows of the host. */
 export interface NftView extends ProgramView {
   /** How many chains, rules and sets it has listed. */
   readonly size: number;
-}
-
-/** Gives what `nft` prints with these arguments; throws `OpenmeError`, code `FIREWALL`. */
-export function runNft(run: RunProgram, args: readonly string[], stdin?: string): Promise<string> {
-  return runFirewall(run, nftRun(args, stdin));
-}
-
-function nftRun(args: readonly string[], stdin?: string): FirewallRun {
-  return {
-    program: "nft",
-    args,
-    stdin,
-    timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
-    missingHint:
-      "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)",
-    failingHint: "see whether nft works here by itself, as the same user: nft list ruleset",
-  };
 }
 
 /** The chains of nftables. */
@@ -55,7 +35,7 @@ export class NftProgram implements HostProgram<NftView> {
 
   async look(): Promise<NftView> {
     try {
-      const { entries, owned } = await listRuleset((args) => runNft(this.#run, args));
+      const { entries, owned } = await listRuleset(this.#run);
       this.#hasWorked = true;
       return {
         chains: parseHostChains(entries, owned).filter((chain) => !this.#isLeftOut(chain)),

@@ -4,15 +4,33 @@
  */
 
 import { OpenmeError } from "../../values/errors.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { type FirewallRun, runFirewall } from "../run.ts";
 
-/** How long a listing of the whole ruleset may take: 50,000 rules take 2 s on a machine that has nothing else to do. */
-export const LISTING_DEADLINE_MS = 10_000;
+/** A batch of a thousand elements takes 15 ms; what takes this long hangs. */
+const DEADLINE_MS = 5000;
+/** For the whole ruleset: 50,000 rules take 2 s on an idle machine. */
+const LISTING_DEADLINE_MS = 10_000;
 /** A slice of this size is parsed in 3 ms. */
 const SLICE_CHARACTERS = 256 * 1024;
 const BETWEEN = ', {"rule": {';
 
-/** Runs `nft` with these arguments and gives what it printed. */
-export type RunNft = (args: string[]) => Promise<string>;
+/** Gives what `nft` prints with these arguments; throws `OpenmeError`, code `FIREWALL`. */
+export function runNft(run: RunProgram, args: readonly string[], stdin?: string): Promise<string> {
+  return runFirewall(run, nftRun(args, stdin));
+}
+
+export function nftRun(args: readonly string[], stdin?: string): FirewallRun {
+  return {
+    program: "nft",
+    args,
+    stdin,
+    timeoutMs: args.includes("ruleset") ? LISTING_DEADLINE_MS : DEADLINE_MS,
+    missingHint:
+      "install nftables: apt-get install nftables (or apk add, dnf install, opkg install)",
+    failingHint: "see whether nft works here by itself, as the same user: nft list ruleset",
+  };
+}
 
 /** Every chain and rule, and which tables take no rule from others. */
 export interface NftListing {
@@ -28,15 +46,15 @@ export type Entry = Partial<
 >;
 
 /** Reads the whole ruleset. Throws `OpenmeError`, code `FIREWALL`, where it is not to be read. */
-export async function listRuleset(nft: RunNft): Promise<NftListing> {
-  const json = await nft(["--json", "--terse", "list", "ruleset"]);
+export async function listRuleset(run: RunProgram): Promise<NftListing> {
+  const json = await runNft(run, ["--json", "--terse", "list", "ruleset"]);
   const entries = await parseInSlices(json);
   if (entries && !entries.some(({ table }) => table?.["flags"] !== undefined)) {
     return { entries, owned: new Set() };
   }
-  const owned = parseOwnedTables(await nft(["--terse", "list", "ruleset"]));
-  const all = entries ?? await listChainByChain(nft);
-  return { entries: owned.size === 0 ? all : await withSets(all, owned, nft), owned };
+  const owned = parseOwnedTables(await runNft(run, ["--terse", "list", "ruleset"]));
+  const all = entries ?? await listChainByChain(run);
+  return { entries: owned.size === 0 ? all : await withSets(all, owned, run), owned };
 }
 
 /**
@@ -107,14 +125,22 @@ export function parseOwnedTables(text: string): Set<string> {
 }
 
 /** Listings of single chains have no table in them, and are whole. */
-async function listChainByChain(nft: RunNft): Promise<Entry[]> {
+async function listChainByChain(run: RunProgram): Promise<Entry[]> {
   const entries: Entry[] = [];
-  for (const { chain } of requireEntries(await nft(["--json", "list", "chains"]))) {
+  for (const { chain } of requireEntries(await runNft(run, ["--json", "list", "chains"]))) {
     if (!chain) continue;
     const { family, table, name } = chain as Record<string, string>;
     // Others list no such thing as rules for packets of this host.
     if (!["inet", "ip", "ip6"].includes(family!)) continue;
-    const listing = await nft(["--json", "--terse", "list", "chain", family!, table!, name!]);
+    const listing = await runNft(run, [
+      "--json",
+      "--terse",
+      "list",
+      "chain",
+      family!,
+      table!,
+      name!,
+    ]);
     entries.push(...requireEntries(listing));
   }
   return entries;
@@ -124,13 +150,13 @@ async function listChainByChain(nft: RunNft): Promise<Entry[]> {
 async function withSets(
   entries: readonly Entry[],
   owned: ReadonlySet<string>,
-  nft: RunNft,
+  run: RunProgram,
 ): Promise<Entry[]> {
   const known = new Map<string, unknown>();
   const elementsOf = async (kind: "set" | "map", place: string, name: string) => {
     const key = `${kind} ${place} ${name}`;
     if (!known.has(key)) {
-      const listing = await nft(["--json", "list", kind, ...place.split(" "), name])
+      const listing = await runNft(run, ["--json", "list", kind, ...place.split(" "), name])
         .catch(() => "");
       known.set(key, parseEntries(listing)?.find((entry) => entry[kind])?.[kind]?.["elem"]);
     }

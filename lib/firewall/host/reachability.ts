@@ -16,7 +16,7 @@ import type { RunProgram } from "../../system/run_program.ts";
 import type { GuardPlan } from "../plan.ts";
 import { type HostChain, type HostRule, verdictOf } from "./chain.ts";
 import type { Family } from "./families.ts";
-import { runNft } from "./nft.ts";
+import { runNft } from "./nft_listing.ts";
 import type { Traffic } from "./conditions.ts";
 import { type Block, findBlock } from "./trace.ts";
 

@@ -5,7 +5,7 @@ import type { RunProgram } from "../../system/run_program.ts";
 import type { QuickTransactions, Standing } from "../backend.ts";
 import type { Deviations } from "../deviations.ts";
 import type { CheckedRules } from "../host/generation.ts";
-import { runNft } from "../host/nft.ts";
+import { runNft } from "../host/nft_listing.ts";
 import type { ProcessName } from "../owner.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import { examineTable } from "./examine.ts";

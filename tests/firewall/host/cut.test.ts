@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 import { cutConnections } from "../../../lib/firewall/host/cut.ts";
-import { parseFlows } from "../../../lib/firewall/host/flows.ts";
-import { portsByPlace } from "../../../lib/firewall/host/wanted_ports.ts";
+import { parseFlows, portsByPlace } from "../../../lib/firewall/host/flows.ts";
 import type { PortRange } from "../../../lib/values/ports.ts";
 import type { RunProgram } from "../../../lib/system/run_program.ts";
 import { network } from "../../support/knocks.ts";

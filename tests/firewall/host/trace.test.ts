@@ -233,10 +233,9 @@ chain c { type filter hook input priority 0; policy drop
 namespaceTest("findBlock() names what drops, in the words of the real nft", async (namespace) => {
   for (const { why, rules, ports, block } of NFT) {
     await namespace.nft(["-f", "-"], `flush ruleset\ntable inet t {\n${rules}\n}\n`);
-    const nft = (args: string[]) => namespace.nft(args);
-    const { entries } = await listRuleset(async (args) => {
+    const { entries } = await listRuleset(async ({ args }) => {
       // As if a program kept that table for itself, which no `nft -f` can.
-      const text = await nft(args);
+      const text = await namespace.nft(args);
       if (args[0] !== "--json") return text.replace("table inet t {", "$&\n\tflags owner");
       return text.replace(
         /("table": \{"family": "inet", "name": "t", "handle": \d+)/,
@@ -252,7 +251,7 @@ namespaceTest("listRuleset() reads on where nft --json is cut short", async (nam
   const whole = parseHostChains(
     requireEntries(await namespace.nft(["--json", "--terse", "list", "ruleset"])),
   );
-  const cut = await listRuleset(async (args) => {
+  const cut = await listRuleset(async ({ args }) => {
     const text = await namespace.nft(args);
     if (args.join(" ") === "--json --terse list ruleset") {
       return text.replace(/("name": "t", "handle": \d+).*/, '$1, "flags": ');

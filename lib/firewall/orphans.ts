@@ -5,6 +5,7 @@
 
 import type { RunProgram } from "../system/run_program.ts";
 import type { HostChain } from "./host/chain.ts";
+import { familyName } from "./host/families.ts";
 import { IptablesProgram } from "./host/iptables.ts";
 import { deleteEmptyTable } from "./host/nft.ts";
 import { parseEntries, runNft } from "./host/nft_listing.ts";
@@ -88,7 +89,7 @@ async function inIptables(kind: Exclude<Firewall, "nft">, run: RunProgram): Prom
   for (const family of [4, 6] as const) {
     const own = parseOwnChains(await program.list(family, "mangle").catch(() => ""));
     if (own.chains.length === 0) continue;
-    const name = family === 4 ? "ip" : "ip6";
+    const name = familyName(family);
     const remove = async () => {
       await program.restore(family, renderRemoval(own));
       // Holes in the old tables look the same whichever backend put them there: the new guard has them now.

@@ -6,7 +6,7 @@ import { readProc, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { type FirewallRun, runFirewall } from "../run.ts";
 import type { HostChain } from "./chain.ts";
-import { type Family, hostFamilies } from "./families.ts";
+import { type Family, familyName, hostFamilies } from "./families.ts";
 import { type HoleChange, renderIptablesHoles } from "./hole.ts";
 import type { HostProgram, ProgramView } from "./look.ts";
 import { HOST_TABLES, parseHostTable, publishedInNat } from "./read_iptables.ts";
@@ -79,7 +79,7 @@ export class IptablesProgram implements HostProgram<IptablesView> {
       const nat = await list("nat");
       const listings = await Promise.all(HOST_TABLES.map(list));
       for (const [i, table] of HOST_TABLES.entries()) {
-        const place = { family: nameOf(family), table };
+        const place = { family: familyName(family), table };
         chains.push(...parseHostTable(this.name, place, listings[i]!));
         if (table === "mangle") mangle.set(family, listings[i]!);
       }
@@ -116,10 +116,8 @@ export class IptablesProgram implements HostProgram<IptablesView> {
 
   render(changes: readonly HoleChange[]): FirewallRun[] {
     return ([4, 6] as const).flatMap((family) => {
-      const text = renderIptablesHoles(
-        changes.filter(({ chain }) => chain.family === nameOf(family)),
-      );
-      return text ? [this.restoring(family, text)] : [];
+      const own = changes.filter(({ chain }) => chain.family === familyName(family));
+      return own.length > 0 ? [this.restoring(family, renderIptablesHoles(own))] : [];
     });
   }
 
@@ -155,12 +153,8 @@ export async function legacyTables(
   { isRequired = false }: { isRequired?: boolean } = {},
 ): Promise<string[]> {
   const read = isRequired ? readProc : tryReadProc;
-  const names = await read(`/proc/net/${nameOf(family)}_tables_names`, run);
+  const names = await read(`/proc/net/${familyName(family)}_tables_names`, run);
   return names?.split("\n").filter(Boolean) ?? [];
-}
-
-function nameOf(family: Family): "ip" | "ip6" {
-  return family === 4 ? "ip" : "ip6";
 }
 
 function runOf(program: string, args: readonly string[], stdin?: string): FirewallRun {

@@ -51,8 +51,7 @@ export class NftProgram implements HostProgram<NftView> {
   }
 
   render(changes: readonly HoleChange[]): FirewallRun[] {
-    const text = renderNftHoles(changes);
-    return text ? [nftRun(["-f", "-"], text)] : [];
+    return changes.length > 0 ? [nftRun(["-f", "-"], renderNftHoles(changes))] : [];
   }
 
   #isLeftOut({ family, table, name }: HostChain): boolean {

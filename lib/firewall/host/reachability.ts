@@ -15,9 +15,9 @@ import { escapeUnprintable } from "../../values/text.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { GuardPlan } from "../plan.ts";
 import { type HostChain, type HostRule, verdictOf } from "./chain.ts";
-import type { Family } from "./families.ts";
-import { runNft } from "./nft_listing.ts";
 import type { Traffic } from "./conditions.ts";
+import { type Family, familyName } from "./families.ts";
+import { runNft } from "./nft_listing.ts";
 import { type Block, findBlock } from "./trace.ts";
 
 /** The chains that take no hole, and what is known of the traffic that comes to them. */
@@ -80,32 +80,33 @@ function trafficAt(
   ];
 }
 
-async function refusal(
-  { chain, rule, place, family, ports }: Block,
-  run: RunProgram,
-): Promise<OpenmeError> {
+async function refusal(block: Block, run: RunProgram): Promise<OpenmeError> {
+  const { chain, rule, place, family, ports } = block;
   const where = escapeUnprintable(`chain ${chain.family} ${chain.table} ${chain.name}`);
   const inside = place === chain.name ? "" : escapeUnprintable(` in its chain ${place}`);
   const what = rule
     ? `rule "${await textOf(chain, { rule, place }, run)}"${inside}`
     : "policy drop";
   const over = chain.family === "inet" && family === "ip6" ? " over IPv6" : "";
+  const list = ports.map(formatPortRange).join(" ");
   return new OpenmeError(
     "FIREWALL",
-    `${where} drops what openme lets in to ${
-      ports.map(formatPortRange).join(" ")
-    }${over}: its ${what}`,
-    {
-      hint: !chain.owned && chain.hook !== "prerouting"
-        ? `openme cannot put its rule there: set firewall: ${chain.program}, or accept these ports there`
-        : chain.owned
-        ? "its table belongs to a program (flags owner) and takes no rule from others: let knocks and clients in " +
-          "with that program, by firewall: firewalld or firewall: command (docs/firewalls.md)"
-        : chain.name === "PREROUTING"
-        ? "no hole helps in PREROUTING: move that rule to INPUT, or except these ports"
-        : "it comes before openme's guard, so that no hole helps: move that rule to input, or except these ports",
-    },
+    `${where} drops what openme lets in to ${list}${over}: its ${what}`,
+    { hint: hintFor(chain) },
   );
+}
+
+function hintFor({ owned, hook, program, name }: HostChain): string {
+  if (owned) {
+    return "its table belongs to a program (flags owner) and takes no rule from others: let knocks and clients in " +
+      "with that program, by firewall: firewalld or firewall: command (docs/firewalls.md)";
+  }
+  if (hook !== "prerouting") {
+    return `openme cannot put its rule there: set firewall: ${program}, or accept these ports there`;
+  }
+  return name === "PREROUTING"
+    ? "no hole helps in PREROUTING: move that rule to INPUT, or except these ports"
+    : "it comes before openme's guard, so that no hole helps: move that rule to input, or except these ports";
 }
 
 async function textOf(
@@ -120,41 +121,35 @@ async function textOf(
 }
 
 /**
- * What of the given ports, as far as the rules show, a stranger can reach over one of `families`: where no chain of that
- * family drops by policy or by a rule that every such packet meets, before a rule that accepts without asking who it is.
+ * Which of these ports a stranger can reach over one of the families, as far as the rules show, and why. Closed is a port
+ * where a chain of that family drops by its policy, or by a rule that every such packet meets, before a rule accepts
+ * without asking who it is.
  */
 export function portsOpenToEveryone(
   ports: readonly PortRange[],
   chains: readonly HostChain[],
   families: readonly Family[] = [4, 6],
 ): { ports: readonly PortRange[]; why: string } | undefined {
-  let closedNowhere = false;
-  const open = mergePortRanges(families.flatMap((number) => {
-    const family = number === 4 ? "ip" : "ip6";
-    const met = chains.filter((chain) => chain.family === "inet" || chain.family === family);
-    closedNowhere ||= !met.some((chain) => chain.dropsByPolicy || endsInDrop(chain));
-    return openOver(family, ports, met);
-  }));
+  const open = mergePortRanges(families.flatMap((family) => openOver(family, ports, chains)));
   if (open.length === 0) return undefined;
-  const why = closedNowhere
-    ? "no firewall chain of this host drops what it does not know"
-    : `a rule of this host accepts ${open.map(formatPortRange).join(" ")} from everyone`;
+  const closes = (family: Family) =>
+    chains.some((chain) =>
+      ["inet", familyName(family)].includes(chain.family) &&
+      (chain.dropsByPolicy || endsInDrop(chain))
+    );
+  const why = families.every(closes)
+    ? `a rule of this host accepts ${open.map(formatPortRange).join(" ")} from everyone`
+    : "no firewall chain of this host drops what it does not know";
   return { ports: open, why };
 }
 
 function openOver(
-  family: "ip" | "ip6",
+  family: Family,
   ports: readonly PortRange[],
   chains: readonly HostChain[],
 ): readonly PortRange[] {
-  const own = chains.map((chain) => ({ ...chain, family }));
-  let open = ports;
-  while (open.length > 0) {
-    const block = findBlock({ ports: open, state: "new", sentOn: false }, own);
-    if (!block) break;
-    open = subtractPortRanges(open, block.ports);
-  }
-  return open;
+  const block = findBlock({ ports, state: "new", sentOn: false }, chains, [family]);
+  return block ? openOver(family, subtractPortRanges(ports, block.ports), chains) : ports;
 }
 
 function endsInDrop({ rules }: HostChain): boolean {

@@ -1,6 +1,6 @@
 /**
- * The host's own nftables rules, as far as openme must know them: where its traffic would be dropped, where its holes
- * are, and which ports are sent elsewhere. Reads the entries of `nft --json --terse list ruleset`; pure.
+ * The host's own nftables rules: their base chains, openme's holes in them, and which ports they send elsewhere. Reads
+ * the entries of `nft --json --terse list ruleset`; pure.
  */
 
 import type { PortRange } from "../../values/ports.ts";
@@ -11,52 +11,44 @@ import { elementsIn, type Entry } from "./nft_listing.ts";
 const HOOKS = ["input", "forward", "prerouting"] as const;
 
 /**
- * The base chains in a listing; `owned` are the tables that take no rule from others. Chains of openme's own table are
- * left out.
+ * The base chains in a listing, without those of openme's own table; `owned` are the tables that take no rule from
+ * others.
  */
 export function parseHostChains(
   entries: readonly Entry[],
   owned: ReadonlySet<string> = new Set(),
 ): HostChain[] {
-  const rules = new Map<string, HostRule[]>();
-  const rulesOf = (table: string, chain: unknown) => {
-    const key = `${table} ${chain}`;
-    if (!rules.has(key)) rules.set(key, []);
-    return rules.get(key)!;
-  };
-  const jumps = new Map<string, Map<string, readonly HostRule[]>>();
+  const tables = new Map<string, Map<string, HostRule[]>>();
   const bases: HostChain[] = [];
   for (const { chain, rule } of entries) {
-    const place = chain ?? rule;
-    if (!place || !["inet", "ip", "ip6"].includes(String(place["family"]))) continue;
-    const table = `${place["family"]} ${place["table"]}`;
-    if (!jumps.has(table)) jumps.set(table, new Map());
-    if (chain && place["table"] !== "openme") {
-      const { family, table: tableName, name, policy } = chain as Record<string, string>;
-      const hook = HOOKS.find((each) => each === chain["hook"]);
-      jumps.get(table)!.set(name!, rulesOf(table, name));
-      if (chain["type"] !== "filter" || !hook) continue;
+    const { family, table } = (chain ?? rule ?? {}) as Record<string, string>;
+    if (!["inet", "ip", "ip6"].includes(family!)) continue;
+    const key = `${family} ${table}`;
+    const subchains = tables.get(key) ?? new Map<string, HostRule[]>();
+    tables.set(key, subchains);
+    const name = String(chain ? chain["name"] : rule!["chain"]);
+    const rules = subchains.get(name) ?? [];
+    subchains.set(name, rules);
+    const hook = HOOKS.find((each) => each === chain?.["hook"]);
+    if (chain && hook && chain["type"] === "filter" && table !== "openme") {
       bases.push({
         program: "nft",
         family: family!,
-        table: tableName!,
-        name: name!,
+        table: table!,
+        name,
         hook,
         priority: Number(chain["prio"]),
-        owned: owned.has(table),
-        dropsByPolicy: policy === "drop",
-        rules: rulesOf(table, name),
-        subchains: jumps.get(table)!,
+        owned: owned.has(key),
+        dropsByPolicy: chain["policy"] === "drop",
+        rules,
+        subchains,
       });
     }
     const expressions = Array.isArray(rule?.["expr"]) ? rule["expr"] : [];
-    // What an iptables backend of openme's left is no rule of the host's.
+    // A jump that an iptables backend of openme's left is no rule of the host's.
     if (!rule || expressions.some(isJumpToOpenme)) continue;
-    rulesOf(table, rule["chain"]).push({
-      handle: Number(rule["handle"]),
-      isHole: rule["comment"] === HOLE_COMMENT,
-      expressions,
-    });
+    const isHole = rule["comment"] === HOLE_COMMENT;
+    rules.push({ handle: Number(rule["handle"]), isHole, expressions });
   }
   return bases;
 }

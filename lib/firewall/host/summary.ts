@@ -1,7 +1,4 @@
-/**
- * What this host's own firewall does to strangers, whichever program loaded it: for people, before openme changes
- * anything.
- */
+/** What this host's own firewall does to strangers, whichever program loaded it: for people. Changes nothing. */
 
 import { intersectPortRanges, mergePortRanges, type PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
@@ -32,29 +29,23 @@ export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
   const chains = views.flatMap((view) => view?.chains ?? []);
   const at = (hook: string) => chains.filter((chain) => chain.hook === hook);
   const published = mergePortRanges(views.flatMap((view) => view?.published ?? []));
-  // Those that are sent on within the host come by the input chains all the same.
-  const isSentOn = (range: PortRange) =>
-    findBlock(
-      { ports: [range], state: "new", sentOn: true, inDoubtAccepted: true },
-      at("forward").filter(({ family }) => family !== "ip6"),
-    )?.family !== "ip";
+  const input = at("input");
+  // Ports that are sent on within the host come by the input chains all the same.
+  const isSentOn = (range: PortRange) => {
+    const traffic = { ports: [range], state: "new", sentOn: true, inDoubtAccepted: true } as const;
+    return !findBlock(traffic, at("forward"), [4]);
+  };
   return {
     published,
     openOf: (ports) =>
       mergePortRanges([
-        ...ports.flatMap((range) =>
-          portsOpenToEveryone([range], at("input"), families)?.ports ?? []
-        ),
+        ...ports.flatMap((range) => portsOpenToEveryone([range], input, families)?.ports ?? []),
         ...intersectPortRanges(ports, published).filter(isSentOn),
       ]),
     dropping: (ports) =>
-      families.flatMap((number) => {
-        const family = number === 4 ? "ip" : "ip6";
-        const met = [...at("prerouting"), ...at("input")].find((chain) =>
-          (chain.family === "inet" || chain.family === family) &&
-          findBlock({ ports, state: "new", sentOn: false }, [{ ...chain, family }]) !== undefined
-        );
-        return met ? [met] : [];
+      families.flatMap((family) => {
+        const traffic = { ports, state: "new", sentOn: false } as const;
+        return findBlock(traffic, [...at("prerouting"), ...input], [family])?.chain ?? [];
       }),
   };
 }

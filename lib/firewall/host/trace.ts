@@ -5,6 +5,7 @@
 
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import { type HostChain, type HostRule, targetOf, verdictOf } from "./chain.ts";
+import { type Family, familyName } from "./families.ts";
 import { meetsRule, type Met, type Packets, type Traffic, VERDICTS } from "./conditions.ts";
 
 /** What drops packets: a rule of a chain, or without a rule its policy. */
@@ -21,9 +22,13 @@ export interface Block {
  * The first chain that drops some of this traffic: by a rule that every such packet meets or by its policy, where no
  * rule before that surely accepts it.
  */
-export function findBlock(traffic: Traffic, chains: readonly HostChain[]): Block | undefined {
+export function findBlock(
+  traffic: Traffic,
+  chains: readonly HostChain[],
+  families: readonly Family[] = [4, 6],
+): Block | undefined {
   for (const chain of chains) {
-    for (const family of ["ip", "ip6"] as const) {
+    for (const family of families.map(familyName)) {
       if (chain.family !== "inet" && chain.family !== family) continue;
       const walk = new Walk(chain, traffic, family);
       const { left, block } = walk.through(chain.name, chain.rules, traffic.ports);

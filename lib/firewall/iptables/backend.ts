@@ -10,7 +10,7 @@ import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
 import { type Connection, SeenConnections } from "../host/sockets.ts";
-import type { Family } from "../host/families.ts";
+import { type Family, familyName } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";
 import { DatedOpenings } from "./openings.ts";
 import {
@@ -183,9 +183,7 @@ class IptablesBackend implements Backend {
       }),
       () => this.#host.takeOutHoles(),
     ]);
-    for (const family of made) {
-      await deleteEmptyTable(family === 4 ? "ip" : "ip6", "mangle", this.#run);
-    }
+    for (const family of made) await deleteEmptyTable(familyName(family), "mangle", this.#run);
     this.#openings.clear();
     this.#installed = undefined;
   }
@@ -225,7 +223,7 @@ class IptablesBackend implements Backend {
     const holes = this.#host.ownChanges(this.#plan, host);
     const texts = new Map<Family, string>();
     for (const [family, present] of ownIn(host.own)) {
-      const name = family === 4 ? "ip" : "ip6";
+      const name = familyName(family);
       const chains = renderChains(family, this.#plan, {
         openings: this.#openings.all(),
         kept: connections,

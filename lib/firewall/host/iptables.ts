@@ -106,18 +106,17 @@ export class IptablesProgram implements HostProgram<IptablesView> {
   }
 
   async restore(family: Family, text: string): Promise<void> {
-    await this.#call(this.restoring(family, text));
+    await this.#call(this.#restoring(family, text));
   }
 
-  /** What {@linkcode restore} runs. */
-  restoring(family: Family, text: string): FirewallRun {
+  #restoring(family: Family, text: string): FirewallRun {
     return runOf(`${this.#program(family)}-restore`, ["--noflush", ...LOCK_WAIT], text);
   }
 
   render(changes: readonly HoleChange[]): FirewallRun[] {
     return ([4, 6] as const).flatMap((family) => {
       const own = changes.filter(({ chain }) => chain.family === familyName(family));
-      return own.length > 0 ? [this.restoring(family, renderIptablesHoles(own))] : [];
+      return own.length > 0 ? [this.#restoring(family, renderIptablesHoles(own))] : [];
     });
   }
 

@@ -7,7 +7,7 @@ import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { OpenPorts } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
-import { allInTurn, runFirewall } from "../run.ts";
+import { allInTurn, type FirewallRun, runFirewall } from "../run.ts";
 import { type HostChain, mayDrop } from "./chain.ts";
 import { hostFamilies } from "./families.ts";
 import { type HoleChange, holeChanges, NO_HOLES } from "./hole.ts";

@@ -46,8 +46,7 @@ class IptablesBackend implements Backend {
   /** What else filters here, of which nf_tables tells nothing. */
   readonly #legacy: IptablesProgram | undefined;
   readonly #openings = new DatedOpenings();
-  /** Counts the changes of `#openings`, and which of them each family's chain holds. */
-  #version = 0;
+  /** Which version of them each family's chain holds. */
   readonly #written = new Map<Family, number>();
   readonly #connections: SeenConnections;
   #installed: { fixed: string; hole: boolean } | undefined;
@@ -85,8 +84,7 @@ class IptablesBackend implements Backend {
     }
     this.#checked.forget();
     this.#openings.clear();
-    this.#remember(openings);
-    const version = this.#version;
+    const version = this.#openings.change(openings);
     const kept = await this.#connections.lookBefore(this.#plan.guardedPorts);
     const texts = await this.#render(host, kept);
     await this.#host.putOtherHoles(this.#plan, host);
@@ -102,7 +100,7 @@ class IptablesBackend implements Backend {
   }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
-    this.#remember(changes);
+    this.#openings.change(changes);
     const families = await this.#program.families();
     const touched = families.filter((family) =>
       changes.some(({ address }) => address.base.family === family)
@@ -116,8 +114,9 @@ class IptablesBackend implements Backend {
   /** A run that was overtaken by a later one wrote something old over it: then the newest is written again. */
   async #writeGrants(family: Family): Promise<void> {
     while (true) {
-      const version = this.#version;
-      await this.#program.restore(family, this.#renderGrants(family));
+      const { version } = this.#openings;
+      const text = renderGrants(family, this.#plan, this.#openings.all());
+      await this.#program.restore(family, text);
       const overtaken = (this.#written.get(family) ?? 0) > version;
       this.#written.set(family, version);
       if (!overtaken) return;
@@ -204,15 +203,6 @@ class IptablesBackend implements Backend {
       listings.push(await this.#program.list(family, "mangle", { counters: true }));
     }
     return parseKnockCounters(listings.join("\n"));
-  }
-
-  #remember(changes: readonly ClientOpenings[]): void {
-    this.#version++;
-    this.#openings.change(changes);
-  }
-
-  #renderGrants(family: Family): string {
-    return renderGrants(family, this.#plan, this.#openings.all());
   }
 
   async #render(

@@ -5,14 +5,20 @@ import type { ClientOpenings } from "../backend.ts";
 import type { DatedOpening } from "./rules.ts";
 
 export class DatedOpenings {
+  #version = 0;
   readonly #byAddress = new Map<string, readonly DatedOpening[]>();
+
+  /** The number of changes so far. */
+  get version(): number {
+    return this.#version;
+  }
 
   clear(): void {
     this.#byAddress.clear();
   }
 
-  /** Each of these addresses has what is listed for it, from now on. */
-  change(changes: readonly ClientOpenings[]): void {
+  /** Each of these addresses has what is listed for it, from now on. Gives the new version. */
+  change(changes: readonly ClientOpenings[]): number {
     const nowMs = Date.now();
     for (const { address, openings } of changes) {
       const dated = openings.map(({ timeoutMs, ...ports }) => ({
@@ -25,6 +31,7 @@ export class DatedOpenings {
     for (const [text, dated] of this.#byAddress) {
       if (dated.every(({ endsAtMs }) => endsAtMs <= nowMs)) this.#byAddress.delete(text);
     }
+    return ++this.#version;
   }
 
   all(): DatedOpening[] {

@@ -1,6 +1,4 @@
-/**
- * Makes the backend that the configuration names, or for `auto` the one that fits this host, and says why.
- */
+/** Makes the backend that the configuration names, or for `auto` the one that fits this host, and says why. */
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { isProgramThere, type RunProgram } from "../system/run_program.ts";
@@ -25,8 +23,8 @@ export async function chooseBackend(
 }
 
 /**
- * The backend, whose first `install` also takes out what an earlier openme left in another firewall of Linux. It does so
- * once the new guard stands, so that no port is open in between.
+ * The backend. Its first `install` also removes orphaned guards in the other firewalls of Linux, once the new guard
+ * stands, so that no port is open in between.
  */
 async function make(name: BackendName, parts: BackendParts): Promise<Backend> {
   const backend = await BACKENDS[name].make(parts);
@@ -51,14 +49,14 @@ export function requireClosable(
   throw new OpenmeError("FIREWALL", `server.${flaw.key}: ${flaw.problem}`, { hint: flaw.hint });
 }
 
-/** Which backend fits this host. Looks, changes nothing; throws where none does. */
+/** Which backend fits this host. Changes nothing; throws where none fits. */
 export async function probe(run: RunProgram): Promise<{ name: BackendName; why: string }> {
   const failures: string[] = [];
   const works = async (program: string, ...args: string[]) => {
     try {
       return await run({ program, args, timeoutMs: DEADLINE_MS });
     } catch (error) {
-      // Of a program that is not there, only where none is.
+      // A missing program is no failure, unless all are missing.
       if (isProgramThere(program)) failures.push(messageOf(error));
       return undefined;
     }
@@ -91,7 +89,7 @@ export async function probe(run: RunProgram): Promise<{ name: BackendName; why: 
   });
 }
 
-/** Why firewalld has to be asked to let anyone in; `undefined` where nft can put a hole into its table, or it is not there. */
+/** Why only firewalld can let clients in here; `undefined` if it is not there, or its table takes a hole from nft. */
 async function ownsItsTable(run: RunProgram): Promise<string | undefined> {
   const read = (program: string, ...args: string[]) =>
     run({ program, args, timeoutMs: DEADLINE_MS }).catch(() => undefined);

@@ -1,6 +1,6 @@
 /**
- * Guards of openme's that stand in the firewalls of Linux, and how those go that a dead process left in another firewall
- * than the one in use: they would go on closing ports to everyone, the clients that are let in now too.
+ * Finds openme's guards in the firewalls of Linux, and removes orphaned ones: a guard that a dead process left in another
+ * firewall than the one in use would keep its ports closed to the clients that are let in now.
  */
 
 import type { RunProgram } from "../system/run_program.ts";
@@ -28,10 +28,10 @@ interface Found {
   readonly remove: Removal;
 }
 
-/** A guard of openme's that stands on this host, whoever put it there. */
+/** A guard of openme's on this host, also of another process. */
 export interface StandingGuard {
   readonly firewall: Firewall;
-  /** The process, other than this one, that put it there and lives. */
+  /** The process that installed it, if it lives and is not this one. */
   readonly livingPid: number | undefined;
 }
 
@@ -73,7 +73,7 @@ async function findGuards(firewalls: readonly Firewall[], run: RunProgram): Prom
   return found;
 }
 
-/** The table alone: each backend takes the holes in nft's chains that it finds for its own. */
+/** The table alone: holes in nft's chains become those of the new backend. */
 async function inNft(run: RunProgram): Promise<Found[]> {
   const args = ["--stateless", "--terse", "list", "table", ...TABLE.split(" ")];
   const listing = await runNft(run, args).catch(() => "");
@@ -92,7 +92,7 @@ async function inIptables(kind: Exclude<Firewall, "nft">, run: RunProgram): Prom
     const name = familyName(family);
     const remove = async () => {
       await program.restore(family, renderRemoval(own));
-      // Holes in the old tables look the same whichever backend put them there: the new guard has them now.
+      // Holes in the old tables look the same for every backend: they are the new guard's now.
       if (program.isLegacy) return;
       const { chains } = await program.look();
       await removeHoles(chains.filter((chain) => chain.family === name), run);

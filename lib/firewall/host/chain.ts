@@ -3,7 +3,7 @@
  * `trace.ts` follows a packet through them.
  */
 
-/** A base chain of somebody else's where packets are filtered. */
+/** A base chain of the host's own, in which packets are filtered. */
 export interface HostChain {
   /** The program that lists it and takes rules for it: `nft`, or one of iptables. */
   readonly program: string;
@@ -12,11 +12,11 @@ export interface HostChain {
   readonly name: string;
   readonly hook: "input" | "forward" | "prerouting";
   readonly priority: number;
-  /** Whether a program keeps the table for itself (`flags owner`): it takes no rule from others. */
+  /** Whether the table belongs to a program (`flags owner`) and takes no rule from others. */
   readonly owned: boolean;
   readonly dropsByPolicy: boolean;
   readonly rules: readonly HostRule[];
-  /** The chains of its table by their names, to follow jumps. */
+  /** The chains of its table by name, to follow jumps. */
   readonly subchains?: ReadonlyMap<string, readonly HostRule[]>;
 }
 
@@ -25,7 +25,7 @@ export interface HostRule {
   readonly isHole: boolean;
   /** As `nft --json` prints them. */
   readonly expressions: readonly unknown[];
-  /** As its own program prints the rule, where that is known. */
+  /** The rule as iptables prints it. */
   readonly text?: string;
 }
 
@@ -34,7 +34,7 @@ export function mayDrop({ dropsByPolicy, rules, subchains }: HostChain): boolean
   return dropsByPolicy || mayDropByRule(rules, subchains ?? new Map(), new Set());
 }
 
-/** What ends nothing, or lets somebody in. */
+/** Expressions that drop nothing. */
 const HARMLESS = ["accept", "return", "counter", "match", "mangle", "log", "limit"];
 
 function mayDropByRule(
@@ -55,7 +55,7 @@ function mayDropByRule(
   return rules.some(({ isHole, expressions }) => !isHole && !expressions.every(isHarmless));
 }
 
-/** The chain that a jump or goto leads to; `undefined` where nobody can tell. */
+/** The chain that a jump or goto leads to; `undefined` where it is not known. */
 export function targetOf(expression: unknown): string | undefined {
   const { jump, goto } = expression as Record<string, { target?: string } | null | undefined>;
   return (jump ?? goto)?.target;

@@ -9,7 +9,7 @@ export interface Traffic {
   readonly ports: readonly PortRange[];
   /** What connection tracking says of them. */
   readonly state: "new" | "untracked";
-  /** Whether destination NAT has sent them elsewhere before: then their port is no longer known. */
+  /** Whether destination NAT has changed their destination: then their port is no longer known. */
   readonly sentOn: boolean;
   /** Whether a rule that accepts under conditions that are not known here counts as one that accepts. */
   readonly inDoubtAccepted?: boolean;
@@ -21,7 +21,7 @@ export interface Packets extends Traffic {
   readonly hook: HostChain["hook"];
 }
 
-/** How many of a port's packets meet a rule, the fewest first. `some`: nobody can tell which. */
+/** How many of a port's packets meet a rule, the fewest first. `some`: it is not known which. */
 const SHARES = ["some", "within a rate", "all"] as const;
 export type Share = typeof SHARES[number];
 
@@ -57,7 +57,7 @@ export function meetsRule(
   return met;
 }
 
-/** Which of these ports' packets meet a match. One that has no name here is met by some. */
+/** Which of these ports' packets meet a match. A match that is not known here is met by some. */
 function meets({ left, right, op }: Match, ports: readonly PortRange[], packets: Packets): Met {
   const some: Met = { ports, share: "some" };
   const values = valuesOf(right);
@@ -82,7 +82,7 @@ function meets({ left, right, op }: Match, ports: readonly PortRange[], packets:
   return OTHER_PROTOCOLS.includes(protocol) ? all([]) : some;
 }
 
-/** Whether all of this traffic has one of these values, whatever its ports; `undefined` where that is not known. */
+/** Whether all of these packets have one of these values; `undefined` where that is not known or depends on the port. */
 function isSo(
   { ct, meta, fib }: Match["left"],
   values: readonly unknown[],
@@ -95,7 +95,7 @@ function isSo(
   }
   if (meta?.key === "nfproto") return values.includes(family === "ip" ? "ipv4" : "ipv6");
   if (meta?.key === "protocol") return values.includes(family);
-  // Whom forwarded packets are for is not known.
+  // The destination of forwarded packets is not known.
   return fib?.result === "type" && [fib.flags].flat().join() === "daddr" &&
       hook !== "forward"
     ? values.includes("local")

@@ -1,10 +1,10 @@
 /**
- * Cuts connections that are established: those of this host's own sockets with `ss -K`, which ends both sides, and those
- * that are forwarded, to containers for example, by taking them out of connection tracking, where the guard then meets
- * them as new. Connection tracking alone would not do for own sockets: what the server sends next puts an entry back.
+ * Cuts established connections. `ss -K` ends those of this host's own sockets, on both sides. Forwarded ones, as to
+ * containers, are deleted from connection tracking, so that the guard meets them as new. That is not enough for own
+ * sockets: the server's next packet makes a new entry.
  *
- * No program's word is taken for it: `ss -K` exits 0 where the kernel cannot end a socket. What is there afterwards is
- * told. No failure keeps the rest from being done.
+ * `ss -K` exits 0 also where the kernel cannot end a socket, so the connections are listed again afterwards. A failure
+ * does not stop the rest.
  */
 
 import { formatAddress } from "../../values/address.ts";
@@ -15,13 +15,12 @@ import type { RunProgram } from "../../system/run_program.ts";
 import { type Connection, establishedConnections } from "./sockets.ts";
 import { deleteFlow, type Flow, isWanted, listFlows, type Place, portsByPlace } from "./flows.ts";
 
-/** What became of the connections; goes over the control socket, and into `--json`, as it is. */
+/** The outcome, as it goes over the control socket and into `--json`. */
 export interface Cut {
-  /** How many are gone. */
+  /** How many have ended. */
   readonly connections: number;
-  /** Those that are still there. */
   readonly left: readonly LeftConnection[];
-  /** Programs that were not there. */
+  /** Programs that are not installed. */
   readonly missing: readonly string[];
 }
 
@@ -34,12 +33,12 @@ export interface LeftConnection {
 }
 
 const DEADLINE_MS = 5000;
-/** After so long no further program is started: somebody waits to be told. */
+/** After so long no further program is started: the user waits for the outcome. */
 const ALL_MS = 10_000;
 
 /**
- * Cuts every established connection from these places. Call it when the firewall no longer lets them in. `failures` are
- * what could not be looked at or done, in words: there may be connections that nobody has seen.
+ * Cuts every established connection from these places. Call it when the firewall no longer lets them in. `failures` says
+ * what could not be listed or cut: then more connections may be left than `left` names.
  */
 export async function cutConnections(
   places: readonly Place[],
@@ -83,9 +82,9 @@ export async function cutConnections(
         run({ program: "ss", args: ["-K", "-H", "-t", "-n", ...filter], timeoutMs: DEADLINE_MS }),
     );
   }
-  // What of them was a socket's is closed there by now, and no entry to be cut.
+  // Entries of sockets that were just ended are closed, and not listed.
   const flows = await lookAtFlows();
-  // One that has just ended by itself is an error of conntrack's; what is still there is seen below.
+  // conntrack fails for an entry that has just ended by itself; entries that are left are found below.
   if (hasConntrack) await attemptEach(flows, (flow) => deleteFlow(flow, run).catch(() => {}));
   const found = new Set([...sockets.map(endsOf), ...flows].map(nameOf));
   const left = new Map<string, LeftConnection>();
@@ -101,7 +100,7 @@ export async function cutConnections(
   };
 }
 
-/** What `ss` is to end: for each remote address and own port one filter. It wants IPv6 in brackets. */
+/** One filter for `ss` for each remote address and own port. It wants IPv6 in brackets. */
 function filtersOf(sockets: readonly Connection[]): string[][] {
   const filters = new Map(sockets.map(({ remote, localPort }) => {
     const text = formatAddress(remote);
@@ -138,6 +137,6 @@ async function isThere(run: RunProgram, program: string, versionFlag: string): P
     if (error instanceof OpenmeError && error.message.includes("there is no such program")) {
       return false;
     }
-    return true; // there, and it will say itself what is wrong
+    return true; // its own run will fail with the reason
   }
 }

@@ -20,14 +20,13 @@ export interface Place {
   readonly ports: readonly PortRange[];
 }
 
-/** What is wanted: ports by the text of their address or network. */
+/** Wanted ports by the text of their address or network. */
 export interface WantedPorts {
   readonly byText: ReadonlyMap<string, readonly PortRange[]>;
-  /** Those that are wider than an address. */
+  /** Places that are wider than an address. */
   readonly networks: readonly Network[];
 }
 
-/** Gathers what is wanted of each place. */
 export function portsByPlace(places: readonly Place[]): WantedPorts {
   const byText = new Map<string, PortRange[]>();
   const networks: Network[] = [];
@@ -41,7 +40,7 @@ export function portsByPlace(places: readonly Place[]): WantedPorts {
   return { byText, networks };
 }
 
-/** Whether somebody at this address, connected to this port, is wanted. */
+/** Whether a connection from this address to this port is wanted. */
 export function isWanted(
   wanted: WantedPorts,
   remote: Address,
@@ -91,7 +90,7 @@ export function parseFlows(listing: string, wanted: WantedPorts): Flow[] {
     if (isWanted(wanted, source, protocol, destinationPort)) {
       return { ...common, remote: source, remotePort: sourcePort, port: destinationPort };
     }
-    // Picked up from the middle, with the server's packet first.
+    // An entry made in mid-connection, by a packet of the server.
     if (isWanted(wanted, destination, protocol, sourcePort)) {
       return { ...common, remote: destination, remotePort: destinationPort, port: sourcePort };
     }
@@ -99,7 +98,7 @@ export function parseFlows(listing: string, wanted: WantedPorts): Flow[] {
   });
 }
 
-/** The entries of now. Throws where nobody can tell, and there may be some. */
+/** The wanted entries. Throws where they cannot be listed and there may be some. */
 export async function listFlows(
   wanted: WantedPorts,
   { run, hasConntrack }: { run: RunProgram; hasConntrack: boolean },
@@ -129,14 +128,13 @@ export async function listFlows(
   return flows;
 }
 
-/** Whether this host forwards at all. Without that, connections end in sockets of its own. */
+/** Whether this host forwards. Without that, every connection ends in a socket of its own. */
 async function forwards(run: RunProgram): Promise<boolean> {
   const paths = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
   const values = await Promise.all(paths.map((path) => readProc(path, run)));
   return values.some((value) => value !== undefined && value.trim() !== "0");
 }
 
-/** Takes an entry out. */
 export async function deleteFlow(flow: Flow, run: RunProgram): Promise<void> {
   await run({
     program: "conntrack",

@@ -1,7 +1,7 @@
 /**
  * Asks the kernel for the generation of this network namespace's nf_tables rules, over netlink through libc: a number
- * that grows with every transaction, whoever made it (nft, iptables-nft, firewalld, Docker). As long as it is the same,
- * nothing was changed, and nothing has to be listed. Takes 10 µs and no process.
+ * that grows with every transaction of any program (nft, iptables-nft, firewalld, Docker). While it stays the same, no
+ * rule has changed and nothing has to be listed. Takes 10 µs and no process.
  */
 
 import type { ReadGeneration } from "../backend.ts";
@@ -26,10 +26,7 @@ const LIBC = {
   recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
 } as const;
 
-/**
- * Opens what asks. `undefined` where this system has no such thing or does not let this process: it takes Linux with
- * glibc, and CAP_NET_ADMIN. Open until the process ends.
- */
+/** Opens the socket, until the process ends. `undefined` without Linux, glibc or CAP_NET_ADMIN. */
 export function openGeneration(): ReadGeneration | undefined {
   if (Deno.build.os !== "linux") return undefined;
   let libc: Deno.DynamicLibrary<typeof LIBC>["symbols"];
@@ -45,7 +42,7 @@ export function openGeneration(): ReadGeneration | undefined {
   const read = () => {
     const request = renderRequest(++sequence);
     if (Number(libc.send(socket, request, BigInt(request.length), MSG_DONTWAIT)) < 0) return;
-    // The kernel has answered before `send` returns. What is left of an earlier question is passed over.
+    // The kernel has answered before `send` returns. Answers to earlier questions are passed over.
     while (true) {
       const length = Number(libc.recv(socket, answer, BigInt(answer.length), MSG_DONTWAIT));
       if (length < HEADER_SIZE) return undefined;
@@ -82,13 +79,13 @@ export function parseGeneration(message: Uint8Array, sequence: number): number |
   return undefined;
 }
 
-/** Whether the rules are still those that a check has found in order. */
+/** Knows whether rules have changed since a check found them in order. */
 export class CheckedRules {
   readonly #read: ReadGeneration | undefined;
   /** The generation that was in order. */
   #checked: number | undefined;
 
-  /** Without `read`, nobody can tell: every check has to look. */
+  /** Without `read`, every check has to list the rules. */
   constructor(read: ReadGeneration | undefined) {
     this.#read = read;
   }
@@ -97,18 +94,18 @@ export class CheckedRules {
     return this.#checked !== undefined && this.#read?.() === this.#checked;
   }
 
-  /** To be called before looking; what it returns, once everything was found in order. */
+  /** Call it before listing the rules, and what it returns once they were found in order. */
   begin(): () => void {
     const generation = this.#read?.();
     return () => this.#checked = generation;
   }
 
-  /** What was in order is not any more. */
+  /** Makes the next check list the rules. */
   forget(): void {
     this.#checked = undefined;
   }
 
-  /** Runs so many transactions of this process. Where the generation grew by just these, nobody else changed anything. */
+  /** Runs transactions of this process. If the generation grew by just their number, no other program changed a rule. */
   async ownChange(change: () => Promise<void>, transactions = 1): Promise<void> {
     const before = this.#read?.();
     await change();

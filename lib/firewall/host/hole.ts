@@ -30,7 +30,7 @@ export function iptablesHoleRule(mark: number): string {
   return `-m mark --mark ${bit} -m comment --comment "${HOLE_COMMENT}" -j ACCEPT`;
 }
 
-/** Takes every hole out of a chain, and puts one for the bit `mark` at its top, if there is a mark. */
+/** Takes every hole out of a chain and, if there is a `mark`, puts a hole for that bit at its top. */
 export interface HoleChange {
   readonly chain: HostChain;
   readonly mark: number | undefined;
@@ -44,7 +44,7 @@ export interface WantedHoles {
 
 export const NO_HOLES: WantedHoles = { mark: 0, isWanted: () => false };
 
-/** What is to be done so that every chain that may drop has its hole where one is wanted, and no other chain has any. */
+/** The changes after which every chain that may drop and where a hole is wanted has one, and no other chain. */
 export function holeChanges(
   chains: readonly HostChain[],
   { mark, isWanted }: WantedHoles,
@@ -57,7 +57,7 @@ export function holeChanges(
   });
 }
 
-/** Whether this is openme's hole for this bit, and not one that an openme with another bit has left. */
+/** Whether this is openme's hole for this bit, and not an orphaned one for another bit. */
 function isHoleFor(mark: number, { isHole, text, expressions }: HostRule): boolean {
   if (!isHole) return false;
   const match = text?.replace(/--comment "[^"]*"/, "") ?? JSON.stringify(expressions[0] ?? "");

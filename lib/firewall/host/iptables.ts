@@ -23,7 +23,7 @@ export interface IptablesView extends ProgramView {
   readonly text: string;
 }
 
-/** `iptables`, `iptables-nft` or `iptables-legacy`, and what belongs to it. */
+/** `iptables`, `iptables-nft` or `iptables-legacy`, with its ip6tables and its restore programs. */
 export class IptablesProgram implements HostProgram<IptablesView> {
   readonly name: string;
   /** Whether its tables are the old ones, not those of nf_tables. */
@@ -53,14 +53,14 @@ export class IptablesProgram implements HostProgram<IptablesView> {
   }
 
   /**
-   * iptables-legacy, for a backend that works in nf_tables: packets pass both, and nft shows nothing of the old tables.
-   * Where the program is missing, there is nothing that it could have loaded.
+   * iptables-legacy, for a backend that works in nf_tables: packets pass both, and nft does not show the old tables. Where
+   * the program is missing, it has loaded no rules.
    */
   static legacyBeside(run: RunProgram): IptablesProgram {
     return new IptablesProgram("iptables-legacy", { isLegacy: true, isBeside: true, run });
   }
 
-  /** IPv4, and IPv6 where the kernel has it: it may come later, and never goes. */
+  /** IPv4, and IPv6 where the kernel has it. IPv6 may come later, and never goes. */
   async families(): Promise<readonly Family[]> {
     if (this.#hasIpv6 || this.#isBeside) return [4, 6];
     const families = await hostFamilies(this.#run);

@@ -25,8 +25,8 @@ export class NftProgram implements HostProgram<NftView> {
   #hasWorked = false;
 
   /**
-   * For a backend that drives another program, `beside` is that one: then nft need not work here, for then there is
-   * nothing that it could have loaded; and chains that iptables-nft keeps in nftables are left to that program.
+   * `beside` is the program that the backend drives, if that is not nft. Then nft need not work here: where it does not,
+   * it has loaded no rules. Chains that iptables-nft keeps in nftables are left to iptables-nft.
    */
   constructor(run: RunProgram, { beside }: { beside?: string } = {}) {
     this.#run = run;

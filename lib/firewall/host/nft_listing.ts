@@ -1,6 +1,6 @@
 /**
- * The host's ruleset as `nft` tells it. `nft --json` alone does not do: 1.0.6 prints whatever lies in memory in place of
- * a table's flags, its name for example, and where that is no text the output ends there.
+ * Lists the host's ruleset with `nft`. `nft --json` alone is not enough: in place of a table's flags, 1.0.6 prints bytes
+ * of its memory, and where those are no text the output ends there.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
@@ -45,7 +45,7 @@ export type Entry = Partial<
   Record<"table" | "chain" | "rule" | "set" | "map", Record<string, unknown>>
 >;
 
-/** Reads the whole ruleset. Throws `OpenmeError`, code `FIREWALL`, where it is not to be read. */
+/** Reads the whole ruleset. Throws `OpenmeError`, code `FIREWALL`. */
 export async function listRuleset(run: RunProgram): Promise<NftListing> {
   const json = await runNft(run, ["--json", "--terse", "list", "ruleset"]);
   const entries = await parseInSlices(json);
@@ -65,7 +65,7 @@ async function parseInSlices(json: string): Promise<Entry[] | undefined> {
   if (json.length < SLICE_CHARACTERS || start === 0) return parseEntries(json);
   const entries: Entry[] = [];
   for (let from = start; from < json.length;) {
-    // Within a string the quotes are escaped, so that this stands between two entries and nowhere else.
+    // Quotes within a string are escaped, so this text stands only between two entries.
     const next = json.indexOf(BETWEEN, from + SLICE_CHARACTERS);
     const end = next < 0 ? json.lastIndexOf("]") : next;
     const slice = parseEntries(`{"nftables": [${json.slice(from, end)}]}`);
@@ -78,7 +78,7 @@ async function parseInSlices(json: string): Promise<Entry[] | undefined> {
   return entries;
 }
 
-/** The entries of a listing; `undefined` where the text is none. */
+/** The entries of a listing; `undefined` if the text is no listing. */
 export function parseEntries(json: string): Entry[] | undefined {
   try {
     const { nftables } = JSON.parse(json) as { nftables?: unknown };
@@ -88,7 +88,7 @@ export function parseEntries(json: string): Entry[] | undefined {
   }
 }
 
-/** What is not a listing of rules is an error. */
+/** The entries of a listing; throws `FIREWALL` if the text is no listing. */
 export function requireEntries(json: string): Entry[] {
   const entries = parseEntries(json);
   if (entries) return entries;
@@ -124,29 +124,22 @@ export function parseOwnedTables(text: string): Set<string> {
   return owned;
 }
 
-/** Listings of single chains have no table in them, and are whole. */
+/** Listings of single chains contain no table, and so are never cut short. */
 async function listChainByChain(run: RunProgram): Promise<Entry[]> {
   const entries: Entry[] = [];
   for (const { chain } of requireEntries(await runNft(run, ["--json", "list", "chains"]))) {
     if (!chain) continue;
     const { family, table, name } = chain as Record<string, string>;
-    // Others list no such thing as rules for packets of this host.
+    // No other family filters packets to this host.
     if (!["inet", "ip", "ip6"].includes(family!)) continue;
-    const listing = await runNft(run, [
-      "--json",
-      "--terse",
-      "list",
-      "chain",
-      family!,
-      table!,
-      name!,
-    ]);
+    const args = ["--json", "--terse", "list", "chain", family!, table!, name!];
+    const listing = await runNft(run, args);
     entries.push(...requireEntries(listing));
   }
   return entries;
 }
 
-/** Into a table that takes no hole openme must look more closely: the sets that its rules name, written out. */
+/** Writes out the sets that rules of owned tables name: into those no hole can be put, so their rules are followed. */
 async function withSets(
   entries: readonly Entry[],
   owned: ReadonlySet<string>,

@@ -1,6 +1,6 @@
 /**
- * What the host's own chains surely do, as far as their rules show: whether one that takes no hole drops what openme lets
- * in, so that a grant would let nobody in, and which ports are open to everyone.
+ * What the host's own chains surely do, as far as their rules show: whether a chain that takes no hole drops knocks or
+ * granted traffic, and which ports are open to everyone.
  */
 
 import { OpenmeError } from "../../values/errors.ts";
@@ -29,7 +29,7 @@ export interface ClosedChains {
   readonly untracksKnocks: boolean;
 }
 
-/** Which of the chains surely drop knocks or granted traffic. */
+/** The chains that surely drop knocks or granted traffic. */
 export function barringChains(plan: GuardPlan, closed: ClosedChains): HostChain[] {
   return closed.chains.filter((chain) => blockAt(chain, plan, closed) !== undefined);
 }
@@ -54,7 +54,7 @@ function blockAt(chain: HostChain, plan: GuardPlan, closed: ClosedChains): Block
   return undefined;
 }
 
-/** Behind destination NAT nobody knows a port by the number that openme guards. */
+/** The traffic that comes to a chain. Behind destination NAT a port no longer has the number that openme guards. */
 function trafficAt(
   { hook }: HostChain,
   plan: GuardPlan,

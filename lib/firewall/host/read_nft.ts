@@ -57,16 +57,15 @@ function isJumpToOpenme(expression: unknown): boolean {
   return (expression as { jump?: { target?: unknown } | null }).jump?.target === CHAIN;
 }
 
-/** What rules with destination NAT say of the ports that they send elsewhere. */
+/** The ports that rules with destination NAT send elsewhere. */
 export interface Published {
   readonly ports: readonly PortRange[];
   /** Named maps whose keys are such ports, as `FAMILY TABLE NAME`. */
   readonly maps: readonly string[];
-  /** Whether there are rules that do not say which ports. */
+  /** Whether a rule does not say which ports. */
   readonly unknown: boolean;
 }
 
-/** Finds the published ports in the listing. */
 export function parsePublished(entries: readonly Entry[]): Published {
   const ports: PortRange[] = [];
   const maps: string[] = [];

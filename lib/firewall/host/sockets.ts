@@ -1,7 +1,7 @@
 /**
- * The sockets of this host, from the kernel's tables (proc_net_tcp.txt): connections that a guard must not freeze, and
- * ports that somebody outside could reach. A guard that comes to a host whose connection tracking was idle meets running
- * sessions as `new`, so it lets them through by their addresses and ports.
+ * The sockets of this host, from the kernel's tables (proc_net_tcp.txt): established connections, which a guard must not
+ * freeze, and listening ports. Where connection tracking was idle, a new guard meets running sessions as `new`, so it
+ * lets them through by their addresses and ports.
  */
 
 import { type Address, addressFromBytes16, formatAddress } from "../../values/address.ts";
@@ -20,7 +20,7 @@ export interface Connection {
 /** Where Linux lists its TCP sockets. A kernel without IPv6 has no `tcp6`. */
 export const TCP_TABLES = ["/proc/net/tcp", "/proc/net/tcp6"] as const;
 
-/** States in which the other side may still have something to say: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
+/** States in which the other side may still send: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
 const LIVE_STATES = new Set(["01", "04", "05", "08"]);
 
 /** A line: its number, local and remote end, state. Read in one go: a busy host has thousands, every few seconds. */
@@ -64,13 +64,13 @@ export async function establishedConnections(
 }
 
 /**
- * The connections to guarded ports that go on when a guard is put in place: at first all of them, later those that were
- * seen while the guard stood. After a flush of the guard, nobody who came in through the gap stays.
+ * The connections to guarded ports that go on when a guard is installed: at first all of them, later those that were seen
+ * while the guard stood. A connection that was made while the guard was flushed away does not go on.
  */
 export class SeenConnections {
   readonly #run: RunProgram;
   #seen: ReadonlySet<string> | undefined;
-  /** Guarded only from the next install on: nobody has looked yet who is connected there. */
+  /** Guarded only from the next install on, at which all connections to them go on. */
   #newPorts: readonly PortRange[] = [];
 
   constructor(run: RunProgram) {
@@ -82,12 +82,12 @@ export class SeenConnections {
     this.#newPorts = [...this.#newPorts, ...ports];
   }
 
-  /** While the guard stands: whoever is connected to its ports may go on. */
+  /** Call it while the guard stands: every connection of now goes on at the next install. */
   async look(guarded: readonly PortRange[]): Promise<void> {
     this.#seen = namesOf(await establishedConnections(guarded, this.#run));
   }
 
-  /** Before an install: which connections go on. Call `areInstalled` once the guard stands. */
+  /** The connections that go on at an install. Call `areInstalled` once the guard stands. */
   async lookBefore(guarded: readonly PortRange[]) {
     const all = await establishedConnections(guarded, this.#run);
     const newPorts = this.#newPorts;

@@ -9,17 +9,16 @@ import { IptablesProgram } from "./iptables.ts";
 import { NftProgram } from "./nft.ts";
 import { portsOpenToEveryone } from "./reachability.ts";
 
-/** What a stranger meets on this host, openme's guard left out. */
+/** The host's own firewall as a stranger meets it, without openme's guard. */
 export interface HostFirewall {
-  /** Ports that the host sends elsewhere, as for containers, as far as its rules say which. */
+  /** Ports that the host sends elsewhere, as to containers, as far as its rules say which. */
   readonly published: readonly PortRange[];
-  /** Gives, of any ports, those that a stranger can reach as far as the host's chains show. */
+  /** Those of these ports that a stranger can reach, as far as the host's chains show. */
   openOf(ports: readonly PortRange[]): readonly PortRange[];
-  /** The chains that drop a stranger's packets to all or some of these ports on this host: one a family at most. */
+  /** The chains that drop a stranger's packets to some of these ports: at most one a family. */
   dropping(ports: readonly PortRange[]): readonly HostChain[];
 }
 
-/** Looks at the host. */
 export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
   const views = await Promise.all([
     new NftProgram(run).look().catch(() => undefined),
@@ -30,7 +29,7 @@ export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
   const at = (hook: string) => chains.filter((chain) => chain.hook === hook);
   const published = mergePortRanges(views.flatMap((view) => view?.published ?? []));
   const input = at("input");
-  // Ports that are sent on within the host come by the input chains all the same.
+  // Ports that are sent on within the host pass the input chains too.
   const isSentOn = (range: PortRange) => {
     const traffic = { ports: [range], state: "new", sentOn: true, inDoubtAccepted: true } as const;
     return !findBlock(traffic, at("forward"), [4]);

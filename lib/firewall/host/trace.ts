@@ -41,7 +41,7 @@ export function findBlock(
   return undefined;
 }
 
-/** What becomes of some ports' packets in a chain. */
+/** What a chain does with packets to some ports. */
 interface Outcome {
   /** The ports whose packets come out at its end. */
   readonly left: readonly PortRange[];
@@ -50,9 +50,9 @@ interface Outcome {
 
 /** What a rule does to the packets that meet it; the rest goes on to the next rule. */
 interface Fate {
-  /** Accepted, or gone where nobody can follow. */
+  /** Accepted, or sent where they cannot be followed. */
   readonly gone?: readonly PortRange[];
-  /** Gone on to the end of the chain. */
+  /** Sent on to the end of the chain. */
   readonly ended?: readonly PortRange[];
   readonly block?: Outcome["block"];
 }
@@ -108,7 +108,7 @@ class Walk {
     return word === "return" ? { ended: ports } : {};
   }
 
-  /** In a chain that a rule jumps or goes to. */
+  /** What the chain does that a rule jumps or goes to. */
   #fateBehind(verdict: unknown, { ports, share }: Met, depth: number): Fate {
     const target = targetOf(verdict);
     if (target === undefined) return { gone: ports }; // it may well accept

@@ -43,16 +43,16 @@ class IptablesBackend implements Backend {
   readonly #run: RunProgram;
   readonly #log: Log;
   readonly #host: HostRules<IptablesView>;
-  /** What else filters here, of which nf_tables tells nothing. */
+  /** iptables-legacy beside iptables-nft: the generation of nf_tables does not tell of its changes. */
   readonly #legacy: IptablesProgram | undefined;
   readonly #openings = new DatedOpenings();
   /** Which version of them each family's chain holds. */
   readonly #written = new Map<Family, number>();
   readonly #connections: SeenConnections;
   #installed: { fixed: string; hole: boolean } | undefined;
-  /** Those of iptables-nft; of the old tables no generation tells. */
+  /** For iptables-nft; the old tables have no generation. */
   readonly #checked: CheckedRules;
-  /** What at the last check could change without nf_tables. */
+  /** What the last check saw outside nf_tables. */
   #beside = "";
 
   constructor(program: IptablesProgram, { plan, run, log, readGeneration }: BackendParts) {
@@ -111,7 +111,7 @@ class IptablesBackend implements Backend {
     );
   }
 
-  /** A run that was overtaken by a later one wrote something old over it: then the newest is written again. */
+  /** If a later run ended before this one, this one wrote older openings over it: the newest are written again. */
   async #writeGrants(family: Family): Promise<void> {
     while (true) {
       const { version } = this.#openings;
@@ -142,7 +142,7 @@ class IptablesBackend implements Backend {
     const host = await this.#host.look(this.#plan);
     const own = ownIn(host.own);
     if (fixedOf(own) !== installed.fixed || host.hole !== installed.hole) return false;
-    // Behind a rule that accepts, openme's chain guards nothing.
+    // Behind a rule that accepts, openme's chain would guard nothing.
     if (![...own.values()].every(({ isFirst }) => isFirst)) return false;
     return !this.#host.lacksHoles(this.#plan, host);
   }
@@ -229,7 +229,7 @@ class IptablesBackend implements Backend {
     return texts;
   }
 
-  /** What stands of openme's own in each family. */
+  /** openme's own chains, by family. */
   async #listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
     const own = new Map<Family, OwnChains>();
     for (const family of await this.#program.families()) {
@@ -239,12 +239,12 @@ class IptablesBackend implements Backend {
   }
 }
 
-/** What a listing shows of openme's own, by family. */
+/** openme's own chains in a listing, by family. */
 function ownIn({ mangle }: IptablesView): ReadonlyMap<Family, OwnChains> {
   return new Map([...mangle].map(([family, listing]) => [family, parseOwnChains(listing)]));
 }
 
-/** Everything of openme's but the grants, to compare. */
+/** openme's own chains without the grants, to compare. */
 function fixedOf(own: ReadonlyMap<Family, OwnChains>): string {
   return [...own].map(([family, { fixed }]) => `${family}\n${fixed}`).join("\n\n");
 }

@@ -1,6 +1,6 @@
 /**
- * What of the guard stands in a mangle table, whoever put it there: the rules that lead a packet from PREROUTING to the
- * end of the guard, and which ports are guarded. Pure; reads what `iptables -t mangle -S` prints.
+ * Compares the guard that stands in a mangle table with the plan: the rules that lead a packet from PREROUTING to the end
+ * of the guard, and which ports are guarded. Pure; reads what `iptables -t mangle -S` prints.
  */
 
 import { mergePortRanges, type PortRange } from "../../values/ports.ts";

@@ -29,15 +29,16 @@ const OWNER_PREFIX = `${CHAIN}_O_`;
 const JUMP = `-A PREROUTING -j ${CHAIN}`;
 
 /**
- * Right-sized packets of one source (a /64 in IPv6) beyond what `nft_rules.ts` allows. A full table of sources would
- * drop what comes from any other, so it forgets within a second and has room for more than a network card delivers.
+ * Right-sized packets of one source (a /64 in IPv6) beyond the rate of `nft/rules.ts`. A full table of sources
+ * would drop packets of all other sources, so it forgets within a second and has room for more than a network card
+ * delivers.
  */
 const METER = [
   "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip",
   "--hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500",
 ].join(" ");
 
-/** After 2038-01-19 xt_time knows no dates: whatever ends later ends then. */
+/** xt_time knows no dates after 2038-01-19: an opening that ends later ends then. */
 const LAST_DATE_MS = Date.UTC(2038, 0, 19);
 
 /** One opening: an address, its ports, and when it ends. */
@@ -53,7 +54,7 @@ export interface OwnChains {
   readonly chains: readonly string[];
   /** How many rules in PREROUTING jump to openme's chain. */
   readonly jumps: number;
-  /** Whether the first rule of PREROUTING is such a jump, in front of whatever accepts or drops. */
+  /** Whether the first rule of PREROUTING is such a jump, before any rule that accepts or drops. */
   readonly isFirst: boolean;
   readonly owner: ProcessName | undefined;
   readonly madeTable: boolean;
@@ -147,7 +148,7 @@ export function renderChains(
     ...(hole ? [`-A ${CHAIN} -j MARK --set-xmark 0x0/${mark}`] : []),
     ...(plan.interface === undefined ? [] : [`-A ${CHAIN} ! -i ${plan.interface} -j RETURN`]),
     `-A ${CHAIN} -i lo -j RETURN`,
-    // Without the interface the address of a VRF is not local; with it, none of another interface is (nft_rules.ts).
+    // Without the interface the address of a VRF is not local; with it, none of another interface is (nft/rules.ts).
     ...["", " --limit-iface-in"].flatMap((where) =>
       types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type}${where} -g ${LOCAL}`)
     ),

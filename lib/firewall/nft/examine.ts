@@ -1,6 +1,6 @@
 /**
- * What of the guard stands in nftables, whoever put it there: the rules that lead a packet from the hook to the end of
- * the chain `guard`, and which ports are guarded. Pure; reads what `nft --json list` prints.
+ * Compares the guard that stands in nftables with the plan: the rules that lead a packet from the hook to the end of the
+ * chain `guard`, and which ports are guarded. Pure; reads what `nft --json list` prints.
  */
 
 import { checkSteps, compareWithPlan, type Deviations, type Step } from "../deviations.ts";

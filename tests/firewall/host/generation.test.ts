@@ -33,14 +33,14 @@ Deno.test("CheckedRules knows its own changes from those of others", async () =>
     generation! += count;
     return Promise.resolve();
   };
-  assert.equal(rules.isUnchanged(), false, "nobody has looked");
+  assert.equal(rules.isUnchanged(), false, "no check so far");
   rules.begin()();
   assert.equal(rules.isUnchanged(), true);
   await rules.ownChange(commit(1));
   await rules.ownChange(commit(2), 2);
   assert.equal(rules.isUnchanged(), true);
   await rules.ownChange(commit(2));
-  assert.equal(rules.isUnchanged(), false, "somebody else's fell in between");
+  assert.equal(rules.isUnchanged(), false, "a transaction of another program fell in between");
   await rules.ownChange(commit(1));
   assert.equal(rules.isUnchanged(), false, "an own change heals nothing");
   const allInOrder = rules.begin();
@@ -86,7 +86,7 @@ function hostOf(rules: number) {
   return Object.assign(host, { run });
 }
 
-Deno.test("isIntact() runs no nft until somebody else has changed something", async () => {
+Deno.test("isIntact() runs no nft until another program has changed something", async () => {
   const host = hostOf(1);
   const backend = createNftBackend(planOf(), host.run, { readGeneration: () => host.generation });
   await backend.install([]);

@@ -221,3 +221,26 @@ table ip6 filter {
     open: ["443/tcp"],
   },
 ];
+
+/** What firewalld makes of its zone `public`, made smaller. */
+export const FIREWALLD =
+  `set services { type inet_service; flags interval; elements = { 80, 440-445 }; }
+map zones { type ifname : verdict; elements = { "eth0" : goto filter_IN_public }; }
+chain filter_IN_public_allow { tcp dport @services accept; }
+chain filter_IN_public {
+  jump filter_IN_public_allow
+  meta l4proto { icmp, ipv6-icmp } accept
+}
+chain filter_INPUT_ZONES {
+  iifname vmap @zones
+  goto filter_IN_public
+}
+chain filter_INPUT {
+  type filter hook input priority 10; policy accept;
+  ct state { established, related } accept
+  ct status dnat accept
+  iifname "lo" accept
+  jump filter_INPUT_ZONES
+  ct state invalid drop
+  reject with icmpx admin-prohibited
+}`;

@@ -1,4 +1,4 @@
-/** What openme reads from a host's own rules: where it needs a hole, where it has one, and what is open all the same. */
+/** What openme reads of a host's own nftables rules: where it needs a hole, where it has one, and what is open. */
 
 import assert from "node:assert/strict";
 import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
@@ -55,7 +55,7 @@ function expectedOf({ chains, open }: Host) {
 }
 
 for (const host of HOSTS) {
-  Deno.test(`a host ${host.why} is read as what it is`, async () => {
+  Deno.test(`the rules of a host ${host.why} are understood`, async () => {
     const json = await Deno.readTextFile(goldenOf(host));
     assert.deepEqual(readListing(json), expectedOf(host));
   });
@@ -138,7 +138,7 @@ Deno.test("portsOpenToEveryone() says why", async () => {
   );
 });
 
-Deno.test("chains of other families are nobody's business here", () => {
+Deno.test("parseHostChains() leaves out chains of other families", () => {
   const chain = {
     table: "filter",
     name: "input",
@@ -153,7 +153,7 @@ Deno.test("chains of other families are nobody's business here", () => {
   assert.deepEqual(chains.map(({ family }) => family), ["ip", "ip6", "inet"]);
 });
 
-Deno.test("what is not a listing is an error with a hint", () => {
+Deno.test("a text that is no listing is an error with a hint", () => {
   for (const text of ["", "nonsense", "[]", "{}", "null", '{"nftables": 5}', '{"nftables": ']) {
     assert.throws(() => parseHostChains(text), (error) => {
       assert.ok(error instanceof OpenmeError, text);

@@ -1,4 +1,4 @@
-/** The connections that were there before the guard: read from the kernel's tables, whatever those say. */
+/** Reading the kernel's socket tables: established connections, whatever text the tables hold. */
 
 import assert from "node:assert/strict";
 import fc from "fast-check";

@@ -1,17 +1,14 @@
-/** What surely becomes of let-in traffic in a chain that takes no hole: followed by hand, in nft's words and iptables'. */
+/** What a chain of the host surely does to a first packet, in the words of nft and of iptables. */
 
 import assert from "node:assert/strict";
 import type { Traffic } from "../../../lib/firewall/host/conditions.ts";
 import { type Block, findBlock } from "../../../lib/firewall/host/trace.ts";
-import {
-  listRuleset,
-  parseOwnedTables,
-  requireEntries,
-} from "../../../lib/firewall/host/nft_listing.ts";
+import { listRuleset } from "../../../lib/firewall/host/nft_listing.ts";
 import { parseHostChains } from "../../../lib/firewall/host/read_nft.ts";
 import { formatPortRange } from "../../../lib/values/ports.ts";
 import { namespaceTest } from "../namespace.ts";
 import { parseFilterChains, ranges } from "../support.ts";
+import { FIREWALLD } from "./hosts.ts";
 
 function traffic(...ports: string[]): Traffic {
   return { ports: ranges(...ports), state: "new", sentOn: false };
@@ -67,6 +64,11 @@ const IPTABLES: readonly { why: string; rules: string; block: string | undefined
     rules: "-P INPUT ACCEPT\n-A INPUT -m state ! --state RELATED,ESTABLISHED -j DROP\n",
     block: "22/tcp ip INPUT: rule -A INPUT -m state ! --state RELATED,ESTABLISHED -j DROP",
   },
+  {
+    why: "a comment that reads like a rule",
+    rules: '-P INPUT ACCEPT\n-A INPUT -m comment --comment "! -s 1 -j ACCEPT" -p tcp -j DROP\n',
+    block: '22/tcp ip INPUT: rule -A INPUT -m comment --comment "! -s 1 -j ACCEPT" -p tcp -j DROP',
+  },
   { why: "chains like ufw's", rules: UFW, block: "22/tcp ip INPUT: policy" },
   {
     why: "chains like ufw's that accept the port",
@@ -113,7 +115,7 @@ const IPTABLES: readonly { why: string; rules: string; block: string | undefined
     block: undefined,
   },
   {
-    why: "a program that decides",
+    why: "a program in user space that decides",
     rules: "-P INPUT DROP\n-A INPUT -j NFQUEUE --queue-num 0\n",
     block: undefined,
   },
@@ -132,28 +134,6 @@ Deno.test("findBlock() takes a range apart", () => {
   assert.equal(block(""), "8085-8090/tcp ip INPUT: policy");
   assert.equal(block("-A INPUT -p tcp -m tcp --dport 8085:9000 -j ACCEPT\n"), undefined);
 });
-
-/** What firewalld makes of its zone `public`, made smaller. */
-const FIREWALLD = `set services { type inet_service; flags interval; elements = { 80, 440-445 }; }
-map zones { type ifname : verdict; elements = { "eth0" : goto filter_IN_public }; }
-chain filter_IN_public_allow { tcp dport @services accept; }
-chain filter_IN_public {
-  jump filter_IN_public_allow
-  meta l4proto { icmp, ipv6-icmp } accept
-}
-chain filter_INPUT_ZONES {
-  iifname vmap @zones
-  goto filter_IN_public
-}
-chain filter_INPUT {
-  type filter hook input priority 10; policy accept;
-  ct state { established, related } accept
-  ct status dnat accept
-  iifname "lo" accept
-  jump filter_INPUT_ZONES
-  ct state invalid drop
-  reject with icmpx admin-prohibited
-}`;
 
 const NFT: readonly { why: string; rules: string; ports: string; block: string | undefined }[] = [
   { why: "firewalld", rules: FIREWALLD, ports: "22/tcp", block: "22/tcp ip filter_INPUT: rule" },
@@ -244,49 +224,4 @@ namespaceTest("findBlock() names what drops, in the words of the real nft", asyn
     });
     assert.equal(show(findBlock(traffic(ports), parseHostChains(entries))), block, why);
   }
-});
-
-namespaceTest("listRuleset() reads on where nft --json is cut short", async (namespace) => {
-  await namespace.nft(["-f", "-"], `table inet t {\n${FIREWALLD}\n}\n`);
-  const whole = parseHostChains(
-    requireEntries(await namespace.nft(["--json", "--terse", "list", "ruleset"])),
-  );
-  const cut = await listRuleset(async ({ args }) => {
-    const text = await namespace.nft(args);
-    if (args.join(" ") === "--json --terse list ruleset") {
-      return text.replace(/("name": "t", "handle": \d+).*/, '$1, "flags": ');
-    }
-    return args[0] === "--terse" ? text.replace("table inet t {", "$&\n\tflags owner") : text;
-  });
-  assert.deepEqual([...cut.owned], ["inet t"]);
-  const [chain] = parseHostChains(cut.entries, cut.owned);
-  assert.equal(chain?.owned, true);
-  assert.equal(chain.rules.length, whole[0]!.rules.length);
-  assert.equal(
-    show(findBlock(traffic("22/tcp"), parseHostChains(cut.entries, cut.owned))),
-    "22/tcp ip filter_INPUT: rule",
-  );
-});
-
-Deno.test("parseOwnedTables() takes the flags of tables alone", () => {
-  const text = `table inet firewalld { # progname firewalld
-\tflags owner,persist
-
-\tset a {
-\t\ttype ipv4_addr
-\t\tflags interval
-\t}
-}
-table ip asleep {
-\tflags dormant
-}
-table ip both { # progname x
-\tflags dormant,owner
-}
-table inet own {
-\tchain owner {
-\t}
-}
-`;
-  assert.deepEqual([...parseOwnedTables(text)], ["inet firewalld", "ip both"]);
 });

@@ -7,7 +7,7 @@ import type { FirewallRun } from "../run.ts";
 import type { HostChain } from "./chain.ts";
 import { type HoleChange, renderNftHoles } from "./hole.ts";
 import type { HostProgram, ProgramView } from "./look.ts";
-import { type Entry, listRuleset, nftRun, runNft } from "./nft_listing.ts";
+import { type Entry, listRuleset, nftRun, parseEntries, runNft } from "./nft_listing.ts";
 import { isTableOfIptables } from "./read_iptables.ts";
 import { parseHostChains, parseMapPorts, parsePublished } from "./read_nft.ts";
 
@@ -89,17 +89,11 @@ export async function deleteEmptyTable(
   table: string,
   run: RunProgram,
 ): Promise<void> {
-  let listing: string;
-  try {
-    listing = await runNft(run, ["--json", "list", "table", family, table]);
-  } catch {
-    return; // gone already, or there is no nft to look with
-  }
-  const { nftables = [] } = JSON.parse(listing) as { nftables?: Record<string, unknown>[] };
-  const isEmpty = nftables.every((entry) => {
-    if ("rule" in entry || "set" in entry || "map" in entry) return false;
-    const chain = entry["chain"] as { hook?: string; policy?: string } | undefined;
-    return !chain || (chain.hook !== undefined && chain.policy === "accept");
-  });
+  // Without the table, or without nft, the listing is empty.
+  const listing = await runNft(run, ["--json", "list", "table", family, table]).catch(() => "");
+  const isEmpty = parseEntries(listing)?.every(({ chain, rule, set, map }) =>
+    !rule && !set && !map &&
+    (!chain || (chain["hook"] !== undefined && chain["policy"] === "accept"))
+  );
   if (isEmpty) await runNft(run, ["-f", "-"], `delete table ${family} ${table}\n`);
 }

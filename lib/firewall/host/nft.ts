@@ -9,7 +9,7 @@ import { type HoleChange, renderNftHoles } from "./hole.ts";
 import type { HostProgram, ProgramView } from "./look.ts";
 import { type Entry, listRuleset, nftRun, parseEntries, runNft } from "./nft_listing.ts";
 import { isTableOfIptables } from "./read_iptables.ts";
-import { parseHostChains, parseMapPorts, parsePublished } from "./read_nft.ts";
+import { parseHostChains, parseMapPorts, publishedInRules } from "./read_nft.ts";
 
 /** What nft shows of the host. */
 export interface NftView extends ProgramView {
@@ -60,7 +60,7 @@ export class NftProgram implements HostProgram<NftView> {
   }
 
   async #published(entries: readonly Entry[]): Promise<PortRange[] | undefined> {
-    const { ports, maps, unknown } = parsePublished(entries);
+    const { ports, maps, unknown } = publishedInRules(entries);
     const found = [...ports];
     for (const map of maps) {
       // A map that cannot be listed, as one that was just deleted, says nothing of ports. The holes are still found.

@@ -66,7 +66,7 @@ export interface Published {
   readonly unknown: boolean;
 }
 
-export function parsePublished(entries: readonly Entry[]): Published {
+export function publishedInRules(entries: readonly Entry[]): Published {
   const ports: PortRange[] = [];
   const maps: string[] = [];
   let unknown = false;

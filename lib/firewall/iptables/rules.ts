@@ -72,7 +72,7 @@ export function parseOwnChains(listing: string): OwnChains {
     chains,
     jumps: lines.filter((line) => line === JUMP).length,
     isFirst: lines.find((line) => line.startsWith("-A PREROUTING ")) === JUMP,
-    owner: chains.map(parseOwner).find((each) => each !== undefined),
+    owner: chains.map(ownerNamedBy).find((each) => each !== undefined),
     madeTable: chains.includes(MADE_TABLE),
     fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} -s `)).sort(byChain).join("\n"),
     grants: lines.flatMap(parseGrant),
@@ -242,7 +242,7 @@ function renderOwner({ pid, startTicks }: ProcessName): string {
   return `${OWNER_PREFIX}${pid.toString(36)}_${Number(startTicks).toString(36)}`;
 }
 
-function parseOwner(chain: string): ProcessName | undefined {
+function ownerNamedBy(chain: string): ProcessName | undefined {
   const match = /^OPENME_O_([0-9a-z]{1,6})_([0-9a-z]{1,10})$/.exec(chain);
   if (!match) return undefined;
   return { pid: parseInt(match[1]!, 36), startTicks: String(parseInt(match[2]!, 36)) };

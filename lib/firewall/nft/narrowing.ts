@@ -175,7 +175,8 @@ export class Narrowing {
   ): Promise<Map<string, readonly Address[]>> {
     const listed = new Map<string, readonly Address[]>();
     for (const set of new Set(networks.map((network) => setFor(prefixOf(network))))) {
-      listed.set(set, parseAddressSet(await this.#table.listSet(set) ?? "{}"));
+      const listing = await this.#table.listSet(set);
+      listed.set(set, listing === undefined ? [] : parseAddressSet(listing));
     }
     return listed;
   }

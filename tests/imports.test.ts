@@ -187,3 +187,45 @@ Deno.test("what decides touches no system, no clock and no randomness", async ()
     assert.equal(TOUCHING.exec(code)?.[0], undefined, file);
   }
 });
+
+/** Where the way from `recv` to the rule begins and ends, with nft. */
+const WAY = ["server.ts", "firewall/nft/backend.ts"];
+/** Not on the way: read before the first datagram; read when the guard is installed or repaired. */
+const BESIDE_THE_WAY = /^(config|firewall\/host)\/|^firewall\/nft\/(host|examine)\.ts$/;
+/** Lines of all files on the way. Only ever lower this. */
+const MOST_LINES_ON_THE_WAY = 8000;
+
+/** The files that a file loads before it does anything: neither types nor `import()`. */
+async function loadedBy(file: string): Promise<string[]> {
+  const code = (await textOf(file)).replaceAll(/^ *\*.*$/gm, "");
+  const values = [...code.matchAll(/^(?:import|export) (\{[^}]*\}|\*) from "(\.[^"]+)";/gm)]
+    .filter(([, names]) => names === "*" || /[{,]\s*(?!type )\w/.test(names!));
+  return values.map(([, , path]) => new URL(path!, `file:///${file}`).pathname.slice(1));
+}
+
+Deno.test("the way from recv to the rule is the one that docs/architecture.md lists, and does not grow", async () => {
+  const way = new Set(WAY);
+  for (const file of way) {
+    for (const next of await loadedBy(file)) if (!BESIDE_THE_WAY.test(next)) way.add(next);
+  }
+  const lines = await Promise.all(
+    [...way].sort().map(async (file) => {
+      const count = (await textOf(file)).trimEnd().split("\n").length;
+      return { file, count };
+    }),
+  );
+  const sum = lines.reduce((total, { count }) => total + count, 0);
+  const table = lines.map(({ file, count }) => `\`lib/${file}\` ${count}`).join(" · ");
+  const document = await Deno.readTextFile(new URL("../docs/architecture.md", import.meta.url));
+  const section = document.split("## What an auditor reads")[1]!.replaceAll(/\s+/g, " ");
+  const listed = new Map(
+    [...section.matchAll(/`lib\/([\w/.]+)` (\d+)/g)].map((
+      [, file, count],
+    ) => [file!, Number(count)]),
+  );
+  const isListed = lines.length === listed.size &&
+    lines.every(({ file, count }) => count <= (listed.get(file) ?? 0));
+  const expected = `${lines.length} files, ${sum} lines: ${table}.`;
+  assert.ok(isListed, `docs/architecture.md should end with:\n${expected}`);
+  assert.ok(sum <= MOST_LINES_ON_THE_WAY, `${sum} lines`);
+});

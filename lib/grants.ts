@@ -42,7 +42,7 @@ export interface AddressOpenings {
 
 /**
  * Which knocks opened a network, by their numbers within this process: the first since it was closed, and the latest.
- * Each lets one more address claim the network, where the firewall narrows.
+ * With a firewall that narrows, each knock lets one more address of the network connect.
  */
 export interface Knocks {
   readonly first: number;

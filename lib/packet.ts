@@ -146,7 +146,7 @@ export function unsealKnock(
   if (datagram[0] !== VERSION) return "version";
   const aeadKey = agreeWith(ephemeralKeyOf(datagram));
   if (!aeadKey) return "key_agreement";
-  // The AEAD before the signature: it costs a quarter, and it hides from a stranger whose signature would be right.
+  // The AEAD before the signature: it takes a quarter of the time, and without the server's public key no signature is tried.
   const plaintext = aeadOpen(
     aeadKey,
     datagram.subarray(OFFSET_AEAD_NONCE, OFFSET_SEALED),

@@ -1,10 +1,10 @@
 /**
  * The replay memory: which knocks of a client were seen. docs/protocol.md, "Replay".
  *
- * A nonce belongs to the client whose signature was good. It is kept while its knock could still be accepted, and a day
- * longer as far as the client's quota goes, so that a clock that jumps ahead and comes back reopens nothing. What is
- * forgotten leaves the client's watermark, the newest forgotten timestamp: at or below it every knock counts as seen.
- * Nothing is forgotten to make room while it could be replayed: a client that fills its quota is refused.
+ * A nonce belongs to the client whose signature was good. It is kept while its knock could still be accepted. It is kept
+ * for a day longer if the client's quota has room: then a clock that jumps ahead and comes back makes no old knock new.
+ * Forgetting raises the client's watermark: at or below that timestamp every knock counts as seen. No nonce is forgotten
+ * to make room while its knock could be replayed: a client that fills its quota is refused.
  */
 
 import { bytesToHex } from "./crypto/keys.ts";
@@ -103,9 +103,9 @@ export class ReplayMemory {
   }
 
   /**
-   * This memory began then: knocks dated at or before it are refused, since an earlier memory may have been deleted. They
-   * do not count as seen, since on a new server none was. A clock that is set back behind that time was wrong then, and
-   * must not keep all clients out until it is reached again.
+   * The start of this memory. Knocks dated at or before it are refused, since an earlier memory may have been deleted;
+   * but {@linkcode has} does not report them as seen, since on a new server none was. If the clock is set back behind
+   * that time, the time was wrong, and no knock is refused by it.
    */
   begin(timestampNs: bigint): void {
     this.#beganNs = timestampNs;

@@ -1,6 +1,6 @@
 /**
  * The server's life: state, guard, socket, and the way back. docs/protocol.md, "What the server does". What happens to
- * a datagram is in `receive/pipeline.ts`. Nothing is ever sent.
+ * a datagram begins in `receive/intake.ts`. Nothing is ever sent.
  */
 
 import type { Address } from "./values/address.ts";

@@ -11,13 +11,13 @@ import { TokenBucket } from "../values/token_bucket.ts";
 const SLOTS = 1 << 20;
 
 /**
- * What one known key may cost while others wait, in copies that do not unseal: 16 µs each, a sixth of a processor. As many
- * at once as can run ahead of a genuine knock in 100 ms.
+ * How many copies are judged under one known key while other keys wait. A copy that does not unseal takes 16 µs, so this
+ * is a sixth of a processor; the capacity is what can arrive before a genuine knock in 100 ms.
  */
 const COPIES = { perSecond: 10_000, capacity: 1024 };
-/** The price of a signature that has to be checked, in copies. */
+/** A signature that has to be checked takes as long as so many copies. */
 const SIGNATURE_COPIES = 3;
-/** Copies under a key whose knock was judged to its end: nothing under it is let in any more. */
+/** The same for a key whose knock was judged to its end: no further knock under it can be accepted. */
 const SPENT_COPIES = { perSecond: 1, capacity: 4 };
 /** Keys whose copies are counted; the longest unused gives way. */
 const COUNTED = 4096;

@@ -108,7 +108,7 @@ function limitGrant(
   return { ...grant, client: permission.client, ports, ...end };
 }
 
-/** A network cannot be cut down: which of its addresses was meant is not known any more. */
+/** A grant for a network ends if the client's prefix is smaller now: which address was meant is not known any more. */
 function isTooWide({ base, length }: Network, { prefix }: Permission): boolean {
   return length < grantedNetwork(base, prefix).length;
 }

@@ -82,7 +82,7 @@ export class Pipeline {
       const why = whyUnder(this.#permissions, grant);
       this.reporter.changing({ grant, left, why }, this.#config.healthPort);
     }
-    // As they are now, or each restart would measure from what there was before the configuration took from it.
+    // Written as they are now: otherwise the next restart would compare with grants that the configuration has cut since.
     store.replaceGrants([...grants.list()]);
   }
 

@@ -35,7 +35,7 @@ const REPEATED_PER_KEY = 1024;
 const OTHER_CAPACITY = 8192;
 /** 130 ms of copies: as many as may run ahead of the genuine knock, which must still be there at its turn. */
 const LATE_CAPACITY = 8192;
-/** A sender who can make tags, such as a removed client, must leave a tenth of the time to senders who cannot. */
+/** After so many tagged knocks another one has a turn: a removed client can still make tags, and must not take all turns. */
 const TAGGED_IN_A_ROW = 4;
 
 /** What a queue works with. */

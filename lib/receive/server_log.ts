@@ -6,9 +6,9 @@
 import type { Log, LogFields } from "../system/log.ts";
 
 /**
- * Lines between two ticks, by kind: debug lines for single drops; other lines below and from the level `warn`, so that a
- * flood of the one does not hide the other. With the two summaries of a tick that is 50, and a second, which lies in two
- * such spans at most, has no more than 100.
+ * Most lines between two ticks: single drops at debug; events below `warn`; alarms from `warn` on. Each kind has a budget
+ * of its own, so that a flood of one does not hide the others. With the two summaries of a tick that makes 50 lines. A
+ * second may overlap two such spans: at most 100 lines.
  */
 const LINES = { drop: 20, event: 24, alarm: 4 };
 

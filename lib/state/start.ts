@@ -64,7 +64,7 @@ export function startFromDisk(
       : { stored, floorNs: floorAfter(past, times) };
   } catch (cause) {
     if (!isDamage(cause)) throw cause;
-    // Killed before the new database holds the floor, the next start must not see a first start.
+    // If this process is killed before the floor is on disk, the next start must not take the new database for a first one.
     noteUnwritten(dir);
     const floorNs = floorAfter("damaged", times);
     log.warn("state_unreadable", {

@@ -27,7 +27,7 @@ export async function requireFreeMark(mark: number, run: RunProgram): Promise<vo
     const listing = await list(program);
     return { listing, chain: findInIptables(listing, mark), family };
   }));
-  // Of rules that iptables-nft has loaded, nft shows no values.
+  // nft lists rules of iptables-nft without their values; iptables-save shows those.
   const isShown = listings.some(({ listing }) => /\(nf_tables\)/.test(listing));
   const ruleset = await listRuleset(run).catch(() => undefined);
   const chains = [
@@ -61,8 +61,8 @@ export function findInIptables(listing: string, mark: number): string | undefine
 }
 
 /**
- * The chain, as `FAMILY TABLE CHAIN`, of a rule in a listing of nft that uses the bit. With `isShown` those of
- * iptables-nft are left out.
+ * The chain, as `FAMILY TABLE CHAIN`, of a rule in a listing of nft that uses the bit. With `isShown`, that is where
+ * iptables-save lists them with their values, the rules of iptables-nft are left out.
  */
 export function findInNft(
   entries: readonly Entry[],

@@ -24,7 +24,7 @@ export interface GateClient {
   /** The Ed25519 public key in hex: whose nonces are whose, also after a change of name. */
   readonly key: string;
   readonly verify: VerifySignature;
-  /** ns since 1970; from this time on the key is no good. */
+  /** ns since 1970; from this time on the key is refused. */
   readonly expiresNs: bigint | undefined;
 }
 

@@ -25,10 +25,10 @@ export const CHECK_INTERVAL_MS = 4000;
 const PATIENCE_MS = 300;
 /** Runs at a time, all but one of which hang. */
 const MOST_RUNS = 8;
-/** Knocks at one address that are told of failures; beyond that the oldest are not. */
+/** Watchers of knocks at one address; beyond that the oldest are left out. */
 const MOST_KNOCKS = 1024;
 
-/** Is told what became of a change. */
+/** Is told the outcome of a change. */
 export interface Watcher {
   /** The firewall has it. */
   readonly done: () => void;
@@ -48,7 +48,7 @@ export interface GuardReport {
   readonly failure: string | undefined;
 }
 
-/** An address whose openings have changed, and who is to be told. */
+/** An address whose openings have changed, and the watchers of that change. */
 interface Change {
   readonly address: Network;
   readonly watchers: readonly Watcher[];
@@ -77,7 +77,7 @@ export class Guard {
   readonly #clock: Clock;
   readonly #log: Log;
   #state: State = "intact";
-  /** Grows each time that the state becomes dirty: what a check has seen before says nothing then. */
+  /** Grows each time that the state becomes dirty: the result of a check that began before is discarded. */
   #generation = 0;
   readonly #waiting = new Map<string, Change>();
   readonly #runs = new Set<Run>();
@@ -194,11 +194,11 @@ export class Guard {
   }
 
   #reinstall({ damaged }: { damaged: boolean }): void {
-    this.#soil({ damaged, due: true });
+    this.#becomeDirty({ damaged, due: true });
     this.#startRuns();
   }
 
-  #soil({ damaged, due }: { damaged: boolean; due: boolean }): void {
+  #becomeDirty({ damaged, due }: { damaged: boolean; due: boolean }): void {
     const before = this.#state === "intact" ? { damaged: false, due: false } : this.#state;
     this.#state = { is: "dirty", damaged: damaged || before.damaged, due: due || before.due };
     this.#generation++;
@@ -255,7 +255,7 @@ export class Guard {
         ...errorFields(error),
       });
       for (const each of notDone(changes, error)) this.#enqueue(each, { again: true });
-      this.#soil({ damaged: true, due: true });
+      this.#becomeDirty({ damaged: true, due: true });
     }
   }
 
@@ -275,7 +275,7 @@ export class Guard {
       tellDone(changes);
     } catch (error) {
       // The grants stand: the next check or the next knock tries again with all of them.
-      this.#soil({ damaged: true, due: false });
+      this.#becomeDirty({ damaged: true, due: false });
       this.#failure = messageOf(error);
       this.#complain("firewall_failed", error, { reason: "backend" });
       for (const each of notDone(changes, error)) {
@@ -294,7 +294,7 @@ export class Guard {
     return taken;
   }
 
-  /** `again`: it has failed, and is older than what came meanwhile. */
+  /** `again`: the change has failed, and is older than those that wait. */
   #enqueue({ address, watchers }: Change, { again = false } = {}): void {
     const text = formatNetwork(address);
     const waiting = this.#waiting.get(text)?.watchers ?? [];
@@ -315,7 +315,7 @@ export class Guard {
   }
 }
 
-/** Without the oldest knocks, where there are too many; who waits for a closing has no `failed`, and stays. */
+/** Leaves out the oldest knocks beyond the bound. A watcher of a closing has no `failed`, and stays. */
 function bounded(watchers: readonly Watcher[]): readonly Watcher[] {
   let excess = watchers.length - MOST_KNOCKS;
   return excess <= 0 ? watchers : watchers.filter(({ failed }) => !failed || excess-- <= 0);
@@ -325,7 +325,7 @@ function tellDone(changes: Changes): void {
   for (const { watchers } of changes.values()) for (const { done } of watchers) done();
 }
 
-/** What of a failed call has to be tried again; the rest is done, and told so. */
+/** The changes of a failed call that have to be tried again; the watchers of the others are told `done`. */
 function notDone(changes: Changes, error: unknown): Change[] {
   if (!(error instanceof PartlyFailed)) return [...changes.values()];
   const { addresses } = error;

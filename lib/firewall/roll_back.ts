@@ -1,4 +1,4 @@
-/** Puts back what stood before a guard that was not confirmed. */
+/** Puts back the guard that was in place before one that was not confirmed. */
 
 import { pause } from "../system/clock.ts";
 import { errorFields, type Log } from "../system/log.ts";
@@ -10,8 +10,8 @@ const REMOVE_TRIES = 3;
 const RETRY_MS = 1000;
 
 /**
- * Puts back the guard of `former` or, where that is `undefined` or fails, takes everything out. Gives whether `former`
- * stands. Throws where not even the removal works.
+ * Puts back the guard of `former`. If that is `undefined` or fails, takes every rule out. Returns whether `former` is in
+ * place. Throws if the removal fails, too.
  */
 export async function rollBack(
   backend: Backend,

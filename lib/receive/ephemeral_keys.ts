@@ -19,7 +19,7 @@ const COPIES = { perSecond: 10_000, capacity: 1024 };
 const SIGNATURE_COPIES = 3;
 /** The same for a key whose knock was judged to its end: no further knock under it can be accepted. */
 const SPENT_COPIES = { perSecond: 1, capacity: 4 };
-/** Keys whose copies are counted; the longest unused gives way. */
+/** Keys whose copies are counted; the longest unused is forgotten first. */
 const COUNTED = 4096;
 
 /** The memory of ephemeral keys. Keys are 32 bytes; the bit that X25519 ignores (RFC 7748 section 5) is ignored. */

@@ -139,7 +139,7 @@ export class KnockQueue {
   }
 }
 
-/** Datagrams in memory that is allocated once: a flood makes no garbage. The oldest gives way. */
+/** Datagrams in memory that is allocated once: a flood makes no garbage. A full ring drops its oldest. */
 class Ring {
   readonly #bytes: Uint8Array;
   readonly #sources: (Address | undefined)[];

@@ -1,5 +1,5 @@
 /**
- * Tells people what became of knocks and grants: in the log, in the history, and to who listens. Decides nothing.
+ * Reports the outcome of knocks and grants: to the log, the history and the listeners. Decides nothing.
  */
 
 import { type Address, formatAddress } from "../values/address.ts";

@@ -29,7 +29,7 @@ export interface KnockRecord {
   readonly opened: { readonly grant: Grant; readonly renewed: boolean } | undefined;
 }
 
-/** What becomes of a grant after its knock. */
+/** A later event of a grant: its end, or an answer of the firewall. */
 export type GrantEvent =
   /** The firewall refused, or took after all, what the knock of `knockedAtMs` opened. */
   | { readonly event: "failed" | "carried_out"; readonly knockedAtMs: number }

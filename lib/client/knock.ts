@@ -14,7 +14,7 @@ import type { Profile } from "../config/profiles.ts";
 import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Log } from "../system/log.ts";
-import { HINT_SIZE, hintedNonce, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
+import { HINT_SIZE, hintedNonce, PACKET_SIZE, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
 
 /** The address to let in, and the families to knock over. */
 export interface KnockOptions {
@@ -45,6 +45,8 @@ export async function wayOf(
 /** The knock to one address. */
 export interface Sent {
   readonly address: Address;
+  /** The address of this machine to send from; `undefined` for any. */
+  readonly from: Address | undefined;
   /** Why it could not be sent, most often for want of a route; `undefined` where it was. */
   readonly failure: string | undefined;
   /** The knock's random nonce, 16 bytes, which its id is made of. Never shown. */
@@ -57,22 +59,27 @@ export async function knock(profile: Profile, options: KnockOptions): Promise<Se
   return await knockAt(await addressesOf(profile.serverHost, way), profile, { ...options, way });
 }
 
-/** Sends a fresh knock to each of these addresses of the profile's server; throws where none could be sent. */
+/**
+ * Sends a fresh knock to each of these addresses of the profile's server, all at once; returns and logs them in the order
+ * of the addresses. Throws where none could be sent.
+ */
 export async function knockAt(
   addresses: readonly Address[],
   profile: Profile,
   { target, way, log }: Pick<KnockOptions, "target" | "log"> & { readonly way: Way },
 ): Promise<Sent[]> {
-  const sent: Sent[] = [];
-  for (const address of addresses) {
+  const port = profile.serverUdpPort;
+  const sent = await Promise.all(addresses.map(async (address) => {
     const { datagram, randomNonce } = await sealFresh(profile, target);
     const from = way.from && sourceFor(address, way.from);
-    const failure = await send(datagram, { address, port: profile.serverUdpPort, from });
-    sent.push({ address, failure, randomNonce });
+    const failure = await send(datagram, { address, port, from });
+    return { address, from, failure, randomNonce };
+  }));
+  for (const { address, from, failure } of sent) {
     log?.debug(failure === undefined ? "knock_sent" : "knock_not_sent", {
       address: formatAddress(address),
-      port: profile.serverUdpPort,
-      bytes: datagram.length,
+      port,
+      bytes: PACKET_SIZE,
       from: from && formatAddress(from),
       error: failure,
     });

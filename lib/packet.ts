@@ -25,6 +25,7 @@ import {
   sha256,
   sign,
   SIGNATURE_SIZE,
+  STAMP_SIZE,
 } from "./crypto/keys.ts";
 
 export const VERSION = 1;
@@ -39,6 +40,7 @@ export const PLAINTEXT_SIZE = TIMESTAMP_SIZE + RANDOM_NONCE_SIZE + TARGET_SIZE; 
 // Datagram: version, ephemeral key, AEAD nonce, sealed plaintext, signature.
 export const OFFSET_EPHEMERAL_KEY = 1;
 export const OFFSET_AEAD_NONCE = OFFSET_EPHEMERAL_KEY + KEY_SIZE; //             = 33
+export const OFFSET_TAG = OFFSET_AEAD_NONCE + STAMP_SIZE; //                     = 37, in openme's own knocks
 export const OFFSET_SEALED = OFFSET_AEAD_NONCE + AEAD_NONCE_SIZE; //             = 45
 export const OFFSET_SIGNATURE = OFFSET_SEALED + PLAINTEXT_SIZE + AEAD_TAG_SIZE; // = 101
 export const PACKET_SIZE = OFFSET_SIGNATURE + SIGNATURE_SIZE; //                 = 165
@@ -113,16 +115,19 @@ export function clientHintOf(randomNonce: Uint8Array): number {
 }
 
 /**
- * Whether a datagram of the right size bears this server's knock tag where other clients have a random AEAD nonce. It
- * proves only that a holder of a profile of this server made it when its ephemeral key was first used.
+ * Whether a datagram of the right size bears this server's knock tag, over its stamp and its ephemeral key. It proves
+ * only that a holder of a profile of this server made it when both were first used together.
  */
 export function bearsTag(datagram: Uint8Array, tags: KnockTags): boolean {
-  const tag = tags(ephemeralKeyOf(datagram));
+  const tag = tags(stampOf(datagram), ephemeralKeyOf(datagram));
   let difference = 0; // every byte is looked at, so that time does not tell how many were right
-  for (let i = 0; i < AEAD_NONCE_SIZE; i++) {
-    difference |= tag[i]! ^ datagram[OFFSET_AEAD_NONCE + i]!;
-  }
+  for (let i = 0; i < tag.length; i++) difference |= tag[i]! ^ datagram[OFFSET_TAG + i]!;
   return difference === 0;
+}
+
+/** Where openme's own knocks bear their stamp, 4 bytes: a view, not a copy. In the knocks of others it is random. */
+export function stampOf(datagram: Uint8Array): Uint8Array {
+  return datagram.subarray(OFFSET_AEAD_NONCE, OFFSET_TAG);
 }
 
 /** Why a datagram could not be read: the first four drop reasons, in the order of the checks. */

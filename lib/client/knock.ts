@@ -11,7 +11,7 @@ import {
   sourceFor,
 } from "../values/address.ts";
 import type { Profile } from "../config/profiles.ts";
-import { type Bytes, KEY_SIZE, keyPairOf, knockTag } from "../crypto/keys.ts";
+import { type Bytes, KEY_SIZE, keyPairOf, knockNonce } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Log } from "../system/log.ts";
 import { HINT_SIZE, hintedNonce, PACKET_SIZE, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
@@ -95,8 +95,8 @@ export async function knockAt(
 }
 
 /**
- * A knock with new keys, new nonces and the present time. The AEAD nonce is the tag and the random nonce ends with the
- * client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
+ * A knock with new keys, new nonces and the present time. The AEAD nonce is stamp and tag, and the random nonce ends with
+ * the client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
  */
 export async function sealFresh(
   { serverPublicKey, clientSeed, clientPublicKey }: Pick<
@@ -108,13 +108,14 @@ export async function sealFresh(
   const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
   const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
   const randomNonce = await hintedNonce(random, clientPublicKey);
+  const nowMs = Date.now();
   const datagram = await sealKnock(
-    { timestampNs: BigInt(Date.now()) * 1_000_000n, randomNonce, target },
+    { timestampNs: BigInt(nowMs) * 1_000_000n, randomNonce, target },
     {
       serverPublicKey,
       clientSeed,
       ephemeral,
-      aeadNonce: await knockTag(serverPublicKey, ephemeral.publicKey),
+      aeadNonce: await knockNonce(serverPublicKey, ephemeral.publicKey, nowMs / 1000),
     },
   );
   return { datagram, randomNonce };

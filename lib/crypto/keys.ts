@@ -15,9 +15,16 @@ export const AEAD_NONCE_SIZE = 12; // ChaCha20-Poly1305 (RFC 8439 section 2.8)
 export const AEAD_TAG_SIZE = 16; //   Poly1305
 export const KNOCK_ID_SIZE = 8;
 
+// What openme's own client fills the AEAD nonce with.
+export const STAMP_SIZE = 4;
+export const KNOCK_TAG_SIZE = 8;
+/** A stamp is the same for so long, in seconds. */
+export const STAMP_WINDOW_S = 32;
+
 /** HKDF's `info` (RFC 5869 section 3.2): separates the uses of a secret. */
 export const HKDF_INFO = {
   aeadKey: new TextEncoder().encode("openme-v1-chacha20poly1305"),
+  stampKey: new TextEncoder().encode("openme-v1-knock-stamp"),
   tagKey: new TextEncoder().encode("openme-v1-knock-tag"),
 } as const;
 
@@ -39,15 +46,36 @@ export async function deriveAeadKey(sharedSecret: Bytes): Promise<Bytes> {
 }
 
 /**
- * The knock tag of one ephemeral public key at one server: the first 12 bytes of HMAC-SHA256(k, ephemeral public key),
- * k = HKDF-SHA256 of the server's public key.
+ * The AEAD nonce of openme's own knocks, 12 bytes: the stamp of the window of that time, then the tag of stamp and
+ * ephemeral key (docs/protocol.md, "What openme's own client adds").
  */
-export async function knockTag(serverPublicKey: Bytes, ephemeralPublicKey: Bytes): Promise<Bytes> {
-  const derived = await hkdfSha256(serverPublicKey, HKDF_INFO.tagKey);
-  const hmac = { name: "HMAC", hash: "SHA-256" };
-  const key = await crypto.subtle.importKey("raw", derived, hmac, false, ["sign"]);
-  const digest = await crypto.subtle.sign("HMAC", key, ephemeralPublicKey);
-  return new Uint8Array(digest, 0, AEAD_NONCE_SIZE).slice();
+export async function knockNonce(
+  serverPublicKey: Bytes,
+  ephemeralPublicKey: Bytes,
+  unixSeconds: number,
+): Promise<Bytes> {
+  const mac = async (info: Bytes, message: Bytes, size: number) => {
+    const derived = await hkdfSha256(serverPublicKey, info);
+    const hmac = { name: "HMAC", hash: "SHA-256" };
+    const key = await crypto.subtle.importKey("raw", derived, hmac, false, ["sign"]);
+    return new Uint8Array(await crypto.subtle.sign("HMAC", key, message), 0, size);
+  };
+  const window = encodeWindow(stampWindowOf(unixSeconds));
+  const stamp = await mac(HKDF_INFO.stampKey, window, STAMP_SIZE);
+  const signed = concatBytes(stamp, ephemeralPublicKey);
+  return concatBytes(stamp, await mac(HKDF_INFO.tagKey, signed, KNOCK_TAG_SIZE));
+}
+
+/** The window that a time lies in: windows are numbered from 1970 on. */
+export function stampWindowOf(unixSeconds: number): number {
+  return Math.floor(unixSeconds / STAMP_WINDOW_S);
+}
+
+/** A window as its stamp is made of it: uint64, big-endian. */
+export function encodeWindow(window: number): Bytes {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(window));
+  return bytes;
 }
 
 /** Separates a knock's id from other uses of SHA-256. */
@@ -67,8 +95,14 @@ export async function sha256(bytes: Bytes): Promise<Bytes> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
-/** Makes the knock tags of one server, as {@linkcode knockTag} defines them. A tag proves a profile, not whose. */
-export type KnockTags = (ephemeralPublicKey: Uint8Array) => Bytes;
+/**
+ * Makes the knock tags of one server, as {@linkcode knockNonce} defines them: 8 bytes, good until the next call. A tag
+ * proves a profile, not whose.
+ */
+export type KnockTags = (stamp: Uint8Array, ephemeralPublicKey: Uint8Array) => Uint8Array;
+
+/** Makes the stamps of one server, 4 bytes each: what all knocks of openme's own clients bear in one window. */
+export type KnockStamps = (window: number) => Uint8Array;
 
 /** ChaCha20-Poly1305 without associated data: ciphertext, then the 16-byte tag. */
 export function aeadSeal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array): Bytes {

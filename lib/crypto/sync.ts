@@ -16,18 +16,21 @@ import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import {
-  AEAD_NONCE_SIZE,
   type Bytes,
   bytesToHex,
   concatBytes,
+  encodeWindow,
   hexToBytes,
   HKDF_INFO,
   KEY_SIZE,
   type KeyAgreement,
   KNOCK_ID_LABEL,
   KNOCK_ID_SIZE,
+  KNOCK_TAG_SIZE,
+  type KnockStamps,
   type KnockTags,
   PKCS8_HEAD,
+  STAMP_SIZE,
   type VerifySignature,
 } from "./keys.ts";
 
@@ -77,10 +80,17 @@ export function knockTags(serverPublicKey: Uint8Array): KnockTags {
   const prepared = hmac.create(sha256, key);
   const scratch = prepared.clone(); // one for all: a flood makes no garbage
   const digest = new Uint8Array(sha256.outputLen);
-  return (ephemeralPublicKey) => {
-    prepared._cloneInto(scratch).update(ephemeralPublicKey).digestInto(digest);
-    return digest.slice(0, AEAD_NONCE_SIZE);
+  const tag = digest.subarray(0, KNOCK_TAG_SIZE);
+  return (stamp, ephemeralPublicKey) => {
+    prepared._cloneInto(scratch).update(stamp).update(ephemeralPublicKey).digestInto(digest);
+    return tag;
   };
+}
+
+/** {@linkcode KnockStamps} of the server with this X25519 public key, 32 bytes. */
+export function knockStamps(serverPublicKey: Uint8Array): KnockStamps {
+  const key = hkdf(sha256, serverPublicKey, undefined, HKDF_INFO.stampKey, KEY_SIZE);
+  return (window) => hmac(sha256, key, encodeWindow(window)).slice(0, STAMP_SIZE);
 }
 
 /** The first 8 bytes of SHA-256(public key), lower-case hex: how a key is named in logs and tables. */

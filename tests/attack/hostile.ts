@@ -10,9 +10,10 @@ import {
   concatBytes,
   hexToBytes,
   type KeyPair,
+  knockNonce,
   sign,
 } from "../../lib/crypto/keys.ts";
-import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto/sync.ts";
+import { keyAgreement, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { hintedNonce, type Knock, sealKnock } from "../../lib/packet.ts";
 import scenarioFile from "../vectors/scenarios.json" with { type: "json" };
 import {
@@ -104,7 +105,7 @@ export async function good(
       serverPublicKey,
       clientSeed: seed,
       ephemeral,
-      aeadNonce: knockTags(serverPublicKey)(ephemeral.publicKey),
+      aeadNonce: await knockNonce(serverPublicKey, ephemeral.publicKey, Number(nowNs) / 1e9),
     },
   );
 }

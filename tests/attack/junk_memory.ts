@@ -6,8 +6,7 @@
 
 import { DatabaseSync } from "node:sqlite";
 import type { Bytes } from "../../lib/crypto/keys.ts";
-import { knockTags } from "../../lib/crypto/sync.ts";
-import { address, must, SERVER_PUBLIC_KEY, SOURCE, START_MS } from "../support/knocks.ts";
+import { address, must, ownNonce, SOURCE, START_MS } from "../support/knocks.ts";
 import { good, goodIn, UNIT_WORLD } from "./hostile.ts";
 import { Random } from "./random.ts";
 import { SimulatedServer } from "../receive/simulated_server.ts";
@@ -18,7 +17,6 @@ const RATE = 200;
 
 const random = new Random(Number(Deno.args[0]));
 using server = await SimulatedServer.create(3);
-const tags = knockTags(SERVER_PUBLIC_KEY);
 const front = (await good(random)).subarray(0, 45);
 const sources = Array.from({ length: 10_000 }, (_, i) => address(`10.0.${i >> 8}.${i & 255}`));
 let [sent, startMs] = [0, 0];
@@ -26,7 +24,7 @@ let [sent, startMs] = [0, 0];
 function junk(i: number): Uint8Array {
   const datagram = crypto.getRandomValues(new Uint8Array(165));
   datagram[0] = 1;
-  if (i % 4 === 1) datagram.set(tags(datagram.subarray(1, 33)), 33);
+  if (i % 4 === 1) datagram.set(ownNonce(datagram.subarray(1, 33)), 33);
   if (i % 4 === 3) datagram.set(front);
   return datagram;
 }

@@ -14,14 +14,13 @@ import {
   keyPairOf,
   sign,
 } from "../../lib/crypto/keys.ts";
-import { keyAgreement, knockTags, publicKeyOf } from "../../lib/crypto/sync.ts";
+import { keyAgreement, publicKeyOf } from "../../lib/crypto/sync.ts";
 import { hintedNonce, OFFSET_SEALED, OFFSET_SIGNATURE, sealKnock } from "../../lib/packet.ts";
-import { address, must, SERVER_PUBLIC_KEY, START_MS } from "../support/knocks.ts";
+import { address, must, ownNonce, SERVER_PUBLIC_KEY, START_MS } from "../support/knocks.ts";
 import { type Arrival, SimulatedServer } from "../receive/simulated_server.ts";
 
 const MALLORY = address("203.0.113.66");
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
-const tags = knockTags(SERVER_PUBLIC_KEY);
 
 /** Sources, each once in a long while. */
 const forged = (i: number) => address(`10.${i >> 16 & 255}.${i >> 8 & 255}.${i & 255}`);
@@ -39,7 +38,7 @@ async function knockAt(atMs: number, client: KeyPair, { tagged }: { tagged: bool
     serverPublicKey: SERVER_PUBLIC_KEY,
     clientSeed: client.privateKey,
     ephemeral,
-    aeadNonce: tagged ? tags(ephemeral.publicKey).slice() as Bytes : random(12),
+    aeadNonce: tagged ? ownNonce(ephemeral.publicKey, START_MS + atMs) : random(12),
   });
 }
 
@@ -76,7 +75,7 @@ const sealed = (tagged: boolean): Attack["datagrams"] => async ({ clients }, cou
   return Array.from({ length: count }, () => {
     const ephemeral = random(KEY_SIZE);
     const ephemeralPublic = publicKeyOf("X25519", ephemeral);
-    const aeadNonce = tagged ? tags(ephemeralPublic).slice() as Bytes : random(12);
+    const aeadNonce = tagged ? ownNonce(ephemeralPublic) : random(12);
     const plaintext = concatBytes(random(8), tagged ? hinted : random(16), random(16));
     plaintext.set(timestampBytes(0));
     const key = must(keyAgreement(ephemeral)(SERVER_PUBLIC_KEY));

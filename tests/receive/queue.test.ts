@@ -19,6 +19,7 @@ import {
   freshKnock,
   knockBy,
   must,
+  ownNonce,
   SERVER_PUBLIC_KEY,
   SOURCE,
 } from "../support/knocks.ts";
@@ -46,7 +47,7 @@ const nth = (i: number) => must(parseAddress(`10.${i >> 16}.${(i >> 8) & 255}.${
 /** Bytes that bear this server's tag, with anything behind it: a holder of its public key can make them. */
 function taggedJunk(): Uint8Array {
   const ephemeral = random(32);
-  return concatBytes(Uint8Array.of(1), ephemeral, tags(ephemeral), random(120));
+  return concatBytes(Uint8Array.of(1), ephemeral, ownNonce(ephemeral), random(120));
 }
 
 Deno.test("offer() refuses sizes and versions before it looks any further", () => {

@@ -10,11 +10,19 @@ import type { Moment } from "../../lib/values/moment.ts";
 import {
   type Bytes,
   bytesToHex,
+  concatBytes,
   hexToBytes,
   type KeyPair,
   keyPairOf,
+  stampWindowOf,
 } from "../../lib/crypto/keys.ts";
-import { keyAgreement, publicKeyOf, signatureVerifier } from "../../lib/crypto/sync.ts";
+import {
+  keyAgreement,
+  knockStamps,
+  knockTags,
+  publicKeyOf,
+  signatureVerifier,
+} from "../../lib/crypto/sync.ts";
 import {
   type DropReason,
   type GateClient,
@@ -71,6 +79,12 @@ export const SOURCE = address("198.51.100.20");
 export const SERVER_PRIVATE_KEY = filled(0x51);
 export const SERVER_PUBLIC_KEY = publicKeyOf("X25519", SERVER_PRIVATE_KEY);
 export const agreeAsServer = keyAgreement(SERVER_PRIVATE_KEY);
+
+/** The AEAD nonce with which openme's own client seals under this ephemeral key at that time. */
+export function ownNonce(ephemeralPublicKey: Uint8Array, atMs = START_MS): Bytes {
+  const stamp = knockStamps(SERVER_PUBLIC_KEY)(stampWindowOf(atMs / 1000));
+  return concatBytes(stamp, knockTags(SERVER_PUBLIC_KEY)(stamp, ephemeralPublicKey));
+}
 
 /** A client, registered or not, with its seed. */
 export interface Sender extends GateClient {

@@ -24,6 +24,7 @@ import type { DropCounts } from "./receive/recent_drops.ts";
 import type { Opened } from "./receive/reporter.ts";
 import { ServerLog } from "./receive/server_log.ts";
 import type { KnockSocket } from "./receive/socket.ts";
+import type { CurrentStamps } from "./receive/stamps.ts";
 
 const SECOND_MS = 1000;
 const TEND_MS = 60_000;
@@ -37,6 +38,8 @@ export interface ServerParts {
   readonly backend: Backend;
   /** A folder for this server alone. */
   readonly stateDir: string;
+  /** Those that the backend puts into the firewall. */
+  readonly stamps: CurrentStamps;
   readonly clock: Clock;
   readonly log: Log;
   /** Stops the server. */
@@ -229,6 +232,7 @@ class Server {
       { everyMs: SECOND_MS, do: () => this.#serverLog.tick() },
       { everyMs: SECOND_MS, do: () => this.#intake.pipeline.expire() },
       { everyMs: SECOND_MS, do: () => this.#store.isSound() || this.#tend() },
+      { everyMs: SECOND_MS, do: () => this.#restamp() },
       { everyMs: TEND_MS, do: () => this.#tend() },
       { everyMs: CHECK_INTERVAL_MS, do: () => this.#guard.check() },
       { everyMs: KERNEL_DROPS_MS, do: () => kernelDrops().catch(() => {}) },
@@ -237,6 +241,14 @@ class Server {
 
   #tend(): void {
     this.#store.tend({ grants: this.#grants.list(), replayWindowNs: this.#replayWindowNs });
+  }
+
+  #restamp(): void {
+    const { stamps, clock } = this.#parts;
+    const now = clock.now();
+    if (!stamps.isDue(now)) return;
+    stamps.renew(now);
+    this.#guard.restamp();
   }
 
   /** Until it is confirmed, the plan of the guard of before stays on disk. */
@@ -248,8 +260,10 @@ class Server {
     const [oldPlan, newPlan] = [guardPlanOf(this.#config), guardPlanOf(config)];
     warnOfPortsLeft(oldPlan, newPlan, this.#log);
     this.#config = config;
+    this.#parts.stamps.reconfigure(config, this.#parts.clock.now());
     this.#intake.reconfigure(config);
     if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) this.#guard.reconfigure(newPlan);
+    else this.#guard.restamp();
     this.#recordGuard();
     this.#log.info("reloaded", this.#countFields());
   }

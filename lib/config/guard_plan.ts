@@ -7,7 +7,7 @@ import type { ServerConfig } from "./server.ts";
 /** The guard that a configuration asks for. */
 export function guardPlanOf(config: ServerConfig): GuardPlan {
   const { udpPort: knockPort, guardedPorts, forwardedPorts, dropPorts, closedAs } = config;
-  const { openKnockPort, mark, interface: interfaceName } = config;
+  const { openKnockPort, onlyStampedKnocks, mark, interface: interfaceName } = config;
   return {
     knockPort,
     guardedPorts,
@@ -15,6 +15,7 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     dropPorts,
     closedAs,
     openKnockPort,
+    onlyStampedKnocks,
     interface: interfaceName,
     mark,
     prefixes: prefixesOf(config),

@@ -58,6 +58,8 @@ export interface ServerConfig {
   /** The key before this one, while a rotation is under way: knocks that are sealed to it are accepted too. */
   readonly previousPrivateKey: Bytes | undefined;
   readonly openKnockPort: boolean;
+  /** Whether only knocks of openme's own client are taken. */
+  readonly onlyStampedKnocks: boolean;
   readonly dropPorts: boolean;
   readonly closedAs: ClosedAs;
   readonly onStop: typeof ON_STOP[number];
@@ -90,6 +92,7 @@ const SERVER_KEYS = [
   "private_key",
   "public_key",
   "open_knock_port",
+  "only_stamped_knocks",
   "drop_ports",
   "interface",
   "default_profile",
@@ -149,6 +152,7 @@ function readServerConfig(
     replayWindowMs: server.optional("replay_window")?.durationMs(1000, 3_600_000) ?? 60_000,
     ...readServerKeys(server),
     openKnockPort: server.optional("open_knock_port")?.flag() ?? true,
+    onlyStampedKnocks: server.optional("only_stamped_knocks")?.flag() ?? false,
     // Absent means false, as in deployed files, which leave the closing to the host's own firewall.
     dropPorts: server.optional("drop_ports")?.flag() ?? false,
     closedAs: server.optional("closed_as")?.choice(CLOSED_AS) ?? "drop",

@@ -35,6 +35,14 @@ export interface QuickTransactions {
 /** Gives the generation of nf_tables' rules, which grows with every change; `undefined` where it cannot be had. */
 export type ReadGeneration = () => number | undefined;
 
+/** By what the firewall knows a knock of openme's own client. */
+export interface KnockStamp {
+  /** The four bytes of the stamp as one number, big-endian. */
+  readonly word: number;
+  /** For how long it is good. */
+  readonly timeoutMs: number;
+}
+
 /** What backends are made of. */
 export interface BackendParts {
   readonly plan: GuardPlan;
@@ -47,6 +55,8 @@ export interface BackendParts {
   readonly nftSession?: QuickTransactions | undefined;
   /** The same: what says that no rule of nf_tables was changed. */
   readonly readGeneration?: ReadGeneration | undefined;
+  /** The stamps of now. Without it no knock counts as stamped. */
+  readonly stamps?: (() => readonly KnockStamp[]) | undefined;
 }
 
 /** What an address or network may reach, and the clients whose grants say so. */
@@ -111,6 +121,13 @@ export interface Backend {
   reconfigure(plan: GuardPlan): void;
   /** From now on each of these addresses may reach what is listed for it, and nothing else; others stay as they are. */
   apply(changes: readonly ClientOpenings[]): Promise<void>;
+  /**
+   * Puts the stamps of now in place of those that stand, as `install` does too; not there where the firewall cannot tell
+   * stamped knocks from others.
+   */
+  restamp?(): Promise<void>;
+  /** Why the firewall of this host cannot tell stamped knocks from others; `undefined` where it can. */
+  stampFlaw?(): Promise<string | undefined>;
   /** Whether everything that `install` put in place is still there; always, where the backend cannot tell. */
   isIntact(): Promise<boolean>;
   /** What stands of the guard; `undefined` where the backend cannot tell. Changes nothing. */

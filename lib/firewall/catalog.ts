@@ -25,8 +25,9 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "nft": {
     leaves: ["nft", "--version"],
     clearsOrphans: true,
-    make: async ({ plan, run, nftSession: session, readGeneration }) =>
-      (await import("./nft/backend.ts")).createNftBackend(plan, run, { session, readGeneration }),
+    make: async ({ plan, run, nftSession: session, readGeneration, stamps }) =>
+      (await import("./nft/backend.ts"))
+        .createNftBackend(plan, run, { session, readGeneration, stamps }),
   },
   "iptables": iptables("iptables"),
   "iptables-nft": iptables("iptables-nft"),

@@ -127,6 +127,17 @@ export class Guard {
     this.#reinstall({ damaged: false });
   }
 
+  /** The stamps have changed. Where the firewall does not take them, everything is installed again. */
+  async restamp(): Promise<void> {
+    try {
+      if (!this.#stopped) await this.#backend.restamp?.();
+    } catch (error) {
+      if (this.#stopped) return;
+      this.#complain("check_failed", error);
+      this.#reinstall({ damaged: true });
+    }
+  }
+
   /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */
   check(): Promise<void> {
     return this.#checking ??= this.#check().finally(() => {

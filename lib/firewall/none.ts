@@ -59,6 +59,8 @@ export function showingParts(parts: BackendParts, show: (text: string) => void):
     },
     stateDir: undefined,
     nftSession: undefined,
+    // They are others every minute, and the server puts them in.
+    stamps: undefined,
     // No list shows what was not run.
     command: parts.command && { open: parts.command.open, close: parts.command.close },
   };

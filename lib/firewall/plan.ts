@@ -18,6 +18,8 @@ export interface GuardPlan {
   readonly closedAs: ClosedAs;
   /** Whether the host's own firewall has to be made to let knocks in. */
   readonly openKnockPort: boolean;
+  /** Whether knocks without a stamp are dropped; otherwise all of them share one rate. */
+  readonly onlyStampedKnocks: boolean;
   /** The one interface to guard, or all. */
   readonly interface: string | undefined;
   /** The one bit of the packet mark that let-in traffic carries where the host's own chains need a hole. */
@@ -107,6 +109,12 @@ export function closingFlaw(
     hint: "set closed_as: drop, or firewall: nft",
   };
 }
+
+/**
+ * Datagrams without a stamp that may reach the server in a second, of all sources together: knocks of other programs, and
+ * junk. As many as it judges in half a processor.
+ */
+export const UNSTAMPED_PER_SECOND = 5500;
 
 /** The table of nft. */
 export const TABLE = "inet openme";

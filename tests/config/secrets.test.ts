@@ -60,6 +60,7 @@ const SERVER_ROWS = [
   ...["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
     .concat([
       "open_knock_port",
+      "only_stamped_knocks",
       "drop_ports",
       "interface",
       "default_profile",

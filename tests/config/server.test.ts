@@ -29,6 +29,7 @@ server:
   private_key: "${SERVER_KEY}"
   public_key: '${SERVER_PUBLIC}'
   open_knock_port: false
+  only_stamped_knocks: true
   drop_ports: true
   interface: eth0.100
   default_profile: work
@@ -100,6 +101,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     publicKey: SERVER_PUBLIC,
     previousPrivateKey: CLIENT_SEED,
     openKnockPort: false,
+    onlyStampedKnocks: true,
     dropPorts: true,
     interface: "eth0.100",
     defaultProfile: "work",
@@ -170,6 +172,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     publicKey: SERVER_PUBLIC,
     previousPrivateKey: undefined,
     openKnockPort: true,
+    onlyStampedKnocks: false,
     dropPorts: false,
     interface: undefined,
     defaultProfile: "default",
@@ -198,7 +201,14 @@ Deno.test("a client's prefix is that of each family, and a single address where 
 Deno.test("a key without a value is as good as absent", () => {
   const expected = JSON.stringify(parseServerConfig(serverFile(), "x"));
   const keys = ["host", "udp_port", "health_port", "firewall", "knock_timeout", "replay_window"]
-    .concat(["public_key", "open_knock_port", "drop_ports", "interface", "default_profile"])
+    .concat([
+      "public_key",
+      "open_knock_port",
+      "only_stamped_knocks",
+      "drop_ports",
+      "interface",
+      "default_profile",
+    ])
     .concat(["state_dir", "notify", "mark"]);
   for (const key of keys) {
     for (const value of ["", "~", "null", '""']) {

@@ -11,6 +11,7 @@ import { runServer } from "../../lib/server.ts";
 import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { bootClock } from "../../lib/system/clock.ts";
 import { bindKnockSocket } from "../../lib/receive/socket.ts";
+import { CurrentStamps } from "../../lib/receive/stamps.ts";
 
 /** The ways to fail. */
 export const FAILURES = ["listen throws", "listen ends", "uncaught error", "rejection"] as const;
@@ -20,6 +21,7 @@ if (import.meta.main) {
   const failure = Deno.args[1];
   Deno.mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   const socket = await bindKnockSocket(config.udpPort, runProgram);
+  const clock = await bootClock(runProgram);
   const wake = Promise.withResolvers<void>();
   await runServer({
     config,
@@ -35,7 +37,8 @@ if (import.meta.main) {
     },
     backend: createNftBackend(guardPlanOf(config), runProgram),
     stateDir: config.stateDir,
-    clock: await bootClock(runProgram),
+    stamps: new CurrentStamps(config, clock.now()),
+    clock,
     log: createLog({
       level: "info",
       format: "logfmt",

@@ -26,6 +26,7 @@ export function planOf(plan: Partial<GuardPlan> = {}): GuardPlan {
     dropPorts: true,
     closedAs: "drop",
     openKnockPort: true,
+    onlyStampedKnocks: false,
     interface: undefined,
     mark: DEFAULT_MARK,
     prefixes: [],

@@ -36,6 +36,7 @@ import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
 import { bootClock } from "../../system/clock.ts";
 import { bindKnockSocket, wildcards } from "../../receive/socket.ts";
+import { CurrentStamps } from "../../receive/stamps.ts";
 
 export const serve: Command = {
   about:
@@ -91,12 +92,15 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     );
     const onHangup = listenForHangup(terminal.isControlling, log);
 
+    const clock = await bootClock(context.run);
+    const stamps = new CurrentStamps(config, clock.now());
     const backend = await backendOf(config, {
       context,
       log,
       stateDir,
       nftSession: new NftSession(),
       readGeneration,
+      stamps: () => stamps.list(clock.now()),
       show: isDry ? context.stdout : undefined,
     });
     await warnAtStart(config, {
@@ -106,7 +110,6 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       isDry,
       isTrial: confirmation !== undefined,
     });
-    const clock = await bootClock(context.run);
     const hostnames = await wildcards(context.run);
     const signal = confirmation?.signal ?? stop;
     await runServer({
@@ -114,6 +117,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       socket,
       backend: isDry ? createDryBackend(backend) : backend,
       stateDir: dry?.dir ?? stateDir,
+      stamps,
       clock,
       log,
       signal,

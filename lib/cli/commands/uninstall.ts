@@ -23,6 +23,7 @@ const NO_PLAN: GuardPlan = {
   dropPorts: false,
   closedAs: "drop",
   openKnockPort: false,
+  onlyStampedKnocks: false,
   interface: undefined,
   mark: DEFAULT_MARK,
   prefixes: [],

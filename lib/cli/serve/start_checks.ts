@@ -45,8 +45,25 @@ export async function warnAtStart(config: ServerConfig, checks: StartChecks): Pr
     });
     await warnOfDroppedKnocks(config, checks);
   }
+  const flaw = await stampFlawOf(config, backend);
+  if (flaw !== undefined) {
+    log.info("stamps_not_filtered", {
+      backend: backend.name,
+      why: flaw,
+      doing: "telling knocks from junk in this process: a flood costs more of the processor",
+    });
+  }
   const missing = await missingInterface(config, context.run);
   if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
+}
+
+/** Why the firewall cannot tell stamped knocks from others; `undefined` where it can, and where it never does. */
+async function stampFlawOf(
+  { onlyStampedKnocks }: ServerConfig,
+  backend: Backend,
+): Promise<string | undefined> {
+  if (backend.stampFlaw) return await backend.stampFlaw();
+  return onlyStampedKnocks ? `${backend.name} does not look into datagrams` : undefined;
 }
 
 /** Logs which sessions to guarded ports are open, this one's own among them. */

@@ -10,6 +10,7 @@ import type {
   Backend,
   ClientOpenings,
   Examination,
+  KnockStamp,
   QuickTransactions,
   ReadGeneration,
   Standing,
@@ -34,12 +35,14 @@ const LARGE_RULESET = 2000;
 /** looks at them are so far apart, for each of them: a 50th of a core. */
 const LOOK_APART_MS = 2;
 
-/** What makes runs of `nft` unnecessary. */
-export interface NftQuickly {
+/** What makes runs of `nft` unnecessary, and what the knock chain tells knocks by. */
+export interface NftParts {
   /** Takes small changes. */
   readonly session?: QuickTransactions | undefined;
   /** Says whether there is anything to look for. */
   readonly readGeneration?: ReadGeneration | undefined;
+  /** The stamps of now. */
+  readonly stamps?: (() => readonly KnockStamp[]) | undefined;
 }
 
 /**
@@ -49,9 +52,9 @@ export interface NftQuickly {
 export function createNftBackend(
   plan: GuardPlan,
   run: RunProgram,
-  { session, readGeneration }: NftQuickly = {},
+  parts: NftParts = {},
 ): Backend {
-  return new NftBackend(plan, run, { session, readGeneration });
+  return new NftBackend(plan, run, parts);
 }
 
 /** What stands since the last install. */
@@ -85,13 +88,13 @@ class NftBackend implements Backend {
   readonly #connections: SeenConnections;
   #installed: Installed | undefined;
 
-  constructor(plan: GuardPlan, run: RunProgram, { session, readGeneration }: NftQuickly) {
+  constructor(plan: GuardPlan, run: RunProgram, { session, readGeneration, stamps }: NftParts) {
     this.#plan = plan;
     this.#run = run;
     this.#session = session;
     this.#connections = new SeenConnections(run);
     this.#checked = new CheckedRules(readGeneration);
-    this.#table = new OwnTable(run, session, this.#checked);
+    this.#table = new OwnTable(run, { session, checked: this.#checked, stamps });
     this.#legacyProgram = IptablesProgram.legacyBeside(run);
     this.#host = new HostRules(new NftProgram(run), [this.#legacyProgram], {
       place: { priority: GUARD_PRIORITY, untracksKnocks: true },
@@ -123,6 +126,7 @@ class NftBackend implements Backend {
         hole: host.hole,
         networks,
         owner,
+        stamps: await this.#table.stamps(),
       }) +
         renderNftHoles(this.#host.ownChanges(this.#plan, host)),
     );
@@ -149,6 +153,14 @@ class NftBackend implements Backend {
     const nowMs = performance.now();
     narrowing?.remember(changes, nowMs);
     await this.#write(this.#held.hold(changes, nowMs));
+  }
+
+  restamp(): Promise<void> {
+    return this.#table.restamp();
+  }
+
+  stampFlaw(): Promise<string | undefined> {
+    return this.#table.stampFlaw();
   }
 
   async #loadNarrowing(openings: readonly ClientOpenings[]): Promise<Narrowing | undefined> {

@@ -6,7 +6,7 @@
 import type { AddressOpenings } from "../../grants.ts";
 import { PACKET_SIZE, VERSION } from "../../packet.ts";
 import type { PortRange } from "../../values/ports.ts";
-import type { Standing } from "../backend.ts";
+import type { KnockStamp, Standing } from "../backend.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import { formatMark, formatUnmark } from "../host/hole.ts";
@@ -20,6 +20,7 @@ import {
   renderSetElements,
 } from "./sets.ts";
 import type { ProcessName } from "../owner.ts";
+import { renderStampSet, renderUnstamped } from "./stamps.ts";
 
 /** Where the guard sits in prerouting. */
 export const GUARD_PRIORITY = -110;
@@ -59,13 +60,15 @@ export type RenderNetworks = (
  */
 export function renderTable(
   plan: GuardPlan,
-  { openings, kept, hole, networks, owner }: {
+  { openings, kept, hole, networks, owner, stamps }: {
     openings: readonly AddressOpenings[];
     kept: readonly Connection[];
     hole: boolean;
     networks?: RenderNetworks | undefined;
     /** The process that keeps the table, where that can be told. */
     owner?: ProcessName | undefined;
+    /** Without them the table does not tell stamped knocks from others. */
+    stamps?: readonly KnockStamp[] | undefined;
   },
 ): string {
   const letIn = hole ? `meta mark set meta mark | ${formatMark(plan.mark)} accept` : "accept";
@@ -76,6 +79,7 @@ export function renderTable(
   ];
   // No packet comes in with the mark: only openme sets it.
   const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
+  const unstamped = stamps ? renderUnstamped(plan) : { before: [], behind: [] };
   const elements = elementsBySet(openings);
   const wide = networks?.(letIn, elements) ?? { sets: "", rules: [], chains: "" };
   return `add table ${TABLE}
@@ -95,18 +99,24 @@ ${
     renderKeptSets(kept)
   }  set knockers4 { type ipv4_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
   set knockers6 { type ipv6_addr; size ${METERED_SOURCES}; flags dynamic, timeout; timeout 10s; }
-  chain knocks {
+${stamps ? `  ${renderStampSet(stamps)}\n` : ""}  chain knocks {
     type filter hook prerouting priority -300; policy accept;
     ${scope.join("\n    ")}
     ${renderIfLocal("knock").map((rule) => `udp dport ${plan.knockPort} ${rule}`).join("\n    ")}
   }
   chain knock {
-    udp length != ${KNOCK_LENGTH} counter drop
-    @th,64,8 != ${VERSION} counter drop
-    update @knockers4 { ip saddr ${KNOCKS_PER_SOURCE} } counter drop
-    update @knockers6 { ip6 saddr & ffff:ffff:ffff:ffff:: ${KNOCKS_PER_SOURCE} } counter drop${
-    // Where the host lets knocks in by a rule of its own, that may ask for new connections.
-    plan.openKnockPort ? "\n    notrack" : ""}
+    ${
+    [
+      `udp length != ${KNOCK_LENGTH} counter drop`,
+      `@th,64,8 != ${VERSION} counter drop`,
+      ...unstamped.before,
+      `update @knockers4 { ip saddr ${KNOCKS_PER_SOURCE} } counter drop`,
+      `update @knockers6 { ip6 saddr & ffff:ffff:ffff:ffff:: ${KNOCKS_PER_SOURCE} } counter drop`,
+      ...unstamped.behind,
+      // Where the host lets knocks in by a rule of its own, that may ask for new connections.
+      ...(plan.openKnockPort ? ["notrack"] : []),
+    ].join("\n    ")
+  }
   }
   chain prerouting {
     type filter hook prerouting priority ${GUARD_PRIORITY}; policy accept;
@@ -171,12 +181,22 @@ export function parseOwner(listing: string): ProcessName | undefined {
   return match ? { pid: Number(match[1]), startTicks: match[2]! } : undefined;
 }
 
-/** What the knock chain has dropped: its counters, in the order of its rules. */
+/** What the knock chain has dropped: its counters, by what their rules look at. */
 export function parseKnockCounters(listing: string): Record<string, number> {
-  const counts = [...listing.matchAll(/counter packets (\d{1,15}) bytes \d+ drop/g)]
-    .map((match) => Number(match[1]));
-  const [size = 0, version = 0, ...rate] = counts;
-  return { size, version, rate: rate.reduce((sum, count) => sum + count, 0) };
+  const drops = { size: 0, version: 0, rate: 0, unstamped: 0 };
+  for (const line of listing.split("\n")) {
+    const packets = /counter packets (\d{1,15}) bytes \d+ drop/.exec(line)?.[1];
+    if (packets === undefined) continue;
+    const reason = line.includes("@stamps")
+      ? "unstamped"
+      : line.includes("@knockers")
+      ? "rate"
+      : line.includes("udp length")
+      ? "size"
+      : "version";
+    drops[reason] += Number(packets);
+  }
+  return drops;
 }
 
 /**

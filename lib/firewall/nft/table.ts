@@ -1,8 +1,8 @@
 /** openme's own table in nftables: runs transactions, and reads what stands there. */
 
-import { OpenmeError } from "../../values/errors.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type { QuickTransactions, Standing } from "../backend.ts";
+import type { KnockStamp, QuickTransactions, Standing } from "../backend.ts";
 import type { Deviations } from "../deviations.ts";
 import type { CheckedRules } from "../host/generation.ts";
 import { runNft } from "../host/nft_listing.ts";
@@ -11,18 +11,30 @@ import { type GuardPlan, TABLE } from "../plan.ts";
 import { examineTable } from "./examine.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
 import { parseOpeningSets } from "./sets.ts";
+import { renderStamps, STAMP_PROBE } from "./stamps.ts";
 
 /** The table of one network namespace. */
 export class OwnTable {
   readonly #run: RunProgram;
   readonly #session: QuickTransactions | undefined;
   readonly #checked: CheckedRules;
+  readonly #stamps: () => readonly KnockStamp[];
+  /** Whether this nft knows stamps, once it was asked. */
+  #tellsStamps: boolean | undefined;
 
-  /** `checked` learns of every transaction. */
-  constructor(run: RunProgram, session: QuickTransactions | undefined, checked: CheckedRules) {
+  /** `checked` learns of every transaction; `stamps` gives those of now. */
+  constructor(
+    run: RunProgram,
+    { session, checked, stamps = () => [] }: {
+      readonly session: QuickTransactions | undefined;
+      readonly checked: CheckedRules;
+      readonly stamps: (() => readonly KnockStamp[]) | undefined;
+    },
+  ) {
     this.#run = run;
     this.#session = session;
     this.#checked = checked;
+    this.#stamps = stamps;
   }
 
   /** A small transaction: through the session where that takes it. */
@@ -49,6 +61,28 @@ export class OwnTable {
   /** What `nft --json list set` prints; `undefined` where there is none. */
   listSet(set: string): Promise<string | undefined> {
     return this.#list("set", ["--json"], set);
+  }
+
+  /** The stamps of now; `undefined` where this nft knows none. */
+  async stamps(): Promise<readonly KnockStamp[] | undefined> {
+    this.#tellsStamps ??= await this.stampFlaw() === undefined;
+    return this.#tellsStamps ? this.#stamps() : undefined;
+  }
+
+  /** Puts the stamps of now in place of those that stand. */
+  async restamp(): Promise<void> {
+    const stamps = await this.stamps();
+    if (stamps) await this.change(renderStamps(stamps));
+  }
+
+  /** Why this nft knows no stamps; `undefined` where it does. */
+  async stampFlaw(): Promise<string | undefined> {
+    try {
+      await runNft(this.#run, STAMP_PROBE);
+      return undefined;
+    } catch (error) {
+      return `nft before 1.0.6 has no set for them: ${messageOf(error)}`;
+    }
   }
 
   async owner(): Promise<ProcessName | undefined> {

@@ -51,6 +51,7 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
     dropPorts: !host,
     closedAs: "drop",
     openKnockPort: true,
+    onlyStampedKnocks: false,
     interface: undefined,
     mark: DEFAULT_MARK,
     prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],

@@ -9,8 +9,14 @@ import {
   renderForgetting,
   renderNetworks,
 } from "../../../lib/firewall/nft/prefix_rules.ts";
-import { parseOwner, renderRemoval, renderTable } from "../../../lib/firewall/nft/rules.ts";
+import {
+  parseKnockCounters,
+  parseOwner,
+  renderRemoval,
+  renderTable,
+} from "../../../lib/firewall/nft/rules.ts";
 import { elementsBySet, openingSets, renderContents } from "../../../lib/firewall/nft/sets.ts";
+import { renderStamps } from "../../../lib/firewall/nft/stamps.ts";
 import type { AddressOpenings } from "../../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../../lib/values/network.ts";
 import { mergePortRanges, type PortRange } from "../../../lib/values/ports.ts";
@@ -34,6 +40,7 @@ const GRANTED = [
   openings("2001:db8::7", { "1-65535/udp": 86_400_000 }),
   openings("10.0.0.1", { "22/tcp": 1000 }),
 ];
+const STAMPS = [{ word: 0x8c17cd4b, timeoutMs: 93_000 }, { word: 7, timeoutMs: 1 }];
 const NETWORKS = [
   openings("198.51.100.0/24", { "22/tcp": 30_000 }),
   openings("198.51.96.0/20", { "22/tcp": 20_000, "8080-8090/tcp": 20_000 }),
@@ -92,6 +99,12 @@ const TEXTS: Record<string, string> = {
       openings("198.51.100.0/24", { "22/tcp": 30_000 }),
       openings("2001:db8::/64", { "22/tcp": 30_000 }),
     ], ["prefix4_24", "prefix4_20", "prefix4_20_ranges", "prefix6_64"]),
+  "stamps.nft": renderTable(planOf(), { ...NOTHING, stamps: STAMPS }) + renderStamps(STAMPS) +
+    renderStamps([]),
+  "only_stamped.nft": renderTable(planOf({ onlyStampedKnocks: true }), {
+    ...NOTHING,
+    stamps: STAMPS,
+  }),
   "removal.nft": renderRemoval(),
 };
 
@@ -120,6 +133,21 @@ namespaceTest("nft takes every text, and its table is what was meant", async (na
     "inet",
     "openme",
   ]);
+  await namespace.nft(["-f", "-"], TEXTS["stamps.nft"]!);
+  const counters = await namespace.nft(["list", "chain", "inet", "openme", "knock"]);
+  assert.equal(counters.match(/counter packets 0 bytes 0 drop/g)?.length, 5);
+  assert.deepEqual(parseKnockCounters(counters), { size: 0, version: 0, rate: 0, unstamped: 0 });
+  const counted = (reason: RegExp) =>
+    parseKnockCounters(
+      counters.split("\n").map((line) =>
+        reason.test(line) ? line.replace("packets 0", "packets 7") : line
+      )
+        .join("\n"),
+    );
+  assert.equal(counted(/udp length/).size, 7);
+  assert.equal(counted(/@th,64,8/).version, 7);
+  assert.equal(counted(/@knockers/).rate, 14);
+  assert.equal(counted(/@th,328,32/).unstamped, 7);
   assert.deepEqual(parseOwner(listing), { pid: 4_194_304, startTicks: "18446744073709551615" });
   assert.match(listing, /^\t\tiifname != "br-0\.5@x:1" accept$/m);
   assert.match(listing, /^\t\tmeta mark set meta mark & 0xbfffffff$/m);
@@ -158,6 +186,7 @@ const ELEMENTS: Record<string, RegExp> = {
   guarded: new RegExp(`^${list(PORTS)}$`),
   forwarded: new RegExp(`^${list(PORTS)}$`),
   kept4: new RegExp(`^${list(String.raw`${V4} \. ${NUMBER} \. ${V4} \. ${NUMBER}`)}$`),
+  stamps: new RegExp(`^${list(String.raw`0x[0-9a-f]{1,8} ${TIMEOUT}`)}$`),
   kept6: new RegExp(`^${list(String.raw`${V6} \. ${NUMBER} \. ${V6} \. ${NUMBER}`)}$`),
 };
 
@@ -192,6 +221,7 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
       dropPorts: fc.boolean(),
       closedAs: fc.constantFrom("drop" as const, "reject" as const),
       openKnockPort: fc.boolean(),
+      onlyStampedKnocks: fc.boolean(),
       knockPort: fc.integer({ min: 1, max: 65535 }),
       mark: fc.nat(31).map((bit) => (1 << bit) >>> 0),
       lifetimeMs: fc.constant(30_000),
@@ -208,12 +238,16 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
       openings: fc.array(anyOpenings, { maxLength: 4 }),
       kept: fc.array(anyConnection, { maxLength: 3 }),
       hole: fc.boolean(),
+      stamps: fc.array(fc.record({
+        word: fc.integer({ min: 0, max: 0xffff_ffff }),
+        timeoutMs: fc.integer({ min: 1, max: 7_300_000 }),
+      })),
     }),
     (plan, state) => {
       const text = tableFor(plan, state);
       const elements: Record<string, string> = {};
       const rest = text.replaceAll(
-        /^( {2}set (\w+) \{ type [^={}]*;) elements = \{ ([^{}]*) \} \}$/gm,
+        /^( {2}set (\w+) \{ type(?:of)? [^={}]*;) elements = \{ ([^{}]*) \} \}$/gm,
         (_, head: string, set: string, inside: string) => {
           elements[set] = inside;
           return head + " }";
@@ -227,6 +261,7 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
         ...state,
         openings: [],
         kept: [],
+        stamps: [],
       });
       assert.equal(rest, empty);
       const named = plan.interface === undefined ? undefined : "eth0";
@@ -240,6 +275,7 @@ Deno.test("renderTable() adds nothing to its fixed text but elements of a closed
         ...state,
         openings: [],
         kept: [],
+        stamps: [],
       });
       assert.equal(
         empty.replaceAll(`iifname != "${plan.interface}" `, `iifname != "eth0" `)

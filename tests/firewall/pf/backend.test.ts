@@ -22,6 +22,7 @@ const PLAN: GuardPlan = {
   dropPorts: true,
   closedAs: "drop",
   openKnockPort: true,
+  onlyStampedKnocks: false,
   interface: undefined,
   mark: DEFAULT_MARK,
   prefixes: [],

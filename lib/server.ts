@@ -28,8 +28,8 @@ import type { CurrentStamps } from "./receive/stamps.ts";
 
 const SECOND_MS = 1000;
 const TEND_MS = 60_000;
-/** Each time a program of the firewall is run. */
-const KERNEL_DROPS_MS = 8000;
+/** Each time a program of the firewall is run, or two: an idle server starts at most six a minute. */
+const KERNEL_DROPS_MS = 30_000;
 
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
 export interface ServerParts {

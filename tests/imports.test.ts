@@ -39,7 +39,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ...parts("config", [CONTRACT, "crypto", "values"]),
   ...parts("firewall/guard", [CONTRACT, "grants", "system", "values"]),
   ...parts("firewall/host", [CONTRACT, "system", "values"]),
-  ...parts("firewall/pf firewall/firewalld", [CONTRACT, "system", "values"]),
+  ...parts("firewall/pf", [CONTRACT, "system", "values"]),
+  ...parts("firewall/firewalld", ["firewall/host", CONTRACT, "system", "values"]),
   ...parts("firewall/nft firewall/iptables firewall/command", [
     ...["firewall/host", CONTRACT, "packet", "grants", "system", "values"],
   ]),

@@ -57,6 +57,10 @@ export interface BackendParts {
   readonly readGeneration?: ReadGeneration | undefined;
   /** The stamps of now. Without it no knock counts as stamped. */
   readonly stamps?: (() => readonly KnockStamp[]) | undefined;
+  /** The same: a fingerprint of the rules in a table of iptables-legacy; `undefined` where it cannot be had. */
+  readonly readLegacyTable?:
+    | ((family: 4 | 6, table: string) => Promise<string | undefined>)
+    | undefined;
 }
 
 /** What an address or network may reach, and the clients whose grants say so. */

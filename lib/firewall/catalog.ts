@@ -25,9 +25,8 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "nft": {
     leaves: ["nft", "--version"],
     clearsOrphans: true,
-    make: async ({ plan, run, nftSession: session, readGeneration, stamps }) =>
-      (await import("./nft/backend.ts"))
-        .createNftBackend(plan, run, { session, readGeneration, stamps }),
+    make: async ({ plan, run, ...parts }) =>
+      (await import("./nft/backend.ts")).createNftBackend(plan, run, parts),
   },
   "iptables": iptables("iptables"),
   "iptables-nft": iptables("iptables-nft"),
@@ -40,8 +39,7 @@ export const BACKENDS: Readonly<Record<BackendName, BackendEntry>> = {
   "firewalld": {
     leaves: ["firewall-cmd", "--state"],
     clearsOrphans: false,
-    make: async ({ plan, run }) =>
-      (await import("./firewalld/backend.ts")).createFirewalldBackend(plan, run),
+    make: async (parts) => (await import("./firewalld/backend.ts")).createFirewalldBackend(parts),
   },
   "command": {
     leaves: "where configured",

@@ -104,7 +104,7 @@ async function ownsItsTable(run: RunProgram): Promise<string | undefined> {
 
 /** Whether any rule or policy of iptables-legacy does more than accept. */
 async function hasLegacyRules(run: RunProgram): Promise<boolean> {
-  const view = await IptablesProgram.legacyBeside(run).look().catch(() => undefined);
+  const view = await IptablesProgram.legacyBeside({ run }).look().catch(() => undefined);
   return (view?.text ?? "").split("\n").some((line) =>
     line !== "" && !/^-P \w+ ACCEPT$/.test(line)
   );

@@ -62,7 +62,9 @@ export async function findOrphans(own: Firewall, run: RunProgram): Promise<Remov
 /** In which firewall the guard of the backend `nft` or of an iptables program stands. */
 export async function firewallOf(program: string, run: RunProgram): Promise<Firewall> {
   if (program === "nft") return "nft";
-  return (await IptablesProgram.find(program, run)).isLegacy ? "iptables-legacy" : "iptables-nft";
+  return (await IptablesProgram.find(program, { run })).isLegacy
+    ? "iptables-legacy"
+    : "iptables-nft";
 }
 
 async function findGuards(firewalls: readonly Firewall[], run: RunProgram): Promise<Found[]> {
@@ -109,7 +111,7 @@ async function programOf(
   run: RunProgram,
 ): Promise<IptablesProgram | undefined> {
   for (const name of [kind, "iptables"]) {
-    const program = await IptablesProgram.find(name, run).catch(() => undefined);
+    const program = await IptablesProgram.find(name, { run }).catch(() => undefined);
     if (program) return program.isLegacy === (kind === "iptables-legacy") ? program : undefined;
   }
   return undefined;

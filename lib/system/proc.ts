@@ -1,4 +1,4 @@
-/** Reads the kernel's files under /proc. Deno needs --allow-all for that, so this runs `cat`. */
+/** Reads the kernel's files under /proc. Deno needs --allow-all for that, so this runs `cat` (or `proc_reader.ts` does). */
 
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { RunProgram } from "./run_program.ts";

@@ -116,7 +116,7 @@ e2e("good knocks beside a flood", async (lab, t) => {
   });
   await t.step("a summary says what was dropped, and where", async () => {
     await served.waitForLine(/event=drops .*decrypt=\d+/);
-    await served.waitForLine(/event=drops .*kernel_rate=\d+/, 15_000);
+    await served.waitForLine(/event=drops .*kernel_rate=\d+/, 40_000);
   });
   await served.stop();
 }, { silentServer: false }); // a capture cannot keep up; the next test has one

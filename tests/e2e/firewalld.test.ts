@@ -31,7 +31,7 @@ async function rules(lab: Lab, t: Deno.TestContext): Promise<void> {
   await using host = await FirewalldHost.create(lab);
   // The bus is a socket: it is the same in every namespace.
   const make = (plan = PLAN) =>
-    createFirewalldBackend(plan, (call) => runProgram({ ...call, program: host.program }));
+    createFirewalldBackend({ plan, run: (call) => runProgram({ ...call, program: host.program }) });
 
   await t.step("an opening is a rule with a time, and a renewal is a new one", async () => {
     const backend = make();

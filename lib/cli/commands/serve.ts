@@ -23,6 +23,7 @@ import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
 import { controlHandler } from "../../control/requests.ts";
 import { openGeneration } from "../../firewall/host/generation.ts";
+import { openLegacyRules } from "../../firewall/host/legacy_rules.ts";
 import { NftSession } from "../../firewall/nft/session.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
@@ -31,6 +32,7 @@ import { keepHealthListener } from "../../health/listener.ts";
 import { LineWriter } from "../../system/line_writer.ts";
 import { errorFields, type Log, withFields } from "../../system/log.ts";
 import { notifyOfGrants } from "../../control/notify.ts";
+import { readingProc } from "../../system/proc_reader.ts";
 import { runServer } from "../../server.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
@@ -53,7 +55,8 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       running serve: openme plan)`,
   },
   example: "sudo openme serve --log-level debug",
-  run: async (args, context) => {
+  run: async (args, given) => {
+    const context = { ...given, run: readingProc(given.run) };
     const isDry = args.values["dry-run"] === true;
     const confirmMs = durationFlag(args, "confirm", { minMs: 1000, maxMs: 3_600_000 });
     // What is opened is closed in reverse: the lock after the sockets, and last the log is written out.
@@ -77,6 +80,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     const bound = bindKnockSocket(config.udpPort, context.run);
     const socket = open.adopt(await bound, (socket) => socket.close());
     const readGeneration = openGeneration();
+    const readLegacyTable = openLegacyRules();
     await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
 
@@ -101,6 +105,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       nftSession: new NftSession(),
       readGeneration,
       stamps: () => stamps.list(clock.now()),
+      readLegacyTable,
       show: isDry ? context.stdout : undefined,
     });
     await warnAtStart(config, {
@@ -148,7 +153,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
 /** How long a reader of the log that hangs may delay the end. */
 const FLUSH_MS = 1000;
 
-/** Foreign functions are for binding, and for opening what reads the generation of the rules. */
+/** Foreign functions are for binding, and for opening what reads /proc and the state of the rules. */
 const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
 
 function newLineWriter({ forStderr }: Context): LineWriter {

@@ -4,31 +4,45 @@
  */
 
 import { formatNetwork, type Network } from "../../values/network.ts";
-import { intersectPortRanges, type PortRange } from "../../values/ports.ts";
+import { intersectPortRanges } from "../../values/ports.ts";
 import type { Opening } from "../../values/openings.ts";
-import type { RunProgram } from "../../system/run_program.ts";
-import type { Backend, ClientOpenings, Examination, OpenPorts, Standing } from "../backend.ts";
+import type {
+  Backend,
+  BackendParts,
+  ClientOpenings,
+  Examination,
+  OpenPorts,
+  Standing,
+} from "../backend.ts";
+import { CheckedRules } from "../host/generation.ts";
 import type { GuardPlan } from "../plan.ts";
 import { allEnded, allInTurn } from "../run.ts";
 import { FirewallCmd, type ZoneRules } from "./program.ts";
-import { handlesInTable, PRIORITIES, type Priority, renderKnockRule, renderRule } from "./rules.ts";
+import {
+  handlesInTable,
+  type Held,
+  keyOf,
+  PRIORITIES,
+  type Priority,
+  renderKnockRule,
+  renderRule,
+  ruleOf,
+} from "./rules.ts";
 
 /** Timeouts are whole seconds and calls take their time: a rule this close to its end may be gone. */
 const SLACK_MS = 3000;
+/**
+ * How long nothing is asked of firewalld while no rule in the kernel changes. A check is three calls or more, and a
+ * firewalld that has died, or a zone that came without a rule, does not show there.
+ */
+const ASK_APART_MS = 60_000;
 
 /** A backend that drives this host's firewalld through `run`. */
-export function createFirewalldBackend(plan: GuardPlan, run: RunProgram): Backend {
-  return new FirewalldBackend(plan, run);
+export function createFirewalldBackend(parts: FirewalldParts): Backend {
+  return new FirewalldBackend(parts);
 }
 
-/** One opening that stands, as one rule in each zone. */
-interface Held {
-  readonly address: Network;
-  readonly ports: PortRange;
-  readonly priority: Priority;
-  /** Steady clock of this process, ms. */
-  readonly endsAtMs: number;
-}
+type FirewalldParts = Pick<BackendParts, "plan" | "run" | "readGeneration">;
 
 class FirewalldBackend implements Backend {
   readonly name = "firewalld";
@@ -39,14 +53,21 @@ class FirewalldBackend implements Backend {
   /** Every opening in force, by address and ports. */
   readonly #held = new Map<string, Held>();
   #installed = false;
+  readonly #checked: CheckedRules;
+  /** Whether the rules that firewalld makes are rules of nf_tables. */
+  #isInTable = false;
+  /** Steady clock, ms: when firewalld is asked though nothing has changed. */
+  #nextAskMs = 0;
 
-  constructor(plan: GuardPlan, run: RunProgram) {
+  constructor({ plan, run, readGeneration }: FirewalldParts) {
     this.#plan = plan;
     this.#program = new FirewallCmd(run);
+    this.#checked = new CheckedRules(readGeneration);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     await this.#findRunning();
+    this.#checked.forget();
     const before = [...this.#held.values()];
     this.#held.clear();
     const present = await this.#program.listRules();
@@ -73,6 +94,7 @@ class FirewalldBackend implements Backend {
       ),
     );
     for (const rule of this.#knockRules()) await this.#program.add(rule);
+    this.#isInTable = await this.#program.listTable() !== "";
     this.#installed = true;
   }
 
@@ -108,11 +130,17 @@ class FirewalldBackend implements Backend {
 
   async isIntact(): Promise<boolean> {
     if (!this.#installed) return false;
+    const nowMs = performance.now();
+    if (this.#isInTable && this.#checked.isUnchanged() && nowMs < this.#nextAskMs) return true;
+    const allInOrder = this.#checked.begin();
     const zones = await this.#program.findZones(this.#plan.interface);
     if (zones.join() !== this.#program.zones.join()) return false;
-    const wanted = this.#wanted(performance.now() + SLACK_MS);
+    const wanted = this.#wanted(nowMs + SLACK_MS);
     const present = await this.#program.listRules();
-    return present.every((zone) => wanted.every((rule) => hasRule(zone, rule)));
+    if (!present.every((zone) => wanted.every((rule) => hasRule(zone, rule)))) return false;
+    this.#nextAskMs = nowMs + ASK_APART_MS;
+    allInOrder();
+    return true;
   }
 
   /** It guards nothing: of openme's there is the rule for knocks, and the zones close. */
@@ -206,8 +234,7 @@ class FirewalldBackend implements Backend {
       (this.#installed && !this.#knockRules().every((rule) => hasRule(zone, rule)))
     );
     if (!hasForgotten) return;
-    const list = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
-    const listing = await this.#program.nft(list).catch(() => "");
+    const listing = await this.#program.listTable();
     for (const zone of present) {
       for (const held of before) {
         const { address: source, ports } = held;
@@ -226,12 +253,4 @@ class FirewalldBackend implements Backend {
 
 function hasRule({ rules }: ZoneRules, text: string): boolean {
   return rules.some((rule) => rule.text === text);
-}
-
-function ruleOf({ priority, address, ports }: Held): string {
-  return renderRule(priority, address, ports);
-}
-
-function keyOf(address: Network, { protocol, first, last }: PortRange): string {
-  return `${formatNetwork(address)} ${protocol} ${first} ${last}`;
 }

@@ -96,7 +96,13 @@ export class FirewallCmd {
     await allEnded(zones.map((zone) => this.#change(zone, args, /NOT_ENABLED/)));
   }
 
-  /** Runs nft on the table that firewalld keeps. */
+  /** The table in nf_tables that firewalld keeps; "" where it keeps its rules elsewhere, or nft does not tell. */
+  async listTable(): Promise<string> {
+    const args = ["--terse", "--handle", "list", "table", "inet", "firewalld"];
+    return await this.nft(args).catch(() => "");
+  }
+
+  /** Runs nft on that table. */
   nft(args: readonly string[], { changes = false } = {}): Promise<string> {
     return runFirewall(this.#run, {
       program: "nft",

@@ -24,6 +24,23 @@ export function renderKnockRule(knockPort: number): string {
   return `rule priority="${PRIORITIES[0]}" ${renderPorts(ports)} accept`;
 }
 
+/** One opening that stands, as one rule in each zone. */
+export interface Held {
+  readonly address: Network;
+  readonly ports: PortRange;
+  readonly priority: Priority;
+  /** Steady clock of this process, ms. */
+  readonly endsAtMs: number;
+}
+
+export function ruleOf({ priority, address, ports }: Held): string {
+  return renderRule(priority, address, ports);
+}
+
+export function keyOf(address: Network, { protocol, first, last }: PortRange): string {
+  return `${formatNetwork(address)} ${protocol} ${first} ${last}`;
+}
+
 /** A rule of openme's, as firewalld lists it. */
 export interface OwnRule {
   readonly text: string;

@@ -4,6 +4,7 @@ import { OpenmeError } from "../../values/errors.ts";
 import type { PortRange } from "../../values/ports.ts";
 import { readProc, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
+import type { BackendParts } from "../backend.ts";
 import { type FirewallRun, runFirewall } from "../run.ts";
 import type { HostChain } from "./chain.ts";
 import { type Family, familyName, hostFamilies } from "./families.ts";
@@ -14,6 +15,8 @@ import { HOST_TABLES, parseHostTable, publishedInNat } from "./read_iptables.ts"
 const DEADLINE_MS = 5000;
 /** Seconds to wait for the lock that all iptables programs share. */
 const LOCK_WAIT = ["-w", "4"];
+
+type Reads = Pick<BackendParts, "run" | "readLegacyTable">;
 
 /** What one kind of iptables shows of the host. */
 export interface IptablesView extends ProgramView {
@@ -30,34 +33,33 @@ export class IptablesProgram implements HostProgram<IptablesView> {
   readonly isLegacy: boolean;
   readonly #run: RunProgram;
   readonly #isBeside: boolean;
+  readonly #readTable: Reads["readLegacyTable"];
   #hasIpv6 = false;
 
   private constructor(
     name: string,
-    { isLegacy, isBeside, run }: { isLegacy: boolean; isBeside: boolean; run: RunProgram },
+    { isLegacy, isBeside, run, readLegacyTable }: { isLegacy: boolean; isBeside: boolean } & Reads,
   ) {
     this.name = name;
     this.isLegacy = isLegacy;
     this.#isBeside = isBeside;
     this.#run = run;
+    this.#readTable = readLegacyTable;
   }
 
   /** Throws where there is no such program. */
-  static async find(name: string, run: RunProgram): Promise<IptablesProgram> {
-    const version = await runFirewall(run, runOf(name, ["--version"]));
-    return new IptablesProgram(name, {
-      isLegacy: !/nf_tables/.test(version),
-      isBeside: false,
-      run,
-    });
+  static async find(name: string, reads: Reads): Promise<IptablesProgram> {
+    const version = await runFirewall(reads.run, runOf(name, ["--version"]));
+    const isLegacy = !/nf_tables/.test(version);
+    return new IptablesProgram(name, { ...reads, isLegacy, isBeside: false });
   }
 
   /**
    * iptables-legacy, for a backend that works in nf_tables: packets pass both, and nft does not show the old tables. Where
    * the program is missing, it has loaded no rules.
    */
-  static legacyBeside(run: RunProgram): IptablesProgram {
-    return new IptablesProgram("iptables-legacy", { isLegacy: true, isBeside: true, run });
+  static legacyBeside(reads: Reads): IptablesProgram {
+    return new IptablesProgram("iptables-legacy", { ...reads, isLegacy: true, isBeside: true });
   }
 
   /** IPv4, and IPv6 where the kernel has it. IPv6 may come later, and never goes. */
@@ -66,6 +68,28 @@ export class IptablesProgram implements HostProgram<IptablesView> {
     const families = await hostFamilies(this.#run);
     this.#hasIpv6 = families.includes(6);
     return families;
+  }
+
+  /**
+   * Of iptables-legacy: differs once any rule does, and costs no program where the kernel's tables can be read. Else it is
+   * the listing for a program beside, and `undefined` for the backend's own, which lists them anyway.
+   */
+  async fingerprint(): Promise<string | undefined> {
+    return await this.#fingerprint() ?? (this.#isBeside ? (await this.look()).text : undefined);
+  }
+
+  async #fingerprint(): Promise<string | undefined> {
+    if (!this.#readTable) return undefined;
+    const found: string[] = [];
+    for (const family of await this.families()) {
+      const isThere = await this.#tables(family);
+      for (const table of ["nat", ...HOST_TABLES].filter(isThere)) {
+        const fingerprint = await this.#readTable(family, table);
+        if (fingerprint === undefined) return undefined;
+        found.push(`${family} ${table} ${fingerprint}`);
+      }
+    }
+    return found.join("\n");
   }
 
   async look(): Promise<IptablesView> {

@@ -22,7 +22,7 @@ export interface HostFirewall {
 export async function hostFirewall(run: RunProgram): Promise<HostFirewall> {
   const views = await Promise.all([
     new NftProgram(run).look().catch(() => undefined),
-    IptablesProgram.legacyBeside(run).look().catch(() => undefined),
+    IptablesProgram.legacyBeside({ run }).look().catch(() => undefined),
   ]);
   const families = await hostFamilies(run);
   const chains = views.flatMap((view) => view?.chains ?? []);

@@ -32,7 +32,7 @@ import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
 /** A backend that drives the given program, whichever of the two kinds it is. */
 export async function makeIptables(program: string, parts: BackendParts): Promise<Backend> {
-  return new IptablesBackend(await IptablesProgram.find(program, parts.run), parts);
+  return new IptablesBackend(await IptablesProgram.find(program, parts), parts);
 }
 
 class IptablesBackend implements Backend {
@@ -43,34 +43,34 @@ class IptablesBackend implements Backend {
   readonly #run: RunProgram;
   readonly #log: Log;
   readonly #host: HostRules<IptablesView>;
-  /** iptables-legacy beside iptables-nft: the generation of nf_tables does not tell of its changes. */
-  readonly #legacy: IptablesProgram | undefined;
+  /** Its changes do not show in the generation of nf_tables. */
+  readonly #legacy: IptablesProgram;
   readonly #openings = new DatedOpenings();
   /** Which version of them each family's chain holds. */
   readonly #written = new Map<Family, number>();
   readonly #connections: SeenConnections;
   #installed: { fixed: string; hole: boolean } | undefined;
-  /** For iptables-nft; the old tables have no generation. */
   readonly #checked: CheckedRules;
-  /** What the last check saw outside nf_tables. */
-  #beside = "";
+  /** What the last check saw outside nf_tables, to compare; `undefined` where it has to list everything. */
+  #beside: string | undefined;
 
-  constructor(program: IptablesProgram, { plan, run, log, readGeneration }: BackendParts) {
+  constructor(program: IptablesProgram, parts: BackendParts) {
+    const { plan, run, log, readGeneration } = parts;
     this.name = program.name;
     this.#program = program;
     this.#plan = plan;
     this.#run = run;
     this.#log = log;
     this.#connections = new SeenConnections(run);
-    this.#legacy = program.isLegacy ? undefined : IptablesProgram.legacyBeside(run);
+    this.#legacy = program.isLegacy ? program : IptablesProgram.legacyBeside(parts);
     const nft = new NftProgram(run, {
       beside: program.isLegacy ? "iptables-legacy" : "iptables-nft",
     });
-    this.#host = new HostRules(program, [...this.#legacy ? [this.#legacy] : [], nft], {
+    this.#host = new HostRules(program, [...program.isLegacy ? [] : [this.#legacy], nft], {
       place: { priority: GUARD_PRIORITY, untracksKnocks: false },
       run,
     });
-    this.#checked = new CheckedRules(program.isLegacy ? undefined : readGeneration);
+    this.#checked = new CheckedRules(readGeneration);
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -127,8 +127,9 @@ class IptablesBackend implements Backend {
     const installed = this.#installed;
     if (!installed) return false;
     const families = await this.#program.families();
-    const beside = [families.join(), (await this.#legacy?.look())?.text].join("\n");
-    if (!this.#checked.isUnchanged() || beside !== this.#beside) {
+    const legacy = await this.#legacy.fingerprint();
+    const beside = legacy === undefined ? undefined : `${families.join()}\n${legacy}`;
+    if (beside === undefined || beside !== this.#beside || !this.#checked.isUnchanged()) {
       const allInOrder = this.#checked.begin();
       if (!await this.#isAsInstalled(installed)) return false;
       this.#beside = beside;

@@ -8,11 +8,10 @@ import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type {
   Backend,
+  BackendParts,
   ClientOpenings,
   Examination,
-  KnockStamp,
   QuickTransactions,
-  ReadGeneration,
   Standing,
 } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
@@ -35,15 +34,11 @@ const LARGE_RULESET = 2000;
 /** looks at them are so far apart, for each of them: a 50th of a core. */
 const LOOK_APART_MS = 2;
 
-/** What makes runs of `nft` unnecessary, and what the knock chain tells knocks by. */
-export interface NftParts {
-  /** Takes small changes. */
-  readonly session?: QuickTransactions | undefined;
-  /** Says whether there is anything to look for. */
-  readonly readGeneration?: ReadGeneration | undefined;
-  /** The stamps of now. */
-  readonly stamps?: (() => readonly KnockStamp[]) | undefined;
-}
+/** What makes runs of programs unnecessary, and what the knock chain tells knocks by. */
+export type NftParts = Pick<
+  BackendParts,
+  "nftSession" | "readGeneration" | "readLegacyTable" | "stamps"
+>;
 
 /**
  * A backend that drives nftables through `run`, and more quickly where it can: all must lead to the same network
@@ -74,8 +69,8 @@ class NftBackend implements Backend {
   /** Its changes do not show in the generation of nf_tables. */
   readonly #legacyProgram: IptablesProgram;
   readonly #checked: CheckedRules;
-  /** What iptables-legacy showed at the last check. */
-  #legacy = "";
+  /** The rules of iptables-legacy at the last check, to compare. */
+  #legacy: string | undefined;
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
   readonly #held = new HeldOpenings();
@@ -88,14 +83,18 @@ class NftBackend implements Backend {
   readonly #connections: SeenConnections;
   #installed: Installed | undefined;
 
-  constructor(plan: GuardPlan, run: RunProgram, { session, readGeneration, stamps }: NftParts) {
+  constructor(plan: GuardPlan, run: RunProgram, parts: NftParts) {
     this.#plan = plan;
     this.#run = run;
-    this.#session = session;
+    this.#session = parts.nftSession;
     this.#connections = new SeenConnections(run);
-    this.#checked = new CheckedRules(readGeneration);
-    this.#table = new OwnTable(run, { session, checked: this.#checked, stamps });
-    this.#legacyProgram = IptablesProgram.legacyBeside(run);
+    this.#checked = new CheckedRules(parts.readGeneration);
+    this.#table = new OwnTable(run, {
+      session: this.#session,
+      checked: this.#checked,
+      stamps: parts.stamps,
+    });
+    this.#legacyProgram = IptablesProgram.legacyBeside({ run, ...parts });
     this.#host = new HostRules(new NftProgram(run), [this.#legacyProgram], {
       place: { priority: GUARD_PRIORITY, untracksKnocks: true },
       run,
@@ -195,7 +194,7 @@ class NftBackend implements Backend {
   async isIntact(): Promise<boolean> {
     const installed = this.#installed;
     if (!installed) return false;
-    const legacy = (await this.#legacyProgram.look()).text;
+    const legacy = await this.#legacyProgram.fingerprint();
     const isAsChecked = this.#checked.isUnchanged() && legacy === this.#legacy;
     if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
     await this.#connections.look(this.#plan.guardedPorts);
@@ -203,7 +202,7 @@ class NftBackend implements Backend {
     return true;
   }
 
-  async #isAsInstalled(installed: Installed, legacy: string): Promise<boolean> {
+  async #isAsInstalled(installed: Installed, legacy: string | undefined): Promise<boolean> {
     const allInOrder = this.#checked.begin();
     if (await this.#table.read() !== installed.table || installed.table === "") return false;
     // Where others change a large ruleset all the time, openme's own table is looked at every time and theirs now and then.

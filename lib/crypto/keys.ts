@@ -198,8 +198,8 @@ const LOW_ORDER_U: ReadonlySet<string> = new Set([
 /** Decodes standard padded base64; `undefined` for any text that encoding would not give. */
 export function decodeBase64(text: string): Bytes | undefined {
   try {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    return encodeBase64(bytes) === text ? bytes : undefined;
+    const bytes = Uint8Array.fromBase64(text);
+    return bytes.toBase64() === text ? bytes : undefined;
   } catch {
     return undefined;
   }
@@ -207,23 +207,16 @@ export function decodeBase64(text: string): Bytes | undefined {
 
 /** Standard padded base64 (RFC 4648 section 4). */
 export function encodeBase64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes));
+  return bytes.toBase64();
 }
 
-const HEX_PAIRS: readonly string[] = Array.from(
-  { length: 256 },
-  (_, byte) => byte.toString(16).padStart(2, "0"),
-);
-
 export function bytesToHex(bytes: Uint8Array): string {
-  let hex = "";
-  for (const byte of bytes) hex += HEX_PAIRS[byte];
-  return hex;
+  return bytes.toHex();
 }
 
 export function hexToBytes(hex: string): Bytes {
   if (!/^([0-9a-f]{2})*$/i.test(hex)) throw new RangeError(`"hex" expected pairs of hex digits`);
-  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+  return Uint8Array.fromHex(hex);
 }
 
 /** The parts, one after the other. */

@@ -6,6 +6,7 @@
 import { type Address, isHoldable } from "./values/address.ts";
 import type { KeyAgreement, VerifySignature } from "./crypto/keys.ts";
 import { type Knock, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
+import { atOnce } from "./values/steps.ts";
 import type { ReplayMemory } from "./replay.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
@@ -98,11 +99,7 @@ export function judge(
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
-  const steps = judging(datagram, source, rules, () => nowNs);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return atOnce(judging(datagram, source, rules, () => nowNs));
 }
 
 /**

@@ -27,6 +27,7 @@ import { startToSent } from "./bench_knock.ts";
 import { datagramToRule } from "./bench_latency.ts";
 import { bareDisk, clientName, realPipeline } from "./bench_pipeline.ts";
 import { besideAMillion } from "./bench_replay.ts";
+import { indexOf } from "../tests/support/knocks.ts";
 import { print } from "./run.ts";
 
 const ROUNDS = 15;
@@ -252,7 +253,7 @@ function rulesFor(
 ): GateRules {
   return {
     agree,
-    candidates: new RankedCandidates([
+    candidates: new RankedCandidates(indexOf([
       ...Array.from({ length: others }, (_, i) => ({
         name: `other${i}`,
         key: i.toString(16).padStart(64, "0"),
@@ -265,7 +266,7 @@ function rulesFor(
         verify: signatureVerifier(publicKey),
         expiresNs: undefined,
       })),
-    ]),
+    ])),
     replayWindowNs: 3_600_000_000_000n,
     replay,
     hasRoom: () => true,

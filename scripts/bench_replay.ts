@@ -7,6 +7,7 @@ import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { RankedCandidates } from "../lib/receive/candidates.ts";
+import { indexOf } from "../tests/support/knocks.ts";
 import { print } from "./run.ts";
 
 const CLIENTS = 500;
@@ -32,9 +33,9 @@ export async function besideAMillion(): Promise<boolean> {
     knocks.push((await sealFresh(profile, undefined)).datagram);
   }
   const key = bytesToHex(client.publicKey);
-  const candidates = new RankedCandidates([
+  const candidates = new RankedCandidates(indexOf([
     { name: "alice", key, verify: signatureVerifier(client.publicKey), expiresNs: undefined },
-  ]);
+  ]));
   const rulesWith = (replay: ReplayMemory) => ({
     agree: keyAgreement(server.privateKey),
     candidates,

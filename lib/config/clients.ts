@@ -3,15 +3,7 @@
  * `clients` in docs/configuration.md.
  */
 
-import {
-  type Bytes,
-  bytesToHex,
-  hexToBytes,
-  KEY_SIZE,
-  signingKeyFlaw,
-  type VerifySignature,
-} from "../crypto/keys.ts";
-import { fingerprint, signatureVerifier } from "../crypto/sync.ts";
+import type { Bytes } from "../crypto/keys.ts";
 import { type PrefixLengths, SINGLE } from "../values/network.ts";
 import {
   formatPortRange,
@@ -19,6 +11,7 @@ import {
   type PortRange,
   subtractPortRanges,
 } from "../values/ports.ts";
+import { type ClientKeys, KeyRegister } from "./client_keys.ts";
 import { readPorts } from "./port_groups.ts";
 import { ConfigError, type Field, type Section } from "./fields.ts";
 
@@ -29,7 +22,6 @@ export interface ClientEntry {
   readonly publicKey: Bytes;
   /** The public key in hex, which names the client also where it is renamed. */
   readonly key: string;
-  readonly verify: VerifySignature;
   /** The key before this one, good until its end. */
   readonly previous: PreviousKey | undefined;
   /** The ports that a knock opens; the health port is one unless disabled. Disjoint. */
@@ -43,7 +35,6 @@ export interface ClientEntry {
 /** A client's key that was replaced, and when it ends. */
 export interface PreviousKey {
   readonly key: string;
-  readonly verify: VerifySignature;
   /** ms since 1970. */
   readonly untilMs: number;
 }
@@ -64,59 +55,110 @@ export const PREFIX_BOUNDS = {
   v6: { least: 48, most: SINGLE.v6 },
 } as const;
 
-/** What is shared by the entries of all files. */
-export interface ClientContext {
-  /** The port groups by name. */
-  readonly groups: ReadonlyMap<string, readonly PortRange[]>;
-  readonly healthRange: PortRange;
-  /** The clients read so far: each name and each key may be there once. Names by key in hex. */
-  readonly nameByKey: Map<string, string>;
-  readonly names: Set<string>;
-}
+/** Reads the clients of all files, one after the other. */
+export class ClientReader {
+  readonly clients: ClientEntry[] = [];
+  readonly keys: ClientKeys;
+  readonly #keys: KeyRegister;
+  readonly #names = new Set<string>();
+  readonly #groups: ReadonlyMap<string, readonly PortRange[]>;
+  readonly #healthRange: PortRange;
+  /** The ports of each list of `allowed_ports`: most clients have one of a few. */
+  readonly #portsOf = new Map<string, readonly PortRange[]>();
 
-/** Reads the section `clients` of the server's file. */
-export function readClients(section: Field, context: ClientContext): ClientEntry[] {
-  return section.entries().map(([name, entry]) => readUnique(name, entry, context));
-}
-
-/**
- * Reads a file of `clients.d`: a map with the one key `clients`. Its clients may open ports of groups only. A port that
- * only such a file named would leave the guard with the file, and be open to everyone.
- */
-export function readPerson(file: Field, context: ClientContext): ClientEntry[] {
-  const lasting = [...[...context.groups.values()].flat(), context.healthRange];
-  return file.section(["clients"]).field("clients").entries().map(([name, entry]) => {
-    const client = readUnique(name, entry, context);
-    requireGrouped(client, entry.path, lasting);
-    return client;
-  });
-}
-
-function readUnique(name: string, entry: Field, context: ClientContext): ClientEntry {
-  const { nameByKey, names } = context;
-  if (names.has(name)) {
-    throw new ConfigError(
-      entry.path,
-      "expected a name of its own, got one that another file has",
-      "every client needs its own name: rename one of the two",
-    );
+  constructor(
+    { groups, healthRange, former }: {
+      /** The port groups by name. */
+      groups: ReadonlyMap<string, readonly PortRange[]>;
+      healthRange: PortRange;
+      /** The keys of the configuration before. */
+      former: ClientKeys | undefined;
+    },
+  ) {
+    this.#groups = groups;
+    this.#healthRange = healthRange;
+    this.keys = this.#keys = new KeyRegister(former);
   }
-  names.add(name);
-  const client = readClient(name, entry.section(CLIENT_KEYS), context);
-  const keys = { "ed25519_pubkey": client.key, "previous_pubkey": client.previous?.key };
-  for (const [at, key] of Object.entries(keys)) {
-    if (key === undefined) continue;
-    const other = nameByKey.get(key);
-    if (other !== undefined) {
+
+  /** All ports that clients may have. */
+  get ports(): PortRange[] {
+    return [...this.#portsOf.values()].flat();
+  }
+
+  /** Reads the section `clients` of the server's file. */
+  *readClients(section: Field): Generator<void, void> {
+    for (const [name, entry] of section.entries()) {
+      this.#readClient(name, entry);
+      yield;
+    }
+  }
+
+  /**
+   * Reads a file of `clients.d`: a map with the one key `clients`. Its clients may open ports of groups only. A port that
+   * only such a file named would leave the guard with the file, and be open to everyone.
+   */
+  *readPerson(file: Field): Generator<void, void> {
+    const lasting = [...[...this.#groups.values()].flat(), this.#healthRange];
+    for (const [name, entry] of file.section(["clients"]).field("clients").entries()) {
+      requireGrouped(this.#readClient(name, entry), entry.path, lasting);
+      yield;
+    }
+  }
+
+  #readClient(name: string, entry: Field): ClientEntry {
+    if (this.#names.has(name)) {
       throw new ConfigError(
-        `${entry.path}.${at}`,
-        `expected a key of its own, got the key of "${other}" (${fingerprint(hexToBytes(key))})`,
-        "a knock could not tell the two apart: give each client its own key",
+        entry.path,
+        "expected a name of its own, got one that another file has",
+        "every client needs its own name: rename one of the two",
       );
     }
-    nameByKey.set(key, name);
+    this.#names.add(name);
+    const client = entry.section(CLIENT_KEYS);
+    const keyField = client.field("ed25519_pubkey");
+    const { publicKey, ...key } = this.#keys.check(keyField, "the client's Ed25519 public key");
+    const ports = this.#readPorts(client);
+    const previousField = client.optional("previous_pubkey");
+    const previous = previousField &&
+      this.#keys.check(previousField, "the client's Ed25519 public key before this one");
+    // A previous key without an end would be good for ever.
+    const untilMs = previous && client.field("previous_until").as(EXPIRY_EXPECTED, parseExpiry);
+    const expiresAtMs = client.optional("expires")?.as(EXPIRY_EXPECTED, parseExpiry);
+    const prefix = readPrefix(client.optional("prefix")?.section(Object.keys(PREFIX_BOUNDS)));
+    this.#keys.add({ ...key, name, ports, prefix, expiresAtMs }, keyField.path);
+    if (previous) {
+      const ends = { expiresAtMs: Math.min(untilMs!, expiresAtMs ?? untilMs!) };
+      const { publicKey: _, ...key } = previous;
+      this.#keys.add({ ...key, name, ports, prefix, ...ends }, previousField!.path);
+    }
+    const whole: ClientEntry = {
+      name,
+      publicKey,
+      key: key.key,
+      previous: previous && { key: previous.key, untilMs: untilMs! },
+      ports,
+      expiresAtMs,
+      prefix,
+    };
+    this.clients.push(whole);
+    return whole;
   }
-  return client;
+
+  /** What a client's knock opens. */
+  #readPorts(client: Section): readonly PortRange[] {
+    const items = client.field("allowed_ports").items();
+    const healthDisabled = client.optional("disable_health_port")?.flag() ?? false;
+    const read = () => {
+      const ports = items.flatMap((item) => readPorts(item, this.#groups));
+      return mergePortRanges(healthDisabled ? ports : [...ports, this.#healthRange]);
+    };
+    // A list in the list is an error, and may hold itself.
+    if (items.some(({ value }) => typeof value === "object")) return read();
+    const list = JSON.stringify([healthDisabled, ...items.map(({ value }) => value)]);
+    const ports = this.#portsOf.get(list) ?? read();
+    this.#portsOf.set(list, ports);
+    return ports;
+  }
 }
 
 function requireGrouped({ ports }: ClientEntry, path: string, lasting: readonly PortRange[]): void {
@@ -129,38 +171,6 @@ function requireGrouped({ ports }: ClientEntry, path: string, lasting: readonly 
   );
 }
 
-function readClient(
-  name: string,
-  client: Section,
-  { groups, healthRange }: ClientContext,
-): ClientEntry {
-  const keyField = client.field("ed25519_pubkey");
-  const publicKey = keyField.key("the client's Ed25519 public key", [KEY_SIZE]);
-  const ports = client.field("allowed_ports").items().flatMap((item) => readPorts(item, groups));
-  const healthDisabled = client.optional("disable_health_port")?.flag() ?? false;
-  const previousKey = client.optional("previous_pubkey");
-  return {
-    name,
-    publicKey,
-    key: bytesToHex(publicKey),
-    verify: readVerifier(publicKey, keyField.path),
-    // A previous key without an end would be good for ever.
-    previous: previousKey && readPreviousKey(previousKey, client.field("previous_until")),
-    ports: mergePortRanges(healthDisabled ? ports : [...ports, healthRange]),
-    expiresAtMs: client.optional("expires")?.as(EXPIRY_EXPECTED, parseExpiry),
-    prefix: readPrefix(client.optional("prefix")?.section(Object.keys(PREFIX_BOUNDS))),
-  };
-}
-
-function readPreviousKey(key: Field, until: Field): PreviousKey {
-  const publicKey = key.key("the client's Ed25519 public key before this one", [KEY_SIZE]);
-  return {
-    key: bytesToHex(publicKey),
-    verify: readVerifier(publicKey, key.path),
-    untilMs: until.as(EXPIRY_EXPECTED, parseExpiry),
-  };
-}
-
 /** `{v4: 24, v6: 64}`, either of them left out for single addresses. */
 function readPrefix(lengths: Section | undefined): PrefixLengths {
   const read = (family: keyof typeof PREFIX_BOUNDS) => {
@@ -168,23 +178,6 @@ function readPrefix(lengths: Section | undefined): PrefixLengths {
     return lengths?.optional(family)?.integer("a length in bits", least, most) ?? SINGLE[family];
   };
   return { v4: read("v4"), v6: read("v6") };
-}
-
-function readVerifier(publicKey: Bytes, path: string): VerifySignature {
-  const flaw = signingKeyFlaw(publicKey);
-  const expected = "expected the client's Ed25519 public key";
-  if (flaw === "small order") {
-    throw new ConfigError(
-      path,
-      `${expected}, got a point of small order, under which anyone can sign`,
-    );
-  }
-  if (flaw) throw new ConfigError(path, `${expected}, got an encoding that is not canonical`);
-  try {
-    return signatureVerifier(publicKey);
-  } catch {
-    throw new ConfigError(path, `${expected}, got bytes that are not a point of the curve`);
-  }
 }
 
 export const EXPIRY_EXPECTED =

@@ -39,12 +39,28 @@ export function loadingFrom<T>(file: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    if (!(cause instanceof ConfigError)) throw cause;
-    throw new OpenmeError("CONFIG", `cannot load ${quote(file, 1000)}: ${cause.message}`, {
-      cause,
-      hint: cause.hint,
-    });
+    throw loadErrorOf(file, cause);
   }
+}
+
+/** {@linkcode loadingFrom} for a parser that works in steps. */
+export function* stepsOfLoading<T>(
+  file: string,
+  steps: Generator<void, T>,
+): Generator<void, T> {
+  try {
+    return yield* steps;
+  } catch (cause) {
+    throw loadErrorOf(file, cause);
+  }
+}
+
+function loadErrorOf(file: string, cause: unknown): unknown {
+  if (!(cause instanceof ConfigError)) return cause;
+  return new OpenmeError("CONFIG", `cannot load ${quote(file, 1000)}: ${cause.message}`, {
+    cause,
+    hint: cause.hint,
+  });
 }
 
 /** A value of the file, and where it stands. */
@@ -60,7 +76,7 @@ export class Field {
 
   /** Whether there is a value; `null` and an empty text are as good as absent, as in deployed files. */
   get isThere(): boolean {
-    return this.value !== undefined && this.value !== null && this.value !== "";
+    return isThere(this.value);
   }
 
   /** The error for a value that is not what was expected. Never for key material. */
@@ -150,12 +166,14 @@ export class Field {
   }
 
   /** The entries of a map from names to anything. An absent map has none. */
-  entries(): [name: string, Field][] {
-    if (this.value === undefined || this.value === null) return [];
-    return [...this.#map()].map(([name, each]) => {
-      if (NAME_PATTERN.test(name)) return [name, new Field(each, joinPath(this.path, name))];
-      throw new ConfigError(this.path, `expected ${NAME_EXPECTED}, got ${quote(name)}`);
-    });
+  *entries(): Generator<[name: string, Field], undefined> {
+    if (this.value === undefined || this.value === null) return;
+    for (const [name, each] of this.#map()) {
+      if (!NAME_PATTERN.test(name)) {
+        throw new ConfigError(this.path, `expected ${NAME_EXPECTED}, got ${quote(name)}`);
+      }
+      yield [name, new Field(each, joinPath(this.path, name))];
+    }
   }
 
   /** A map with these keys and no others. */
@@ -196,8 +214,7 @@ export class Section {
 
   /** The field of a key that has a value. */
   optional(key: string): Field | undefined {
-    const field = this.field(key);
-    return field.isThere ? field : undefined;
+    return isThere(this.#values.get(key)) ? this.field(key) : undefined;
   }
 }
 
@@ -206,8 +223,12 @@ export function missing(path: string, expected: string): ConfigError {
   return new Field(undefined, path).mismatch(expected);
 }
 
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== "";
+}
+
 function describe(value: unknown): string {
-  if (value === undefined || value === null || value === "") return "nothing";
+  if (!isThere(value)) return "nothing";
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return "a list";
   return value instanceof Map ? "a map" : String(value);

@@ -24,11 +24,13 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
 }
 
 function prefixesOf({ clients }: ServerConfig): Prefix[] {
-  const lengths = (family: 4 | 6, all: number[]) =>
-    [...new Set(all)].filter((length) => length < fullLength(family)).sort((a, b) => a - b)
+  const [v4, v6] = [new Set<number>(), new Set<number>()];
+  for (const { prefix } of clients) {
+    v4.add(prefix.v4);
+    v6.add(prefix.v6);
+  }
+  const lengths = (family: 4 | 6, all: ReadonlySet<number>) =>
+    [...all].filter((length) => length < fullLength(family)).sort((a, b) => a - b)
       .map((length) => ({ family, length }));
-  return [
-    ...lengths(4, clients.map(({ prefix }) => prefix.v4)),
-    ...lengths(6, clients.map(({ prefix }) => prefix.v6)),
-  ];
+  return [...lengths(4, v4), ...lengths(6, v6)];
 }

@@ -12,7 +12,8 @@ import {
   nearest,
   type Section,
 } from "./fields.ts";
-import { readPlainProfiles } from "./plain_yaml.ts";
+import { readPlainYaml } from "./plain_yaml.ts";
+import { atOnce } from "../values/steps.ts";
 import { quote } from "../values/text.ts";
 import { readShortProfile } from "./profile_text.ts";
 
@@ -60,7 +61,7 @@ export async function parseClientConfig(text: string, file: string): Promise<Map
 
 /** The same file as plain values, unchecked. */
 export async function parseClientValues(text: string, file: string): Promise<unknown> {
-  const values = loadingFrom(file, () => readPlainProfiles(text) ?? readShortProfile(text));
+  const values = loadingFrom(file, () => atOnce(readPlainYaml(text)) ?? readShortProfile(text));
   if (values) return values;
   const { parseYaml } = await import("./yaml.ts"); // the library takes longer to load than a knock
   return loadingFrom(file, () => {
@@ -90,7 +91,7 @@ function squeezed(): ConfigError {
 export function profilesOf(values: unknown): [name: string, Field][] {
   const profiles = new Field(values).section(["profiles"]).field("profiles");
   if (!profiles.isThere) throw profiles.mismatch("a map of profiles");
-  return profiles.entries();
+  return [...profiles.entries()];
 }
 
 /** Checks values and makes profiles of them. */

@@ -11,7 +11,8 @@ import {
   mergePortRanges,
   type PortRange,
 } from "../values/ports.ts";
-import { type ClientContext, type ClientEntry, readClients, readPerson } from "./clients.ts";
+import type { ClientKeys } from "./client_keys.ts";
+import { type ClientEntry, ClientReader } from "./clients.ts";
 import { readFirewall, requireClosing } from "./firewall.ts";
 import {
   CLOSED_AS,
@@ -25,11 +26,12 @@ import {
   ConfigError,
   DEFAULT_UDP_PORT,
   Field,
-  loadingFrom,
   missing,
   type Section,
+  stepsOfLoading,
 } from "./fields.ts";
-import { parseYaml } from "./yaml.ts";
+import { atOnce } from "../values/steps.ts";
+import { readYaml } from "./yaml.ts";
 
 export const DEFAULT_STATE_DIR = "/var/lib/openme";
 export const DEFAULT_PROFILE = "default";
@@ -72,6 +74,7 @@ export interface ServerConfig {
   /** Port groups by name. */
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly clients: readonly ClientEntry[];
+  readonly keys: ClientKeys;
   /** Every port that openme keeps closed: all groups, all clients' ports, the health port. Disjoint. */
   readonly guardedPorts: readonly PortRange[];
   /** The guarded ports that are guarded in forwarded traffic as well. Disjoint. */
@@ -113,6 +116,8 @@ export interface ParseOptions {
   readonly boundPort?: number | undefined;
   /** The files of `clients.d`. */
   readonly people?: readonly SourceFile[];
+  /** The configuration before this one: what was found out about its keys is not found out again. */
+  readonly former?: Pick<ServerConfig, "keys"> | undefined;
 }
 
 /** Parses a server configuration. `file` is only for the errors. Throws `OpenmeError` with code `CONFIG`. */
@@ -121,27 +126,37 @@ export function parseServerConfig(
   file: string,
   options: ParseOptions = {},
 ): ServerConfig {
-  return loadingFrom(file, () => readServerConfig(parseYaml(text), options));
+  return atOnce(parsingServerConfig(text, file, options));
 }
 
-function readServerConfig(
-  root: unknown,
-  { boundPort, people = [] }: ParseOptions,
-): ServerConfig {
-  const top = new Field(root).section(["server", "ports", "clients"]);
+/** {@linkcode parseServerConfig} in steps of some µs, where the YAML library is not needed. */
+export function parsingServerConfig(
+  text: string,
+  file: string,
+  options: ParseOptions = {},
+): Generator<void, ServerConfig> {
+  return stepsOfLoading(file, readServerConfig(text, options));
+}
+
+function* readServerConfig(
+  text: string,
+  { boundPort, people = [], former }: ParseOptions,
+): Generator<void, ServerConfig> {
+  const top = new Field(yield* readYaml(text)).section(["server", "ports", "clients"]);
   const server = top.field("server").section(SERVER_KEYS);
   const namedUdpPort = server.optional("udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const udpPort = boundPort ?? namedUdpPort;
   const healthPort = server.optional("health_port")?.port() ?? udpPort;
   const { groups, forwardedPorts } = readGroups(top.field("ports"));
   const healthRange = healthRangeOf({ healthPort });
-  const context: ClientContext = { groups, healthRange, nameByKey: new Map(), names: new Set() };
-  const clients = [
-    ...readClients(top.field("clients"), context),
-    ...people.flatMap(({ file, text }) =>
-      loadingFrom(file, () => readPerson(new Field(parseYaml(text)), context))
-    ),
-  ];
+  const reader = new ClientReader({ groups, healthRange, former: former?.keys });
+  yield* reader.readClients(top.field("clients"));
+  for (const { file, text } of people) {
+    const read = function* () {
+      yield* reader.readPerson(new Field(yield* readYaml(text)));
+    };
+    yield* stepsOfLoading(file, read());
+  }
   const config: ServerConfig = {
     host: server.optional("host")?.host(),
     udpPort,
@@ -164,10 +179,11 @@ function readServerConfig(
       DEFAULT_STATE_DIR,
     notify: readNotify(server.optional("notify")),
     groups,
-    clients,
+    clients: reader.clients,
+    keys: reader.keys,
     guardedPorts: mergePortRanges([
       ...[...groups.values()].flat(),
-      ...clients.flatMap(({ ports }) => ports),
+      ...reader.ports,
       healthRange,
     ]),
     forwardedPorts,
@@ -216,9 +232,12 @@ export function healthRangeOf({ healthPort }: Pick<ServerConfig, "healthPort">):
 }
 
 /** A sentence for each place where the configuration asks to guard the knock port, which is always open. */
-export function unguardable({ udpPort, groups, clients }: ServerConfig): string[] {
+export function unguardable(
+  { udpPort, groups, clients, guardedPorts }: ServerConfig,
+): string[] {
   const knock: PortRange = { protocol: "udp", first: udpPort, last: udpPort };
   const has = (ports: readonly PortRange[]) => intersectPortRanges(ports, [knock]).length > 0;
+  if (!has(guardedPorts)) return [];
   const inGroups = [...groups].filter(([, ports]) => has(ports)).map(([name]) => `ports.${name}`);
   // Most clients have it from a group: then that is the place to mend.
   const places = inGroups.length > 0

@@ -5,8 +5,6 @@
 
 import type { Candidates, GateClient } from "../gate.ts";
 import { type Address, formatAddress } from "../values/address.ts";
-import { hexToBytes } from "../crypto/keys.ts";
-import { fingerprintBytes } from "../crypto/sync.ts";
 import { clientHintOf } from "../packet.ts";
 
 /** Keys that are tried at once, before verification is deferred. */
@@ -24,24 +22,21 @@ interface Recency {
   readonly all: string[];
 }
 
+/** The registered clients' keys, in the order of the configuration, and by their hints. */
+export interface KeyIndex {
+  readonly byKey: ReadonlyMap<string, GateClient>;
+  readonly byHint: ReadonlyMap<number, readonly GateClient[]>;
+}
+
 /** The registered clients, ranked anew for each knock. */
 export class RankedCandidates implements Candidates {
-  readonly #clients: readonly GateClient[];
-  readonly #byKey: ReadonlyMap<string, GateClient>;
-  readonly #byHint = new Map<number, GateClient[]>();
+  readonly #keys: KeyIndex;
   readonly #recency: Recency;
 
   /** `before`: the ranking of the former configuration, whose memory of accepted knocks goes on. */
-  constructor(clients: readonly GateClient[], before?: RankedCandidates) {
-    this.#clients = clients;
-    this.#byKey = new Map(clients.map((client) => [client.key, client]));
+  constructor(keys: KeyIndex, before?: RankedCandidates) {
+    this.#keys = keys;
     this.#recency = before ? before.#recency : { bySource: new Map(), all: [] };
-    for (const client of clients) {
-      const hint = clientHintOfKey(client.key);
-      const same = this.#byHint.get(hint);
-      if (same) same.push(client);
-      else this.#byHint.set(hint, [client]);
-    }
   }
 
   /** How much is remembered of accepted knocks; both are bounded. */
@@ -51,7 +46,7 @@ export class RankedCandidates implements Candidates {
 
   /** The clients that the hint in a random nonce names: one, or by chance a few. */
   hinted(randomNonce: Uint8Array): readonly GateClient[] {
-    return this.#byHint.get(clientHintOf(randomNonce)) ?? [];
+    return this.#keys.byHint.get(clientHintOf(randomNonce)) ?? [];
   }
 
   /** Every client once: those of the hint, those last accepted from this source, those last accepted, the rest. */
@@ -59,10 +54,10 @@ export class RankedCandidates implements Candidates {
     const { bySource, all } = this.#recency;
     // A copy: another knock may be accepted between two steps of this search.
     const recent = [...bySource.get(formatAddress(source)) ?? [], ...all]
-      .flatMap((key) => this.#byKey.get(key) ?? []);
+      .flatMap((key) => this.#keys.byKey.get(key) ?? []);
     const first = new Set([...this.hinted(randomNonce), ...recent]);
     yield* first;
-    for (const client of this.#clients) if (!first.has(client)) yield client;
+    for (const client of this.#keys.byKey.values()) if (!first.has(client)) yield client;
   }
 
   /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
@@ -78,12 +73,4 @@ export class RankedCandidates implements Candidates {
     all.unshift(key);
     if (all.length > RECENT_REMEMBERED) all.pop();
   }
-}
-
-/** The hint in the knocks of the client with this key, as {@linkcode clientHintOf} reads it. */
-function clientHintOfKey(key: string): number {
-  // A key in tests may be any name; a registered one is 64 hex digits.
-  if (!/^[0-9a-f]{64}$/.test(key)) return -1;
-  const { buffer, byteOffset } = fingerprintBytes(hexToBytes(key));
-  return new DataView(buffer, byteOffset).getUint32(0);
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { Verdict } from "../gate.ts";
+import type { Candidates, Verdict } from "../gate.ts";
 import { FairQueue } from "./fair_queue.ts";
 import { blockOf } from "./queue.ts";
 import { keyName } from "./ephemeral_keys.ts";
@@ -18,6 +18,8 @@ export interface Deferred {
   readonly datagram: Uint8Array;
   readonly source: Address;
   readonly knock: Knock;
+  /** By which it is judged. */
+  readonly candidates: Candidates;
   /** The steps of its judgement, of which each tries one key. */
   readonly steps: Iterator<Knock, Verdict>;
 }

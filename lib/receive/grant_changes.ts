@@ -21,24 +21,27 @@ export interface GrantChange {
   readonly why: string;
 }
 
-/** The grants that do not go on as they are where only this is permitted, by the clients' keys. */
+/** What a key, in hex, may open. */
+export type PermissionOf = (key: string) => Permission | undefined;
+
+/** The grants that do not go on as they are where only this is permitted. */
 export function changesUnder(
-  permissions: ReadonlyMap<string, Permission>,
+  permissionOf: PermissionOf,
   grants: Iterable<Grant>,
   now: Moment,
 ): GrantChange[] {
   const changes: GrantChange[] = [];
   for (const grant of grants) {
-    const left = narrowGrant(grant, permissions.get(grant.key), now);
+    const left = narrowGrant(grant, permissionOf(grant.key), now);
     if (left && sameGrant(left, grant)) continue;
-    changes.push({ grant, left, why: whyUnder(permissions, grant) });
+    changes.push({ grant, left, why: whyUnder(permissionOf, grant) });
   }
   return changes;
 }
 
 /** Why a grant does not go on as it is where only this is permitted. */
-export function whyUnder(permissions: ReadonlyMap<string, Permission>, { key }: Grant): string {
-  return permissions.has(key) ? "configuration changed" : "key revoked";
+export function whyUnder(permissionOf: PermissionOf, { key }: Grant): string {
+  return permissionOf(key) ? "configuration changed" : "key revoked";
 }
 
 /** What the history says of a change, which is made at `atMs`. */

@@ -15,7 +15,6 @@ import type { ReplayMemory } from "../replay.ts";
 import { FREE_CANDIDATES, RankedCandidates } from "./candidates.ts";
 import { type Deferred, DeferredVerifications } from "./deferred.ts";
 import type { EphemeralKeys } from "./ephemeral_keys.ts";
-import { gateClientsOf } from "./permissions.ts";
 import { type Queued, rememberingAgreement } from "./queue.ts";
 
 /** Signatures that deferred verification may check. */
@@ -50,7 +49,7 @@ export class Judge {
 
   constructor(config: ServerConfig, parts: JudgeParts) {
     this.#parts = parts;
-    this.#candidates = new RankedCandidates(gateClientsOf(config));
+    this.#candidates = new RankedCandidates(config.keys);
     this.#rules = this.#rulesOf(config);
     this.#rememberingRules = withMemory(this.#rules);
     this.#deferred = new DeferredVerifications({
@@ -85,8 +84,14 @@ export class Judge {
     if (this.#deferred.size === 0) return false;
     const most = idle ? VERIFICATIONS_PER_TURN.idle : VERIFICATIONS_PER_TURN.busy;
     const allowed = this.#verifications.take(most, clock.now().steadyMs);
-    const deferred = allowed > 0 ? this.#deferred.take() : undefined;
+    let deferred = allowed > 0 ? this.#deferred.take() : undefined;
     if (!deferred) return true;
+    if (deferred.candidates !== this.#candidates) {
+      // The configuration has changed since.
+      const begun = this.#begin(deferred.datagram, deferred.source, this.#rules, false);
+      if ("kind" in begun) return this.#deferred.size > 0;
+      deferred = begun;
+    }
     const verdict = tryKeys(deferred, allowed);
     if (!verdict?.client) keys.charge(ephemeralKeyOf(deferred.datagram), allowed);
     if (verdict) this.#decide(verdict, deferred, false);
@@ -94,17 +99,11 @@ export class Judge {
     return this.#deferred.size > 0;
   }
 
-  /** From now on this configuration holds, for deferred knocks too: their search begins anew. */
+  /** From now on this configuration holds, for deferred knocks too: their search begins anew when it is their turn. */
   reconfigure(config: ServerConfig): void {
-    this.#candidates = new RankedCandidates(gateClientsOf(config), this.#candidates);
+    this.#candidates = new RankedCandidates(config.keys, this.#candidates);
     this.#rules = this.#rulesOf(config);
     this.#rememberingRules = withMemory(this.#rules);
-    const deferred: Deferred[] = [];
-    for (let each = this.#deferred.take(); each; each = this.#deferred.take()) deferred.push(each);
-    for (const { datagram, source } of deferred) {
-      const begun = this.#begin(datagram, source, this.#rules, false);
-      if (!("kind" in begun)) this.#deferred.add(begun);
-    }
   }
 
   #begin(
@@ -115,7 +114,7 @@ export class Judge {
   ): Deferred | Verdict {
     const steps = judging(datagram, source, rules, () => this.#nowNs(), { hintedOnly });
     const { done, value } = steps.next();
-    return done ? value : { datagram, source, knock: value, steps };
+    return done ? value : { datagram, source, knock: value, candidates: this.#candidates, steps };
   }
 
   #decide(verdict: Verdict, { datagram, source }: Deferred, tagged: boolean): void {

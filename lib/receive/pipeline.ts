@@ -9,13 +9,18 @@ import { type Moment, wallMsOf } from "../values/moment.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Guard } from "../firewall/guard.ts";
 import type { DropVerdict, GateClient, GrantVerdict } from "../gate.ts";
-import type { Grant, Grants, Permission } from "../grants.ts";
+import type { Grant, Grants } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
 import type { KnockRecord } from "../state/history_writer.ts";
 import type { EphemeralKeys } from "./ephemeral_keys.ts";
-import { changesUnder, type GrantChange, resumeGrant, whyUnder } from "./grant_changes.ts";
+import {
+  changesUnder,
+  type GrantChange,
+  type PermissionOf,
+  resumeGrant,
+  whyUnder,
+} from "./grant_changes.ts";
 import { Judge } from "./judge.ts";
-import { permissionsOf } from "./permissions.ts";
 import { RecentKnocks } from "./recent_knocks.ts";
 import { Reporter, type ReporterParts } from "./reporter.ts";
 import type { ServerLog } from "./server_log.ts";
@@ -41,20 +46,17 @@ export class Pipeline {
   readonly reporter: Reporter;
   readonly knocks = new RecentKnocks();
   #config: ServerConfig;
-  /** By the key in hex: a client may have two, and may get another name. */
-  #permissions: ReadonlyMap<string, Permission>;
   /** Closings that the firewall does not have yet. */
   readonly #changing = new Set<Promise<void>>();
 
   constructor(config: ServerConfig, parts: PipelineParts) {
     this.#parts = parts;
     this.#config = config;
-    this.#permissions = permissionsOf(config);
     this.reporter = new Reporter(parts);
     this.judge = new Judge(config, {
       ...parts,
       hasRoom: ({ key }, address) => {
-        const permission = this.#permissions.get(key);
+        const permission = this.#permissionOf(key);
         return permission !== undefined &&
           parts.grants.hasRoom(permission.client, address, permission.prefix);
       },
@@ -74,25 +76,33 @@ export class Pipeline {
     const { grants, store, clock } = this.#parts;
     const now = clock.now();
     for (const grant of stored.grants) {
-      const resumed = resumeGrant(grant, this.#permissions.get(grant.key), now, stored);
+      const resumed = resumeGrant(grant, this.#permissionOf(grant.key), now, stored);
       if (resumed) grants.put(resumed);
       else if (grant.expiresAtMs <= wallMsOf(now)) continue;
       // Of what goes on only another name is told.
       const left = resumed && { ...grant, client: resumed.client };
-      const why = whyUnder(this.#permissions, grant);
+      const why = whyUnder(this.#permissionOf, grant);
       this.reporter.changing({ grant, left, why }, this.#config.healthPort);
     }
     // Written as they are now: otherwise the next restart would compare with grants that the configuration has cut since.
     store.replaceGrants([...grants.list()]);
   }
 
+  /** What this key, in hex, may open; `undefined` where it is no client's. */
+  readonly #permissionOf: PermissionOf = (key) => {
+    const { keys, knockTimeoutMs: lifetimeMs } = this.#config;
+    const found = keys.byKey.get(key);
+    if (!found) return undefined;
+    const { name: client, ports, expiresAtMs, prefix } = found;
+    return { client, key, ports, lifetimeMs, expiresAtMs, prefix };
+  };
+
   /** From now on this configuration holds; grants are withdrawn or narrowed to what it allows. */
   reconfigure(config: ServerConfig): void {
     this.#config = config;
-    this.#permissions = permissionsOf(config);
     this.judge.reconfigure(config);
     const { grants, clock } = this.#parts;
-    this.#apply(changesUnder(this.#permissions, grants.list(), clock.now()));
+    this.#apply(changesUnder(this.#permissionOf, grants.list(), clock.now()));
   }
 
   /**
@@ -145,7 +155,7 @@ export class Pipeline {
 
   #open(verdict: GrantVerdict, source: Address): void {
     const { grants, store, guard, clock } = this.#parts;
-    const permission = this.#permissions.get(verdict.client.key);
+    const permission = this.#permissionOf(verdict.client.key);
     if (!permission) return;
     const now = clock.now();
     const { grant, renewed } = grants.open(verdict.address, permission, now);

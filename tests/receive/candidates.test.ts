@@ -12,6 +12,7 @@ import {
   filled,
   freshKnock,
   freshRules,
+  indexOf,
   knockBy,
   MALLORY,
   NOW_NS,
@@ -43,7 +44,7 @@ const namesOf = (candidates: RankedCandidates, nonce: Uint8Array, source = SOURC
 
 Deno.test("inOrder() gives every client once, also the remembered ones", async () => {
   const { clients } = crowd(50);
-  const candidates = new RankedCandidates([...clients, ALICE, BOB]);
+  const candidates = new RankedCandidates(indexOf([...clients, ALICE, BOB]));
   for (const client of [ALICE, clients[7]!, BOB, ALICE]) candidates.accepted(client, SOURCE);
   const nonce = await hintedNonce(filled(0, 12), BOB.publicKey);
   const names = namesOf(candidates, nonce);
@@ -53,7 +54,7 @@ Deno.test("inOrder() gives every client once, also the remembered ones", async (
 
 Deno.test("inOrder() begins with the hinted, then those from this source, then the last accepted", async () => {
   const { clients } = crowd(50);
-  const candidates = new RankedCandidates([...clients, ALICE, BOB]);
+  const candidates = new RankedCandidates(indexOf([...clients, ALICE, BOB]));
   candidates.accepted(clients[5]!, SOURCE);
   candidates.accepted(clients[6]!, SOURCE);
   candidates.accepted(clients[9]!, ELSEWHERE);
@@ -122,11 +123,11 @@ Deno.test("judging() never tries more keys than it may: one a step, and then com
 
 Deno.test("what is remembered goes on under a changed configuration, without the clients that are gone", () => {
   const { clients } = crowd(5);
-  const before = new RankedCandidates([...clients, ALICE, BOB]);
+  const before = new RankedCandidates(indexOf([...clients, ALICE, BOB]));
   before.accepted(ALICE, SOURCE);
   before.accepted(BOB, SOURCE);
   assert.deepEqual(
-    namesOf(new RankedCandidates([...clients, ALICE], before), NO_HINT).slice(0, 2),
+    namesOf(new RankedCandidates(indexOf([...clients, ALICE]), before), NO_HINT).slice(0, 2),
     [
       "alice",
       "client0",
@@ -136,7 +137,7 @@ Deno.test("what is remembered goes on under a changed configuration, without the
 
 Deno.test("the memory of accepted knocks is bounded, in sources and in clients", () => {
   const { clients } = crowd(1000);
-  const candidates = new RankedCandidates(clients);
+  const candidates = new RankedCandidates(indexOf(clients));
   for (let i = 0; i < 20_000; i++) {
     candidates.accepted(clients[i % 1000]!, address(`10.${i >> 14}.${(i >> 7) & 127}.${i & 127}`));
   }

@@ -31,7 +31,7 @@ function waiting() {
 
 function knockFrom(source: Address, ephemeralKey = random(32)): Deferred {
   const datagram = concatBytes(Uint8Array.of(1), ephemeralKey, random(132));
-  return { datagram, source, ...({} as Pick<Deferred, "knock" | "steps">) };
+  return { datagram, source, ...({} as Pick<Deferred, "knock" | "candidates" | "steps">) };
 }
 
 Deno.test("what waits for its client is bounded in all and for each source, and every loss is told", () => {

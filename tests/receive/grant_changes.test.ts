@@ -223,8 +223,8 @@ Deno.test("a grant for a network goes on only where the client may have one as w
 Deno.test("the history says what another configuration takes from a grant, and nothing of what goes on", () => {
   const now = moment(10_000);
   const told = (allowed: Permission | undefined) => {
-    const permissions = new Map(allowed ? [[allowed.key, allowed]] : []);
-    return changesUnder(permissions, [STORED], now).flatMap((change) =>
+    const permissionOf = (key: string) => key === allowed?.key ? allowed : undefined;
+    return changesUnder(permissionOf, [STORED], now).flatMap((change) =>
       eventsOf(change, { atMs: START_MS + 10_000, healthPort: 54_154 })
     ).map(({ client, event, ...more }) => [
       client,

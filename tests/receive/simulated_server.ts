@@ -18,7 +18,13 @@ import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { MOST_AT_ONCE } from "../../lib/receive/socket.ts";
-import { must, SERVER_PRIVATE_KEY, SERVER_PUBLIC_KEY, START_MS } from "../support/knocks.ts";
+import {
+  indexOf,
+  must,
+  SERVER_PRIVATE_KEY,
+  SERVER_PUBLIC_KEY,
+  START_MS,
+} from "../support/knocks.ts";
 
 /**
  * ms: taking a datagram off the socket and looking at its tag; the curve and the seal, and the seal alone where the curve
@@ -169,7 +175,7 @@ export class SimulatedServer implements Disposable {
         },
         ports: [{ protocol: "tcp", first: 22, last: 22 }],
         expiresAtMs: undefined,
-        previous: undefined,
+        expiresNs: undefined,
       };
     });
     return {
@@ -177,7 +183,7 @@ export class SimulatedServer implements Disposable {
       publicKey: SERVER_PUBLIC_KEY,
       knockTimeoutMs: 300_000,
       replayWindowMs: 60_000,
-      clients,
+      keys: indexOf(clients),
     } as unknown as ServerConfig;
   }
 }

@@ -17,6 +17,7 @@ import {
   stampWindowOf,
 } from "../../lib/crypto/keys.ts";
 import {
+  fingerprintBytes,
   keyAgreement,
   knockStamps,
   knockTags,
@@ -143,6 +144,18 @@ export function knockBy(
   );
 }
 
+/** These keys as a configuration indexes them. */
+export function indexOf<T extends { readonly key: string }>(keys: readonly T[]) {
+  const hintOf = ({ key }: T) => {
+    const { buffer, byteOffset } = fingerprintBytes(hexToBytes(key));
+    return new DataView(buffer, byteOffset).getUint32(0);
+  };
+  return {
+    byKey: new Map(keys.map((each) => [each.key, each])),
+    byHint: Map.groupBy(keys, hintOf),
+  };
+}
+
 /** Rules with a fresh memory and room for everyone, for alice and bob unless told otherwise. */
 export function freshRules(
   { clients = [ALICE, BOB], ...rules }: Partial<GateRules> & { clients?: readonly GateClient[] } =
@@ -150,7 +163,7 @@ export function freshRules(
 ): GateRules {
   return {
     agree: agreeAsServer,
-    candidates: new RankedCandidates(clients),
+    candidates: new RankedCandidates(indexOf(clients)),
     replayWindowNs: WINDOW_NS,
     replay: new ReplayMemory(),
     hasRoom: () => true,

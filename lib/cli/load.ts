@@ -2,7 +2,9 @@
 
 import {
   DEFAULT_STATE_DIR,
+  type ParseOptions,
   parseServerConfig,
+  parsingServerConfig,
   type ServerConfig,
   type SourceFile,
 } from "../config/server.ts";
@@ -13,6 +15,7 @@ import {
   readSharedFile,
   requireUnwritable,
 } from "../system/read_file.ts";
+import { inSlices } from "../system/slices.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { escapeUnprintable, hideSecrets, quote } from "../values/text.ts";
 import { type Arguments, configPath, type Context, textFlag } from "./context.ts";
@@ -27,11 +30,21 @@ export interface LoadedConfig {
   readonly people: readonly SourceFile[];
 }
 
-/** The server's configuration in `path`; `boundPort` is the knock port of a server that runs with it. */
-export async function loadServerConfig(path: string, boundPort?: number): Promise<LoadedConfig> {
+/** The server's configuration in `path`. */
+export async function loadServerConfig(path: string): Promise<LoadedConfig> {
   const text = await readServerText(path);
   const people = await readPeople(path);
-  return { config: parseServerConfig(text, path, { boundPort, people }), text, people };
+  return { config: parseServerConfig(text, path, { people }), text, people };
+}
+
+/** The configuration for a server that runs with another one: read in slices, so that it goes on receiving. */
+export async function reloadServerConfig(
+  path: string,
+  running: Required<Pick<ParseOptions, "boundPort" | "former">>,
+): Promise<ServerConfig> {
+  const text = await readServerText(path);
+  const people = await readPeople(path);
+  return await inSlices(parsingServerConfig(text, path, { ...running, people }));
 }
 
 /** The text of the server's own file. Throws `OpenmeError`, code `CONFIG`, where it cannot be read. */

@@ -7,7 +7,7 @@ import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
 import { DryState } from "../serve/dry_run.ts";
 import { warnAtStart } from "../serve/start_checks.ts";
 import { interfaceFlag, withInterface } from "../flags.ts";
-import { loadServerConfig } from "../load.ts";
+import { loadServerConfig, reloadServerConfig } from "../load.ts";
 import {
   type Arguments,
   type Command,
@@ -17,7 +17,7 @@ import {
   logOf,
   textFlag,
 } from "../context.ts";
-import { type ServerConfig, unguardable } from "../../config/server.ts";
+import { unguardable } from "../../config/server.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
@@ -166,8 +166,10 @@ function newLineWriter({ forStderr }: Context): LineWriter {
 function configFile(args: Arguments, log: Log) {
   const path = configPath(args);
   const interfaceName = interfaceFlag(args);
-  const load = async (boundPort?: number): Promise<ServerConfig> => {
-    const { config } = await loadServerConfig(path, boundPort);
+  const load = async (running?: Parameters<typeof reloadServerConfig>[1]) => {
+    const config = running
+      ? await reloadServerConfig(path, running)
+      : (await loadServerConfig(path)).config;
     for (const why of unguardable(config)) log.warn("never_guarded", { why });
     return withInterface(config, interfaceName);
   };

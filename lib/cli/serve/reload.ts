@@ -17,15 +17,15 @@ const FIXED = [
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. `started` is what serve began with. */
 export async function reloadFrom(
-  load: (boundPort: number) => Promise<ServerConfig>,
-  { started, backend, running: { reload, log } }: {
+  load: (running: { boundPort: number; former: ServerConfig }) => Promise<ServerConfig>,
+  { started, backend, running: { reload, log, config: inForce } }: {
     started: ServerConfig;
     backend: Backend;
     running: Running;
   },
 ): Promise<void> {
   try {
-    const config = await load(started.udpPort);
+    const config = await load({ boundPort: started.udpPort, former: inForce() });
     requireClosable(backend.name, config);
     const changed = FIXED.filter(([key]) =>
       JSON.stringify(config[key]) !== JSON.stringify(started[key])

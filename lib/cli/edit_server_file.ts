@@ -48,6 +48,7 @@ export async function editServerFile<T>(
     };
     const check = () =>
       checked ??= parseServerConfig(current.get(path)!, path, {
+        former: config,
         people: people.map(({ file }) => ({ file, text: current.get(file)! })),
       });
     /** Writes what differs, the server's file first: a port is in its group before a client leaves. */

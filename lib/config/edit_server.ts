@@ -1,14 +1,16 @@
 /**
- * Edits of the server's configuration: text -> text. A new entry goes in as lines, with every other byte as it was. Where
- * that cannot be done, and for every other edit, the YAML library writes the file anew, comments included. The caller
- * checks whether the result is a good configuration.
+ * Edits of the server's configuration: text -> text. An entry goes in and out as lines, with every other byte as it was.
+ * Where that cannot be done, and for every other edit, the YAML library writes the file anew, comments included. The
+ * caller checks whether the result is a good configuration.
  */
 
 import { Document, isCollection, isMap, isScalar, isSeq, type Node, type Pair } from "yaml";
 import type { YAMLMap } from "yaml";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
+import { atOnce } from "../values/steps.ts";
+import { clientLinesOf, editAmongFew } from "./client_lines.ts";
 import { ConfigError } from "./fields.ts";
-import { pairIn, parseYamlDocument, renderYaml, setEntry } from "./yaml.ts";
+import { pairIn, parseYamlDocument, readYaml, renderYaml, setEntry } from "./yaml.ts";
 
 /** Values of one entry; `undefined` takes a key out. */
 export type EntryChange = Readonly<Record<string, string | undefined>>;
@@ -18,11 +20,19 @@ type PlacedPair = Pair<Node, Node | null>;
 
 /** Whether a file's own section `clients` has this one. */
 export function hasClient(text: string, name: string): boolean {
-  return pairIn(parseYamlDocument(text).get("clients"), name) !== undefined;
+  return sectionOf(atOnce(readYaml(text)), "clients").has(name);
+}
+
+function sectionOf(root: unknown, name: string): ReadonlyMap<unknown, unknown> {
+  const section: unknown = root instanceof Map ? root.get(name) : undefined;
+  return section instanceof Map ? section : new Map();
 }
 
 /** The same without a client. */
 export function removeClient(text: string, name: string): string {
+  const lines = clientLinesOf(text) ?? [];
+  const own = lines.find((each) => each.name === name);
+  if (own && lines.length > 1) return text.slice(0, own.from) + text.slice(own.to);
   return edited(text, (document) => {
     findClient(document, name);
     document.deleteIn(["clients", name]);
@@ -83,6 +93,15 @@ export function insertEntry(
   name: string,
   entry: Readonly<Record<string, unknown>> | readonly string[],
 ): string {
+  return editAmongFew(text, (text) => insertInto(text, section, name, entry));
+}
+
+function insertInto(
+  text: string,
+  section: string,
+  name: string,
+  entry: Readonly<Record<string, unknown>> | readonly string[],
+): string {
   const document = parseYamlDocument(text);
   const lines = insertLines(text, document.contents, section, (indent) => {
     const only = new Document({ [name]: entry }, { schema: "core" });
@@ -110,16 +129,29 @@ export function keepGuarded(
   ranges: readonly PortRange[],
   texts: readonly string[] = [text],
 ): { text: string; group: string } {
-  const specs = ranges.map(formatPortRange);
+  const given = new Set(texts.flatMap(namesGiven));
+  let group = "";
+  const edited = editAmongFew(text, (text) => {
+    const kept = addToGroup(text, ranges.map(formatPortRange), given);
+    group = kept.group;
+    return kept.text;
+  });
+  return { text: edited, group };
+}
+
+/** `given`: the groups that clients have. What was added to one of these would be open to them. */
+function addToGroup(
+  text: string,
+  specs: readonly string[],
+  given: ReadonlySet<unknown>,
+): { text: string; group: string } {
   const document = parseYamlDocument(text);
   const ports = document.get("ports");
-  const given = new Set(texts.flatMap(namesGiven));
   for (let n = 1;; n++) {
     const group = n === 1 ? "guarded" : `guarded-${n}`;
-    // A group that clients have would open to them what is added.
     if (given.has(group)) continue;
     const list = isMap(ports) ? ports.get(group, true) : undefined;
-    if (list === undefined) return { group, text: insertEntry(text, "ports", group, specs) };
+    if (list === undefined) return { group, text: insertInto(text, "ports", group, specs) };
     if (!isSeq(list)) continue;
     const last = list.items.at(-1);
     const end = list.flow && isScalar(last) ? last.range?.[1] : undefined;
@@ -132,14 +164,12 @@ export function keepGuarded(
 
 /** The names in the lists of a file's clients and groups: a client that has a group has the groups in it. */
 function namesGiven(text: string): unknown[] {
-  const { clients, ports }: {
-    clients?: Record<string, { allowed_ports?: unknown[] }> | null;
-    ports?: Record<string, unknown[] | { ports: unknown[] }> | null;
-  } = parseYamlDocument(text).toJS() ?? {};
-  return [
-    ...Object.values(clients ?? {}).map((client) => client.allowed_ports),
-    ...Object.values(ports ?? {}).map((group) => Array.isArray(group) ? group : group.ports),
-  ].flat();
+  const root = atOnce(readYaml(text));
+  const listsIn = (section: string, key: string) =>
+    [...sectionOf(root, section).values()].map((each) =>
+      each instanceof Map ? each.get(key) : each
+    );
+  return [...listsIn("clients", "allowed_ports"), ...listsIn("ports", "ports")].flat();
 }
 
 /** `allowed_ports: [ssh]`, as `openme init` writes lists; and so for maps. */

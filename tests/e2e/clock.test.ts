@@ -102,6 +102,26 @@ e2e("a clock", async (lab, t) => {
       });
     }
 
+    await t.step(
+      `that goes an hour ${stepMs > 0 ? "forth" : "back"} has its stamps at once`,
+      async () => {
+        await using site = await Site.create(lab, {
+          clients: { alice: ["22/tcp"] },
+          server: ["only_stamped_knocks: true"],
+        });
+        const { served, setClock } = await serveWithClock(lab, site, Math.min(0, stepMs));
+        await using _served = served;
+        await setClock(stepMs);
+        const nowNs = () => BigInt(Date.now() + stepMs) * 1_000_000n;
+        await waitFor("a knock of that time to open", async () => {
+          const knock = await site.seal("alice", { stamped: true, timestampNs: nowNs() });
+          await client.send(knock, IPV4.server, KNOCK_PORT);
+          return await client.reaches(IPV4.server, 22);
+        });
+        await served.stop();
+      },
+    );
+
     for (const reloads of [false, true]) {
       const title = reloads ? ", with a reload after each step" : "";
       await t.step(

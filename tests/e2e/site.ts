@@ -5,8 +5,14 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/values/address.ts";
-import { type Bytes, encodeBase64, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
-import { sealKnock } from "../../lib/packet.ts";
+import {
+  type Bytes,
+  encodeBase64,
+  type KeyPair,
+  keyPairOf,
+  knockNonce,
+} from "../../lib/crypto/keys.ts";
+import { hintedNonce, sealKnock } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, type Output, type Side } from "./lab.ts";
 import { knock, openme, serve, type Served, startServe } from "./openme.ts";
@@ -35,6 +41,8 @@ export interface SiteOptions {
 export interface KnockContents {
   readonly target?: string;
   readonly timestampNs?: bigint;
+  /** With stamp, tag and hint, as openme's own client seals; otherwise as other programs do. */
+  readonly stamped?: boolean;
 }
 
 /** A server's folder. Disposing of it ends what it serves, empties the ruleset and deletes the folder. */
@@ -166,16 +174,22 @@ export class Site implements AsyncDisposable {
     return keys;
   }
 
-  async #seal(client: KeyPair, { target, timestampNs }: KnockContents): Promise<Uint8Array> {
+  async #seal(client: KeyPair, { target, stamped, ...more }: KnockContents): Promise<Uint8Array> {
+    const { timestampNs = BigInt(Date.now()) * 1_000_000n } = more;
+    const ephemeral = await newKeyPair("X25519");
     return await sealKnock({
-      timestampNs: timestampNs ?? BigInt(Date.now()) * 1_000_000n,
-      randomNonce: crypto.getRandomValues(new Uint8Array(16)),
+      timestampNs,
+      randomNonce: stamped
+        ? await hintedNonce(crypto.getRandomValues(new Uint8Array(12)), client.publicKey)
+        : crypto.getRandomValues(new Uint8Array(16)),
       target: target === undefined ? undefined : parseAddress(target),
     }, {
       serverPublicKey: this.#server.publicKey,
       clientSeed: client.privateKey,
-      ephemeral: await newKeyPair("X25519"),
-      aeadNonce: crypto.getRandomValues(new Uint8Array(12)),
+      ephemeral,
+      aeadNonce: stamped
+        ? await knockNonce(this.#server.publicKey, ephemeral.publicKey, Number(timestampNs) / 1e9)
+        : crypto.getRandomValues(new Uint8Array(12)),
     });
   }
 

@@ -4,6 +4,7 @@
  */
 
 import type { ServerConfig } from "../../config/server.ts";
+import type { Backend } from "../../firewall/backend.ts";
 import { askServer } from "../../control/socket.ts";
 import { describeFirewall, type FirewallReport } from "../../control/requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
@@ -12,6 +13,7 @@ import { createLog } from "../../system/log.ts";
 import { formatPortRange } from "../../values/ports.ts";
 import { backendOf } from "../backend_of.ts";
 import type { Context } from "../context.ts";
+import { type Unstamped, unstampedKnocks } from "../unstamped.ts";
 
 /** What was found, and whether a running server found it. */
 interface View extends FirewallReport {
@@ -23,21 +25,32 @@ export async function examineFirewall(
   config: ServerConfig,
   context: Context,
 ): Promise<Finding[]> {
+  const backend = backendOf(config, { context, log: SILENT });
+  const knocks = backend.then((made) => unstampedKnocks(config, made))
+    .then((unstamped) => [examineKnocks(unstamped)], () => []);
   let view: View;
   try {
-    view = await viewOf(config, context);
+    view = await viewOf(config, backend);
   } catch (error) {
     return [fail("rules", messageOf(error), hintOf(error, "run it as root"))];
   }
   return [
     examineRules(view),
     ...examineHole(config, view),
+    ...await knocks,
     examinePorts(config, view),
     ...examineGrants(view),
   ];
 }
 
-async function viewOf(config: ServerConfig, context: Context): Promise<View> {
+const SILENT = createLog({
+  level: "error",
+  format: "logfmt",
+  now: () => new Date(),
+  write: () => {},
+});
+
+async function viewOf(config: ServerConfig, made: Promise<Backend>): Promise<View> {
   const runs = await askServer(config.stateDir, { command: "status" }).then(
     () => true,
     () => false,
@@ -46,13 +59,7 @@ async function viewOf(config: ServerConfig, context: Context): Promise<View> {
     const report = await askServer(config.stateDir, { command: "check" });
     return { ...report as FirewallReport, serves: true };
   }
-  const log = createLog({
-    level: "error",
-    format: "logfmt",
-    now: () => new Date(),
-    write: () => {},
-  });
-  const backend = await backendOf(config, { context, log });
+  const backend = await made;
   const examination = await backend.examine();
   const found = describeFirewall({
     backend: backend.name,
@@ -133,6 +140,12 @@ function examineHole(
       hostMayDrop ? "openme has its rule at their top" : "nothing in the way"
     }`,
   )];
+}
+
+/** How knocks of other programs are treated, and junk. */
+function examineKnocks({ are, flaw, text }: Unstamped): Finding {
+  if (are !== "dropped" || flaw === undefined) return ok("stamps", text);
+  return warn("stamps", text, `the kernel would do it for less, but: ${flaw}`);
 }
 
 /** Whether guarded ports are closed to strangers, as far as this host can tell. */

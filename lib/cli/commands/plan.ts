@@ -20,6 +20,7 @@ import { type Command, configPath, logOf, renderJson } from "../context.ts";
 import { guardsInTheWay } from "../serve/start_checks.ts";
 import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig } from "../load.ts";
+import { type Unstamped, unstampedKnocks } from "../unstamped.ts";
 
 export const plan: Command = {
   about:
@@ -28,9 +29,9 @@ already, or stay open to everyone in spite of openme. Changes nothing.`,
   parameters: {
     "--interface IF":
       `guard only what arrives on this interface, as serve would (default: server.interface)`,
-    "--json": `{"firewall", "interface", "rules", "ports_become_closed", "ports_closed",
-      "ports_open_in_spite", "ports_open_unguarded", "ports_knock"}: docs/json.md; with an
-      interface, the first two lists of ports hold on that one`,
+    "--json": `{"firewall", "interface", "rules", "unstamped_knocks", "ports_become_closed",
+      "ports_closed", "ports_open_in_spite", "ports_open_unguarded", "ports_knock"}: docs/json.md;
+      with an interface, the first two lists of ports hold on that one`,
   },
   example: "sudo openme plan",
   run: async (args, context) => {
@@ -49,12 +50,17 @@ already, or stay open to everyone in spite of openme. Changes nothing.`,
       context.stderr(`openme: warning: ${why}`);
       context.stderr(`openme: hint: ${hint}`);
     }
-    const groups = await groupsOf(config, backend, await listeningPorts(context.run), context.run);
+    const unstamped = await unstampedKnocks(config, backend);
+    const groups = [
+      ...await groupsOf(config, backend, await listeningPorts(context.run), context.run),
+      knockGroup(config, unstamped),
+    ];
     if (args.values["json"]) {
       context.stdout(renderJson({
         firewall: backend.name,
         interface: config.interface ?? null,
         rules: text,
+        unstamped_knocks: unstamped.are,
         ...Object.fromEntries(groups.map(({ name, ports }) => [name, ports.map(formatPortRange)])),
       }));
       return 0;
@@ -134,8 +140,12 @@ async function groupsOf(
         "are not guarded, and stay open to everyone (a program listens there, or they are forwarded)",
       ports: host.openOf(others),
     },
-    { name: "ports_knock", text: "takes knocks, and never answers", ports: [knock] },
   ];
+}
+
+function knockGroup({ udpPort }: ServerConfig, { text }: Unstamped): PortGroup {
+  const ports: PortRange[] = [{ protocol: "udp", first: udpPort, last: udpPort }];
+  return { name: "ports_knock", text: `takes knocks, and never answers; ${text}`, ports };
 }
 
 /** Which of these a guard that stands closes already; it may be one for other ports or another interface. */

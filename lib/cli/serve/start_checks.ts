@@ -15,6 +15,7 @@ import { hostFirewall } from "../../firewall/host/summary.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import type { Context } from "../context.ts";
 import { missingInterface } from "../host_fit.ts";
+import { unstampedKnocks } from "../unstamped.ts";
 import { isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { type Firewall, standingGuards } from "../../firewall/orphans.ts";
@@ -45,8 +46,9 @@ export async function warnAtStart(config: ServerConfig, checks: StartChecks): Pr
     });
     await warnOfDroppedKnocks(config, checks);
   }
-  const flaw = await stampFlawOf(config, backend);
-  if (flaw !== undefined) {
+  const { flaw } = await unstampedKnocks(config, backend);
+  // Most firewalls never can: only where more was asked for, or could be had, it is worth a line.
+  if (flaw !== undefined && (backend.stampFlaw || config.onlyStampedKnocks)) {
     log.info("stamps_not_filtered", {
       backend: backend.name,
       why: flaw,
@@ -55,15 +57,6 @@ export async function warnAtStart(config: ServerConfig, checks: StartChecks): Pr
   }
   const missing = await missingInterface(config, context.run);
   if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
-}
-
-/** Why the firewall cannot tell stamped knocks from others; `undefined` where it can, and where it never does. */
-async function stampFlawOf(
-  { onlyStampedKnocks }: ServerConfig,
-  backend: Backend,
-): Promise<string | undefined> {
-  if (backend.stampFlaw) return await backend.stampFlaw();
-  return onlyStampedKnocks ? `${backend.name} does not look into datagrams` : undefined;
 }
 
 /** Logs which sessions to guarded ports are open, this one's own among them. */

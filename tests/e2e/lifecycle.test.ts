@@ -47,6 +47,7 @@ e2e("an administrator", async (lab, t) => {
     assert.deepEqual(shown, {
       firewall: "nft",
       interface: null,
+      unstamped_knocks: "limited",
       ports_become_closed: ["22/tcp", "54154/tcp"],
       ports_closed: [],
       ports_open_in_spite: [],

@@ -5,7 +5,7 @@ import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
 import { reloadFrom } from "../serve/reload.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
 import { DryState } from "../serve/dry_run.ts";
-import { warnAtStart } from "../serve/start_checks.ts";
+import { tellOfUnstamped, warnAtStart } from "../serve/start_checks.ts";
 import { interfaceFlag, withInterface } from "../flags.ts";
 import { loadServerConfig, reloadServerConfig } from "../load.ts";
 import {
@@ -142,6 +142,10 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
           serveControl(control, { handle: controlHandler(running, edges), log, signal });
         }
         notifyOfGrants(running, { run, log });
+        if (!isDry) {
+          tellOfUnstamped(config, { backend, log })
+            .catch((error) => log.warn("check_failed", errorFields(error)));
+        }
         keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
         confirmation?.begin();
       },

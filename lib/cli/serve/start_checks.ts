@@ -46,17 +46,23 @@ export async function warnAtStart(config: ServerConfig, checks: StartChecks): Pr
     });
     await warnOfDroppedKnocks(config, checks);
   }
-  const { flaw } = await unstampedKnocks(config, backend);
-  // Most firewalls never can: only where more was asked for, or could be had, it is worth a line.
-  if (flaw !== undefined && (backend.stampFlaw || config.onlyStampedKnocks)) {
-    log.info("stamps_not_filtered", {
-      backend: backend.name,
-      why: flaw,
-      doing: "telling knocks from junk in this process: a flood costs more of the processor",
-    });
-  }
   const missing = await missingInterface(config, context.run);
   if (missing) log.warn("interface_missing", { interface: config.interface, ...missing });
+}
+
+/** Logs why the firewall cannot tell stamped knocks from other datagrams. */
+export async function tellOfUnstamped(
+  config: ServerConfig,
+  { backend, log }: Pick<StartChecks, "backend" | "log">,
+): Promise<void> {
+  const { flaw } = await unstampedKnocks(config, backend);
+  // Most firewalls never can: only where more was asked for, or could be had, it is worth a line.
+  if (flaw === undefined || !(backend.stampFlaw || config.onlyStampedKnocks)) return;
+  log.info("stamps_not_filtered", {
+    backend: backend.name,
+    why: flaw,
+    doing: "telling knocks from junk in this process: a flood costs more of the processor",
+  });
 }
 
 /** Logs which sessions to guarded ports are open, this one's own among them. */

@@ -11,20 +11,23 @@ import { GUARD_PRIORITY, parsePortSet } from "./rules.ts";
 
 type Rule = readonly unknown[];
 
+/** The chains that are compared with the plan. */
+export const EXAMINED_CHAINS = ["prerouting", "local", "guard"] as const;
+
 /**
- * Compares openme's table, as `nft --json --terse list table` and `list set` show it, with the plan; `text` is the table
- * without `--json`.
+ * Compares openme's table with the plan: `chains` as `nft --json --terse list chain` shows each, the sets as `list set`
+ * does, `text` as `list table` does without `--json`.
  */
 export function examineTable(
   plan: GuardPlan,
-  { text, table, guarded, forwarded }: {
+  { text, chains, guarded, forwarded }: {
     text: string;
-    table: string;
+    chains: readonly string[];
     guarded: string;
     forwarded: string;
   },
 ): Deviations {
-  const entries = requireEntries(table);
+  const entries = chains.flatMap(requireEntries);
   const rulesOf = (name: string): Rule[] =>
     entries.flatMap(({ rule }) =>
       rule?.["chain"] === name && Array.isArray(rule["expr"]) ? [rule["expr"]] : []

@@ -8,7 +8,7 @@ import type { CheckedRules } from "../host/generation.ts";
 import { runNft } from "../host/nft_listing.ts";
 import type { ProcessName } from "../owner.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
-import { examineTable } from "./examine.ts";
+import { EXAMINED_CHAINS, examineTable } from "./examine.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
 import { parseOpeningSets } from "./sets.ts";
 import { renderStamps, STAMP_PROBE } from "./stamps.ts";
@@ -96,14 +96,16 @@ export class OwnTable {
   }
 
   async examine(plan: GuardPlan): Promise<Deviations> {
-    const [text, table, guarded, forwarded] = await Promise.all([
+    const [text, guarded, forwarded, ...listed] = await Promise.all([
       this.#listRules(),
-      this.#list("table", ["--json", "--terse"]),
       this.listSet("guarded"),
       this.listSet("forwarded"),
+      // Not the table: nft_listing.ts says why.
+      ...EXAMINED_CHAINS.map((chain) => this.#list("chain", ["--json", "--terse"], chain)),
     ]);
-    if (text && table && guarded && forwarded) {
-      return examineTable(plan, { text, table, guarded, forwarded });
+    if (text && guarded && forwarded) {
+      const chains = listed.filter((each) => each !== undefined);
+      return examineTable(plan, { text, chains, guarded, forwarded });
     }
     const wrong = [`the table ${TABLE} is not there, or not whole`];
     return { wrong, unguarded: plan.guardedPorts };
@@ -127,7 +129,7 @@ export class OwnTable {
   }
 
   async #list(
-    what: "table" | "set",
+    what: "table" | "set" | "chain",
     options: readonly string[],
     ...set: readonly string[]
   ): Promise<string | undefined> {

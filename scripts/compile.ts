@@ -2,33 +2,99 @@
  * `deno task compile`: dist/openme, one executable with its permissions baked in. Every subcommand gives up at its start
  * what it does not need (lib/cli/catalog.ts).
  *
- * `run` is not limited to names: a compiled program looks up every name at each start and complains about those that
- * are missing.
+ * The sources are bundled and minified first: the program is smaller and starts faster. The packages are those of
+ * deno.lock and scripts/esbuild.lock, from Deno's cache, or from npm's registry where they are not in it yet.
  */
 
+import { fileURLToPath } from "node:url";
 import { print, run } from "./run.ts";
 
-const [major = 0, minor = 0] = Deno.version.deno.split(".").map(Number);
-const code = await run(Deno.execPath(), [
-  "compile",
-  "--quiet",
-  "--no-prompt",
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** Not in deno.json: Deno fetches all that is there, whatever runs. */
+const ESBUILD = "npm:esbuild@0.25.10";
+
+/** The program's permissions. */
+const PERMISSIONS = [
   "--allow-net",
   "--allow-read",
   "--allow-write",
+  // With names, a compiled program looks up each at every start and complains about those missing.
   "--allow-run",
   "--allow-env",
   "--allow-sys",
   "--allow-ffi",
-  // Smaller, and quicker to start; older versions cannot.
-  ...(major > 2 || minor >= 9 ? ["--bundle", "--minify"] : []),
-  "--output",
-  "dist/openme",
-  "main.ts",
-]);
-if (code !== 0) {
-  print(
-    "compile: Deno could not make the program; without its download host, set DENORT_BIN to a denort of the same version",
+];
+
+/** Makes the executable `output` of the TypeScript file `main`, as for openme itself; throws where that fails. */
+export async function compile(main: string, output: string): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "openme-compile-" });
+  try {
+    const { imports, unstable } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
+    const packages = await install(`${dir}/packages`, imports);
+    await bundle(main, packages, `${dir}/bundle`);
+    await Deno.writeTextFile(`${dir}/bundle/deno.json`, JSON.stringify({ unstable }));
+    // V8's code cache would be a file in /tmp with a known name: every user could put code there for root to run.
+    await compileAsIs(`${dir}/bundle/main.js`, output, ["--no-code-cache"]);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+/** The same without a bundle, from the files themselves. */
+export async function compileAsIs(main: string, output: string, flags: string[] = []) {
+  const quiet = ["--quiet", "--no-prompt", "--no-check"];
+  await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main]);
+}
+
+/** Puts the packages of deno.lock into a folder; returns its node_modules. */
+async function install(dir: string, imports: Record<string, string>): Promise<string> {
+  await Deno.mkdir(dir);
+  await Deno.writeTextFile(`${dir}/deno.json`, JSON.stringify({ imports, nodeModulesDir: "auto" }));
+  await Deno.copyFile(`${ROOT}/deno.lock`, `${dir}/deno.lock`);
+  await deno(["install", "--quiet", "--frozen", "--config", `${dir}/deno.json`]);
+  return `${dir}/node_modules`;
+}
+
+/** Bundles `main` with its imports into main.js in a folder. A dynamic import stays a file of its own, loaded late. */
+async function bundle(main: string, packages: string, dir: string): Promise<void> {
+  const esbuild = ["--no-config", `--lock=${ROOT}/scripts/esbuild.lock`, "--frozen", ESBUILD];
+  await deno(
+    [
+      "run",
+      "--quiet",
+      "-A",
+      ...esbuild,
+      `main=${main}`,
+      `--outdir=${dir}`,
+      "--bundle",
+      "--minify",
+      "--splitting",
+      "--format=esm",
+      "--target=esnext",
+      "--platform=neutral",
+      // Not what npm:yaml has for Node, which requires "process": a bundle has no such name.
+      "--main-fields=module,main",
+      "--external:node:*",
+      "--log-level=warning",
+    ],
+    { NODE_PATH: packages },
   );
 }
-Deno.exit(code);
+
+async function deno(args: string[], env: Record<string, string> = {}): Promise<void> {
+  // Deno 2.6 trusts no certificates of the system unless told to.
+  const stores = Deno.env.get("DENO_TLS_CA_STORE") ?? "mozilla,system";
+  const code = await run(Deno.execPath(), args, { DENO_TLS_CA_STORE: stores, ...env });
+  if (code !== 0) throw new Error(`deno ${args[0]} failed`);
+}
+
+if (import.meta.main) {
+  try {
+    await compile(`${ROOT}/main.ts`, `${ROOT}/dist/openme`);
+  } catch (error) {
+    print(`compile: ${(error as Error).message}`);
+    print("compile: without Deno's download host, set DENORT_BIN to a denort of the same version");
+    Deno.exit(1);
+  }
+}

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseAddress } from "../../lib/values/address.ts";
 import { sealFresh } from "../../lib/client/knock.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
+import { parseKnockCounters } from "../../lib/firewall/nft/rules.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, type Lab } from "../e2e/lab.ts";
@@ -72,4 +73,11 @@ export async function countLetIn(lab: Lab, count: number, from = 0): Promise<num
   return Array.from({ length: count }, (_, i) => targetOf(from + i)).filter((each) =>
     open.has(each)
   ).length;
+}
+
+/** What the kernel has dropped at the knock port, by reason. */
+export async function kernelDrops(lab: Lab): Promise<Record<string, number>> {
+  return parseKnockCounters(
+    await lab.run("server", ["nft", "list", "chain", "inet", "openme", "knock"]),
+  );
 }

@@ -9,8 +9,17 @@ import { e2e } from "../e2e/e2e.ts";
 import { IPV4, IPV6, type Lab, runToEnd } from "../e2e/lab.ts";
 import { Site } from "../e2e/site.ts";
 import { waitFor } from "../support/wait.ts";
+import { tallyDrops } from "./drop_tally.ts";
 import { must } from "../support/knocks.ts";
-import { countLetIn, flood, goodKnocks, kernelDrops, letIn, taggedKnock } from "./siege.ts";
+import {
+  countLetIn,
+  flood,
+  goodKnocks,
+  kernelDrops,
+  letIn,
+  taggedKnock,
+  watchedStamp,
+} from "./siege.ts";
 
 const NAMES = ["alice", "bob", "carol"];
 const GOOD = 100;
@@ -59,6 +68,14 @@ e2e("good knocks beside a flood", async (lab, t) => {
       tagged: false,
       atLeast: 0.8,
     },
+    {
+      why: "5,000 a second from 10,000 sources, with a watched stamp and a wrong tag",
+      rate: 5000,
+      sources: FORGED,
+      stamped: true,
+      tagged: true,
+      atLeast: 0.97,
+    },
   ];
   await using site = await Site.create(lab, {
     clients: Object.fromEntries(NAMES.map((name) => [name, ["22/tcp"]])),
@@ -66,7 +83,7 @@ e2e("good knocks beside a flood", async (lab, t) => {
   });
   await using served = await site.serve(["--log-level", "debug"]);
   let from = 0;
-  for (const { why, rate, sources, goodSource, tagged, atLeast } of rows) {
+  for (const { why, rate, sources, goodSource, stamped, tagged, atLeast } of rows) {
     await t.step(`${why}: at least ${100 * atLeast} % pass, the log stays short`, async () => {
       const good = await goodKnocks(site, NAMES, { count: GOOD, from, tagged });
       const before = served.lines.length;
@@ -74,6 +91,7 @@ e2e("good knocks beside a flood", async (lab, t) => {
         rate,
         sources,
         goodSource: goodSource ?? IPV4.client,
+        stamp: stamped ? await watchedStamp(site, "alice") : undefined,
         seconds: 3,
         good,
       });
@@ -188,4 +206,28 @@ e2e("a flood over IPv6", async (lab, t) => {
     });
   }
   await served.stop();
+}, { silentServer: false }); // a capture cannot keep up
+
+e2e("with only_stamped_knocks the kernel drops every datagram without a stamp", async (lab) => {
+  await using site = await Site.create(lab, {
+    clients: Object.fromEntries(NAMES.map((name) => [name, ["22/tcp"]])),
+    knockTimeout: "5m",
+    server: ["only_stamped_knocks: true"],
+  });
+  await using served = await site.serve(["--log-level", "debug"]);
+  const stamped = await goodKnocks(site, NAMES, { count: 20, tagged: true });
+  const others = await goodKnocks(site, NAMES, { count: 20, from: 20, tagged: false });
+  const { junk } = await flood(lab, site, {
+    rate: 20_000,
+    sources: FORGED,
+    seconds: 3,
+    good: stamped.flatMap((each, i) => [others[i]!, each]),
+  });
+  await waitFor("the stamped knocks", async () => await countLetIn(lab, 20) >= 19);
+  assert.equal(await countLetIn(lab, 20, 20), 0);
+  const { unstamped = 0 } = await kernelDrops(lab);
+  assert.ok(unstamped > 0.9 * junk, `${unstamped} of ${junk} were dropped`);
+  await served.stop();
+  const seen = tallyDrops(served.lines).get("decrypt") ?? 0;
+  assert.equal(seen, 0, `${seen} reached the server`);
 }, { silentServer: false }); // a capture cannot keep up

@@ -19,8 +19,10 @@ export interface Flood {
   /** Good knocks, in hex: spread over the time, the first after a tenth of it. From `goodSource`. */
   readonly good: readonly string[];
   readonly goodSource: string;
-  /** What the junk is: random bytes of the right size, or these bytes and then random ones. */
+  /** What the junk is: random bytes of the right size, or these bytes and then random ones, in hex. */
   readonly prefix?: string;
+  /** The first bytes of its AEAD nonce, in hex. */
+  readonly stamp?: string | undefined;
 }
 
 export interface Flooded {
@@ -31,6 +33,7 @@ export interface Flooded {
 
 const BATCH = 32;
 const KNOCK_SIZE = 165;
+const OFFSET_AEAD_NONCE = 33;
 const UDP_SIZE = 8 + KNOCK_SIZE;
 /** Different bodies; each goes out again and again from every source. */
 const BODIES = 4096;
@@ -171,6 +174,7 @@ function run(
     good,
     goodSource,
     prefix = "01",
+    stamp = "",
   }: Flood,
 ): Flooded {
   const { send, pause } = sender(target);
@@ -183,6 +187,7 @@ function run(
   for (let i = 0; i < count; i++) {
     const body = crypto.getRandomValues(new Uint8Array(KNOCK_SIZE));
     body.set(head);
+    body.set(bytesOf(stamp), OFFSET_AEAD_NONCE);
     const source = family.nth(i % sources, networks);
     junk.set(packetOf(family, { source, target: to, port, body }), i * size);
   }

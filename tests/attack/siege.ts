@@ -6,6 +6,7 @@ import { sealFresh } from "../../lib/client/knock.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
 import { parseKnockCounters } from "../../lib/firewall/nft/rules.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
+import { OFFSET_AEAD_NONCE } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, type Lab } from "../e2e/lab.ts";
 import type { Site } from "../e2e/site.ts";
@@ -20,6 +21,12 @@ export async function taggedKnock(site: Site, name: string, target?: string): Pr
   );
   const address = target === undefined ? undefined : parseAddress(target);
   return (await sealFresh(profile, address)).datagram;
+}
+
+/** What an observer of a client's knock learns for the next minute: its stamp, in hex. */
+export async function watchedStamp(site: Site, name: string): Promise<string> {
+  const knock = await taggedKnock(site, name);
+  return bytesToHex(knock.subarray(OFFSET_AEAD_NONCE, OFFSET_AEAD_NONCE + 4));
 }
 
 /** Addresses to let in, one a knock, so that each good knock that was accepted can be counted. */

@@ -1,24 +1,62 @@
 /** What the bench reads off a lab: what a daemon uses, and when a client gets in. */
 
 import { fileURLToPath } from "node:url";
-import { IPV4, type Lab } from "../tests/e2e/lab.ts";
+import { IPV4, type Lab, runToEnd } from "../tests/e2e/lab.ts";
 import { within } from "../tests/support/wait.ts";
 import type { Probe } from "./bench_prober.ts";
 
-/** Processor seconds of everything in the server's namespace so far, and the memory that it holds now. */
-export async function usageOf(lab: Lab): Promise<{ cpuS: number; mb: number }> {
-  const { stdout } = await new Deno.Command("ip", {
-    args: ["netns", "pids", lab.namespace("server")],
-  }).output();
-  let [cpuS, mb] = [0, 0];
-  for (const pid of new TextDecoder().decode(stdout).split("\n").filter(Boolean)) {
-    const stat = await Deno.readTextFile(`/proc/${pid}/stat`).catch(() => "");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ").map(Number);
-    const [user = 0, system = 0, childrensUser = 0, childrensSystem = 0] = fields.slice(11, 15);
-    cpuS += (user + system + childrensUser + childrensSystem) / 100;
-    mb += (fields[21] ?? 0) * 4096 / 2 ** 20;
+/** What the processes in the server's namespace have used: their own processor time and that of children that ended. */
+export interface Usage {
+  /** Seconds of processor time so far. */
+  readonly cpuS: number;
+  /** Memory held now, MB. */
+  readonly mb: number;
+  /** The sum of the most memory of each process that lives now, MB. */
+  readonly peakMb: number;
+}
+
+/** The {@linkcode Usage} of everything in the server's namespace. */
+export async function usageOf(lab: Lab): Promise<Usage> {
+  let [cpuS, mb, peakMb] = [0, 0, 0];
+  for (const pid of await pidsOf(lab)) {
+    const read = (file: string) => Deno.readTextFile(`/proc/${pid}/${file}`).catch(() => "");
+    const [stat, status] = [await read("stat"), await read("status")];
+    // user, system, and both of the children that ended, in ticks (proc(5)); the name before may contain spaces.
+    const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 15).map(Number);
+    cpuS += ticks.reduce((sum, each) => sum + each, 0) / 100;
+    const sizeOf = (name: string) =>
+      Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
+    mb += sizeOf("VmRSS") / 1024;
+    peakMb += sizeOf("VmHWM") / 1024;
   }
-  return { cpuS, mb };
+  return { cpuS, mb, peakMb };
+}
+
+async function pidsOf(lab: Lab): Promise<string[]> {
+  const { stdout } = await runToEnd("ip", ["netns", "pids", lab.namespace("server")]);
+  return stdout.split("\n").filter(Boolean);
+}
+
+/** Processor seconds, and the most memory in MB, of everything in the server's namespace while `work` ran. */
+export async function usageDuring<T>(
+  lab: Lab,
+  work: () => Promise<T>,
+): Promise<{ readonly done: T; readonly cpuS: number; readonly peakMb: number }> {
+  // "5": the peak begins anew (proc_pid_clear_refs(5)).
+  for (const pid of await pidsOf(lab)) {
+    await Deno.writeTextFile(`/proc/${pid}/clear_refs`, "5").catch(() => {});
+  }
+  const before = await usageOf(lab);
+  const running = work();
+  const ended = running.then(() => true, () => true);
+  let peakMb = before.peakMb;
+  while (!await within(ended, 200, false)) peakMb = Math.max(peakMb, (await usageOf(lab)).peakMb);
+  const after = await usageOf(lab);
+  return {
+    done: await running,
+    cpuS: after.cpuS - before.cpuS,
+    peakMb: Math.max(peakMb, after.peakMb),
+  };
 }
 
 /** How long it takes until port 22 lets the client in, ms; `NaN` where it does not. */

@@ -16,13 +16,15 @@ export const openme: Contender = { name: "openme", programs: [], start: startOpe
 /** openme, with what the bench asks of it alone. */
 export async function startOpenme(
   lab: Lab,
-  { clients = NAMES.length }: StartOptions = {},
+  { clients = NAMES.length, server = [] }: StartOptions & { readonly server?: readonly string[] } =
+    {},
 ): Promise<Rival & { readonly site: Site; readonly served: Served }> {
   const site = await Site.create(lab, {
     clients: Object.fromEntries(
       [...others(clients - NAMES.length), ...NAMES].map((each) => [each, ["22/tcp"]]),
     ),
     knockTimeout: "5m",
+    server,
   });
   const startMs = performance.now();
   const served = await site.serve();

@@ -14,6 +14,8 @@ export interface ProgramRun {
   /** Added to its environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
+  /** What is a failure if it stands on stderr, whatever the exit code. */
+  readonly fatal?: RegExp;
   /** The hint where there is no such program, such as the package to install. */
   readonly missingHint?: string;
   /** Whether its output is discarded. Then only its own exit is awaited: what it leaves in the background runs on. */
@@ -67,7 +69,7 @@ export const runProgram: RunProgram = async (run) => {
   const result = await Promise.race([ended, unkillable]).finally(() => clearTimeout(timer));
   if (signal.aborted || !result) throw failure(run, `${signal.reason} and was killed`, "");
   const [status, stdout, stderr] = result;
-  if (status.success) return stdout;
+  if (status.success && !run.fatal?.test(stderr)) return stdout;
   throw failure(
     run,
     status.signal ? `was ended by ${status.signal}` : `failed with exit code ${status.code}`,

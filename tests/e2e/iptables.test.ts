@@ -247,7 +247,7 @@ for (const kind of KINDS) {
     await waitFor("the port to open", isOpen);
     assert.ok(!served.lines.some((line) => /reason=size/.test(line)), "a wrong size got through");
     const counters = () =>
-      lab.run("server", [kind, "-t", "mangle", "-vxnL", "OPENME_LOCAL"]).then((text) =>
+      lab.run("server", [kind, "-t", "mangle", "-vxnL", "OPENME_KNOCK"]).then((text) =>
         text.split("\n").flatMap((line) => {
           const [, packets] = /^\s*(\d+)\s+\d+ DROP .*limit: above/.exec(line) ?? [];
           return packets === undefined ? [] : [Number(packets)];

@@ -61,14 +61,19 @@ async function whyNot(): Promise<string | undefined> {
 const missing = await whyNot();
 
 /**
- * Registers a test that gets a namespace. Where there can be none it is skipped, and its title says why; with
- * `OPENME_E2E=require` it fails instead.
+ * Registers a test that gets a namespace. Where there can be none, or what it `needs` beside is not there, it is skipped,
+ * and its title says why; with `OPENME_E2E=require` it fails instead.
  */
-export function namespaceTest(title: string, body: (namespace: Namespace) => Promise<void>): void {
+export function namespaceTest(
+  title: string,
+  body: (namespace: Namespace) => Promise<void>,
+  { needs }: { needs?: string | undefined } = {},
+): void {
+  const lacking = missing ?? needs;
   Deno.test({
-    ...unless(missing, title),
+    ...unless(lacking, title),
     fn: async () => {
-      assert.equal(missing, undefined, "OPENME_E2E=require, but this host cannot");
+      assert.equal(lacking, undefined, "OPENME_E2E=require, but this host cannot");
       await using namespace = await Namespace.create();
       await body(namespace);
     },

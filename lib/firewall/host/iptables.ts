@@ -1,6 +1,6 @@
 /** Runs the iptables programs of one kind: lists their tables, restores them, and changes holes in the host's chains. */
 
-import { OpenmeError } from "../../values/errors.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { PortRange } from "../../values/ports.ts";
 import { readProc, tryReadProc } from "../../system/proc.ts";
 import type { RunProgram } from "../../system/run_program.ts";
@@ -90,6 +90,17 @@ export class IptablesProgram implements HostProgram<IptablesView> {
       }
     }
     return found.join("\n");
+  }
+
+  /** Why rules cannot use this match; `undefined` where they can. Asks program and kernel, and changes no rule. */
+  async matchFlaw(match: string): Promise<string | undefined> {
+    const help = runOf(this.name, ["-m", match, "--help"]);
+    try {
+      await this.#call({ ...help, fatal: /missing kernel module/ });
+      return undefined;
+    } catch (error) {
+      return `${this.name} or the kernel has no match "${match}": ${messageOf(error)}`;
+    }
   }
 
   async look(): Promise<IptablesView> {

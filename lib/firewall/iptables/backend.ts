@@ -7,21 +7,29 @@ import { allEnded, allInTurn } from "../run.ts";
 import { mergePortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { Log } from "../../system/log.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
+import type {
+  Backend,
+  BackendParts,
+  ClientOpenings,
+  Examination,
+  KnockStamp,
+  Standing,
+} from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
 import { type Connection, SeenConnections } from "../host/sockets.ts";
 import { type Family, familyName } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";
+import { parseKnockCounters } from "./knocks.ts";
 import { DatedOpenings } from "./openings.ts";
 import {
   GUARD_PRIORITY,
   type OwnChains,
-  parseKnockCounters,
   parseOwnChains,
   renderChains,
   renderGrants,
   renderRemoval,
 } from "./rules.ts";
+import { StampWriter } from "./stamps.ts";
 import { mayDrop } from "../host/chain.ts";
 import { CheckedRules } from "../host/generation.ts";
 import { renderIptablesHoles } from "../host/hole.ts";
@@ -48,6 +56,7 @@ class IptablesBackend implements Backend {
   readonly #openings = new DatedOpenings();
   /** Which version of them each family's chain holds. */
   readonly #written = new Map<Family, number>();
+  readonly #stamps: StampWriter;
   readonly #connections: SeenConnections;
   #installed: { fixed: string; hole: boolean } | undefined;
   readonly #checked: CheckedRules;
@@ -55,7 +64,7 @@ class IptablesBackend implements Backend {
   #beside: string | undefined;
 
   constructor(program: IptablesProgram, parts: BackendParts) {
-    const { plan, run, log, readGeneration } = parts;
+    const { plan, run, log, readGeneration, stamps } = parts;
     this.name = program.name;
     this.#program = program;
     this.#plan = plan;
@@ -71,6 +80,7 @@ class IptablesBackend implements Backend {
       run,
     });
     this.#checked = new CheckedRules(readGeneration);
+    this.#stamps = new StampWriter(program, { stamps, checked: this.#checked });
   }
 
   async install(openings: readonly ClientOpenings[]): Promise<void> {
@@ -86,10 +96,12 @@ class IptablesBackend implements Backend {
     this.#openings.clear();
     const version = this.#openings.change(openings);
     const kept = await this.#connections.lookBefore(this.#plan.guardedPorts);
-    const texts = await this.#render(host, kept);
-    await this.#host.putOtherHoles(this.#plan, host);
-    await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
-    for (const family of texts.keys()) this.#written.set(family, version);
+    await this.#stamps.installWith(async (stamps) => {
+      const texts = await this.#render(host, { kept: kept.connections, stamps: stamps?.() });
+      await this.#host.putOtherHoles(this.#plan, host);
+      await allEnded([...texts].map(([family, text]) => this.#program.restore(family, text)));
+      for (const family of texts.keys()) this.#written.set(family, version);
+    });
     kept.areInstalled();
     this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
   }
@@ -121,6 +133,14 @@ class IptablesBackend implements Backend {
       this.#written.set(family, version);
       if (!overtaken) return;
     }
+  }
+
+  restamp(): Promise<void> {
+    return this.#stamps.restamp();
+  }
+
+  stampFlaw(): Promise<string | undefined> {
+    return this.#stamps.flaw();
   }
 
   async isIntact(): Promise<boolean> {
@@ -208,7 +228,10 @@ class IptablesBackend implements Backend {
 
   async #render(
     host: Host<IptablesView>,
-    { connections }: { connections: readonly Connection[] },
+    { kept, stamps }: {
+      kept: readonly Connection[];
+      stamps: readonly KnockStamp[] | undefined;
+    },
   ): Promise<ReadonlyMap<Family, string>> {
     const owner = await nameProcess(Deno.pid, this.#run);
     const holes = this.#host.ownChanges(this.#plan, host);
@@ -217,7 +240,8 @@ class IptablesBackend implements Backend {
       const name = familyName(family);
       const chains = renderChains(family, this.#plan, {
         openings: this.#openings.all(),
-        kept: connections,
+        kept,
+        stamps,
         hole: host.hole,
         owner,
         present,

@@ -6,6 +6,7 @@
 import { mergePortRanges, type PortRange } from "../../values/ports.ts";
 import { checkSteps, compareWithPlan, type Deviations, type Step } from "../deviations.ts";
 import { CHAIN, type GuardPlan } from "../plan.ts";
+import { dropsUnstamped, UNSTAMPED } from "./knocks.ts";
 import { GRANTS, GUARD, LOCAL, parsePorts } from "./rules.ts";
 
 /** Compares one family's listing with the plan. */
@@ -36,12 +37,17 @@ export function examineMangle(plan: GuardPlan, listing: string): Deviations {
   if (!plan.dropPorts && rulesOf(GRANTS).includes("-j DROP")) {
     broken.push(`the chain ${GRANTS} drops, though drop_ports is false`);
   }
-  return compareWithPlan(plan, {
+  const compared = compareWithPlan(plan, {
     broken,
     guarded: guardedIn(rulesOf(LOCAL)),
     forwarded: guardedIn(rulesOf(CHAIN)),
     interface: rulesOf(CHAIN).map((rule) => /^! -i (\S+) -j RETURN$/.exec(rule)?.[1]).find(Boolean),
   });
+  const drops = dropsUnstamped(rulesOf);
+  if (drops === undefined || drops === plan.onlyStampedKnocks) return compared;
+  const flaw = `the chain ${UNSTAMPED} ${drops ? "drops all" : "lets pass some"} knocks without ` +
+    `a stamp, though only_stamped_knocks is ${plan.onlyStampedKnocks}`;
+  return { ...compared, wrong: [...compared.wrong, flaw] };
 }
 
 /** The ports that rules send to the guard. */

@@ -6,13 +6,13 @@
 import { inTable } from "../host/read_iptables.ts";
 import { formatAddress } from "../../values/address.ts";
 import { formatNetwork, type Network, parseNetwork } from "../../values/network.ts";
-import { PACKET_SIZE } from "../../packet.ts";
 import type { PortRange } from "../../values/ports.ts";
-import type { Standing } from "../backend.ts";
+import type { KnockStamp, Standing } from "../backend.ts";
 import { CHAIN, type GuardPlan } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { formatMark } from "../host/hole.ts";
+import { KNOCK, knockChains, renderKnockRules, STAMPS } from "./knocks.ts";
 import type { ProcessName } from "../owner.ts";
 
 /** Where the guard sits in prerouting: that of the mangle table. */
@@ -27,16 +27,6 @@ const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
 const OWNER_PREFIX = `${CHAIN}_O_`;
 
 const JUMP = `-A PREROUTING -j ${CHAIN}`;
-
-/**
- * Right-sized packets of one source (a /64 in IPv6) beyond the rate of `nft/rules.ts`. A full table of sources
- * would drop packets of all other sources, so it forgets within a second and has room for more than a network card
- * delivers.
- */
-const METER = [
-  "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip",
-  "--hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500",
-].join(" ");
 
 /** xt_time knows no dates after 2038-01-19: an opening that ends later ends then. */
 const LAST_DATE_MS = Date.UTC(2038, 0, 19);
@@ -58,7 +48,10 @@ export interface OwnChains {
   readonly isFirst: boolean;
   readonly owner: ProcessName | undefined;
   readonly madeTable: boolean;
-  /** Everything of openme's but the grants, to compare; the end of their chain, which drops, is no grant. */
+  /**
+   * Everything of openme's, to compare, but the grants (the end of their chain, which drops, is none) and the stamps
+   * of the moment.
+   */
   readonly fixed: string;
   readonly grants: readonly (Standing & { endsAtMs: number })[];
 }
@@ -67,27 +60,19 @@ export interface OwnChains {
 export function parseOwnChains(listing: string): OwnChains {
   const lines = listing.split("\n").map((line) => line.trim());
   const chains = lines.flatMap((line) => /^-N (OPENME\w*)$/.exec(line)?.[1] ?? []);
-  const ours = lines.filter((line) => /^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`));
+  const ours = lines.filter((line) =>
+    (/^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`)) &&
+    !line.startsWith(`-A ${GRANTS} -s `) && !line.startsWith(`-A ${STAMPS} -m `)
+  );
   return {
     chains,
     jumps: lines.filter((line) => line === JUMP).length,
     isFirst: lines.find((line) => line.startsWith("-A PREROUTING ")) === JUMP,
     owner: chains.map(ownerNamedBy).find((each) => each !== undefined),
     madeTable: chains.includes(MADE_TABLE),
-    fixed: ours.filter((line) => !line.startsWith(`-A ${GRANTS} -s `)).sort(byChain).join("\n"),
+    fixed: ours.sort(byChain).join("\n"),
     grants: lines.flatMap(parseGrant),
   };
-}
-
-/** What openme's own rules have dropped on the knock port, by reason, from `iptables -t mangle -v -S`. */
-export function parseKnockCounters(listing: string): { size: number; rate: number } {
-  const drops = { size: 0, rate: 0 };
-  for (const line of listing.split("\n")) {
-    const packets = /^-A OPENME_LOCAL .* -c (\d+) \d+ -j DROP$/.exec(line.trim())?.[1];
-    if (packets === undefined) continue;
-    drops[line.includes("-m hashlimit ") ? "rate" : "size"] += Number(packets);
-  }
-  return drops;
 }
 
 /** Chains come in no certain order; rules within one do. */
@@ -123,16 +108,18 @@ export function parsePorts(rule: string): PortRange | undefined {
 export function renderChains(
   family: Family,
   plan: GuardPlan,
-  { openings, kept, hole, owner, present, madeTable }: {
+  { openings, kept, stamps, hole, owner, present, madeTable }: {
     openings: readonly DatedOpening[];
     kept: readonly Connection[];
+    /** Without them no rule tells stamped knocks from others. */
+    stamps: readonly KnockStamp[] | undefined;
     hole: boolean;
     owner: ProcessName | undefined;
     present: OwnChains;
     madeTable: boolean;
   },
 ): string {
-  const own = [CHAIN, LOCAL, GUARD, GRANTS, ALLOW];
+  const own = [CHAIN, LOCAL, ...knockChains(stamps !== undefined), GUARD, GRANTS, ALLOW];
   const named = [...madeTable ? [MADE_TABLE] : [], ...owner ? [renderOwner(owner)] : []];
   const gone = present.chains.filter((chain) => ![...own, ...named].includes(chain));
   // IPv6 knows no broadcast, and takes a list of types as "all of them".
@@ -140,8 +127,6 @@ export function renderChains(
     ? ["LOCAL", "BROADCAST", "MULTICAST", "ANYCAST"]
     : ["LOCAL", "MULTICAST", "ANYCAST"];
   const mark = formatMark(plan.mark);
-  const header = family === 4 ? 20 : 40;
-  const size = header + 8 + PACKET_SIZE;
   const lines = [
     ...[...own, ...named].map((chain) => `:${chain} - [0:0]`),
     // No packet comes in with the mark: only openme sets it.
@@ -153,17 +138,9 @@ export function renderChains(
       types.map((type) => `-A ${CHAIN} -m addrtype --dst-type ${type}${where} -g ${LOCAL}`)
     ),
     ...plan.forwardedPorts.map((range) => `-A ${CHAIN} ${renderPorts(range)} -g ${GUARD}`),
-    // Options in an IPv4 header make a knock up to 40 bytes longer.
-    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -m length ! --length ${size}:${
-      family === 4 ? size + 40 : size
-    } -j DROP`,
-    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${METER} --hashlimit-srcmask ${
-      family === 4 ? 32 : 64
-    } --hashlimit-name openme${family} -j DROP`,
-    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} ${
-      plan.openKnockPort ? `-g ${ALLOW}` : "-j RETURN"
-    }`,
+    `-A ${LOCAL} -p udp -m udp --dport ${plan.knockPort} -g ${KNOCK}`,
     ...plan.guardedPorts.map((range) => `-A ${LOCAL} ${renderPorts(range)} -g ${GUARD}`),
+    ...renderKnockRules(family, plan, { stamps, allow: ALLOW }),
     `-A ${GUARD} -m conntrack --ctstate ESTABLISHED -g ${ALLOW}`,
     ...kept.filter(({ remote }) => remote.family === family).map((connection) =>
       `-A ${GUARD} ${renderConnection(connection)} -g ${ALLOW}`

@@ -24,6 +24,7 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
       remote: address("192.0.2.9"),
       remotePort: 50022,
     }],
+    stamps: [{ word: 0x0102a3ff, timeoutMs: 1000 }, { word: 7, timeoutMs: 1 }],
     hole: true,
     owner: { pid: 35, startTicks: "36" },
     present: parseOwnChains(
@@ -36,6 +37,9 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
     `*mangle
 :OPENME - [0:0]
 :OPENME_LOCAL - [0:0]
+:OPENME_KNOCK - [0:0]
+:OPENME_STAMPS - [0:0]
+:OPENME_UNSTAMPED - [0:0]
 :OPENME_GUARD - [0:0]
 :OPENME_GRANTS - [0:0]
 :OPENME_ALLOW - [0:0]
@@ -51,10 +55,15 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -A OPENME -m addrtype --dst-type BROADCAST --limit-iface-in -g OPENME_LOCAL
 -A OPENME -m addrtype --dst-type MULTICAST --limit-iface-in -g OPENME_LOCAL
 -A OPENME -m addrtype --dst-type ANYCAST --limit-iface-in -g OPENME_LOCAL
--A OPENME_LOCAL -p udp -m udp --dport 54154 -m length ! --length 193:233 -j DROP
--A OPENME_LOCAL -p udp -m udp --dport 54154 -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
--A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_ALLOW
+-A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_KNOCK
 -A OPENME_LOCAL -p tcp -m tcp --dport 22 -g OPENME_GUARD
+-A OPENME_KNOCK -m length ! --length 193:233 -j DROP
+-A OPENME_KNOCK -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
+-A OPENME_KNOCK -j OPENME_STAMPS
+-A OPENME_KNOCK -g OPENME_ALLOW
+-A OPENME_STAMPS -m bpf --bytecode "6,177 0 0 0,64 0 0 41,21 2 0 16950271,21 1 0 7,6 0 0 0,6 0 0 65535" -j RETURN
+-A OPENME_STAMPS -g OPENME_UNSTAMPED
+-A OPENME_UNSTAMPED -m hashlimit --hashlimit-above 5500/second --hashlimit-burst 550 --hashlimit-htable-size 1 --hashlimit-name openme4_rest -j DROP
 -A OPENME_GUARD -m conntrack --ctstate ESTABLISHED -g OPENME_ALLOW
 -A OPENME_GUARD -s 192.0.2.9 -d 198.51.100.1 -p tcp -m tcp --sport 50022 --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -g OPENME_ALLOW
 -A OPENME_GUARD -g OPENME_GRANTS
@@ -76,6 +85,7 @@ Deno.test("a jump that is no longer first is put back there", () => {
   const text = renderChains(4, planOf(), {
     openings: [],
     kept: [],
+    stamps: undefined,
     hole: false,
     owner: undefined,
     present,

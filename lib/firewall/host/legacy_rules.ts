@@ -1,6 +1,6 @@
 /**
  * Takes a fingerprint of a table of iptables-legacy, through libc: the rules as the kernel keeps them, without their
- * counters. These tables have no generation, and to list them is a program for each. Needs CAP_NET_ADMIN.
+ * counters and stamps. These tables have no generation, and to list them is a program for each. Needs CAP_NET_ADMIN.
  */
 
 import type { BackendParts } from "../backend.ts";
@@ -20,10 +20,15 @@ const ENTRIES_AT = NAME_SIZE + 8;
 
 /** What differs between the families. Offsets are of struct ipt_entry and ip6t_entry. */
 const FAMILIES = {
-  4: { domain: 2, level: 0, nextAt: 90, countersAt: 96 },
-  6: { domain: 10, level: 41, nextAt: 142, countersAt: 152 },
+  4: { domain: 2, level: 0, targetAt: 88, nextAt: 90, countersAt: 96 },
+  6: { domain: 10, level: 41, targetAt: 140, nextAt: 142, countersAt: 152 },
 } as const;
 const COUNTERS_SIZE = 16;
+/** struct xt_entry_match: its size, then its name; behind that what it compares. Matches follow the counters. */
+const MATCH_NAME_AT = 2;
+const MATCH_HEADER_SIZE = 32;
+/** The match by which rules compare stamps, which change all the time. */
+const BPF = [...new TextEncoder().encode("bpf"), 0];
 
 const LIBC = {
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
@@ -60,7 +65,7 @@ export function openLegacyRules(): BackendParts["readLegacyTable"] {
     new DataView(answer.buffer).setUint32(NAME_SIZE, size, true);
     // Refused where the size has changed meanwhile.
     if (!await get(GET_ENTRIES, answer)) return undefined;
-    if (!clearCounters(answer.subarray(ENTRIES_AT), family)) return undefined;
+    if (!clearVolatile(answer.subarray(ENTRIES_AT), family)) return undefined;
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", answer));
     return digest.toHex();
   };
@@ -72,15 +77,28 @@ function tableQuestion(table: string, size: number): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Sets the counters of every entry to 0; false where the entries are not as they are expected to be. */
-export function clearCounters(entries: Uint8Array, family: Family): boolean {
-  const { nextAt, countersAt } = FAMILIES[family];
+/**
+ * Sets to 0 what may change while no rule does: the counters of every entry, and what its matches of BPF compare. False
+ * where the entries are not as they are expected to be.
+ */
+export function clearVolatile(entries: Uint8Array, family: Family): boolean {
+  const { targetAt, nextAt, countersAt } = FAMILIES[family];
   const view = new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
   let at = 0;
   while (at + countersAt + COUNTERS_SIZE <= entries.length) {
     entries.fill(0, at + countersAt, at + countersAt + COUNTERS_SIZE);
     const next = view.getUint16(at + nextAt, true);
     if (next < countersAt + COUNTERS_SIZE) return false;
+    const matchesEnd = Math.min(at + view.getUint16(at + targetAt, true), entries.length);
+    let match = at + countersAt + COUNTERS_SIZE;
+    while (match + MATCH_HEADER_SIZE <= matchesEnd) {
+      const size = view.getUint16(match, true);
+      if (size < MATCH_HEADER_SIZE) return false;
+      if (BPF.every((byte, i) => entries[match + MATCH_NAME_AT + i] === byte)) {
+        entries.fill(0, match + MATCH_HEADER_SIZE, Math.min(match + size, matchesEnd));
+      }
+      match += size;
+    }
     at += next;
   }
   return at === entries.length;

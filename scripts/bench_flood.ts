@@ -1,6 +1,6 @@
 /**
  * `deno task bench:flood [--only TEXT] [SECTION…] [PLOT.svg]`: openme beside the field, in namespaces on this machine.
- * Names what is not installed. `--only` runs the floods of openme whose name contains the text, 15 s each: `--only
+ * Names what is not installed. `--only` runs the floods of openme whose name contains the text, 22 s each: `--only
  * "openme: 5,000/s"`, or `--only openme` for all of them. Exits with 1 where openme misses a bound of `bench_junk.ts`.
  */
 

@@ -66,10 +66,8 @@ const BOUNDS: Readonly<Record<string, Bound>> = {
   "openme, only stamped: 100,000/s forged": { accepted: 299, cores: 0.15 },
 };
 
-/** openme's good knocks are datagrams of the generator's: s of a flood. */
-const SECONDS = 10;
-/** Those of others are processes of their clients, which take processor time themselves: more time for them. */
-const RIVAL_SECONDS = 17;
+/** How long a flood is, s: long, as the good knocks of other programs are processes, which take processor time too. */
+const SECONDS = 17;
 
 /**
  * Sends every kind of junk whose name, such as "openme: 5,000/s forged", contains `only`, to openme and to the field.
@@ -204,7 +202,7 @@ async function floodRival(
   try {
     const { done: [{ junk, seconds }], cpuS, peakMb } = await usageDuring(lab, () =>
       Promise.all([
-        flood(lab, { dir }, { rate, sources, seconds: RIVAL_SECONDS, good: [], port: rival.port }),
+        flood(lab, { dir }, { rate, sources, seconds: SECONDS, good: [], port: rival.port }),
         knockAll(lab, rival),
       ]));
     const accepted = await settled(rival);
@@ -219,7 +217,7 @@ async function knockAll(lab: Lab, rival: Rival): Promise<void> {
   const startMs = performance.now();
   const running: Promise<unknown>[] = [];
   for (let i = 0; i < DOORS; i++) {
-    await pause(startMs + 1000 + i * (RIVAL_SECONDS - 2) * 1000 / DOORS - performance.now());
+    await pause(startMs + 1000 + i * (SECONDS - 2) * 1000 / DOORS - performance.now());
     running.push(lab.output("client", rival.knock(i)));
   }
   await Promise.all(running);

@@ -115,7 +115,7 @@ class Server {
 
   /** Opens the state, and resumes the grants in it; touches no firewall. */
   constructor(parts: ServerParts) {
-    const { config, socket, backend, clock } = parts;
+    const { config, socket, backend, stamps, clock } = parts;
     this.#parts = parts;
     this.#config = config;
     const drops = this.#serverLog = new ServerLog(parts.log);
@@ -130,7 +130,7 @@ class Server {
     this.#former = stored.guard;
     const guard = this.#guard = new Guard({ backend, grants, clock, log });
     this.#intake = new Intake(config, {
-      ...{ socket, grants, replay, store, guard, clock, log, drops },
+      ...{ socket, stamps, grants, replay, store, guard, clock, log, drops },
     });
     this.#intake.pipeline.resume(stored);
   }

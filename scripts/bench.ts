@@ -9,9 +9,10 @@ import { setImmediate } from "node:timers";
 import { type Address, parseAddress } from "../lib/values/address.ts";
 import { sealFresh } from "../lib/client/knock.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
-import { keyAgreement, knockTags, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
+import { keyAgreement, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";
-import { KnockQueue } from "../lib/receive/queue.ts";
+import type { ServerConfig } from "../lib/config/server.ts";
+import { Admission } from "../lib/receive/admission.ts";
 import { EphemeralKeys } from "../lib/receive/ephemeral_keys.ts";
 import {
   OFFSET_AEAD_NONCE,
@@ -36,7 +37,7 @@ const WARM_UP = 15;
 const PER_ROUND = 160;
 /** Of one no more than 4096 knocks are remembered. */
 const CLIENTS = 4;
-/** As many knocks as `serve` judges in one turn of its event loop: 4 ms of them. */
+/** As many knocks as come before the event loop goes on: 4 ms of them. */
 const PER_TURN = 20;
 /** What the requirement allows, for both ratios. */
 const MOST = 1.5;
@@ -45,7 +46,7 @@ const MOST_IN_A_CROWD = 1.3;
 const X25519 = "X25519";
 const ED25519 = "Ed25519 verify";
 const PRIMITIVES = "X25519, HKDF, AEAD, Ed25519 in a row";
-const JUDGED = "valid knock: queued and judged";
+const JUDGED = "valid knock: admitted and judged";
 const PIPELINE = "valid knock: the whole pipeline";
 const PRIMITIVES_AND_DISK = "these and a transaction of the rows in a row";
 const JUNK = "junk: right size, not sealed to us";
@@ -83,7 +84,7 @@ const judged = ratio(JUDGED, PRIMITIVES);
 const whole = ratio(PIPELINE, PRIMITIVES_AND_DISK);
 const line = (text: string, figure: number, most?: number) =>
   print(`${text.padEnd(75)} ${figure.toFixed(2)}${most ? ` (at most ${most})` : ""}`);
-line("from the queue to the verdict / X25519, HKDF, AEAD and Ed25519", judged, MOST);
+line("from the socket to the verdict / X25519, HKDF, AEAD and Ed25519", judged, MOST);
 line("the whole pipeline, disk and log included / the same and a transaction", whole, MOST);
 line("right-sized junk / a valid knock, both to the verdict", ratio(JUNK, JUDGED));
 const crowd = ratio(AMONG_MANY, AMONG_FEW);
@@ -151,7 +152,7 @@ async function subjects(): Promise<{ ofFew: Subject[]; ofMany: () => Subject[] }
   const verifiers = clients.map(({ publicKey }) => signatureVerifier(publicKey));
   const exchange = sharedSecret(server.privateKey);
   const aeadKey = agree(pick(knocks, 0).subarray(OFFSET_EPHEMERAL_KEY, OFFSET_AEAD_NONCE))!;
-  const judging = queueAndGate(rulesFor(agree));
+  const judging = admissionAndGate(rulesFor(agree));
   const disk = bareDisk(clients);
   let taken = 0;
   const ofFew: Subject[] = [
@@ -219,18 +220,17 @@ async function subjects(): Promise<{ ofFew: Subject[]; ofMany: () => Subject[] }
   }
 
   /** From the socket's hand-over to the verdict: a drop's reason, or "grant". */
-  function queueAndGate(rules: GateRules): (datagram: Uint8Array, source: Address) => string {
-    const queue = new KnockQueue({
-      tags: [knockTags(server.publicKey)],
-      keys: new EphemeralKeys(),
-      steadyMs: () => performance.now(),
-      dropped: () => {},
-    });
+  function admissionAndGate(rules: GateRules): (datagram: Uint8Array, source: Address) => string {
+    const admission = new Admission(
+      { publicKey: server.publicKey, onlyStampedKnocks: false } as ServerConfig,
+      { stamps: { has: () => false }, keys: new EphemeralKeys() },
+    );
+    let nowMs = 0;
     return (datagram, source) => {
-      const refused = queue.offer(datagram, source);
-      if (refused) return refused;
-      const waiting = queue.next()!;
-      const verdict = judge(waiting.datagram, waiting.source, clock.now().wallNs, rules);
+      // A second later each time, so that no budget is used up.
+      const admitted = admission.admit(datagram, nowMs += 1000);
+      if (typeof admitted === "string") return admitted;
+      const verdict = judge(datagram, source, clock.now().wallNs, rules);
       return verdict.kind === "grant" ? "grant" : verdict.reason;
     };
   }

@@ -1,5 +1,5 @@
 /**
- * The way of a datagram as `serve` has it, for the bench: the real queue, pipeline, state store on disk, guard and log,
+ * The way of a datagram as `serve` has it, for the bench: the real admission, pipeline, state store on disk, guard and log,
  * with a firewall backend that does nothing and a log whose lines go nowhere. Beside it what SQLite alone takes for the
  * same rows.
  */
@@ -7,15 +7,14 @@
 import { type Address, formatAddress } from "../lib/values/address.ts";
 import { parseServerConfig } from "../lib/config/server.ts";
 import { bytesToHex, encodeBase64, type KeyPair } from "../lib/crypto/keys.ts";
-import { knockTags } from "../lib/crypto/sync.ts";
 import { ServerLog } from "../lib/receive/server_log.ts";
 import { Guard } from "../lib/firewall/guard.ts";
 import { createNoneBackend } from "../lib/firewall/none.ts";
 import { Grants } from "../lib/grants.ts";
-import { KnockQueue } from "../lib/receive/queue.ts";
-import { EphemeralKeys } from "../lib/receive/ephemeral_keys.ts";
+import { Intake } from "../lib/receive/intake.ts";
+import type { TakeDatagram } from "../lib/receive/socket.ts";
+import { CurrentStamps } from "../lib/receive/stamps.ts";
 import { createLog } from "../lib/system/log.ts";
-import { Pipeline } from "../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { connectDatabase } from "../lib/state/database.ts";
 import { prepareStatements } from "../lib/state/statements.ts";
@@ -87,25 +86,25 @@ export async function realPipeline(
     clock,
     log,
   });
-  const keys = new EphemeralKeys();
-  const parts = { grants, replay, store, guard, clock, log, drops, keys };
-  const pipeline = new Pipeline(config, parts);
-  pipeline.reporter.onOpened(() => void opened++);
-  const queue = new KnockQueue({
-    tags: [knockTags(config.publicKey)],
-    keys,
-    steadyMs: () => clock.now().steadyMs,
-    dropped: (reason, source) => pipeline.drop(reason, source),
+  let take: TakeDatagram = () => {};
+  const socket = {
+    listen: (taker: TakeDatagram) => {
+      take = taker;
+      return Promise.resolve();
+    },
+    close: () => {},
+  };
+  const stamps = new CurrentStamps(config, clock.now());
+  const intake = new Intake(config, {
+    ...{ socket, stamps, grants, replay, store, guard, clock, log, drops },
   });
+  intake.pipeline.reporter.onOpened(() => void opened++);
+  await intake.listen(new AbortController().signal);
   await guard.start();
   Deno.unrefTimer(setInterval(() => drops.tick(), 1000));
   addEventListener("unload", () => store.close());
   return {
-    take: (datagram, source) => {
-      const refused = queue.offer(datagram, source);
-      if (refused) return pipeline.drop(refused, source);
-      pipeline.judge.take(queue.next()!);
-    },
+    take: (datagram, source) => take(datagram, formatAddress(source)),
     opened: () => opened,
     lines: () => lines,
   };

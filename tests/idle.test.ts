@@ -114,7 +114,7 @@ for (const name of ["nft", "iptables-nft", "iptables-legacy", "firewalld"] as co
     const stopped = new Promise<void>((resolve) => stop.signal.onabort = () => resolve());
     const running = runServer({
       config,
-      socket: { takesBatches: false, listen: () => stopped, close: () => {} },
+      socket: { listen: () => stopped, close: () => {} },
       backend,
       stateDir: folder.path,
       stamps: new CurrentStamps(config, clock.now()),

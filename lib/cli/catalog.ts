@@ -15,7 +15,7 @@ export const COMMANDS: Commands = {
   },
   serve: {
     summary: "guard the ports of this host and take knocks",
-    // ffi: libc reads datagrams many at a time; given up once that is bound.
+    // ffi: libc asks the kernel whether rules have changed; given up once that is opened.
     permissions: ["net", "read", "write", "run", "env", "sys", "ffi"],
     load: async () => (await import("./commands/serve.ts")).serve,
   },

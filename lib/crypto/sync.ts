@@ -9,6 +9,7 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
+  hkdfSync,
   type KeyObject,
   verify,
 } from "node:crypto";
@@ -40,6 +41,8 @@ const SPKI = {
   Ed25519: Buffer.from("302a300506032b6570032100" + "00".repeat(KEY_SIZE), "hex"),
 } as const;
 
+const NO_SALT = new Uint8Array(0);
+
 export const FINGERPRINT_SIZE = 8; // bytes of SHA-256(public key)
 
 /** The {@linkcode KeyAgreement} of a server with this X25519 private key, 32 bytes. */
@@ -47,7 +50,9 @@ export function keyAgreement(privateKey: Bytes): KeyAgreement {
   const agree = sharedSecret(privateKey);
   return (ephemeralPublicKey) => {
     const secret = agree(ephemeralPublicKey);
-    return secret && hkdf(sha256, secret, undefined, HKDF_INFO.aeadKey, KEY_SIZE);
+    if (!secret) return undefined;
+    // In half of the time that noble takes; for each datagram, where the tag's key is made once.
+    return new Uint8Array(hkdfSync("sha256", secret, NO_SALT, HKDF_INFO.aeadKey, KEY_SIZE));
   };
 }
 

@@ -1,16 +1,16 @@
 /**
- * Knocks whose client was not among the first to be tried: docs/protocol.md, "Whose signature". Each gets a few
- * signatures checked in its turn, and sources take turns, so that no knock waits for the end of another's search.
+ * Knocks whose client was not among the first to be tried: docs/protocol.md, "Whose signature". For deployed clients,
+ * whose knocks have no client hint. Each gets a few signatures checked in its turn, and sources take turns, so that no
+ * knock waits for the end of another's search: whoever has watched such a knock, or once had a profile, can cause many.
  */
 
 import type { Address } from "../values/address.ts";
 import type { Candidates, Verdict } from "../gate.ts";
-import { FairQueue } from "./fair_queue.ts";
-import { blockOf } from "./queue.ts";
 import { keyName } from "./ephemeral_keys.ts";
 import { ephemeralKeyOf, type Knock } from "../packet.ts";
 
-const BOUNDS = { capacity: 256, perLane: 64 };
+const MOST = 256;
+const MOST_OF_A_SOURCE = 64;
 
 /** A knock that waits for its client to be found. */
 export interface Deferred {
@@ -28,9 +28,9 @@ export interface Deferred {
 export class DeferredVerifications {
   readonly #isStale: (deferred: Deferred) => boolean;
   readonly #dropped: (source: Address) => void;
-  readonly #inTime = new FairQueue<Deferred>(BOUNDS);
+  readonly #inTime = new Turns();
   /** These can open nothing any more. They are searched when no other waits, so that a client hears of its clock. */
-  readonly #stale = new FairQueue<Deferred>(BOUNDS);
+  readonly #stale = new Turns();
   readonly #keys = new Set<string>();
 
   /** `dropped` is told the source of each knock that is given up. */
@@ -48,13 +48,13 @@ export class DeferredVerifications {
     return this.#keys.size;
   }
 
-  /** A knock joins, behind the others of its source; or, where there is no room, one of them is dropped. */
+  /** Adds a knock, behind the others of its source. Where there is no room, it or another one is dropped. */
   add(deferred: Deferred): void {
     const name = keyName(ephemeralKeyOf(deferred.datagram));
     if (this.#keys.has(name)) return this.#dropped(deferred.source);
     this.#keys.add(name);
     const queue = this.#isStale(deferred) ? this.#stale : this.#inTime;
-    const given = queue.push(blockOf(deferred.source), deferred);
+    const given = queue.push(deferred);
     if (!given) return;
     this.#keys.delete(keyName(ephemeralKeyOf(given.datagram)));
     this.#dropped(given.source);
@@ -71,4 +71,45 @@ export class DeferredVerifications {
     if (stale) this.#keys.delete(keyName(ephemeralKeyOf(stale.datagram)));
     return stale;
   }
+}
+
+/** Knocks by source. Each turn is that of another source, which waits behind its own knocks and delays no other. */
+class Turns {
+  /** In the order of their turns. */
+  readonly #sources = new Map<string, Deferred[]>();
+  #size = 0;
+
+  /** Returns the knock that is given up: this one if its source has too many, else one of the source with most. */
+  push(deferred: Deferred): Deferred | undefined {
+    const source = blockOf(deferred.source);
+    const own = this.#sources.get(source) ?? [];
+    if (own.length >= MOST_OF_A_SOURCE) return deferred;
+    let given: Deferred | undefined;
+    if (this.#size < MOST) this.#size++;
+    else {
+      const most = [...this.#sources.values()].reduce((a, b) => b.length > a.length ? b : a);
+      if (most.length === 1) return deferred; // a source with a single knock keeps its place
+      given = most.pop();
+    }
+    own.push(deferred);
+    this.#sources.set(source, own);
+    return given;
+  }
+
+  /** Takes out the oldest knock of the next source. */
+  shift(): Deferred | undefined {
+    for (const [source, knocks] of this.#sources) {
+      this.#sources.delete(source);
+      const knock = knocks.shift();
+      if (knocks.length > 0) this.#sources.set(source, knocks); // behind all the others
+      this.#size--;
+      return knock;
+    }
+    return undefined;
+  }
+}
+
+/** The name of one sender: an IPv4 address, or the /64 that an IPv6 host has to itself. */
+function blockOf({ family, bytes }: Address): string {
+  return String.fromCharCode(...bytes.subarray(0, family === 4 ? 4 : 8));
 }

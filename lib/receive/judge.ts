@@ -1,7 +1,6 @@
 /**
- * Gives each datagram of the queue its verdict: at once where the client is among the first candidates, otherwise a few
- * signatures at a time. The one place that knows by which configuration knocks are judged now, and that charges
- * ephemeral keys for what was spent on them.
+ * Gives each admitted datagram its verdict: at once where the client is among the first candidates, otherwise a few
+ * signatures at a time. The one place that knows by which configuration knocks are judged now.
  */
 
 import type { Address } from "../values/address.ts";
@@ -12,23 +11,21 @@ import { keyAgreement } from "../crypto/sync.ts";
 import { type GateRules, isStale, judging, type Verdict } from "../gate.ts";
 import { ephemeralKeyOf } from "../packet.ts";
 import type { ReplayMemory } from "../replay.ts";
+import type { Admitted } from "./admission.ts";
 import { FREE_CANDIDATES, RankedCandidates } from "./candidates.ts";
 import { type Deferred, DeferredVerifications } from "./deferred.ts";
-import type { EphemeralKeys } from "./ephemeral_keys.ts";
-import { type Queued, rememberingAgreement } from "./queue.ts";
+import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
 
 /** Signatures that deferred verification may check. */
 const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
-/** In one turn: 1 ms, or a tenth of that while other datagrams wait. */
-const VERIFICATIONS_PER_TURN = { idle: 20, busy: 2 };
-/** Ephemeral keys of tagged knocks whose secrets are kept. */
-const SECRETS_REMEMBERED = 4096;
+/** In one turn: 1 ms. */
+const VERIFICATIONS_PER_TURN = 20;
 
 /** What a judge works with. */
 export interface JudgeParts {
   readonly replay: ReplayMemory;
   readonly clock: Clock;
-  /** The ephemeral keys that the queue knows too. */
+  /** The ephemeral keys by which datagrams are admitted. */
   readonly keys: EphemeralKeys;
   readonly hasRoom: GateRules["hasRoom"];
   /** Told each verdict, before anything else is judged. */
@@ -44,66 +41,64 @@ export class Judge {
   readonly #deferred: DeferredVerifications;
   #candidates: RankedCandidates;
   #rules: GateRules;
-  /** The same for tagged and repeated knocks: what was agreed with an ephemeral key is remembered. */
-  #rememberingRules: GateRules;
 
   constructor(config: ServerConfig, parts: JudgeParts) {
     this.#parts = parts;
     this.#candidates = new RankedCandidates(config.keys);
     this.#rules = this.#rulesOf(config);
-    this.#rememberingRules = withMemory(this.#rules);
     this.#deferred = new DeferredVerifications({
       isStale: ({ knock }) => isStale(knock, this.#nowNs(), this.#rules),
       dropped: (source) => parts.dropped("overload", source),
     });
   }
 
+  /** Whether knocks wait for their client to be found. */
+  get hasDeferred(): boolean {
+    return this.#deferred.size > 0;
+  }
+
   /** Judges a datagram, or defers its verification. The bytes are not kept. */
-  take({ datagram, source, kind, tagged }: Queued): void {
+  take(
+    datagram: Uint8Array,
+    source: Address,
+    { tagged, key }: Pick<Admitted, "tagged" | "key">,
+  ): void {
     const { keys, decided } = this.#parts;
-    const rules = kind === "other" ? this.#rules : this.#rememberingRules;
+    const rules = key ? remembering(this.#rules, key) : this.#rules;
     // A tagged knock is judged to its end here: it is not deferred.
     const begun = this.#begin(tagged ? datagram : datagram.slice(), source, rules, tagged);
     if ("kind" in begun) return decided(begun, source);
-    const key = ephemeralKeyOf(begun.datagram);
     // It was sealed to this server: strangers, who do not have its public key, add nothing here.
-    if (!tagged) keys.note(key);
+    const known = key ?? keys.note(ephemeralKeyOf(datagram));
     const verdict = tryKeys(begun, tagged ? Infinity : FREE_CANDIDATES);
-    // A late copy has taken no time from others.
-    if (!verdict?.client && kind !== "late") keys.charge(key, tagged ? 1 : FREE_CANDIDATES);
-    if (verdict) this.#decide(verdict, begun, tagged);
+    // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
+    if (verdict?.client && tagged) known.spend();
+    if (verdict) decided(verdict, source);
     else this.#deferred.add(begun);
   }
 
-  /**
-   * Tries a few more candidates for one deferred knock, by turns; fewer while other datagrams wait. Returns whether
-   * knocks are still deferred.
-   */
-  continueDeferred(idle = true): boolean {
-    const { keys, clock } = this.#parts;
-    if (this.#deferred.size === 0) return false;
-    const most = idle ? VERIFICATIONS_PER_TURN.idle : VERIFICATIONS_PER_TURN.busy;
-    const allowed = this.#verifications.take(most, clock.now().steadyMs);
+  /** Tries a few more candidates for one deferred knock, by turns. */
+  continueDeferred(): void {
+    const { decided, clock } = this.#parts;
+    if (!this.hasDeferred) return;
+    const allowed = this.#verifications.take(VERIFICATIONS_PER_TURN, clock.now().steadyMs);
     let deferred = allowed > 0 ? this.#deferred.take() : undefined;
-    if (!deferred) return true;
+    if (!deferred) return;
     if (deferred.candidates !== this.#candidates) {
       // The configuration has changed since.
       const begun = this.#begin(deferred.datagram, deferred.source, this.#rules, false);
-      if ("kind" in begun) return this.#deferred.size > 0;
+      if ("kind" in begun) return;
       deferred = begun;
     }
     const verdict = tryKeys(deferred, allowed);
-    if (!verdict?.client) keys.charge(ephemeralKeyOf(deferred.datagram), allowed);
-    if (verdict) this.#decide(verdict, deferred, false);
+    if (verdict) decided(verdict, deferred.source);
     else this.#deferred.add(deferred);
-    return this.#deferred.size > 0;
   }
 
   /** From now on this configuration holds, for deferred knocks too: their search begins anew when it is their turn. */
   reconfigure(config: ServerConfig): void {
     this.#candidates = new RankedCandidates(config.keys, this.#candidates);
     this.#rules = this.#rulesOf(config);
-    this.#rememberingRules = withMemory(this.#rules);
   }
 
   #begin(
@@ -115,17 +110,6 @@ export class Judge {
     const steps = judging(datagram, source, rules, () => this.#nowNs(), { hintedOnly });
     const { done, value } = steps.next();
     return done ? value : { datagram, source, knock: value, candidates: this.#candidates, steps };
-  }
-
-  #decide(verdict: Verdict, { datagram, source }: Deferred, tagged: boolean): void {
-    const { keys, decided } = this.#parts;
-    if (verdict.client) {
-      const key = ephemeralKeyOf(datagram);
-      // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
-      if (tagged) keys.spend(key);
-      else keys.charge(key, FREE_CANDIDATES);
-    }
-    decided(verdict, source);
   }
 
   #rulesOf({ privateKey, previousPrivateKey, replayWindowMs }: ServerConfig): GateRules {
@@ -153,11 +137,11 @@ function tryKeys({ steps }: Deferred, keys: number): Verdict | undefined {
   return undefined;
 }
 
-function withMemory(rules: GateRules): GateRules {
+function remembering(rules: GateRules, key: KnownKey): GateRules {
   const { agree, previousAgree } = rules;
   return {
     ...rules,
-    agree: rememberingAgreement(agree, SECRETS_REMEMBERED),
-    previousAgree: previousAgree && rememberingAgreement(previousAgree, SECRETS_REMEMBERED),
+    agree: key.remembering(agree),
+    previousAgree: previousAgree && key.remembering(previousAgree),
   };
 }

@@ -35,7 +35,7 @@ export interface PipelineParts extends ReporterParts {
   readonly guard: Guard;
   /** Told of each datagram that was dropped. */
   readonly drops: Pick<ServerLog, "dropped">;
-  /** The ephemeral keys that the queue knows too. */
+  /** The ephemeral keys by which datagrams are admitted. */
   readonly keys: EphemeralKeys;
 }
 

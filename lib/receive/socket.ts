@@ -1,48 +1,33 @@
 /** The knock port: receiving only. Nothing here can send. */
 
-import { type Address, parseAddress } from "../values/address.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { pause } from "../system/clock.ts";
 import { tryReadProc } from "../system/proc.ts";
 import type { RunProgram } from "../system/run_program.ts";
-import { type BatchReader, batchReader } from "./recvmmsg.ts";
+import { enlargeReceiveBuffer } from "./receive_buffer.ts";
 
 /** More than a knock (165 bytes), so that a longer datagram is seen to be longer; `receive` truncates silently. */
 const BUFFER_SIZE = 512;
 
-/** What is taken at once where datagrams can be: 4 ms, at 100,000 a second what comes in 10. */
-export const MOST_AT_ONCE = 1024;
-
-/** Is told of each datagram. */
-export interface KnockHandlers {
-  readonly take: (datagram: Uint8Array, source: Address) => void;
-  readonly drained?: () => void;
-}
+/** Is given each datagram, and the address that it came from as text. The bytes are good only during the call. */
+export type TakeDatagram = (datagram: Uint8Array, from: string) => void;
 
 /** The bound sockets of the knock port. Datagrams wait in the kernel until `listen`. */
 export interface KnockSocket {
   /**
-   * Whether what waits is taken up to {@linkcode MOST_AT_ONCE} at a time, out of a kernel's buffer that holds some
-   * thousands; else one by one, out of one that holds 277.
+   * Calls `take` for every datagram until `signal` aborts. Rejects where the socket has failed, and with what `take`
+   * throws.
    */
-  readonly takesBatches: boolean;
-  /**
-   * Calls `take` for every datagram until `signal` aborts; the bytes are good only during the call. Where batches are
-   * taken, calls `drained` once nothing more waits behind one that has come alone. Rejects where the socket has failed,
-   * and with what the handlers throw.
-   */
-  listen(handlers: KnockHandlers, signal: AbortSignal): Promise<void>;
+  listen(take: TakeDatagram, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
 /** Binds the port for IPv6 and IPv4; throws where another program has it. */
 export async function bindKnockSocket(port: number, run: RunProgram): Promise<KnockSocket> {
   const sockets: Deno.DatagramConn[] = [];
-  const batches: (BatchReader | undefined)[] = [];
   let closed = false;
   const closeAll = () => {
     closed = true;
-    for (const batch of batches) batch?.close();
     sockets.forEach(close);
   };
   try {
@@ -54,16 +39,12 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
     closeAll();
     throw cause;
   }
-  batches.push(...sockets.map(batchReader));
+  sockets.forEach(enlargeReceiveBuffer);
   return {
-    takesBatches: batches.every((each) => each !== undefined),
-    listen: async (handlers, signal) => {
+    listen: async (take, signal) => {
       signal.addEventListener("abort", closeAll, { once: true });
       if (signal.aborted) closeAll();
-      const isClosed = () => closed;
-      await Promise.all(
-        sockets.map((socket, i) => receiveAll(socket, batches[i], handlers, isClosed)),
-      );
+      await Promise.all(sockets.map((socket) => receiveAll(socket, take, () => closed)));
     },
     close: closeAll,
   };
@@ -97,8 +78,7 @@ function bind(hostname: string, port: number): Deno.DatagramConn | undefined {
 
 async function receiveAll(
   socket: Deno.DatagramConn,
-  batch: BatchReader | undefined,
-  { take, drained }: KnockHandlers,
+  take: TakeDatagram,
   isClosed: () => boolean,
 ): Promise<void> {
   const buffer = new Uint8Array(BUFFER_SIZE);
@@ -118,16 +98,8 @@ async function receiveAll(
     }
     failures = 0;
     const [datagram, from] = received;
-    const source = from.transport === "udp" ? parseAddress(from.hostname) : undefined;
     // Outside the try: what this throws must not pass for a failure of the socket.
-    if (source) take(datagram, source);
-    // The sleep in between is for the event loop, which without one looks at other events only every 61st time.
-    let batches = 0;
-    while (batch && batch.read(take, MOST_AT_ONCE) > 0) {
-      batches++;
-      await pause(0);
-    }
-    if (batch && batches === 0) drained?.();
+    if (from.transport === "udp") take(datagram, from.hostname);
   }
 }
 

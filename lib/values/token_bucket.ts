@@ -18,12 +18,16 @@ export class TokenBucket {
     this.#tokens -= tokens;
   }
 
-  /** Takes up to `wanted` whole tokens; returns how many. */
-  take(wanted: number, nowMs: number): number {
+  /** How many tokens there are at this time; fewer than none while a debt is paid. */
+  left(nowMs: number): number {
     const passedMs = Math.max(0, nowMs - (this.#atMs ?? nowMs));
     this.#atMs = nowMs;
-    this.#tokens = Math.min(this.#capacity, this.#tokens + passedMs * this.#perMs);
-    const taken = Math.max(0, Math.min(wanted, Math.floor(this.#tokens)));
+    return this.#tokens = Math.min(this.#capacity, this.#tokens + passedMs * this.#perMs);
+  }
+
+  /** Takes up to `wanted` whole tokens; returns how many. */
+  take(wanted: number, nowMs: number): number {
+    const taken = Math.max(0, Math.min(wanted, Math.floor(this.left(nowMs))));
     this.#tokens -= taken;
     return taken;
   }

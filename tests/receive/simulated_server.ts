@@ -1,23 +1,27 @@
 /**
- * A server's whole way of a datagram (queue, scheduler, pipeline) on a clock that goes on by what each step costs, so that
- * what a flood does to it comes out the same on every machine. Costs are those that docs/performance.md states.
+ * A server's whole way of a datagram (the kernel's rates, the socket's buffer, admission, pipeline) on a clock that goes on
+ * by what each step costs, so that what a flood does to it comes out the same on every machine. Costs are those that
+ * docs/performance.md states.
  */
 
 import type { Address } from "../../lib/values/address.ts";
 import type { ServerConfig } from "../../lib/config/server.ts";
 import { bytesToHex, type KeyPair, keyPairOf } from "../../lib/crypto/keys.ts";
-import { knockTags, signatureVerifier } from "../../lib/crypto/sync.ts";
+import { signatureVerifier } from "../../lib/crypto/sync.ts";
 import { ServerLog } from "../../lib/receive/server_log.ts";
 import type { Guard } from "../../lib/firewall/guard.ts";
 import { Grants } from "../../lib/grants.ts";
-import { PACE_BATCHES, Scheduler } from "../../lib/receive/scheduler.ts";
-import { KnockQueue } from "../../lib/receive/queue.ts";
+import { Admission } from "../../lib/receive/admission.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import type { Log } from "../../lib/system/log.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
-import { MOST_AT_ONCE } from "../../lib/receive/socket.ts";
+import { CurrentStamps } from "../../lib/receive/stamps.ts";
+import { UNSTAMPED_PER_SECOND } from "../../lib/firewall/plan.ts";
+import { ephemeralKeyOf } from "../../lib/packet.ts";
+import { formatAddress } from "../../lib/values/address.ts";
+import { TokenBucket } from "../../lib/values/token_bucket.ts";
 import {
   indexOf,
   must,
@@ -27,16 +31,22 @@ import {
 } from "../support/knocks.ts";
 
 /**
- * ms: taking a datagram off the socket and looking at its tag; the curve and the seal, and the seal alone where the curve
- * is remembered; a signature; sleeping.
+ * ms: taking a datagram off the socket and looking at its tag; the curve and the AEAD, and the AEAD alone where its key is
+ * remembered; a signature; sleeping.
  */
 const COST = {
-  offer: 0.006,
+  receive: 0.008,
   unseal: 0.105,
-  unsealAgain: 0.016,
+  unsealAgain: 0.015,
   verify: 0.046,
   sleep: 1.1,
 } as const;
+/** Knocks that the socket's buffer holds. */
+const BUFFER = 277;
+/** Datagrams that the runtime hands over in a row before it looks at its timers. */
+const IN_A_ROW = 129;
+/** What the kernel passes on of a source. */
+const PER_SOURCE = { perSecond: 2000, capacity: 4000 };
 
 /** A datagram that arrives `atMs` after the start. */
 export interface Arrival {
@@ -64,9 +74,16 @@ export class SimulatedServer implements Disposable {
   readonly #dir = Deno.makeTempDirSync({ prefix: "openme-attack-" });
   readonly database = `${this.#dir}/state.db`;
   readonly #store: StateStore;
-  readonly #scheduler: Scheduler;
-  /** What the event loop does next, and when. */
-  #turns: { readonly atMs: number; readonly run: () => void }[] = [];
+  readonly #keys = new EphemeralKeys();
+  readonly #admission: Admission;
+  readonly #stamps: CurrentStamps;
+  readonly #sources = new Map<string, TokenBucket>();
+  readonly #unstamped = new TokenBucket({
+    perSecond: UNSTAMPED_PER_SECOND,
+    capacity: UNSTAMPED_PER_SECOND / 10,
+  });
+  /** When the search for clients goes on. */
+  #searchMs = Infinity;
 
   private constructor(clients: readonly KeyPair[]) {
     this.clients = clients;
@@ -86,10 +103,9 @@ export class SimulatedServer implements Disposable {
       log: SILENT,
     }).store;
     this.#nowMs = 0;
-    const keys = new EphemeralKeys();
     const drops = new ServerLog(SILENT);
     const guard = { changed: () => {} } as unknown as Guard; // what is let in is read off the grants
-    const pipeline = this.pipeline = new Pipeline(this.configOf(clients), {
+    this.pipeline = new Pipeline(this.configOf(clients), {
       grants: this.grants,
       replay,
       store: this.#store,
@@ -97,28 +113,12 @@ export class SimulatedServer implements Disposable {
       clock,
       log: SILENT,
       drops,
-      keys,
+      keys: this.#keys,
     });
-    const steadyMs = () => this.#nowMs;
-    const queue = new KnockQueue({
-      tags: [knockTags(SERVER_PUBLIC_KEY)],
-      keys,
-      steadyMs,
-      dropped: (reason, source) => pipeline.drop(reason, source),
-    });
-    this.#scheduler = new Scheduler({
-      queue,
-      pace: PACE_BATCHES,
-      judge: (waiting) => {
-        const again = waiting.kind === "repeated" || waiting.kind === "late";
-        this.#nowMs += again ? COST.unsealAgain : COST.unseal;
-        pipeline.judge.take(waiting);
-      },
-      later: (idle) => pipeline.judge.continueDeferred(idle),
-      drop: (reason, source) => pipeline.drop(reason, source),
-      steadyMs,
-      soon: (run) => void this.#turns.push({ atMs: this.#nowMs, run }),
-      afterSleep: (run) => void this.#turns.push({ atMs: this.#nowMs + COST.sleep, run }),
+    this.#stamps = new CurrentStamps(this.configOf(clients), clock.now());
+    this.#admission = new Admission(this.configOf(clients), {
+      stamps: this.#stamps,
+      keys: this.#keys,
     });
   }
 
@@ -131,32 +131,59 @@ export class SimulatedServer implements Disposable {
 
   /** Lets it all arrive, and goes on for two seconds after the last. */
   run(arrivals: readonly Arrival[]): void {
-    const waiting = arrivals.toSorted((a, b) => a.atMs - b.atMs);
-    const endMs = must(waiting.at(-1)).atMs + 2000;
-    let next = 0;
+    const coming = arrivals.toSorted((a, b) => a.atMs - b.atMs).filter((each) =>
+      this.#passes(each)
+    );
+    const endMs = must(coming.at(-1)).atMs + 2000;
+    let [next, inARow] = [0, 0];
+    const buffer: Arrival[] = [];
     while (this.#nowMs < endMs) {
-      for (let i = 0; i < MOST_AT_ONCE && next < waiting.length; i++) {
-        const { atMs, datagram, source } = waiting[next]!;
-        if (atMs > this.#nowMs) break;
-        this.#scheduler.offer(datagram, source);
-        this.#nowMs += COST.offer;
-        next++;
+      for (; next < coming.length && coming[next]!.atMs <= this.#nowMs; next++) {
+        if (buffer.length < BUFFER) buffer.push(coming[next]!);
       }
-      this.#turns.sort((a, b) => a.atMs - b.atMs);
-      const turn = this.#turns.shift();
-      const arrivesMs = waiting[next]?.atMs ?? endMs;
-      if (turn && turn.atMs <= Math.max(arrivesMs, this.#nowMs)) {
-        this.#nowMs = Math.max(this.#nowMs, turn.atMs);
-        turn.run();
-      } else {
-        if (turn) this.#turns.push(turn);
-        this.#nowMs = Math.max(this.#nowMs, arrivesMs);
+      const waiting = inARow < IN_A_ROW ? buffer.shift() : undefined;
+      inARow = waiting ? inARow + 1 : 0;
+      if (waiting) this.take(waiting.datagram, waiting.source);
+      else if (this.#searchMs <= this.#nowMs) this.#search();
+      else if (buffer.length === 0) {
+        this.#nowMs = Math.min(this.#searchMs, coming[next]?.atMs ?? endMs);
       }
     }
   }
 
+  /** Takes a datagram off the socket; returns why it was not judged, if it was not. */
+  take(datagram: Uint8Array, source: Address): string | undefined {
+    this.#nowMs += COST.receive;
+    const again = this.#keys.get(ephemeralKeyOf(datagram)) !== undefined;
+    const admitted = this.#admission.admit(datagram, this.#nowMs);
+    if (typeof admitted === "string") return admitted;
+    const startMs = this.#nowMs;
+    this.#nowMs += again ? COST.unsealAgain : COST.unseal;
+    this.pipeline.judge.take(datagram, source, admitted);
+    this.#admission.took(admitted, this.#nowMs - startMs);
+    if (this.#searchMs === Infinity) this.#searchLater();
+    return undefined;
+  }
+
+  #search(): void {
+    this.pipeline.judge.continueDeferred();
+    this.#searchLater();
+  }
+
+  #searchLater(): void {
+    this.#searchMs = this.pipeline.judge.hasDeferred ? this.#nowMs + COST.sleep : Infinity;
+  }
+
+  /** Whether the kernel passes a datagram on, as nft does. */
+  #passes({ atMs, datagram, source }: Arrival): boolean {
+    const name = formatAddress(source);
+    const meter = this.#sources.get(name) ?? new TokenBucket(PER_SOURCE);
+    this.#sources.set(name, meter);
+    if (meter.take(1, atMs) === 0) return false;
+    return this.#stamps.has(datagram) || this.#unstamped.take(1, atMs) > 0;
+  }
+
   [Symbol.dispose](): void {
-    this.#scheduler.stop();
     this.#store.close();
     Deno.removeSync(this.#dir, { recursive: true });
   }
@@ -183,6 +210,7 @@ export class SimulatedServer implements Disposable {
       publicKey: SERVER_PUBLIC_KEY,
       knockTimeoutMs: 300_000,
       replayWindowMs: 60_000,
+      onlyStampedKnocks: false,
       keys: indexOf(clients),
     } as unknown as ServerConfig;
   }

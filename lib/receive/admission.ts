@@ -1,0 +1,99 @@
+/**
+ * Which datagrams are worth judging: docs/protocol.md, "Under load". Each datagram is looked at when it is received, for
+ * 5 µs; there is no queue but the kernel's, so what is judged is bounded by the processor time that it may take.
+ */
+
+import type { ServerConfig } from "../config/server.ts";
+import type { KnockTags } from "../crypto/keys.ts";
+import { knockTags, publicKeyOf } from "../crypto/sync.ts";
+import { bearsTag, ephemeralKeyOf, PACKET_SIZE, VERSION } from "../packet.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
+import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
+import type { CurrentStamps } from "./stamps.ts";
+
+/**
+ * ms: how long judging may take in a second, and at once (twice what fills the socket's buffer, where a knock takes half a
+ * ms); the rest is for receiving. Three kinds of datagrams share it:
+ * - a right tag and a stamp of now on a new ephemeral key, as openme's own clients send. The holder of an old profile can
+ *   make them too, and then takes this time, but no other;
+ * - under a known ephemeral key: copies, which an observer of knocks can make. They get what the others leave. A genuine
+ *   knock is among them where a copy of it was faster;
+ * - all others: clients without tags, clients whose clock is off, and strangers. Their part is theirs, and no more is:
+ *   that is what a flood of theirs costs where no firewall knows stamps.
+ */
+const JUDGING = { perSecond: 750, capacity: 150 };
+const LEFT_BY_COPIES_MS = 135;
+const OTHERS = { perSecond: 650, capacity: 50 };
+
+/** A datagram that is to be judged. */
+export interface Admitted {
+  /** Whether it bears this server's tag. */
+  readonly tagged: boolean;
+  /** Its ephemeral key, where that is known. */
+  readonly key: KnownKey | undefined;
+  /** Whether it takes the time of `others`. */
+  readonly isOther: boolean;
+}
+
+/**
+ * Why a datagram is not judged. `tag`: it bears a stamp of now, and a wrong tag. `unstamped`: it bears no right tag, and
+ * the configuration says that only such knocks come. `overload`: judging it would take more time than its kind has.
+ */
+export type NotAdmitted = "size" | "version" | "tag" | "unstamped" | "overload";
+
+/** Decides about each datagram, with the keys of one configuration after the other. */
+export class Admission {
+  readonly #stamps: Pick<CurrentStamps, "has">;
+  readonly #keys: EphemeralKeys;
+  readonly #judging = new TokenBucket(JUDGING);
+  readonly #others = new TokenBucket(OTHERS);
+  #tags: readonly KnockTags[] = [];
+  #onlyStamped = false;
+
+  constructor(
+    config: ServerConfig,
+    { stamps, keys }: {
+      readonly stamps: Pick<CurrentStamps, "has">;
+      readonly keys: EphemeralKeys;
+    },
+  ) {
+    this.#stamps = stamps;
+    this.#keys = keys;
+    this.reconfigure(config);
+  }
+
+  /** From now on these keys count: the server's, and the one before it while a rotation is under way. */
+  reconfigure({ publicKey, previousPrivateKey, onlyStampedKnocks }: ServerConfig): void {
+    const previous = previousPrivateKey ? [publicKeyOf("X25519", previousPrivateKey)] : [];
+    this.#tags = [publicKey, ...previous].map(knockTags);
+    this.#onlyStamped = onlyStampedKnocks;
+  }
+
+  /** Looks at a datagram of any size, at a time of the steady clock. */
+  admit(datagram: Uint8Array, steadyMs: number): Admitted | NotAdmitted {
+    if (datagram.length !== PACKET_SIZE) return "size";
+    if (datagram[0] !== VERSION) return "version";
+    const tagged = this.#tags.some((tags) => bearsTag(datagram, tags));
+    const stamped = this.#stamps.has(datagram);
+    if (!tagged && stamped) return "tag";
+    if (!tagged && this.#onlyStamped) return "unstamped";
+    const ephemeralKey = ephemeralKeyOf(datagram);
+    const known = this.#keys.get(ephemeralKey);
+    const isOther = !known && !(tagged && stamped);
+    const left = this.#judging.left(steadyMs);
+    const hasTime = known
+      ? left > LEFT_BY_COPIES_MS && known.admit()
+      : isOther
+      ? this.#others.left(steadyMs) > 0
+      : left > 0;
+    if (!hasTime) return "overload";
+    const key = known ?? (tagged ? this.#keys.note(ephemeralKey) : undefined);
+    return { tagged, key, isOther };
+  }
+
+  /** Judging a datagram has taken so long. A slow machine judges fewer, and receives as many. */
+  took({ isOther }: Admitted, ms: number): void {
+    this.#judging.charge(ms);
+    if (isOther) this.#others.charge(ms);
+  }
+}

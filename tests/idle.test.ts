@@ -90,7 +90,8 @@ class Host {
     if (args[0] === "--version") return this.#isLegacy ? "v1.8 (legacy)" : "v1.8 (nf_tables)";
     if (program.endsWith("-restore")) {
       this.#mangle = "-P PREROUTING ACCEPT\n-A PREROUTING -j OPENME\n-N OPENME\n";
-      this.#hasChanged();
+      // The fingerprint of a table is without stamps.
+      if (!this.#isLegacy || !stdin.startsWith("*mangle\n:OPENME_STAMPS ")) this.#hasChanged();
       return "";
     }
     return args.includes("mangle") ? this.#mangle : "";

@@ -71,8 +71,8 @@ export class IptablesProgram implements HostProgram<IptablesView> {
   }
 
   /**
-   * Of iptables-legacy: differs once any rule does, and costs no program where the kernel's tables can be read. Else it is
-   * the listing for a program beside, and `undefined` for the backend's own, which lists them anyway.
+   * Of iptables-legacy: differs once any rule does, stamps apart, and costs no program where the kernel's tables can be
+   * read. Else it is the listing for a program beside, and `undefined` for the backend's own, which lists them anyway.
    */
   async fingerprint(): Promise<string | undefined> {
     return await this.#fingerprint() ?? (this.#isBeside ? (await this.look()).text : undefined);

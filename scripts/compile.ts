@@ -26,14 +26,30 @@ const PERMISSIONS = [
   "--allow-ffi",
 ];
 
-/** Makes the executable `output` of the TypeScript file `main`, as for openme itself; throws where that fails. */
-export async function compile(main: string, output: string): Promise<void> {
+/** Makes openme, the executable `output`; throws where that fails. */
+export async function compileOpenme(output: string): Promise<void> {
+  // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
+  // one file, and not in one for each set of commands that share it.
+  await compile(`${ROOT}/main.ts`, output, [`${ROOT}/lib/cli/commands/knock.ts`]);
+}
+
+/** The same of any TypeScript file. `together`: files that come, with all that they import, in one file of the bundle. */
+export async function compile(
+  main: string,
+  output: string,
+  together: readonly string[] = [],
+): Promise<void> {
   const dir = await Deno.makeTempDir({ prefix: "openme-compile-" });
   try {
-    const { imports, unstable } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
-    const packages = await install(`${dir}/packages`, imports);
-    await bundle(main, packages, `${dir}/bundle`);
-    await Deno.writeTextFile(`${dir}/bundle/deno.json`, JSON.stringify({ unstable }));
+    const config = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
+    const packages = await install(`${dir}/packages`, config.imports);
+    const imports = together.map((file) => `import ${JSON.stringify(file)};\n`);
+    await Deno.writeTextFile(`${dir}/together.ts`, imports.join(""));
+    await bundle(main, `${dir}/bundle`, [`--inject:${dir}/together.ts`], packages);
+    await Deno.writeTextFile(
+      `${dir}/bundle/deno.json`,
+      JSON.stringify({ unstable: config.unstable }),
+    );
     // V8's code cache would be a file in /tmp with a known name: every user could put code there for root to run.
     await compileAsIs(`${dir}/bundle/main.js`, output, ["--no-code-cache"]);
   } finally {
@@ -57,7 +73,12 @@ async function install(dir: string, imports: Record<string, string>): Promise<st
 }
 
 /** Bundles `main` with its imports into main.js in a folder. A dynamic import stays a file of its own, loaded late. */
-async function bundle(main: string, packages: string, dir: string): Promise<void> {
+async function bundle(
+  main: string,
+  dir: string,
+  flags: readonly string[],
+  packages: string,
+): Promise<void> {
   const esbuild = ["--no-config", `--lock=${ROOT}/scripts/esbuild.lock`, "--frozen", ESBUILD];
   await deno(
     [
@@ -67,6 +88,7 @@ async function bundle(main: string, packages: string, dir: string): Promise<void
       ...esbuild,
       `main=${main}`,
       `--outdir=${dir}`,
+      ...flags,
       "--bundle",
       "--minify",
       "--splitting",
@@ -91,7 +113,7 @@ async function deno(args: string[], env: Record<string, string> = {}): Promise<v
 
 if (import.meta.main) {
   try {
-    await compile(`${ROOT}/main.ts`, `${ROOT}/dist/openme`);
+    await compileOpenme(`${ROOT}/dist/openme`);
   } catch (error) {
     print(`compile: ${(error as Error).message}`);
     print("compile: without Deno's download host, set DENORT_BIN to a denort of the same version");

@@ -1,6 +1,6 @@
 /** A registered client as `--json` prints it, the same in `list`, `add` and `rotate`. docs/json.md has the names. */
 
-import type { ClientEntry } from "../config/clients.ts";
+import type { ClientEntry } from "../config/client_keys.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { encodeBase64, hexToBytes } from "../crypto/keys.ts";
 import { fingerprint } from "../crypto/sync.ts";

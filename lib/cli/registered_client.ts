@@ -1,6 +1,7 @@
 /** `openme add` of a client that is registered already: compares the flags with its entry. */
 
-import { type ClientEntry, parseExpiry } from "../config/clients.ts";
+import type { ClientEntry } from "../config/client_keys.ts";
+import { parseExpiry } from "../config/clients.ts";
 import { portsOf } from "../config/port_groups.ts";
 import { healthRangeOf, type ServerConfig } from "../config/server.ts";
 import { OpenmeError } from "../values/errors.ts";

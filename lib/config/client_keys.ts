@@ -10,7 +10,7 @@ import {
 } from "../crypto/keys.ts";
 import { fingerprint, fingerprintBytes, signatureVerifier } from "../crypto/sync.ts";
 import type { PrefixLengths } from "../values/network.ts";
-import type { PortRange } from "../values/ports.ts";
+import { comparePortRanges, type PortRange } from "../values/ports.ts";
 import { ConfigError, type Field } from "./fields.ts";
 
 /** What is found out about a key by itself. */
@@ -22,12 +22,35 @@ interface CheckedKey {
   readonly verify: VerifySignature;
 }
 
-/** A client's key, or the one before it while that is good, and what it permits. */
+/** One registered client. */
+export interface ClientEntry {
+  readonly name: string;
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Bytes;
+  /** The public key in hex, which names the client also where it is renamed. */
+  readonly key: string;
+  /** The key before this one, good until its end. */
+  readonly previous: PreviousKey | undefined;
+  /** The ports that a knock opens; the health port is one unless disabled. Disjoint. */
+  readonly ports: readonly PortRange[];
+  /** When the key ends: wall clock, ms since 1970. */
+  readonly expiresAtMs: number | undefined;
+  /** How wide its grants are; by default a single address. */
+  readonly prefix: PrefixLengths;
+}
+
+/** A client's key that was replaced, and when it ends. */
+export interface PreviousKey {
+  readonly key: string;
+  /** ms since 1970. */
+  readonly untilMs: number;
+}
+
+/** A client's key, or the one before it while that is good. */
 export interface ClientKey extends CheckedKey {
   /** The client's name. */
   readonly name: string;
-  readonly ports: readonly PortRange[];
-  readonly prefix: PrefixLengths;
+  readonly client: ClientEntry;
   /** When it ends, ms since 1970, and the same in ns. */
   readonly expiresAtMs: number | undefined;
   readonly expiresNs: bigint | undefined;
@@ -42,10 +65,13 @@ export interface ClientKeys {
 /** Collects the keys while a configuration is read, so that nothing has to be done with all of them afterwards. */
 export class KeyRegister implements ClientKeys {
   readonly byKey = new Map<string, ClientKey>();
-  readonly byHint = new Map<number, ClientKey[]>();
+  readonly byHint = new Map<number, readonly ClientKey[]>();
   readonly #former: ClientKeys | undefined;
 
-  /** `former`: the keys of the configuration before. What was found out about one of them holds for good. */
+  /**
+   * `former`: the keys of the configuration before. What was found out about one of them holds for good, and a client
+   * that is the same keeps its objects: a reload leaves V8 nothing to move.
+   */
   constructor(former: ClientKeys | undefined) {
     this.#former = former;
   }
@@ -60,24 +86,50 @@ export class KeyRegister implements ClientKeys {
       : { publicKey, key, hint: hintOf(publicKey), verify: verifierOf(publicKey, field.path) };
   }
 
+  /** The client as the configuration before has it, if that is the same; otherwise this one. */
+  formerOr(client: ClientEntry): ClientEntry {
+    const former = this.#former?.byKey.get(client.key)?.client;
+    return former && isSame(former, client) ? former : client;
+  }
+
   /** Adds a key that was read at this path; throws where a client has it already. */
-  add(key: Omit<ClientKey, "expiresNs">, path: string): void {
-    const other = this.byKey.get(key.key);
+  add(
+    { key, hint, verify }: CheckedKey,
+    client: ClientEntry,
+    { expiresAtMs, path }: { expiresAtMs: number | undefined; path: string },
+  ): void {
+    const other = this.byKey.get(key);
     if (other) {
-      const shown = `"${other.name}" (${fingerprint(hexToBytes(key.key))})`;
       throw new ConfigError(
         path,
-        `expected a key of its own, got the key of ${shown}`,
+        `expected a key of its own, got the key of "${other.name}" (${
+          fingerprint(hexToBytes(key))
+        })`,
         "a knock could not tell the two apart: give each client its own key",
       );
     }
-    const { expiresAtMs: ms, hint } = key;
-    const entry = { ...key, expiresNs: ms === undefined ? undefined : BigInt(ms) * 1_000_000n };
-    this.byKey.set(key.key, entry);
-    const same = this.byHint.get(hint);
-    if (same) same.push(entry);
-    else this.byHint.set(hint, [entry]);
+    const former = this.#former?.byKey.get(key);
+    if (former?.client === client && former.expiresAtMs === expiresAtMs) {
+      return this.#register(former, this.#former?.byHint.get(hint));
+    }
+    const expiresNs = expiresAtMs === undefined ? undefined : BigInt(expiresAtMs) * 1_000_000n;
+    this.#register({ key, hint, verify, name: client.name, client, expiresAtMs, expiresNs });
   }
+
+  #register(key: ClientKey, formerHint: readonly ClientKey[] = []): void {
+    this.byKey.set(key.key, key);
+    const same = this.byHint.get(key.hint);
+    const alone = formerHint.length === 1 ? formerHint : [key];
+    this.byHint.set(key.hint, same ? [...same, key] : alone);
+  }
+}
+
+function isSame(a: ClientEntry, b: ClientEntry): boolean {
+  return a.name === b.name && a.key === b.key && a.expiresAtMs === b.expiresAtMs &&
+    a.previous?.key === b.previous?.key && a.previous?.untilMs === b.previous?.untilMs &&
+    a.prefix.v4 === b.prefix.v4 && a.prefix.v6 === b.prefix.v6 &&
+    a.ports.length === b.ports.length &&
+    a.ports.every((range, i) => comparePortRanges(range, b.ports[i]!) === 0);
 }
 
 function verifierOf(publicKey: Bytes, path: string): VerifySignature {

@@ -1,6 +1,5 @@
 /** Where the clients stand in the text of a file, so that an edit of one leaves the others as they are written. */
 
-import { atOnce } from "../values/steps.ts";
 import { readPlainYaml } from "./plain_yaml.ts";
 
 /** The lines of one client, from its name to its last value or a comment of its own. */
@@ -14,7 +13,7 @@ export interface ClientLines {
 /** The clients in the order of the file; `undefined` where only the YAML library can tell. */
 export function clientLinesOf(text: string): ClientLines[] | undefined {
   // In a plainly written file every line is what it looks like.
-  if (!atOnce(readPlainYaml(text))) return undefined;
+  if (!readPlainYaml(text)) return undefined;
   const head = /^(["']?)clients\1:[^\n]*(?:\n|$)/m.exec(text);
   if (!head) return [];
   const line = /( *)(#|(["']?)([\w.-]*)\3:|)([^\n]*)(?:\n|$)/y;

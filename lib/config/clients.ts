@@ -3,7 +3,6 @@
  * `clients` in docs/configuration.md.
  */
 
-import type { Bytes } from "../crypto/keys.ts";
 import { type PrefixLengths, SINGLE } from "../values/network.ts";
 import {
   formatPortRange,
@@ -11,33 +10,10 @@ import {
   type PortRange,
   subtractPortRanges,
 } from "../values/ports.ts";
-import { type ClientKeys, KeyRegister } from "./client_keys.ts";
+import { type ClientEntry, type ClientKeys, KeyRegister } from "./client_keys.ts";
 import { readPorts } from "./port_groups.ts";
-import { ConfigError, type Field, type Section } from "./fields.ts";
-
-/** One registered client. */
-export interface ClientEntry {
-  readonly name: string;
-  /** Ed25519, 32 bytes. */
-  readonly publicKey: Bytes;
-  /** The public key in hex, which names the client also where it is renamed. */
-  readonly key: string;
-  /** The key before this one, good until its end. */
-  readonly previous: PreviousKey | undefined;
-  /** The ports that a knock opens; the health port is one unless disabled. Disjoint. */
-  readonly ports: readonly PortRange[];
-  /** When the key ends: wall clock, ms since 1970. */
-  readonly expiresAtMs: number | undefined;
-  /** How wide its grants are; by default a single address. */
-  readonly prefix: PrefixLengths;
-}
-
-/** A client's key that was replaced, and when it ends. */
-export interface PreviousKey {
-  readonly key: string;
-  /** ms since 1970. */
-  readonly untilMs: number;
-}
+import { ConfigError, Field, type Section } from "./fields.ts";
+import { readYaml } from "./yaml.ts";
 
 const CLIENT_KEYS = [
   "ed25519_pubkey",
@@ -86,8 +62,8 @@ export class ClientReader {
   }
 
   /** Reads the section `clients` of the server's file. */
-  *readClients(section: Field): Generator<void, void> {
-    for (const [name, entry] of section.entries()) {
+  *readClients(entries: Iterable<[name: string, Field]>): Generator<void, void> {
+    for (const [name, entry] of entries) {
       this.#readClient(name, entry);
       yield;
     }
@@ -97,7 +73,8 @@ export class ClientReader {
    * Reads a file of `clients.d`: a map with the one key `clients`. Its clients may open ports of groups only. A port that
    * only such a file named would leave the guard with the file, and be open to everyone.
    */
-  *readPerson(file: Field): Generator<void, void> {
+  *readPerson(text: string): Generator<void, void> {
+    const file = new Field(readYaml(text));
     const lasting = [...[...this.#groups.values()].flat(), this.#healthRange];
     for (const [name, entry] of file.section(["clients"]).field("clients").entries()) {
       requireGrouped(this.#readClient(name, entry), entry.path, lasting);
@@ -125,13 +102,7 @@ export class ClientReader {
     const untilMs = previous && client.field("previous_until").as(EXPIRY_EXPECTED, parseExpiry);
     const expiresAtMs = client.optional("expires")?.as(EXPIRY_EXPECTED, parseExpiry);
     const prefix = readPrefix(client.optional("prefix")?.section(Object.keys(PREFIX_BOUNDS)));
-    this.#keys.add({ ...key, name, ports, prefix, expiresAtMs }, keyField.path);
-    if (previous) {
-      const ends = { expiresAtMs: Math.min(untilMs!, expiresAtMs ?? untilMs!) };
-      const { publicKey: _, ...key } = previous;
-      this.#keys.add({ ...key, name, ports, prefix, ...ends }, previousField!.path);
-    }
-    const whole: ClientEntry = {
+    const whole = this.#keys.formerOr({
       name,
       publicKey,
       key: key.key,
@@ -139,7 +110,12 @@ export class ClientReader {
       ports,
       expiresAtMs,
       prefix,
-    };
+    });
+    this.#keys.add(key, whole, { expiresAtMs, path: keyField.path });
+    if (previous) {
+      const ends = Math.min(untilMs!, expiresAtMs ?? untilMs!);
+      this.#keys.add(previous, whole, { expiresAtMs: ends, path: previousField!.path });
+    }
     this.clients.push(whole);
     return whole;
   }

@@ -7,7 +7,6 @@
 import { Document, isCollection, isMap, isScalar, isSeq, type Node, type Pair } from "yaml";
 import type { YAMLMap } from "yaml";
 import { formatPortRange, type PortRange } from "../values/ports.ts";
-import { atOnce } from "../values/steps.ts";
 import { clientLinesOf, editAmongFew } from "./client_lines.ts";
 import { ConfigError } from "./fields.ts";
 import { pairIn, parseYamlDocument, readYaml, renderYaml, setEntry } from "./yaml.ts";
@@ -20,7 +19,7 @@ type PlacedPair = Pair<Node, Node | null>;
 
 /** Whether a file's own section `clients` has this one. */
 export function hasClient(text: string, name: string): boolean {
-  return sectionOf(atOnce(readYaml(text)), "clients").has(name);
+  return sectionOf(readYaml(text), "clients").has(name);
 }
 
 function sectionOf(root: unknown, name: string): ReadonlyMap<unknown, unknown> {
@@ -164,7 +163,7 @@ function addToGroup(
 
 /** The names in the lists of a file's clients and groups: a client that has a group has the groups in it. */
 function namesGiven(text: string): unknown[] {
-  const root = atOnce(readYaml(text));
+  const root = readYaml(text);
   const listsIn = (section: string, key: string) =>
     [...sectionOf(root, section).values()].map((each) =>
       each instanceof Map ? each.get(key) : each

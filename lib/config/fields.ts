@@ -165,10 +165,12 @@ export class Field {
     return this.value.map((item, i) => new Field(item, `${this.path}[${i}]`));
   }
 
-  /** The entries of a map from names to anything. An absent map has none. */
-  *entries(): Generator<[name: string, Field], undefined> {
+  /** The entries of a map from names to anything, or those that are given for it. An absent map has none. */
+  *entries(
+    given?: Iterable<readonly [name: string, value: unknown]>,
+  ): Generator<[name: string, Field], undefined> {
     if (this.value === undefined || this.value === null) return;
-    for (const [name, each] of this.#map()) {
+    for (const [name, each] of given ?? this.#map()) {
       if (!NAME_PATTERN.test(name)) {
         throw new ConfigError(this.path, `expected ${NAME_EXPECTED}, got ${quote(name)}`);
       }

@@ -13,7 +13,6 @@ import {
   type Section,
 } from "./fields.ts";
 import { readPlainYaml } from "./plain_yaml.ts";
-import { atOnce } from "../values/steps.ts";
 import { quote } from "../values/text.ts";
 import { readShortProfile } from "./profile_text.ts";
 
@@ -61,7 +60,7 @@ export async function parseClientConfig(text: string, file: string): Promise<Map
 
 /** The same file as plain values, unchecked. */
 export async function parseClientValues(text: string, file: string): Promise<unknown> {
-  const values = loadingFrom(file, () => atOnce(readPlainYaml(text)) ?? readShortProfile(text));
+  const values = loadingFrom(file, () => readPlainYaml(text) ?? readShortProfile(text));
   if (values) return values;
   const { parseYaml } = await import("./yaml.ts"); // the library takes longer to load than a knock
   return loadingFrom(file, () => {

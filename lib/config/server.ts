@@ -11,8 +11,8 @@ import {
   mergePortRanges,
   type PortRange,
 } from "../values/ports.ts";
-import type { ClientKeys } from "./client_keys.ts";
-import { type ClientEntry, ClientReader } from "./clients.ts";
+import type { ClientEntry, ClientKeys } from "./client_keys.ts";
+import { ClientReader } from "./clients.ts";
 import { readFirewall, requireClosing } from "./firewall.ts";
 import {
   CLOSED_AS,
@@ -31,7 +31,8 @@ import {
   stepsOfLoading,
 } from "./fields.ts";
 import { atOnce } from "../values/steps.ts";
-import { readYaml } from "./yaml.ts";
+import { NotPlain, type ReadApart, readApart } from "./plain_yaml.ts";
+import { parseYaml } from "./yaml.ts";
 
 export const DEFAULT_STATE_DIR = "/var/lib/openme";
 export const DEFAULT_PROFILE = "default";
@@ -138,11 +139,21 @@ export function parsingServerConfig(
   return stepsOfLoading(file, readServerConfig(text, options));
 }
 
-function* readServerConfig(
-  text: string,
+function* readServerConfig(text: string, options: ParseOptions): Generator<void, ServerConfig> {
+  try {
+    return yield* readDocument(readApart(text, "clients"), options);
+  } catch (thrown) {
+    if (!(thrown instanceof NotPlain)) throw thrown;
+    return yield* readDocument({ root: parseYaml(text), entries: undefined }, options);
+  }
+}
+
+/** `entries`: the clients, where they are read apart. */
+function* readDocument(
+  { root, entries }: { root: unknown; entries: ReadApart["entries"] },
   { boundPort, people = [], former }: ParseOptions,
 ): Generator<void, ServerConfig> {
-  const top = new Field(yield* readYaml(text)).section(["server", "ports", "clients"]);
+  const top = new Field(root).section(["server", "ports", "clients"]);
   const server = top.field("server").section(SERVER_KEYS);
   const namedUdpPort = server.optional("udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const udpPort = boundPort ?? namedUdpPort;
@@ -150,12 +161,9 @@ function* readServerConfig(
   const { groups, forwardedPorts } = readGroups(top.field("ports"));
   const healthRange = healthRangeOf({ healthPort });
   const reader = new ClientReader({ groups, healthRange, former: former?.keys });
-  yield* reader.readClients(top.field("clients"));
+  yield* reader.readClients(top.field("clients").entries(entries));
   for (const { file, text } of people) {
-    const read = function* () {
-      yield* reader.readPerson(new Field(yield* readYaml(text)));
-    };
-    yield* stepsOfLoading(file, read());
+    yield* stepsOfLoading(file, reader.readPerson(text));
   }
   const config: ServerConfig = {
     host: server.optional("host")?.host(),

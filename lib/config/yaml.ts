@@ -99,9 +99,9 @@ function textOf(key: unknown): string {
   return String(isNode(key) ? key.toJSON() : key);
 }
 
-/** {@linkcode parseYaml} in steps, and in a fraction of the time, where the file is written plainly. */
-export function* readYaml(text: string): Generator<void, unknown> {
-  return (yield* readPlainYaml(text)) ?? parseYaml(text);
+/** {@linkcode parseYaml}, in a fraction of the time where the file is written plainly. */
+export function readYaml(text: string): unknown {
+  return readPlainYaml(text) ?? parseYaml(text);
 }
 
 /**

@@ -93,8 +93,8 @@ export class Pipeline {
     const { keys, knockTimeoutMs: lifetimeMs } = this.#config;
     const found = keys.byKey.get(key);
     if (!found) return undefined;
-    const { name: client, ports, expiresAtMs, prefix } = found;
-    return { client, key, ports, lifetimeMs, expiresAtMs, prefix };
+    const { client: { name, ports, prefix }, expiresAtMs } = found;
+    return { client: name, key, ports, lifetimeMs, expiresAtMs, prefix };
   };
 
   /** From now on this configuration holds; grants are withdrawn or narrowed to what it allows. */

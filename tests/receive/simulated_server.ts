@@ -200,7 +200,10 @@ export class SimulatedServer implements Disposable {
           this.#nowMs += COST.verify;
           return verify(message, signature);
         },
-        ports: [{ protocol: "tcp", first: 22, last: 22 }],
+        client: {
+          name: `client${this.clients.indexOf(pair)}`,
+          ports: [{ protocol: "tcp", first: 22, last: 22 }],
+        },
         expiresAtMs: undefined,
         expiresNs: undefined,
       };

@@ -1,6 +1,6 @@
 /** `openme list`: the registered clients. */
 
-import type { ClientEntry } from "../../config/clients.ts";
+import type { ClientEntry } from "../../config/client_keys.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { hexToBytes } from "../../crypto/keys.ts";
 import { fingerprint } from "../../crypto/sync.ts";

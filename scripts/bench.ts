@@ -97,7 +97,7 @@ const undisturbed = await besideForeignRules();
 if (!quick) print("bench: a knock takes more than 2.5 times an empty program");
 if (judged > MOST) print(`bench: a verdict costs more than ${MOST} times its primitives`);
 if (whole > MOST) print(`bench: the pipeline costs more than ${MOST} times what it must do`);
-if (!prompt) print("bench: a rule takes longer than 3 ms");
+if (!prompt) print("bench: a rule takes longer than 1 ms");
 if (!undisturbed) print("bench: rules of others cost a knock or an idle server more than allowed");
 if (crowd > MOST_IN_A_CROWD) print("bench: 100,000 clients cost a knock too much");
 const kept = judged <= MOST && whole <= MOST && crowd <= MOST_IN_A_CROWD;

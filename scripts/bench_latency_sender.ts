@@ -1,7 +1,7 @@
 /**
  * The sender of `bench_latency.ts`, in the server's namespace: starts the server, sends one knock after the other, and
- * waits for the line that says that the firewall has it. Prints the times in ms as a JSON array. It sends by libc and
- * blocks on the log, so that no event loop of its own is in the times.
+ * waits until the kernel tells of its rule, and until the server's log does. Prints the times as a JSON array. It
+ * sends by libc and blocks while it waits, so that no event loop of its own is in the times.
  */
 
 /** What it is told. */
@@ -11,8 +11,20 @@ export interface Task {
   readonly serve: readonly string[];
   readonly port: number;
   readonly apartMs: number;
-  /** Knocks, in hex, and the clients whose they are. */
-  readonly knocks: readonly { readonly client: string; readonly hex: string }[];
+  /** Knocks, in hex, with their clients and the addresses that they open the ports to. */
+  readonly knocks: readonly {
+    readonly client: string;
+    readonly address: readonly number[];
+    readonly hex: string;
+  }[];
+}
+
+/** Since a knock was sent, ms. */
+export interface Times {
+  /** Until the kernel had its rule. */
+  readonly rule: number;
+  /** Until the server had logged that. */
+  readonly told: number;
 }
 
 /** A server that has just started does other things. */
@@ -22,6 +34,12 @@ const IN_A_ROW = 20;
 const REST_MS = 1100;
 const AF_INET = 2;
 const SOCK_DGRAM = 2;
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_NETFILTER = 12;
+/** The group that hears of every transaction of nf_tables: 7, as a bit. */
+const NFTABLES_GROUP = 1 << 7 - 1;
+const MSG_DONTWAIT = 0x40;
 
 if (import.meta.main) {
   const task = JSON.parse(await Deno.readTextFile(Deno.args[0]!)) as Task;
@@ -35,6 +53,8 @@ if (import.meta.main) {
   using log = Deno.openSync(pipe);
   const libc = Deno.dlopen("libc.so.6", {
     socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+    bind: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+    recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
     sendto: { parameters: ["i32", "buffer", "usize", "i32", "buffer", "u32"], result: "isize" },
   }).symbols;
   const [buffer, decoder] = [new Uint8Array(65_536), new TextDecoder()];
@@ -47,27 +67,45 @@ if (import.meta.main) {
       heard += decoder.decode(buffer.subarray(0, size));
     }
   };
+  const transactions = libc.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+  /** struct sockaddr_nl. */
+  const group = Uint32Array.of(AF_NETLINK, 0, NFTABLES_GROUP);
+  if (libc.bind(transactions, group, group.byteLength) !== 0) {
+    throw new Error("cannot listen to nf_tables");
+  }
+  const nextTransaction = (flags: number) => {
+    const size = Number(libc.recv(transactions, buffer, BigInt(buffer.length), flags));
+    return size > 0 ? buffer.subarray(0, size) : undefined;
+  };
   /** struct sockaddr_in. */
   const to = new Uint8Array(16);
   to.set([AF_INET, 0, task.port >> 8, task.port & 255, 127, 0, 0, 1]);
   const descriptor = libc.socket(AF_INET, SOCK_DGRAM, 0);
   hear("event=listening");
   await pause(START_MS);
-  const times: number[] = [];
-  for (const [i, { client, hex }] of task.knocks.entries()) {
+  const times: Times[] = [];
+  for (const [i, { client, address, hex }] of task.knocks.entries()) {
     await pause(i % IN_A_ROW === 0 ? REST_MS : task.apartMs);
     const datagram = Uint8Array.fromHex(hex);
     heard = "";
+    while (nextTransaction(MSG_DONTWAIT));
     const startMs = performance.now();
     libc.sendto(descriptor, datagram, BigInt(datagram.length), 0, to, to.length);
+    while (!includes(nextTransaction(0) ?? [], address));
+    const rule = performance.now() - startMs;
     hear(`event=granted client=${client} `);
-    times.push(performance.now() - startMs);
+    times.push({ rule, told: performance.now() - startMs });
   }
   server.kill("SIGTERM");
   await server.status;
   // deno-lint-ignore no-console
   console.log(JSON.stringify(times));
   Deno.exit();
+}
+
+function includes(bytes: ArrayLike<number>, part: readonly number[]): boolean {
+  return Array.from({ length: bytes.length - part.length + 1 }, (_, i) => i)
+    .some((start) => part.every((byte, i) => bytes[start + i] === byte));
 }
 
 function pause(ms: number): Promise<void> {

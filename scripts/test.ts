@@ -11,7 +11,7 @@ import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
-const ALONE = ["disk_faults", "faults", "flood", "nft_session", "queues"].map((name) =>
+const ALONE = ["disk_faults", "faults", "flood", "queues", "rush"].map((name) =>
   `tests/attack/${name}.test.ts`
 );
 /** Boots a machine with a compiled openme: run by name, with OPENME_BIN, as .ci/run does. */

@@ -19,7 +19,7 @@ export function backendOf(
     log: Log;
     show?: ((text: string) => void) | undefined;
     stateDir?: string;
-  } & Pick<BackendParts, "nftSession" | "readGeneration" | "readLegacyTable" | "stamps">,
+  } & Pick<BackendParts, "replaceSets" | "readGeneration" | "readLegacyTable" | "stamps">,
 ): Promise<Backend> {
   const { stateDir, command, firewall } = config;
   const plan = guardPlanOf(config);

@@ -23,14 +23,23 @@ import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
 
-/** A way to change nftables that costs less than a run of `nft`. */
-export interface QuickTransactions {
-  /** Gets ready, so that the next transaction does not wait for a start. */
-  prepare(): void;
-  /** Runs it; false where it cannot tell whether it was run, and `nft` itself must. */
-  transact(text: string): Promise<boolean>;
-  close(): void;
+/** One element of a set of nftables, as the kernel keeps it. */
+export interface SetElement {
+  /** Each part of it filled up to a multiple of 4 bytes. */
+  readonly key: Uint8Array;
+  /** Where the element is a range from `key` to here, both included. */
+  readonly keyEnd?: Uint8Array;
+  readonly timeoutMs: number;
 }
+
+/** Sets by name, each with all of its elements. */
+export type SetContents = ReadonlyMap<string, readonly SetElement[]>;
+
+/**
+ * Gives sets of openme's table in nftables exactly these elements, in one transaction. Resolves to false, and has done
+ * nothing, where that is for `nft`; rejects where the kernel refuses.
+ */
+export type ReplaceSets = (contents: SetContents) => Promise<boolean>;
 
 /** Gives the generation of nf_tables' rules, which grows with every change; `undefined` where it cannot be had. */
 export type ReadGeneration = () => number | undefined;
@@ -52,7 +61,7 @@ export interface BackendParts {
   readonly stateDir: string | undefined;
   readonly command: CommandLines | undefined;
   /** Where `run` leads to this process's own namespace: what makes changes quicker there. */
-  readonly nftSession?: QuickTransactions | undefined;
+  readonly replaceSets?: ReplaceSets | undefined;
   /** The same: what says that no rule of nf_tables was changed. */
   readonly readGeneration?: ReadGeneration | undefined;
   /** The stamps of now. Without it no knock counts as stamped. */

@@ -24,7 +24,7 @@ import { bindControl, type ControlSocket, serveControl } from "../../control/soc
 import { controlHandler } from "../../control/requests.ts";
 import { openGeneration } from "../../firewall/host/generation.ts";
 import { openLegacyRules } from "../../firewall/host/legacy_rules.ts";
-import { NftSession } from "../../firewall/nft/session.ts";
+import { openKernelSets } from "../../firewall/nft/kernel_sets.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
 import { createDryBackend } from "../../firewall/none.ts";
@@ -80,6 +80,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     const bound = bindKnockSocket(config.udpPort, context.run);
     const socket = open.adopt(await bound, (socket) => socket.close());
     const readGeneration = openGeneration();
+    const replaceSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
     await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
@@ -102,7 +103,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       context,
       log,
       stateDir,
-      nftSession: new NftSession(),
+      replaceSets,
       readGeneration,
       stamps: () => stamps.list(clock.now()),
       readLegacyTable,

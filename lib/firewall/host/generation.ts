@@ -5,12 +5,9 @@
  */
 
 import type { ReadGeneration } from "../backend.ts";
+import { openNetfilter } from "./netlink.ts";
 
-/** The kernel's numbers, from socket.h, netlink.h and nf_tables.h. */
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0x80000;
-const NETLINK_NETFILTER = 12;
-const MSG_DONTWAIT = 0x40;
+/** The kernel's numbers, from netlink.h and nfnetlink.h. */
 const NLM_F_REQUEST = 1;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_NEWGEN = NFNL_SUBSYS_NFTABLES << 8 | 15;
@@ -20,35 +17,19 @@ const NFTA_GEN_ID = 1;
 const HEADER_SIZE = 16;
 const REQUEST_SIZE = HEADER_SIZE + 4;
 
-const LIBC = {
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  send: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
-} as const;
-
-/** Opens the socket, until the process ends. `undefined` without Linux, glibc or CAP_NET_ADMIN. */
+/** `undefined` where this process cannot ask: without Linux, glibc or CAP_NET_ADMIN. */
 export function openGeneration(): ReadGeneration | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  let libc: Deno.DynamicLibrary<typeof LIBC>["symbols"];
-  try {
-    libc = Deno.dlopen("libc.so.6", LIBC).symbols;
-  } catch {
-    return undefined; // another libc, or no permission
-  }
-  const socket = libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
-  if (socket < 0) return undefined;
-  const answer = new Uint8Array(512);
+  const socket = openNetfilter();
+  if (!socket) return undefined;
   let sequence = 0;
   const read = () => {
-    const request = renderRequest(++sequence);
-    if (Number(libc.send(socket, request, BigInt(request.length), MSG_DONTWAIT)) < 0) return;
-    // The kernel has answered before `send` returns. Answers to earlier questions are passed over.
-    while (true) {
-      const length = Number(libc.recv(socket, answer, BigInt(answer.length), MSG_DONTWAIT));
-      if (length < HEADER_SIZE) return undefined;
-      const generation = parseGeneration(answer.subarray(0, length), sequence);
+    if (!socket.send(renderRequest(++sequence))) return undefined;
+    // Answers to earlier questions are passed over.
+    for (let answer = socket.receive(); answer; answer = socket.receive()) {
+      const generation = parseGeneration(answer, sequence);
       if (generation !== undefined) return generation;
     }
+    return undefined;
   };
   return read() === undefined ? undefined : read;
 }

@@ -6,14 +6,7 @@ import { allInTurn } from "../run.ts";
 import { isSingle } from "../../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type {
-  Backend,
-  BackendParts,
-  ClientOpenings,
-  Examination,
-  QuickTransactions,
-  Standing,
-} from "../backend.ts";
+import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
 import type { GuardPlan } from "../plan.ts";
 import { SeenConnections } from "../host/sockets.ts";
 import { mayDrop } from "../host/chain.ts";
@@ -25,7 +18,7 @@ import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { HeldOpenings } from "./openings.ts";
 import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
-import { elementsBySet, openingSets, renderContents } from "./sets.ts";
+import { contentsOf, elementsBySet, openingSets, renderContents } from "./sets.ts";
 import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
@@ -37,7 +30,7 @@ const LOOK_APART_MS = 2;
 /** What makes runs of programs unnecessary, and what the knock chain tells knocks by. */
 export type NftParts = Pick<
   BackendParts,
-  "nftSession" | "readGeneration" | "readLegacyTable" | "stamps"
+  "replaceSets" | "readGeneration" | "readLegacyTable" | "stamps"
 >;
 
 /**
@@ -63,7 +56,6 @@ class NftBackend implements Backend {
   readonly endsByKernel = true;
   #plan: GuardPlan;
   readonly #run: RunProgram;
-  readonly #session: QuickTransactions | undefined;
   readonly #table: OwnTable;
   readonly #host: HostRules<NftView>;
   /** Its changes do not show in the generation of nf_tables. */
@@ -86,11 +78,10 @@ class NftBackend implements Backend {
   constructor(plan: GuardPlan, run: RunProgram, parts: NftParts) {
     this.#plan = plan;
     this.#run = run;
-    this.#session = parts.nftSession;
     this.#connections = new SeenConnections(run);
     this.#checked = new CheckedRules(parts.readGeneration);
     this.#table = new OwnTable(run, {
-      session: this.#session,
+      replaceSets: parts.replaceSets,
       checked: this.#checked,
       stamps: parts.stamps,
     });
@@ -134,7 +125,6 @@ class NftBackend implements Backend {
     kept.areInstalled();
     // A table that is gone already is seen by the next check.
     this.#installed = { table: await this.#table.read() ?? "", holes: host.hole };
-    this.#session?.prepare();
     if ([...this.#written.values()].some((each) => each > version)) {
       const sets = [...openingSets(4), ...openingSets(6), ...narrowing?.sets ?? []];
       await this.#write(new Set(sets));
@@ -183,8 +173,11 @@ class NftBackend implements Backend {
     if (sets.size === 0) return;
     while (true) {
       const version = ++this.#version;
-      const elements = elementsBySet(this.#held.live(performance.now()));
-      await this.#table.change(renderContents(sets, elements));
+      const live = this.#held.live(performance.now());
+      await this.#table.replace(
+        contentsOf(sets, live),
+        () => renderContents(sets, elementsBySet(live)),
+      );
       const overtaken = this.#writtenWhole > version ||
         [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
       if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));
@@ -230,7 +223,6 @@ class NftBackend implements Backend {
   }
 
   async remove(): Promise<void> {
-    this.#session?.close();
     // The table first: without it nothing carries the mark, and the holes let nobody in.
     await allInTurn([
       () => this.#table.transact(renderRemoval()),

@@ -10,14 +10,17 @@
  * too, which takes 3 s beside 200,000 addresses.
  */
 
-import { formatAddress } from "../../values/address.ts";
+import { type Address, formatAddress } from "../../values/address.ts";
 import type { AddressOpenings } from "../../grants.ts";
 import { isSingle, type Network } from "../../values/network.ts";
 import type { Opening } from "../../values/openings.ts";
 import type { PortRange } from "../../values/ports.ts";
+import type { SetElement } from "../backend.ts";
 import { type Prefix, TABLE } from "../plan.ts";
 
 const RANGES = "_ranges";
+/** IANA's. */
+const PROTOCOL_NUMBERS = { tcp: 6, udp: 17 } as const;
 
 /** The two sets for addresses of one family, or for networks of one size. */
 export function openingSets(prefix: Prefix | 4 | 6): [ports: string, ranges: string] {
@@ -50,7 +53,7 @@ export function elementsBySet(openings: readonly AddressOpenings[]): Map<string,
       const set = setOf(address, opening);
       if (!bySet.has(set)) bySet.set(set, []);
       bySet.get(set)!.push(
-        `${base} . ${renderPorts(opening)} timeout ${renderTimeout(opening)}`,
+        `${base} . ${renderPorts(opening)} timeout ${wholeMs(opening)}ms`,
       );
     }
   }
@@ -80,6 +83,34 @@ export function renderContents(
   ).join("");
 }
 
+/** What {@linkcode renderContents} says, as the kernel keeps it. */
+export function contentsOf(
+  sets: Iterable<string>,
+  openings: readonly AddressOpenings[],
+): Map<string, SetElement[]> {
+  const contents = new Map([...sets].map((set) => [set, [] as SetElement[]]));
+  for (const { address, openings: each } of openings) {
+    for (const opening of each) {
+      const keyTo = (port: number) => renderKey(address.base, opening, port);
+      contents.get(setOf(address, opening))?.push({
+        key: keyTo(opening.first),
+        ...(opening.first === opening.last ? {} : { keyEnd: keyTo(opening.last) }),
+        timeoutMs: wholeMs(opening),
+      });
+    }
+  }
+  return contents;
+}
+
+/** Address, protocol and port, each filled up to a multiple of 4 bytes. */
+function renderKey({ bytes }: Address, { protocol }: PortRange, port: number): Uint8Array {
+  const key = new Uint8Array(bytes.length + 8);
+  key.set(bytes);
+  key[bytes.length] = PROTOCOL_NUMBERS[protocol];
+  new DataView(key.buffer).setUint16(bytes.length + 4, port);
+  return key;
+}
+
 export function renderPorts({ protocol, first, last }: PortRange): string {
   return `${protocol} . ${first === last ? first : `${first}-${last}`}`;
 }
@@ -89,8 +120,8 @@ export function renderSetElements(elements: readonly string[]): string {
 }
 
 /** Rounded down to whole ms, at least one: a timeout of 0 would mean none at all. */
-function renderTimeout({ timeoutMs }: Opening): string {
-  return `${Math.max(1, Math.floor(timeoutMs))}ms`;
+function wholeMs({ timeoutMs }: Opening): number {
+  return Math.max(1, Math.floor(timeoutMs));
 }
 
 /** The sets of openings that a listing of the table names, each with the length of its networks. */

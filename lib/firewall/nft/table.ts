@@ -2,7 +2,7 @@
 
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type { KnockStamp, QuickTransactions, Standing } from "../backend.ts";
+import type { KnockStamp, ReplaceSets, SetContents, Standing } from "../backend.ts";
 import type { Deviations } from "../deviations.ts";
 import type { CheckedRules } from "../host/generation.ts";
 import { runNft } from "../host/nft_listing.ts";
@@ -11,12 +11,12 @@ import { type GuardPlan, TABLE } from "../plan.ts";
 import { EXAMINED_CHAINS, examineTable } from "./examine.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
 import { parseOpeningSets } from "./sets.ts";
-import { renderStamps, STAMP_PROBE } from "./stamps.ts";
+import { renderStamps, STAMP_PROBE, stampContents } from "./stamps.ts";
 
 /** The table of one network namespace. */
 export class OwnTable {
   readonly #run: RunProgram;
-  readonly #session: QuickTransactions | undefined;
+  readonly #replaceSets: ReplaceSets | undefined;
   readonly #checked: CheckedRules;
   readonly #stamps: () => readonly KnockStamp[];
   /** Whether this nft knows stamps, once it was asked. */
@@ -25,22 +25,23 @@ export class OwnTable {
   /** `checked` learns of every transaction; `stamps` gives those of now. */
   constructor(
     run: RunProgram,
-    { session, checked, stamps = () => [] }: {
-      readonly session: QuickTransactions | undefined;
+    { replaceSets, checked, stamps = () => [] }: {
+      readonly replaceSets: ReplaceSets | undefined;
       readonly checked: CheckedRules;
       readonly stamps: (() => readonly KnockStamp[]) | undefined;
     },
   ) {
     this.#run = run;
-    this.#session = session;
+    this.#replaceSets = replaceSets;
     this.#checked = checked;
     this.#stamps = stamps;
   }
 
-  /** A small transaction: through the session where that takes it. */
-  change(text: string): Promise<void> {
+  /** Gives sets these contents: without a program where that is possible, else by rule text. */
+  replace(contents: SetContents, renderText: () => string): Promise<void> {
     return this.#checked.ownChange(async () => {
-      if (!await this.#session?.transact(text)) await runNft(this.#run, ["-f", "-"], text);
+      if (await this.#replaceSets?.(contents)) return;
+      await runNft(this.#run, ["-f", "-"], renderText());
     });
   }
 
@@ -72,7 +73,7 @@ export class OwnTable {
   /** Puts the stamps of now in place of those that stand. */
   async restamp(): Promise<void> {
     const stamps = await this.stamps();
-    if (stamps) await this.change(renderStamps(stamps));
+    if (stamps) await this.replace(stampContents(stamps), () => renderStamps(stamps));
   }
 
   /** Why this nft knows no stamps; `undefined` where it does. */

@@ -18,8 +18,8 @@ export interface Candidate {
   /** What takes openme's rules away, as a stranger's reload does. */
   readonly flush?: (lab: Lab, host: FirewalldHost | void) => Promise<void>;
   readonly command?: (dir: string) => CommandLines;
-  /** Whether changes go through a long-lived `nft -i`, as `serve` has it. */
-  readonly session?: boolean;
+  /** Whether sets are written over netlink, as `serve` does it. */
+  readonly byNetlink?: boolean;
   /** How long others may wait for one that hangs and for their own program. @default {1000} */
   readonly patienceMs?: number;
   /** Whether the backend acts at all. */
@@ -38,7 +38,7 @@ const iptablesFlush = (kind: string) => async (lab: Lab) => {
 /** Every backend, on each kind of machine that matters to it. */
 export const CANDIDATES: readonly Candidate[] = [
   { title: "nft", name: "nft", flush: nftFlush },
-  { title: "nft with its session", name: "nft", flush: nftFlush, session: true },
+  { title: "nft and netlink", name: "nft", flush: nftFlush, byNetlink: true },
   { title: "nft behind the host's rules", name: "nft", host: (lab) => lab.nft(HOST_RULES) },
   { title: "iptables-nft", name: "iptables-nft", flush: iptablesFlush("nft") },
   {

@@ -3,12 +3,12 @@
 import { DEFAULT_MARK } from "../../../lib/config/firewall.ts";
 import type { Backend, ClientOpenings } from "../../../lib/firewall/backend.ts";
 import { chooseBackend } from "../../../lib/firewall/choose.ts";
-import { NftSession } from "../../../lib/firewall/nft/session.ts";
 import type { GuardPlan } from "../../../lib/firewall/plan.ts";
 import { createLog } from "../../../lib/system/log.ts";
 import { parseNetwork } from "../../../lib/values/network.ts";
 import { mergePortRanges, parsePortSpec, type PortRange } from "../../../lib/values/ports.ts";
 import { IPV4, IPV6, type Lab, type Side } from "../lab.ts";
+import { kernelSetsIn } from "../kernel_sets.ts";
 import type { Candidate } from "./candidates.ts";
 import { allRules, Runner } from "./runner.ts";
 
@@ -29,7 +29,7 @@ export function opening(address: string, timeoutMs: number, ...specs: string[]):
 
 export type Trial = Awaited<ReturnType<typeof startTrial>>;
 
-/** Prepares the host. Disposing of the trial ends its sessions and what runs on the host. */
+/** Prepares the host. Disposing of the trial ends what runs on the host. */
 export async function startTrial(lab: Lab, candidate: Candidate) {
   const { name, host } = candidate;
   const agents = await lab.agents("server", "client", "other");
@@ -57,12 +57,6 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
     prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],
     lifetimeMs: 60_000,
   };
-  const sessions: NftSession[] = [];
-  const newSession = () => {
-    const session = new NftSession(["ip", "netns", "exec", lab.namespace("server"), "nft"]);
-    sessions.push(session);
-    return session;
-  };
   const partsWith = (run = runner.run) => ({
     plan,
     run,
@@ -73,7 +67,7 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
   const make = (run = runner.run): Promise<Backend> =>
     chooseBackend(name, {
       ...partsWith(run),
-      nftSession: candidate.session ? newSession() : undefined,
+      replaceSets: candidate.byNetlink ? kernelSetsIn(lab.namespace("server")) : undefined,
     });
   const standIn = candidate.standIn?.(dir);
   runner.programs = new Map([
@@ -114,7 +108,6 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
     isOpen,
     isClosed: async (port: number, family: 4 | 6 = 4) => !await isOpen(port, family),
     [Symbol.asyncDispose]: async () => {
-      for (const session of sessions) session.close();
       await Deno.remove(dir, { recursive: true });
       await hosted?.[Symbol.asyncDispose]();
     },

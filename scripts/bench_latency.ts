@@ -53,6 +53,8 @@ async function measure({ how, apartMs, busy, before }: Row): Promise<number> {
     clients: Object.fromEntries(names.map((name) => [name, ["22/tcp"]])),
     knockTimeout: "30s",
   });
+  // Once before the knocks are sealed: a new database refuses what is dated before its start.
+  await (await site.serve()).stop();
   const knocks: Task["knocks"] = await Promise.all(
     names.map(async (client, i) => {
       const address = [198, 51, 100, i + 1];

@@ -88,9 +88,9 @@ export class CheckedRules {
 
   /** Runs transactions of this process. If the generation grew by just their number, no other program changed a rule. */
   async ownChange(change: () => Promise<void>, transactions = 1): Promise<void> {
-    const before = this.#read?.();
     await change();
-    if (before === undefined || before !== this.#checked) return;
-    if (this.#read?.() === before + transactions) this.#checked = before + transactions;
+    if (this.#checked === undefined) return;
+    const expected = this.#checked + transactions;
+    if (this.#read?.() === expected) this.#checked = expected;
   }
 }

@@ -18,7 +18,7 @@ import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { HeldOpenings } from "./openings.ts";
 import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
-import { contentsOf, elementsBySet, openingSets, renderContents } from "./sets.ts";
+import { elementsBySet, openingSets, renderContents } from "./sets.ts";
 import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
@@ -173,10 +173,10 @@ class NftBackend implements Backend {
     if (sets.size === 0) return;
     while (true) {
       const version = ++this.#version;
-      const live = this.#held.live(performance.now());
+      const nowMs = performance.now();
       await this.#table.replace(
-        contentsOf(sets, live),
-        () => renderContents(sets, elementsBySet(live)),
+        this.#held.contentsOf(sets, nowMs),
+        () => renderContents(sets, elementsBySet(this.#held.live(nowMs))),
       );
       const overtaken = this.#writtenWhole > version ||
         [...sets].some((set) => (this.#written.get(set) ?? 0) > version);

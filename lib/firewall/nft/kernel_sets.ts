@@ -27,6 +27,8 @@ const NFTA_SET_ELEM = { key: 1, timeout: 4, keyEnd: 10 } as const;
 /** struct nlmsghdr, and struct nfgenmsg behind it. */
 const HEADER_SIZE = 20;
 
+const NAME_OF_TABLE = new TextEncoder().encode(`${TABLE.split(" ")[1]}\0`);
+
 /** From errno.h. */
 const EPERM = 1;
 const ERRORS: Readonly<Record<number, string>> = {
@@ -34,7 +36,7 @@ const ERRORS: Readonly<Record<number, string>> = {
   17: "File exists",
 };
 
-/** The length of an attribute is 16 bits, and the elements of a set are one: 800 openings or more. */
+/** The length of an attribute is 16 bits, and the elements of a set are one: 800 openings. */
 const MOST_BYTES = 65_000;
 
 /** Writes over a socket of its own; `undefined` where this process cannot: without Linux, glibc or the permission. */
@@ -48,9 +50,9 @@ export function replacingSets(socket: NetfilterSocket): ReplaceSets {
   let sequence = 0;
   let busy = false;
   return async (contents) => {
+    if (busy || mostBytesOf(contents) > MOST_BYTES) return false;
     const first = sequence + 1;
     const { batch, last } = renderBatch(contents, first);
-    if (busy || batch.length > MOST_BYTES) return false;
     sequence = last;
     busy = true;
     try {
@@ -88,79 +90,99 @@ export function renderBatch(
   contents: SetContents,
   first: number,
 ): { readonly batch: Uint8Array<ArrayBuffer>; readonly last: number } {
-  const begin = message({ type: NFNL_MSG_BATCH_BEGIN, sequence: first });
-  const messages = [begin];
+  const writer = new BatchWriter(mostBytesOf(contents));
   let sequence = first;
+  writer.message(NFNL_MSG_BATCH_BEGIN, sequence, () => {});
+  let isLeft = contents.size;
   for (const [set, elements] of contents) {
-    const of = [
-      attribute(NFTA_SET_ELEM_LIST.table, text(TABLE.split(" ")[1]!)),
-      attribute(NFTA_SET_ELEM_LIST.set, text(set)),
-    ];
+    const of = () => {
+      writer.attribute(NFTA_SET_ELEM_LIST.table, NAME_OF_TABLE);
+      writer.attribute(NFTA_SET_ELEM_LIST.set, new TextEncoder().encode(`${set}\0`));
+    };
+    const flags = --isLeft === 0 ? NLM_F_ACK : 0;
     // Without elements it means all of them.
-    messages.push(message({ type: NFT_MSG_DELSETELEM, sequence: ++sequence }, of));
+    writer.message(NFT_MSG_DELSETELEM, ++sequence, of, elements.length === 0 ? flags : 0);
     if (elements.length === 0) continue;
-    const list = nested(NFTA_SET_ELEM_LIST.elements, elements.map(renderElement));
-    messages.push(message({ type: NFT_MSG_NEWSETELEM, sequence: ++sequence }, [...of, list]));
+    writer.message(NFT_MSG_NEWSETELEM, ++sequence, () => {
+      of();
+      writer.nested(
+        NFTA_SET_ELEM_LIST.elements,
+        () => elements.forEach((each) => writer.element(each)),
+      );
+    }, flags | NLM_F_CREATE);
   }
-  const flags = new DataView(messages.at(-1)!.buffer);
-  flags.setUint16(6, flags.getUint16(6, true) | NLM_F_ACK, true);
-  messages.push(message({ type: NFNL_MSG_BATCH_END, sequence: sequence + 1 }));
-  return { batch: joined(messages), last: sequence };
+  writer.message(NFNL_MSG_BATCH_END, sequence + 1, () => {});
+  return { batch: writer.bytes(), last: sequence };
 }
 
-function renderElement({ key, keyEnd, timeoutMs }: SetElement): Uint8Array {
-  const timeout = new Uint8Array(8);
-  new DataView(timeout.buffer).setBigUint64(0, BigInt(timeoutMs));
-  const value = (type: number, bytes: Uint8Array) =>
-    nested(type, [attribute(NFTA_DATA_VALUE, bytes)]);
-  return nested(NFTA_LIST_ELEM, [
-    attribute(NFTA_SET_ELEM.timeout, timeout),
-    value(NFTA_SET_ELEM.key, key),
-    ...(keyEnd ? [value(NFTA_SET_ELEM.keyEnd, keyEnd)] : []),
-  ]);
-}
-
-/** Numbers of headers are in the byte order of the machine: little-endian, wherever Deno runs. */
-function message(
-  { type, sequence }: { readonly type: number; readonly sequence: number },
-  attributes: readonly Uint8Array[] = [],
-): Uint8Array<ArrayBuffer> {
-  const bytes = joined([new Uint8Array(HEADER_SIZE), ...attributes]);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, bytes.length, true);
-  view.setUint16(4, type, true);
-  view.setUint16(6, NLM_F_REQUEST | (type === NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0), true);
-  view.setUint32(8, sequence, true);
-  const isOfTables = type >> 8 === NFNL_SUBSYS_NFTABLES;
-  view.setUint8(16, isOfTables ? NFPROTO_INET : 0);
-  view.setUint16(18, isOfTables ? 0 : NFNL_SUBSYS_NFTABLES);
+/** A bound of the batch's length: keys are of 24 bytes at most, names of sets of 32. */
+function mostBytesOf(contents: SetContents): number {
+  let bytes = 2 * HEADER_SIZE;
+  for (const elements of contents.values()) bytes += 200 + 80 * elements.length;
   return bytes;
 }
 
-/** Its length, its type and its bytes, up to a multiple of 4. */
-function attribute(type: number, value: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(4 + (value.length + 3 & ~3));
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, 4 + value.length, true);
-  view.setUint16(2, type, true);
-  bytes.set(value, 4);
-  return bytes;
-}
+/** Messages one after the other. Numbers of headers are little-endian, as every machine that Deno runs on. */
+class BatchWriter {
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView;
+  #at = 0;
 
-function nested(type: number, attributes: readonly Uint8Array[]): Uint8Array {
-  return attribute(type | NLA_F_NESTED, joined(attributes));
-}
-
-function text(name: string): Uint8Array {
-  return new TextEncoder().encode(`${name}\0`);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
+  constructor(mostBytes: number) {
+    this.#bytes = new Uint8Array(mostBytes);
+    this.#view = new DataView(this.#bytes.buffer);
   }
-  return bytes;
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#at);
+  }
+
+  message(type: number, sequence: number, writeAttributes: () => void, flags = 0): void {
+    const start = this.#at;
+    const isOfTables = type >> 8 === NFNL_SUBSYS_NFTABLES;
+    this.#view.setUint16(start + 4, type, true);
+    this.#view.setUint16(start + 6, NLM_F_REQUEST | flags, true);
+    this.#view.setUint32(start + 8, sequence, true);
+    this.#view.setUint8(start + 16, isOfTables ? NFPROTO_INET : 0);
+    this.#view.setUint16(start + 18, isOfTables ? 0 : NFNL_SUBSYS_NFTABLES);
+    this.#at += HEADER_SIZE;
+    writeAttributes();
+    this.#view.setUint32(start, this.#at - start, true);
+  }
+
+  nested(type: number, writeAttributes: () => void): void {
+    const start = this.#at;
+    this.#at += 4;
+    writeAttributes();
+    this.#head(start, type | NLA_F_NESTED, this.#at - start);
+  }
+
+  attribute(type: number, value: Uint8Array): void {
+    this.#head(this.#at, type, 4 + value.length);
+    this.#bytes.set(value, this.#at + 4);
+    this.#at += 4 + (value.length + 3 & ~3);
+  }
+
+  element({ key, keyEnd, timeoutMs }: SetElement): void {
+    const start = this.#at;
+    this.#at += 4;
+    this.#head(this.#at, NFTA_SET_ELEM.timeout, 12);
+    this.#view.setUint32(this.#at + 4, Math.floor(timeoutMs / 2 ** 32));
+    this.#view.setUint32(this.#at + 8, timeoutMs % 2 ** 32);
+    this.#at += 12;
+    this.#data(NFTA_SET_ELEM.key, key);
+    if (keyEnd) this.#data(NFTA_SET_ELEM.keyEnd, keyEnd);
+    this.#head(start, NFTA_LIST_ELEM | NLA_F_NESTED, this.#at - start);
+  }
+
+  #data(type: number, value: Uint8Array): void {
+    this.#head(this.#at, type | NLA_F_NESTED, 8 + value.length);
+    this.#at += 4;
+    this.attribute(NFTA_DATA_VALUE, value);
+  }
+
+  #head(at: number, type: number, length: number): void {
+    this.#view.setUint16(at, length, true);
+    this.#view.setUint16(at + 2, type, true);
+  }
 }

@@ -13,7 +13,6 @@
 import { type Address, formatAddress } from "../../values/address.ts";
 import type { AddressOpenings } from "../../grants.ts";
 import { isSingle, type Network } from "../../values/network.ts";
-import type { Opening } from "../../values/openings.ts";
 import type { PortRange } from "../../values/ports.ts";
 import type { SetElement } from "../backend.ts";
 import { type Prefix, TABLE } from "../plan.ts";
@@ -53,7 +52,7 @@ export function elementsBySet(openings: readonly AddressOpenings[]): Map<string,
       const set = setOf(address, opening);
       if (!bySet.has(set)) bySet.set(set, []);
       bySet.get(set)!.push(
-        `${base} . ${renderPorts(opening)} timeout ${wholeMs(opening)}ms`,
+        `${base} . ${renderPorts(opening)} timeout ${wholeMs(opening.timeoutMs)}ms`,
       );
     }
   }
@@ -83,23 +82,11 @@ export function renderContents(
   ).join("");
 }
 
-/** What {@linkcode renderContents} says, as the kernel keeps it. */
-export function contentsOf(
-  sets: Iterable<string>,
-  openings: readonly AddressOpenings[],
-): Map<string, SetElement[]> {
-  const contents = new Map([...sets].map((set) => [set, [] as SetElement[]]));
-  for (const { address, openings: each } of openings) {
-    for (const opening of each) {
-      const keyTo = (port: number) => renderKey(address.base, opening, port);
-      contents.get(setOf(address, opening))?.push({
-        key: keyTo(opening.first),
-        ...(opening.first === opening.last ? {} : { keyEnd: keyTo(opening.last) }),
-        timeoutMs: wholeMs(opening),
-      });
-    }
-  }
-  return contents;
+/** The element that holds this opening, as the kernel keeps it, without its timeout. */
+export function keysOf({ base }: Network, opening: PortRange): Omit<SetElement, "timeoutMs"> {
+  const key = renderKey(base, opening, opening.first);
+  if (opening.first === opening.last) return { key };
+  return { key, keyEnd: renderKey(base, opening, opening.last) };
 }
 
 /** Address, protocol and port, each filled up to a multiple of 4 bytes. */
@@ -120,7 +107,7 @@ export function renderSetElements(elements: readonly string[]): string {
 }
 
 /** Rounded down to whole ms, at least one: a timeout of 0 would mean none at all. */
-function wholeMs({ timeoutMs }: Opening): number {
+export function wholeMs(timeoutMs: number): number {
   return Math.max(1, Math.floor(timeoutMs));
 }
 

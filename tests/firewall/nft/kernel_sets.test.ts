@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { parseAddress } from "../../../lib/values/address.ts";
 import type { NetfilterSocket } from "../../../lib/firewall/host/netlink.ts";
 import { renderBatch, replacingSets } from "../../../lib/firewall/nft/kernel_sets.ts";
-import { contentsOf } from "../../../lib/firewall/nft/sets.ts";
+import { HeldOpenings } from "../../../lib/firewall/nft/openings.ts";
 import { bytesToHex } from "../../../lib/crypto/keys.ts";
 import { networkOf } from "../../../lib/values/network.ts";
 import { ranges } from "../support.ts";
@@ -19,11 +19,14 @@ const FLUSH = "300000000e0a0100080000000000000001000000 " +
   "0b0001006f70656e6d650000 0d0002006772616e7465643400000000";
 
 Deno.test("renderBatch() makes the messages that nft makes, in one transaction", () => {
-  const contents = contentsOf(["granted4", "granted6_ranges"], [
+  const held = new HeldOpenings();
+  held.hold([
     open("198.51.100.7", "22/tcp", 30_000),
     open("2001:db8::7", "1000-1010/udp", 29_999),
+    open("198.51.100.8", "22/tcp", 0), // has ended
     open("198.51.100.8", "1-2/tcp", 1), // of a set that does not change
-  ]);
+  ], 0);
+  const contents = held.contentsOf(new Set(["granted4", "granted6_ranges"]), 0);
   const { batch, last } = renderBatch(contents, 7);
   assert.equal(last, 11);
   assert.equal(
@@ -100,6 +103,6 @@ Deno.test("nft does what netlink does not: without the right, beside another cha
   assert.equal(await replace(NOTHING), true);
   assert.equal(batches.length, 2);
   const element = { key: new Uint8Array(12), timeoutMs: 1000 };
-  assert.equal(await replace(new Map([["granted4", Array(1900).fill(element)]])), false);
+  assert.equal(await replace(new Map([["granted4", Array(1000).fill(element)]])), false);
   assert.equal(batches.length, 2);
 });

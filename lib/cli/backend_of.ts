@@ -19,7 +19,7 @@ export function backendOf(
     log: Log;
     show?: ((text: string) => void) | undefined;
     stateDir?: string;
-  } & Pick<BackendParts, "replaceSets" | "readGeneration" | "readLegacyTable" | "stamps">,
+  } & Pick<BackendParts, "quickSets" | "readGeneration" | "readLegacyTable" | "stamps">,
 ): Promise<Backend> {
   const { stateDir, command, firewall } = config;
   const plan = guardPlanOf(config);

@@ -23,23 +23,15 @@ import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
 
-/** One element of a set of nftables, as the kernel keeps it. */
-export interface SetElement {
-  /** Each part of it filled up to a multiple of 4 bytes. */
-  readonly key: Uint8Array;
-  /** Where the element is a range from `key` to here, both included. */
-  readonly keyEnd?: Uint8Array;
-  readonly timeoutMs: number;
-}
-
-/** Sets by name, each with all of its elements. */
-export type SetContents = ReadonlyMap<string, readonly SetElement[]>;
-
 /**
- * Gives sets of openme's table in nftables exactly these elements, in one transaction. Resolves to false, and has done
- * nothing, where that is for `nft`; rejects where the kernel refuses.
+ * Gives sets of openme's table in nftables their elements without a program, each call in one transaction. Resolves to
+ * false, and has done nothing, where that is for `nft`; rejects where the kernel refuses.
  */
-export type ReplaceSets = (contents: SetContents) => Promise<boolean>;
+export interface QuickSets {
+  /** Of these openings each of the sets gets those that belong there, and nothing else stays in it. */
+  replaceOpenings(sets: Iterable<string>, openings: readonly AddressOpenings[]): Promise<boolean>;
+  replaceStamps(stamps: readonly KnockStamp[]): Promise<boolean>;
+}
 
 /** Gives the generation of nf_tables' rules, which grows with every change; `undefined` where it cannot be had. */
 export type ReadGeneration = () => number | undefined;
@@ -61,7 +53,7 @@ export interface BackendParts {
   readonly stateDir: string | undefined;
   readonly command: CommandLines | undefined;
   /** Where `run` leads to this process's own namespace: what makes changes quicker there. */
-  readonly replaceSets?: ReplaceSets | undefined;
+  readonly quickSets?: QuickSets | undefined;
   /** The same: what says that no rule of nf_tables was changed. */
   readonly readGeneration?: ReadGeneration | undefined;
   /** The stamps of now. Without it no knock counts as stamped. */

@@ -58,7 +58,7 @@ export function showingParts(parts: BackendParts, show: (text: string) => void):
       return parts.run(each);
     },
     stateDir: undefined,
-    replaceSets: undefined,
+    quickSets: undefined,
     // They are others every minute, and the server puts them in.
     stamps: undefined,
     // No list shows what was not run.

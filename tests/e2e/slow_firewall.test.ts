@@ -13,20 +13,14 @@ const SLOW_MS = 700;
 const SHIM = fileURLToPath(new URL("./clock_shim.ts", import.meta.url));
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
-/** `openme serve` with an nft that needs 0.3 s to start and SLOW_MS for each line that it is given. */
+/** `openme serve` with an iptables that needs SLOW_MS for each change. */
 async function serveSlowly(lab: Lab, { config, dir }: Site): Promise<Served> {
-  const real = (await lab.run("server", ["sh", "-c", "command -v nft"])).trim();
   await Deno.mkdir(`${dir}/bin`);
-  const script = `#!/bin/sh
-sleep 0.3
-case " $* " in *" -i "*)
-  while IFS= read -r line; do sleep ${
-    SLOW_MS / 1000
-  }; printf '%s\\n' "$line"; done | ${real} "$@"; exit ;;
-esac
-exec ${real} "$@"
-`;
-  await Deno.writeTextFile(`${dir}/bin/nft`, script, { mode: 0o755 });
+  for (const program of ["iptables-nft-restore", "ip6tables-nft-restore"]) {
+    const real = (await lab.run("server", ["sh", "-c", `command -v ${program}`])).trim();
+    const script = `#!/bin/sh\nsleep ${SLOW_MS / 1000}\nexec ${real} "$@"\n`;
+    await Deno.writeTextFile(`${dir}/bin/${program}`, script, { mode: 0o755 });
+  }
   const path = `${dir}/bin:${Deno.env.get("PATH")}`;
   const command = ["env", `PATH=${path}`, ...OPENME, "serve", "--config", config];
   const served = new Served(lab.start("server", command));
@@ -40,6 +34,7 @@ e2e("a slow firewall", async (lab, t) => {
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"], bob: ["22/tcp"] },
     knockTimeout: "20s",
+    firewall: "iptables-nft",
   });
   await using served = await serveSlowly(lab, site);
   const letIn = /^default: alice is let in from 10\.0\.0\.2 to 22\/tcp, \d+s left$/m;

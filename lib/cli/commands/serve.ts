@@ -80,7 +80,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     const bound = bindKnockSocket(config.udpPort, context.run);
     const socket = open.adopt(await bound, (socket) => socket.close());
     const readGeneration = openGeneration();
-    const replaceSets = openKernelSets();
+    const quickSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
     await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
@@ -103,7 +103,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       context,
       log,
       stateDir,
-      replaceSets,
+      quickSets,
       readGeneration,
       stamps: () => stamps.list(clock.now()),
       readLegacyTable,

@@ -18,7 +18,7 @@ import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { HeldOpenings } from "./openings.ts";
 import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
-import { elementsBySet, openingSets, renderContents } from "./sets.ts";
+import { openingSets } from "./sets.ts";
 import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
@@ -30,7 +30,7 @@ const LOOK_APART_MS = 2;
 /** What makes runs of programs unnecessary, and what the knock chain tells knocks by. */
 export type NftParts = Pick<
   BackendParts,
-  "replaceSets" | "readGeneration" | "readLegacyTable" | "stamps"
+  "quickSets" | "readGeneration" | "readLegacyTable" | "stamps"
 >;
 
 /**
@@ -81,7 +81,7 @@ class NftBackend implements Backend {
     this.#connections = new SeenConnections(run);
     this.#checked = new CheckedRules(parts.readGeneration);
     this.#table = new OwnTable(run, {
-      replaceSets: parts.replaceSets,
+      quickSets: parts.quickSets,
       checked: this.#checked,
       stamps: parts.stamps,
     });
@@ -173,11 +173,7 @@ class NftBackend implements Backend {
     if (sets.size === 0) return;
     while (true) {
       const version = ++this.#version;
-      const nowMs = performance.now();
-      await this.#table.replace(
-        this.#held.contentsOf(sets, nowMs),
-        () => renderContents(sets, elementsBySet(this.#held.live(nowMs))),
-      );
+      await this.#table.replaceOpenings(sets, this.#held.live(performance.now()));
       const overtaken = this.#writtenWhole > version ||
         [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
       if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));

@@ -4,9 +4,13 @@
  */
 
 import { OpenmeError } from "../../values/errors.ts";
-import type { ReplaceSets, SetContents, SetElement } from "../backend.ts";
+import type { AddressOpenings } from "../../grants.ts";
+import type { Address } from "../../values/address.ts";
+import type { PortRange } from "../../values/ports.ts";
+import type { QuickSets } from "../backend.ts";
 import { type NetfilterSocket, openNetfilter } from "../host/netlink.ts";
 import { TABLE } from "../plan.ts";
+import { setOf, wholeMs } from "./sets.ts";
 
 /** The kernel's numbers, from netlink.h, nfnetlink.h and nf_tables.h. */
 const NLM_F_REQUEST = 1;
@@ -29,6 +33,9 @@ const HEADER_SIZE = 20;
 
 const NAME_OF_TABLE = new TextEncoder().encode(`${TABLE.split(" ")[1]}\0`);
 
+/** IANA's. */
+const PROTOCOL_NUMBERS = { tcp: 6, udp: 17 } as const;
+
 /** From errno.h. */
 const EPERM = 1;
 const ERRORS: Readonly<Record<number, string>> = {
@@ -39,14 +46,41 @@ const ERRORS: Readonly<Record<number, string>> = {
 /** The length of an attribute is 16 bits, and the elements of a set are one: 800 openings. */
 const MOST_BYTES = 65_000;
 
+/** One element of a set, as the kernel keeps it. */
+export interface SetElement {
+  /** Each part of it filled up to a multiple of 4 bytes. */
+  readonly key: Uint8Array;
+  /** Where the element is a range from `key` to here, both included. */
+  readonly keyEnd?: Uint8Array;
+  readonly timeoutMs: number;
+}
+
+/** Sets by name, each with all of its elements. */
+type SetContents = ReadonlyMap<string, readonly SetElement[]>;
+
 /** Writes over a socket of its own; `undefined` where this process cannot: without Linux, glibc or the permission. */
-export function openKernelSets(): ReplaceSets | undefined {
+export function openKernelSets(): QuickSets | undefined {
   const socket = openNetfilter();
-  return socket && replacingSets(socket);
+  return socket && kernelSets(socket);
+}
+
+export function kernelSets(socket: NetfilterSocket): QuickSets {
+  const replace = replacing(socket);
+  return {
+    replaceOpenings: (sets, openings) => replace(contentsOf(sets, openings)),
+    replaceStamps: (stamps) => {
+      const elements = stamps.map(({ word, timeoutMs }) => {
+        const key = new Uint8Array(4);
+        new DataView(key.buffer).setUint32(0, word);
+        return { key, timeoutMs };
+      });
+      return replace(new Map([["stamps", elements]]));
+    },
+  };
 }
 
 /** One transaction at a time: while one is under way, others are for `nft`. */
-export function replacingSets(socket: NetfilterSocket): ReplaceSets {
+function replacing(socket: NetfilterSocket): (contents: SetContents) => Promise<boolean> {
   let sequence = 0;
   let busy = false;
   return async (contents) => {
@@ -83,6 +117,37 @@ function errorIn(
     else if (about === last) outcome ??= 0;
   }
   return outcome;
+}
+
+/** The elements of each of these sets: those of the openings that belong there. */
+export function contentsOf(
+  sets: Iterable<string>,
+  openings: readonly AddressOpenings[],
+): Map<string, SetElement[]> {
+  const contents = new Map<string, SetElement[]>();
+  for (const set of sets) contents.set(set, []);
+  for (const { address, openings: each } of openings) {
+    for (const opening of each) {
+      const { first, last } = opening;
+      const key = renderKey(address.base, opening, first);
+      const timeoutMs = wholeMs(opening);
+      contents.get(setOf(address, opening))?.push(
+        first === last
+          ? { key, timeoutMs }
+          : { key, keyEnd: renderKey(address.base, opening, last), timeoutMs },
+      );
+    }
+  }
+  return contents;
+}
+
+/** Address, protocol and port. */
+function renderKey({ bytes }: Address, { protocol }: PortRange, port: number): Uint8Array {
+  const key = new Uint8Array(bytes.length + 8);
+  key.set(bytes);
+  key[bytes.length] = PROTOCOL_NUMBERS[protocol];
+  new DataView(key.buffer).setUint16(bytes.length + 4, port);
+  return key;
 }
 
 /** The batch with its messages numbered from `first` on, and the number of the last; the kernel answers to that one. */

@@ -3,13 +3,11 @@
 import type { AddressOpenings } from "../../grants.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
 import type { PortRange } from "../../values/ports.ts";
-import type { SetElement } from "../backend.ts";
-import { keysOf, setOf, wholeMs } from "./sets.ts";
+import { setOf } from "./sets.ts";
 
 interface Held {
   readonly address: Network;
-  readonly openings: readonly (PortRange & Omit<SetElement, "timeoutMs"> & {
-    readonly set: string;
+  readonly openings: readonly (PortRange & {
     /** Steady clock of this process. */
     readonly endsMs: number;
   })[];
@@ -24,14 +22,12 @@ export class HeldOpenings {
     const sets = new Set<string>();
     for (const { address, openings } of changes) {
       const text = formatNetwork(address);
-      for (const { set } of this.#held.get(text)?.openings ?? []) sets.add(set);
+      for (const each of this.#held.get(text)?.openings ?? []) sets.add(setOf(address, each));
+      for (const each of openings) sets.add(setOf(address, each));
       const dated = openings.map(({ timeoutMs, ...ports }) => ({
         ...ports,
-        ...keysOf(address, ports),
-        set: setOf(address, ports),
         endsMs: nowMs + timeoutMs,
       }));
-      for (const { set } of dated) sets.add(set);
       if (dated.length === 0) this.#held.delete(text);
       else this.#held.set(text, { address, openings: dated });
     }
@@ -44,28 +40,11 @@ export class HeldOpenings {
     this.hold(openings, nowMs);
   }
 
-  /** All that these sets are to hold now. */
-  contentsOf(sets: ReadonlySet<string>, nowMs: number): Map<string, SetElement[]> {
-    const contents = new Map<string, SetElement[]>();
-    for (const set of sets) contents.set(set, []);
-    for (const { openings } of this.#held.values()) {
-      for (const { set, key, keyEnd, endsMs } of openings) {
-        if (endsMs <= nowMs) continue;
-        const timeoutMs = wholeMs(endsMs - nowMs);
-        contents.get(set)?.push(keyEnd ? { key, keyEnd, timeoutMs } : { key, timeoutMs });
-      }
-    }
-    return contents;
-  }
-
   /** All that is open now, with the time left. Forgets openings that have ended. */
   live(nowMs: number): AddressOpenings[] {
     return [...this.#held].flatMap(([text, { address, openings }]) => {
       const left = openings.filter(({ endsMs }) => endsMs > nowMs)
-        .map(({ protocol, first, last, endsMs }) => ({
-          ...{ protocol, first, last },
-          timeoutMs: endsMs - nowMs,
-        }));
+        .map(({ endsMs, ...ports }) => ({ ...ports, timeoutMs: endsMs - nowMs }));
       if (left.length > 0) return [{ address, openings: left }];
       this.#held.delete(text);
       return [];

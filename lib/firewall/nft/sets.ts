@@ -10,16 +10,14 @@
  * too, which takes 3 s beside 200,000 addresses.
  */
 
-import { type Address, formatAddress } from "../../values/address.ts";
+import { formatAddress } from "../../values/address.ts";
 import type { AddressOpenings } from "../../grants.ts";
 import { isSingle, type Network } from "../../values/network.ts";
+import type { Opening } from "../../values/openings.ts";
 import type { PortRange } from "../../values/ports.ts";
-import type { SetElement } from "../backend.ts";
 import { type Prefix, TABLE } from "../plan.ts";
 
 const RANGES = "_ranges";
-/** IANA's. */
-const PROTOCOL_NUMBERS = { tcp: 6, udp: 17 } as const;
 
 /** The two sets for addresses of one family, or for networks of one size. */
 export function openingSets(prefix: Prefix | 4 | 6): [ports: string, ranges: string] {
@@ -52,7 +50,7 @@ export function elementsBySet(openings: readonly AddressOpenings[]): Map<string,
       const set = setOf(address, opening);
       if (!bySet.has(set)) bySet.set(set, []);
       bySet.get(set)!.push(
-        `${base} . ${renderPorts(opening)} timeout ${wholeMs(opening.timeoutMs)}ms`,
+        `${base} . ${renderPorts(opening)} timeout ${wholeMs(opening)}ms`,
       );
     }
   }
@@ -82,22 +80,6 @@ export function renderContents(
   ).join("");
 }
 
-/** The element that holds this opening, as the kernel keeps it, without its timeout. */
-export function keysOf({ base }: Network, opening: PortRange): Omit<SetElement, "timeoutMs"> {
-  const key = renderKey(base, opening, opening.first);
-  if (opening.first === opening.last) return { key };
-  return { key, keyEnd: renderKey(base, opening, opening.last) };
-}
-
-/** Address, protocol and port, each filled up to a multiple of 4 bytes. */
-function renderKey({ bytes }: Address, { protocol }: PortRange, port: number): Uint8Array {
-  const key = new Uint8Array(bytes.length + 8);
-  key.set(bytes);
-  key[bytes.length] = PROTOCOL_NUMBERS[protocol];
-  new DataView(key.buffer).setUint16(bytes.length + 4, port);
-  return key;
-}
-
 export function renderPorts({ protocol, first, last }: PortRange): string {
   return `${protocol} . ${first === last ? first : `${first}-${last}`}`;
 }
@@ -107,7 +89,7 @@ export function renderSetElements(elements: readonly string[]): string {
 }
 
 /** Rounded down to whole ms, at least one: a timeout of 0 would mean none at all. */
-export function wholeMs(timeoutMs: number): number {
+export function wholeMs({ timeoutMs }: Opening): number {
   return Math.max(1, Math.floor(timeoutMs));
 }
 

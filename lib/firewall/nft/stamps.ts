@@ -4,7 +4,7 @@
  */
 
 import { OFFSET_AEAD_NONCE } from "../../packet.ts";
-import type { KnockStamp, SetContents } from "../backend.ts";
+import type { KnockStamp } from "../backend.ts";
 import { type GuardPlan, TABLE, UNSTAMPED_PER_SECOND } from "../plan.ts";
 import { renderSetElements } from "./sets.ts";
 
@@ -26,16 +26,6 @@ export function renderStampSet(stamps: readonly KnockStamp[]): string {
 export function renderStamps(stamps: readonly KnockStamp[]): string {
   return `flush set ${TABLE} stamps\n` +
     (stamps.length > 0 ? `table ${TABLE} { ${renderStampSet(stamps)}; }\n` : "");
-}
-
-/** The same, as the kernel keeps them. */
-export function stampContents(stamps: readonly KnockStamp[]): SetContents {
-  const elements = stamps.map(({ word, timeoutMs }) => {
-    const key = new Uint8Array(4);
-    new DataView(key.buffer).setUint32(0, word);
-    return { key, timeoutMs };
-  });
-  return new Map([["stamps", elements]]);
 }
 
 /** The rule for datagrams without a stamp: before the meter of the sources if all are dropped, else behind it. */

@@ -1,8 +1,9 @@
 /** openme's own table in nftables: runs transactions, and reads what stands there. */
 
 import { messageOf, OpenmeError } from "../../values/errors.ts";
+import type { AddressOpenings } from "../../grants.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type { KnockStamp, ReplaceSets, SetContents, Standing } from "../backend.ts";
+import type { KnockStamp, QuickSets, Standing } from "../backend.ts";
 import type { Deviations } from "../deviations.ts";
 import type { CheckedRules } from "../host/generation.ts";
 import { runNft } from "../host/nft_listing.ts";
@@ -10,13 +11,13 @@ import type { ProcessName } from "../owner.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import { EXAMINED_CHAINS, examineTable } from "./examine.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
-import { parseOpeningSets } from "./sets.ts";
-import { renderStamps, STAMP_PROBE, stampContents } from "./stamps.ts";
+import { elementsBySet, parseOpeningSets, renderContents } from "./sets.ts";
+import { renderStamps, STAMP_PROBE } from "./stamps.ts";
 
 /** The table of one network namespace. */
 export class OwnTable {
   readonly #run: RunProgram;
-  readonly #replaceSets: ReplaceSets | undefined;
+  readonly #quickSets: QuickSets | undefined;
   readonly #checked: CheckedRules;
   readonly #stamps: () => readonly KnockStamp[];
   /** Whether this nft knows stamps, once it was asked. */
@@ -25,28 +26,32 @@ export class OwnTable {
   /** `checked` learns of every transaction; `stamps` gives those of now. */
   constructor(
     run: RunProgram,
-    { replaceSets, checked, stamps = () => [] }: {
-      readonly replaceSets: ReplaceSets | undefined;
+    { quickSets, checked, stamps = () => [] }: {
+      readonly quickSets: QuickSets | undefined;
       readonly checked: CheckedRules;
       readonly stamps: (() => readonly KnockStamp[]) | undefined;
     },
   ) {
     this.#run = run;
-    this.#replaceSets = replaceSets;
+    this.#quickSets = quickSets;
     this.#checked = checked;
     this.#stamps = stamps;
   }
 
-  /** Gives sets these contents: without a program where that is possible, else by rule text. */
-  replace(contents: SetContents, renderText: () => string): Promise<void> {
+  /** Gives these sets all of the openings that belong there: without a program where that is possible. */
+  replaceOpenings(sets: ReadonlySet<string>, openings: readonly AddressOpenings[]): Promise<void> {
     return this.#checked.ownChange(async () => {
-      if (await this.#replaceSets?.(contents)) return;
-      await runNft(this.#run, ["-f", "-"], renderText());
+      if (await this.#quickSets?.replaceOpenings(sets, openings)) return;
+      await this.#load(renderContents(sets, elementsBySet(openings)));
     });
   }
 
   transact(text: string): Promise<void> {
-    return this.#checked.ownChange(async () => void await runNft(this.#run, ["-f", "-"], text));
+    return this.#checked.ownChange(() => this.#load(text));
+  }
+
+  async #load(text: string): Promise<void> {
+    await runNft(this.#run, ["-f", "-"], text);
   }
 
   /** Everything that must not change behind openme's back: rules and guarded ports; not counters, not grants. */
@@ -73,7 +78,10 @@ export class OwnTable {
   /** Puts the stamps of now in place of those that stand. */
   async restamp(): Promise<void> {
     const stamps = await this.stamps();
-    if (stamps) await this.replace(stampContents(stamps), () => renderStamps(stamps));
+    if (!stamps) return;
+    await this.#checked.ownChange(async () => {
+      if (!await this.#quickSets?.replaceStamps(stamps)) await this.#load(renderStamps(stamps));
+    });
   }
 
   /** Why this nft knows no stamps; `undefined` where it does. */

@@ -67,7 +67,7 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
   const make = (run = runner.run): Promise<Backend> =>
     chooseBackend(name, {
       ...partsWith(run),
-      replaceSets: candidate.byNetlink ? kernelSetsIn(lab.namespace("server")) : undefined,
+      quickSets: candidate.byNetlink ? kernelSetsIn(lab.namespace("server")) : undefined,
     });
   const standIn = candidate.standIn?.(dir);
   runner.programs = new Map([

@@ -2,14 +2,15 @@
 
 import assert from "node:assert/strict";
 import { parseAddress } from "../../../lib/values/address.ts";
+import type { ClientOpenings } from "../../../lib/firewall/backend.ts";
 import type { NetfilterSocket } from "../../../lib/firewall/host/netlink.ts";
-import { renderBatch, replacingSets } from "../../../lib/firewall/nft/kernel_sets.ts";
-import { HeldOpenings } from "../../../lib/firewall/nft/openings.ts";
+import { contentsOf, kernelSets, renderBatch } from "../../../lib/firewall/nft/kernel_sets.ts";
 import { bytesToHex } from "../../../lib/crypto/keys.ts";
 import { networkOf } from "../../../lib/values/network.ts";
 import { ranges } from "../support.ts";
 
-const open = (address: string, ports: string, timeoutMs: number) => ({
+const open = (address: string, ports: string, timeoutMs: number): ClientOpenings => ({
+  clients: [],
   address: networkOf(parseAddress(address)!),
   openings: ranges(ports).map((range) => ({ ...range, timeoutMs })),
 });
@@ -19,14 +20,11 @@ const FLUSH = "300000000e0a0100080000000000000001000000 " +
   "0b0001006f70656e6d650000 0d0002006772616e7465643400000000";
 
 Deno.test("renderBatch() makes the messages that nft makes, in one transaction", () => {
-  const held = new HeldOpenings();
-  held.hold([
+  const contents = contentsOf(["granted4", "granted6_ranges"], [
     open("198.51.100.7", "22/tcp", 30_000),
     open("2001:db8::7", "1000-1010/udp", 29_999),
-    open("198.51.100.8", "22/tcp", 0), // has ended
     open("198.51.100.8", "1-2/tcp", 1), // of a set that does not change
-  ], 0);
-  const contents = held.contentsOf(new Set(["granted4", "granted6_ranges"]), 0);
+  ]);
   const { batch, last } = renderBatch(contents, 7);
   assert.equal(last, 11);
   assert.equal(
@@ -70,16 +68,16 @@ function kernel(answers: (batch: Uint8Array) => readonly (readonly [number, numb
     },
     receive: () => waiting.shift(),
   };
-  return { replace: replacingSets(socket), batches };
+  const { replaceOpenings } = kernelSets(socket);
+  const replace = (openings: ClientOpenings[] = []) => replaceOpenings(["granted4"], openings);
+  return { replace, batches };
 }
-
-const NOTHING = new Map([["granted4", []]]);
 
 Deno.test("a change of sets has taken place where the kernel says so, and not otherwise", async () => {
   const first = (batch: Uint8Array) => new DataView(batch.buffer).getUint32(8, true);
   const done = kernel((batch) => [[first(batch) + 1, 0]]);
-  assert.equal(await done.replace(NOTHING), true);
-  assert.equal(await done.replace(NOTHING), true);
+  assert.equal(await done.replace(), true);
+  assert.equal(await done.replace(), true);
   const cases = [
     { answers: [], why: /no answer/ },
     { answers: [[1, 0]], why: /no answer/ }, // another message's
@@ -89,7 +87,7 @@ Deno.test("a change of sets has taken place where the kernel says so, and not ot
     { answers: [[2, 0], [1, 16]], why: /error 16/ },
   ] as const;
   for (const { answers, why } of cases) {
-    await assert.rejects(kernel(() => answers).replace(NOTHING), {
+    await assert.rejects(kernel(() => answers).replace(), {
       code: "FIREWALL",
       message: why,
     });
@@ -97,12 +95,11 @@ Deno.test("a change of sets has taken place where the kernel says so, and not ot
 });
 
 Deno.test("nft does what netlink does not: without the right, beside another change, in great numbers", async () => {
-  assert.equal(await kernel(() => [[1, 1]]).replace(NOTHING), false);
+  assert.equal(await kernel(() => [[1, 1]]).replace(), false);
   const { replace, batches } = kernel((batch) => [[batch[8]! + 1, 0]]);
-  assert.deepEqual(await Promise.all([replace(NOTHING), replace(NOTHING)]), [true, false]);
-  assert.equal(await replace(NOTHING), true);
+  assert.deepEqual(await Promise.all([replace(), replace()]), [true, false]);
+  assert.equal(await replace(), true);
   assert.equal(batches.length, 2);
-  const element = { key: new Uint8Array(12), timeoutMs: 1000 };
-  assert.equal(await replace(new Map([["granted4", Array(1000).fill(element)]])), false);
+  assert.equal(await replace(Array(1000).fill(open("198.51.100.7", "22/tcp", 1000))), false);
   assert.equal(batches.length, 2);
 });

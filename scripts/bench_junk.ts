@@ -37,8 +37,9 @@ const ALL_JUNK: readonly Junk[] = [
 /** A daemon, and the kind of good knocks that it gets. */
 interface Subject {
   readonly name: string;
-  /** `undefined` for junk that it cannot be measured with. */
-  readonly flood: (lab: Lab, junk: Junk) => Promise<Result> | undefined;
+  /** Whether this junk shows something of it. */
+  readonly meets: (junk: Junk) => boolean;
+  readonly flood: (lab: Lab, junk: Junk) => Promise<Result>;
 }
 
 /** What one flood showed. */
@@ -78,21 +79,26 @@ export async function floods(
   only: string,
 ): Promise<{ readonly series: readonly Series[]; readonly missed: readonly string[] }> {
   const subjects = [
-    openmeWith("openme", { tagged: true }),
-    openmeWith("openme, untagged", { tagged: false }),
-    openmeWith("openme, only stamped", { tagged: true, server: ["only_stamped_knocks: true"] }),
+    openmeWith("openme", { tagged: true, meets: () => true }),
+    openmeWith("openme, untagged", { tagged: false, meets: isPlotted }),
+    openmeWith("openme, only stamped", {
+      tagged: true,
+      meets: (junk) => isPlotted(junk) && [0, 100_000].includes(junk.rate),
+      server: ["only_stamped_knocks: true"],
+    }),
     ...field.map(rival),
   ];
   const results: Results = new Map();
   print(`\n| daemon: junk | junk/s sent | accepted of ${DOORS} | cores | MB | log lines/s |`);
   print("| --- | ---: | ---: | ---: | ---: | ---: |");
   for (const subject of subjects) {
-    const wanted = ALL_JUNK.filter((junk) => nameOf(subject, junk).includes(only));
+    const wanted = ALL_JUNK.filter((junk) =>
+      subject.meets(junk) && nameOf(subject, junk).includes(only)
+    );
     if (wanted.length === 0) continue;
     await using lab = await Lab.create();
     for (const junk of wanted) {
       const result = await subject.flood(lab, junk);
-      if (!result) continue;
       const { accepted, sent, lines } = result;
       const name = nameOf(subject, junk);
       const cells = [name, sent.toFixed(0), accepted, taken(result), lines?.toFixed(0) ?? ""];
@@ -135,12 +141,17 @@ function printTable(
   }
 }
 
-/** The results beside unstamped junk from forged sources, and beside none. */
+/** Junk from forged sources without a stamp, and none. */
+function isPlotted({ rate, sources, stamped }: Junk): boolean {
+  return rate === 0 || sources > 1 && !stamped;
+}
+
+/** What the plot shows of a daemon. */
 function seriesOf(subject: Subject, results: Results): Series {
   const points: Series["points"][number][] = [];
   for (const junk of ALL_JUNK) {
     const result = results.get(nameOf(subject, junk));
-    if (!result || junk.stamped || junk.rate > 0 && junk.sources === 1) continue;
+    if (!result || !isPlotted(junk)) continue;
     points.push({ ...result, rate: junk.rate, share: result.accepted / DOORS });
   }
   return { name: subject.name, points };
@@ -163,10 +174,14 @@ function flaws(name: string, result: Result): string[] {
 /** openme, with knocks of its own client, or of deployed clients, which have neither stamp nor tag. */
 function openmeWith(
   name: string,
-  { tagged, server = [] }: { tagged: boolean; server?: readonly string[] },
+  { tagged, meets, server = [] }: Pick<Subject, "meets"> & {
+    readonly tagged: boolean;
+    readonly server?: readonly string[];
+  },
 ): Subject {
   return {
     name,
+    meets,
     flood: async (lab, { rate, sources, stamped }) => {
       await using rival = await startOpenme(lab, { server });
       const good = await goodKnocks(rival.site, NAMES, { count: DOORS, tagged });
@@ -188,7 +203,8 @@ function openmeWith(
 function rival(contender: Contender): Subject {
   return {
     name: contender.name,
-    flood: (lab, junk) => junk.stamped ? undefined : floodRival(lab, contender, junk),
+    meets: isPlotted,
+    flood: (lab, junk) => floodRival(lab, contender, junk),
   };
 }
 

@@ -102,12 +102,13 @@ e2e("a clock", async (lab, t) => {
       });
     }
 
-    await t.step(
-      `that goes an hour ${stepMs > 0 ? "forth" : "back"} has its stamps at once`,
-      async () => {
+    for (const firewall of ["nft", "iptables-nft", "iptables-legacy"]) {
+      const once = stepMs > 0 ? "forth" : "back";
+      await t.step(`that goes an hour ${once} has its stamps at once: ${firewall}`, async () => {
         await using site = await Site.create(lab, {
           clients: { alice: ["22/tcp"] },
           server: ["only_stamped_knocks: true"],
+          firewall,
         });
         const { served, setClock } = await serveWithClock(lab, site, Math.min(0, stepMs));
         await using _served = served;
@@ -116,11 +117,13 @@ e2e("a clock", async (lab, t) => {
         await waitFor("a knock of that time to open", async () => {
           const knock = await site.seal("alice", { stamped: true, timestampNs: nowNs() });
           await client.send(knock, IPV4.server, KNOCK_PORT);
+          // iptables ends a grant by the kernel's clock, which was not set.
+          if (firewall !== "nft") return served.lines.some((line) => / event=granted /.test(line));
           return await client.reaches(IPV4.server, 22);
         });
         await served.stop();
-      },
-    );
+      });
+    }
 
     for (const reloads of [false, true]) {
       const title = reloads ? ", with a reload after each step" : "";

@@ -135,6 +135,18 @@ export class IptablesProgram implements HostProgram<IptablesView> {
     return await this.#list(family, table, counters ? ["-v"] : []);
   }
 
+  /** {@linkcode list}, by family. */
+  async listAll(
+    table: string,
+    options: { counters?: boolean } = {},
+  ): Promise<ReadonlyMap<Family, string>> {
+    const listings = new Map<Family, string>();
+    for (const family of await this.families()) {
+      listings.set(family, await this.list(family, table, options));
+    }
+    return listings;
+  }
+
   #list(family: Family, table: string, flags: readonly string[] = []): Promise<string> {
     const args = [...LOCK_WAIT, "-t", table, ...flags, "-S"];
     return this.#call(runOf(this.#program(family), args));

@@ -21,14 +21,8 @@ import { type Family, familyName } from "../host/families.ts";
 import { examineMangle } from "./examine.ts";
 import { parseKnockCounters } from "./knocks.ts";
 import { DatedOpenings } from "./openings.ts";
-import {
-  GUARD_PRIORITY,
-  type OwnChains,
-  parseOwnChains,
-  renderChains,
-  renderGrants,
-  renderRemoval,
-} from "./rules.ts";
+import { fixedOf, ownChainsIn, parseOwnChains } from "./own_chains.ts";
+import { GUARD_PRIORITY, renderChains, renderGrants, renderRemoval } from "./rules.ts";
 import { StampWriter } from "./stamps.ts";
 import { mayDrop } from "../host/chain.ts";
 import { CheckedRules } from "../host/generation.ts";
@@ -86,7 +80,7 @@ class IptablesBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     const host = await this.#host.look(this.#plan);
     if (!this.#installed) {
-      await requireNoLivingOwner(ownIn(host.own).get(4)?.owner, this.#run);
+      await requireNoLivingOwner(ownChainsIn(host.own.mangle).get(4)?.owner, this.#run);
       await this.#host.requireWayIn(this.#plan, host);
       if (!host.own.mangle.has(6)) {
         this.#log.warn("no_ipv6", { backend: this.name, doing: "guarding IPv4 only" });
@@ -103,7 +97,10 @@ class IptablesBackend implements Backend {
       for (const family of texts.keys()) this.#written.set(family, version);
     });
     kept.areInstalled();
-    this.#installed = { fixed: fixedOf(await this.#listOwn()), hole: host.hole };
+    this.#installed = {
+      fixed: fixedOf(ownChainsIn(await this.#program.listAll("mangle"))),
+      hole: host.hole,
+    };
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -161,7 +158,7 @@ class IptablesBackend implements Backend {
 
   async #isAsInstalled(installed: { fixed: string; hole: boolean }): Promise<boolean> {
     const host = await this.#host.look(this.#plan);
-    const own = ownIn(host.own);
+    const own = ownChainsIn(host.own.mangle);
     if (fixedOf(own) !== installed.fixed || host.hole !== installed.hole) return false;
     // Behind a rule that accepts, openme's chain would guard nothing.
     if (![...own.values()].every(({ isFirst }) => isFirst)) return false;
@@ -186,7 +183,7 @@ class IptablesBackend implements Backend {
 
   async list(): Promise<readonly Standing[] | undefined> {
     const nowMs = Date.now();
-    const listed = [...(await this.#listOwn()).values()];
+    const listed = [...ownChainsIn(await this.#program.listAll("mangle")).values()];
     if (listed.every(({ chains }) => chains.length === 0)) return undefined;
     // A rule stays after its date, and matches nothing then.
     return listed.flatMap(({ grants }) => grants).filter(({ endsAtMs }) => endsAtMs > nowMs);
@@ -219,11 +216,8 @@ class IptablesBackend implements Backend {
   }
 
   async kernelDrops(): Promise<Record<string, number>> {
-    const listings: string[] = [];
-    for (const family of await this.#program.families()) {
-      listings.push(await this.#program.list(family, "mangle", { counters: true }));
-    }
-    return parseKnockCounters(listings.join("\n"));
+    const listings = await this.#program.listAll("mangle", { counters: true });
+    return parseKnockCounters([...listings.values()].join("\n"));
   }
 
   async #render(
@@ -236,7 +230,7 @@ class IptablesBackend implements Backend {
     const owner = await nameProcess(Deno.pid, this.#run);
     const holes = this.#host.ownChanges(this.#plan, host);
     const texts = new Map<Family, string>();
-    for (const [family, present] of ownIn(host.own)) {
+    for (const [family, present] of ownChainsIn(host.own.mangle)) {
       const name = familyName(family);
       const chains = renderChains(family, this.#plan, {
         openings: this.#openings.all(),
@@ -253,23 +247,4 @@ class IptablesBackend implements Backend {
     }
     return texts;
   }
-
-  /** openme's own chains, by family. */
-  async #listOwn(): Promise<ReadonlyMap<Family, OwnChains>> {
-    const own = new Map<Family, OwnChains>();
-    for (const family of await this.#program.families()) {
-      own.set(family, parseOwnChains(await this.#program.list(family, "mangle")));
-    }
-    return own;
-  }
-}
-
-/** openme's own chains in a listing, by family. */
-function ownIn({ mangle }: IptablesView): ReadonlyMap<Family, OwnChains> {
-  return new Map([...mangle].map(([family, listing]) => [family, parseOwnChains(listing)]));
-}
-
-/** openme's own chains without the grants, to compare. */
-function fixedOf(own: ReadonlyMap<Family, OwnChains>): string {
-  return [...own].map(([family, { fixed }]) => `${family}\n${fixed}`).join("\n\n");
 }

@@ -7,7 +7,7 @@ import { mergePortRanges, type PortRange } from "../../values/ports.ts";
 import { checkSteps, compareWithPlan, type Deviations, type Step } from "../deviations.ts";
 import { CHAIN, type GuardPlan } from "../plan.ts";
 import { dropsUnstamped, UNSTAMPED } from "./knocks.ts";
-import { GRANTS, GUARD, LOCAL, parsePorts } from "./rules.ts";
+import { GRANTS, GUARD, LOCAL, parsePorts } from "./own_chains.ts";
 
 /** Compares one family's listing with the plan. */
 export function examineMangle(plan: GuardPlan, listing: string): Deviations {

@@ -5,28 +5,27 @@
 
 import { inTable } from "../host/read_iptables.ts";
 import { formatAddress } from "../../values/address.ts";
-import { formatNetwork, type Network, parseNetwork } from "../../values/network.ts";
+import { formatNetwork, type Network } from "../../values/network.ts";
 import type { PortRange } from "../../values/ports.ts";
-import type { KnockStamp, Standing } from "../backend.ts";
+import type { KnockStamp } from "../backend.ts";
 import { CHAIN, type GuardPlan } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import type { Family } from "../host/families.ts";
 import { formatMark } from "../host/hole.ts";
-import { KNOCK, knockChains, renderKnockRules, STAMPS } from "./knocks.ts";
+import { KNOCK, knockChains, renderKnockRules } from "./knocks.ts";
+import {
+  ALLOW,
+  GRANTS,
+  GUARD,
+  LOCAL,
+  MADE_TABLE,
+  type OwnChains,
+  renderOwner,
+} from "./own_chains.ts";
 import type { ProcessName } from "../owner.ts";
 
 /** Where the guard sits in prerouting: that of the mangle table. */
 export const GUARD_PRIORITY = -150;
-
-export const LOCAL = `${CHAIN}_LOCAL`;
-export const GUARD = `${CHAIN}_GUARD`;
-export const GRANTS = `${CHAIN}_GRANTS`;
-const ALLOW = `${CHAIN}_ALLOW`;
-/** An empty chain that says that the table was not there before openme. */
-const MADE_TABLE = `${CHAIN}_MADE_TABLE`;
-const OWNER_PREFIX = `${CHAIN}_O_`;
-
-const JUMP = `-A PREROUTING -j ${CHAIN}`;
 
 /** xt_time knows no dates after 2038-01-19: an opening that ends later ends then. */
 const LAST_DATE_MS = Date.UTC(2038, 0, 19);
@@ -37,68 +36,6 @@ export interface DatedOpening {
   readonly ports: PortRange;
   /** Wall clock, ms since 1970. */
   readonly endsAtMs: number;
-}
-
-/** What `iptables -t mangle -S` shows of openme. */
-export interface OwnChains {
-  readonly chains: readonly string[];
-  /** How many rules in PREROUTING jump to openme's chain. */
-  readonly jumps: number;
-  /** Whether the first rule of PREROUTING is such a jump, before any rule that accepts or drops. */
-  readonly isFirst: boolean;
-  readonly owner: ProcessName | undefined;
-  readonly madeTable: boolean;
-  /**
-   * Everything of openme's, to compare, but the grants (the end of their chain, which drops, is none) and the stamps
-   * of the moment.
-   */
-  readonly fixed: string;
-  readonly grants: readonly (Standing & { endsAtMs: number })[];
-}
-
-/** Reads `iptables -t mangle -S`. */
-export function parseOwnChains(listing: string): OwnChains {
-  const lines = listing.split("\n").map((line) => line.trim());
-  const chains = lines.flatMap((line) => /^-N (OPENME\w*)$/.exec(line)?.[1] ?? []);
-  const ours = lines.filter((line) =>
-    (/^-[NA] OPENME/.test(line) || line.endsWith(`-j ${CHAIN}`)) &&
-    !line.startsWith(`-A ${GRANTS} -s `) && !line.startsWith(`-A ${STAMPS} -m `)
-  );
-  return {
-    chains,
-    jumps: lines.filter((line) => line === JUMP).length,
-    isFirst: lines.find((line) => line.startsWith("-A PREROUTING ")) === JUMP,
-    owner: chains.map(ownerNamedBy).find((each) => each !== undefined),
-    madeTable: chains.includes(MADE_TABLE),
-    fixed: ours.sort(byChain).join("\n"),
-    grants: lines.flatMap(parseGrant),
-  };
-}
-
-/** Chains come in no certain order; rules within one do. */
-function byChain(a: string, b: string): number {
-  const [x, y] = [a, b].map((line) => line.split(" ", 2).join(" "));
-  return x! < y! ? -1 : x! > y! ? 1 : 0;
-}
-
-function parseGrant(line: string): (Standing & { endsAtMs: number }) | [] {
-  const match = /^-A OPENME_GRANTS -s ([0-9a-f.:]+\/\d+) .*--datestop (\S+)/.exec(line);
-  const address = match && parseNetwork(match[1]!);
-  const ports = parsePorts(line);
-  if (!address || !ports) return [];
-  return {
-    address: formatNetwork(address),
-    ports: [ports],
-    endsAtMs: Date.parse(`${match[2]}Z`) + 1000,
-  };
-}
-
-/** The ports of a rule that {@linkcode renderPorts} wrote. */
-export function parsePorts(rule: string): PortRange | undefined {
-  const match = /-p (tcp|udp) -m (?:tcp|udp) --dport (\d{1,5})(?::(\d{1,5}))? /.exec(rule);
-  if (!match) return undefined;
-  const [, protocol, first, last = first] = match;
-  return { protocol: protocol as PortRange["protocol"], first: Number(first), last: Number(last) };
 }
 
 /**
@@ -212,15 +149,4 @@ function renderConnection({ remote, remotePort, local, localPort }: Connection):
   return `-s ${formatAddress(remote)} -d ${
     formatAddress(local)
   } -p tcp -m tcp --sport ${remotePort} --dport ${localPort} ! --tcp-flags FIN,SYN,RST,ACK SYN`;
-}
-
-/** At most 28 characters: a pid of 22 bits and ticks since the boot, in base 36. */
-function renderOwner({ pid, startTicks }: ProcessName): string {
-  return `${OWNER_PREFIX}${pid.toString(36)}_${Number(startTicks).toString(36)}`;
-}
-
-function ownerNamedBy(chain: string): ProcessName | undefined {
-  const match = /^OPENME_O_([0-9a-z]{1,6})_([0-9a-z]{1,10})$/.exec(chain);
-  if (!match) return undefined;
-  return { pid: parseInt(match[1]!, 36), startTicks: String(parseInt(match[2]!, 36)) };
 }

@@ -10,7 +10,8 @@ import {
   renderKnockRules,
   renderStamps,
 } from "../../../lib/firewall/iptables/knocks.ts";
-import { parseOwnChains, renderChains } from "../../../lib/firewall/iptables/rules.ts";
+import { parseOwnChains } from "../../../lib/firewall/iptables/own_chains.ts";
+import { renderChains } from "../../../lib/firewall/iptables/rules.ts";
 import { IptablesProgram } from "../../../lib/firewall/host/iptables.ts";
 import type { Family } from "../../../lib/firewall/host/families.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";

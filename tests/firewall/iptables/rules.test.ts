@@ -1,8 +1,8 @@
 /** The rule text of the iptables backend, to the letter, and what it reads back. */
 
 import assert from "node:assert/strict";
+import { parseOwnChains } from "../../../lib/firewall/iptables/own_chains.ts";
 import {
-  parseOwnChains,
   renderChains,
   renderDateStop,
   renderGrants,

@@ -38,10 +38,7 @@ const PROTOCOL_NUMBERS = { tcp: 6, udp: 17 } as const;
 
 /** From errno.h. */
 const EPERM = 1;
-const ERRORS: Readonly<Record<number, string>> = {
-  2: "No such file or directory",
-  17: "File exists",
-};
+const ENOENT = 2;
 
 /** The length of an attribute is 16 bits, and the elements of a set are one: 800 openings. */
 const MOST_BYTES = 65_000;
@@ -93,7 +90,7 @@ function replacing(socket: NetfilterSocket): (contents: SetContents) => Promise<
       const error = await socket.sendAside(batch) ? errorIn(socket, { first, last }) : undefined;
       if (error === 0) return true;
       if (error === EPERM) return false; // nft may have a capability that this process lacks
-      const why = error === undefined ? "no answer" : ERRORS[error] ?? `error ${error}`;
+      const why = error === ENOENT ? "No such file or directory" : `error ${error ?? "unknown"}`;
       throw new OpenmeError("FIREWALL", `nf_tables refused a change of sets: ${why}`);
     } finally {
       busy = false;

@@ -6,6 +6,7 @@
 
 import {
   createHash,
+  createHmac,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
@@ -81,8 +82,7 @@ export function sharedSecret(
 
 /** {@linkcode KnockTags} of the server with this X25519 public key, 32 bytes. The key is prepared once: 4 µs a tag. */
 export function knockTags(serverPublicKey: Uint8Array): KnockTags {
-  const key = hkdf(sha256, serverPublicKey, undefined, HKDF_INFO.tagKey, KEY_SIZE);
-  const prepared = hmac.create(sha256, key);
+  const prepared = hmac.create(sha256, keyFrom(serverPublicKey, HKDF_INFO.tagKey));
   const scratch = prepared.clone(); // one for all: a flood makes no garbage
   const digest = new Uint8Array(sha256.outputLen);
   const tag = digest.subarray(0, KNOCK_TAG_SIZE);
@@ -94,8 +94,16 @@ export function knockTags(serverPublicKey: Uint8Array): KnockTags {
 
 /** {@linkcode KnockStamps} of the server with this X25519 public key, 32 bytes. */
 export function knockStamps(serverPublicKey: Uint8Array): KnockStamps {
-  const key = hkdf(sha256, serverPublicKey, undefined, HKDF_INFO.stampKey, KEY_SIZE);
-  return (window) => hmac(sha256, key, encodeWindow(window)).slice(0, STAMP_SIZE);
+  const key = keyFrom(serverPublicKey, HKDF_INFO.stampKey);
+  return (window) => {
+    const digest = createHmac("sha256", key).update(encodeWindow(window)).digest();
+    return new Uint8Array(digest.subarray(0, STAMP_SIZE));
+  };
+}
+
+/** Natively, as nothing here is hot: a start that warms noble's SHA-256 loads V8's compilers, 6 MB. */
+function keyFrom(serverPublicKey: Uint8Array, info: Uint8Array): Uint8Array {
+  return new Uint8Array(hkdfSync("sha256", serverPublicKey, new Uint8Array(), info, KEY_SIZE));
 }
 
 /** The first 8 bytes of SHA-256(public key), lower-case hex: how a key is named in logs and tables. */

@@ -58,7 +58,7 @@ export const runProgram: RunProgram = async (run) => {
     child.status,
     run.isUnheard ? "" : readSome(child.stdout, MOST_OUTPUT_BYTES, signal, tooMuch),
     run.isUnheard ? "" : readSome(child.stderr, MOST_COMPLAINT_BYTES, signal),
-    writeAll(child.stdin, run.stdin ?? "", signal),
+    run.stdin === undefined ? undefined : writeAll(child.stdin, run.stdin, signal),
   ]);
   // The kernel may hold a killed program in a system call for as long as it likes.
   const unkillable = new Promise<undefined>((resolve) => {
@@ -104,7 +104,7 @@ function spawn(run: ProgramRun): Deno.ChildProcess {
       detached: killsChildren,
       args: [...args],
       env: { ...env, ...programEnvironment() },
-      stdin: "piped",
+      stdin: run.stdin === undefined ? "null" : "piped",
       stdout: isUnheard ? "null" : "piped",
       stderr: isUnheard ? "null" : "piped",
     }).spawn();
@@ -140,17 +140,15 @@ async function readSome(
   let text = "";
   let left = mostBytes;
   const decoder = new TextDecoder();
-  const sink = new WritableStream<Uint8Array>({
-    write: (chunk) => {
-      if (left > 0) text += decoder.decode(chunk.subarray(0, left), { stream: true });
-      left -= chunk.length;
-      if (left < 0) whenMore?.();
-    },
-  });
-  await stream.pipeTo(sink, { signal }).catch((cause) => {
-    if (!signal.aborted) throw cause;
-  });
-  return text;
+  const reader = stream.getReader();
+  signal.addEventListener("abort", () => reader.cancel().catch(() => {}));
+  while (true) {
+    const { value: chunk } = await reader.read();
+    if (!chunk || signal.aborted) return text;
+    if (left > 0) text += decoder.decode(chunk.subarray(0, left), { stream: true });
+    left -= chunk.length;
+    if (left < 0) whenMore?.();
+  }
 }
 
 function kill(child: Deno.ChildProcess, andChildren: boolean): void {

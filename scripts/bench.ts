@@ -24,6 +24,7 @@ import { ReplayMemory } from "../lib/replay.ts";
 import { RankedCandidates } from "../lib/receive/candidates.ts";
 import { processClock } from "../lib/system/clock.ts";
 import { besideForeignRules } from "./bench_foreign_rules.ts";
+import { idleServers } from "./bench_idle.ts";
 import { startToSent } from "./bench_knock.ts";
 import { manyClients } from "./bench_config.ts";
 import { datagramToRule } from "./bench_latency.ts";
@@ -97,6 +98,8 @@ print("");
 const prompt = await datagramToRule();
 print("");
 const undisturbed = await besideForeignRules();
+print("");
+const light = await idleServers();
 if (!quick) print("bench: a knock takes more than 2.5 times an empty program");
 if (judged > MOST) print(`bench: a verdict costs more than ${MOST} times its primitives`);
 if (whole > MOST) print(`bench: the pipeline costs more than ${MOST} times what it must do`);
@@ -105,9 +108,12 @@ if (!manageable) {
 }
 if (!prompt) print("bench: a rule takes longer than 1 ms");
 if (!undisturbed) print("bench: rules of others cost a knock or an idle server more than allowed");
+if (!light) print("bench: an idle server takes more memory or programs than allowed");
 if (crowd > MOST_IN_A_CROWD) print("bench: 100,000 clients cost a knock too much");
 const kept = judged <= MOST && whole <= MOST && crowd <= MOST_IN_A_CROWD;
-Deno.exit(kept && quick && manageable && prompt && undisturbed && flat ? 0 : 1);
+Deno.exit(
+  kept && quick && manageable && prompt && undisturbed && light && flat ? 0 : 1,
+);
 
 /** The median over the rounds of what the one costs against the other, both in the same round. */
 function ratio(above: string, below: string): number {

@@ -15,7 +15,6 @@ import {
   verify,
 } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import {

@@ -37,11 +37,7 @@ export type NftParts = Pick<
  * A backend that drives nftables through `run`, and more quickly where it can: all must lead to the same network
  * namespace.
  */
-export function createNftBackend(
-  plan: GuardPlan,
-  run: RunProgram,
-  parts: NftParts = {},
-): Backend {
+export function createNftBackend(plan: GuardPlan, run: RunProgram, parts: NftParts = {}): Backend {
   return new NftBackend(plan, run, parts);
 }
 
@@ -80,11 +76,7 @@ class NftBackend implements Backend {
     this.#run = run;
     this.#connections = new SeenConnections(run);
     this.#checked = new CheckedRules(parts.readGeneration);
-    this.#table = new OwnTable(run, {
-      quickSets: parts.quickSets,
-      checked: this.#checked,
-      stamps: parts.stamps,
-    });
+    this.#table = new OwnTable(run, this.#checked, parts);
     this.#legacyProgram = IptablesProgram.legacyBeside({ run, ...parts });
     this.#host = new HostRules(new NftProgram(run), [this.#legacyProgram], {
       place: { priority: GUARD_PRIORITY, untracksKnocks: true },

@@ -3,7 +3,7 @@
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { AddressOpenings } from "../../grants.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import type { KnockStamp, QuickSets, Standing } from "../backend.ts";
+import type { BackendParts, KnockStamp, QuickSets, Standing } from "../backend.ts";
 import type { Deviations } from "../deviations.ts";
 import type { CheckedRules } from "../host/generation.ts";
 import { runNft } from "../host/nft_listing.ts";
@@ -13,6 +13,8 @@ import { EXAMINED_CHAINS, examineTable } from "./examine.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
 import { elementsBySet, parseOpeningSets, renderContents } from "./sets.ts";
 import { renderStamps, STAMP_PROBE } from "./stamps.ts";
+
+type TableParts = Pick<BackendParts, "quickSets" | "stamps">;
 
 /** The table of one network namespace. */
 export class OwnTable {
@@ -24,18 +26,11 @@ export class OwnTable {
   #tellsStamps: boolean | undefined;
 
   /** `checked` learns of every transaction; `stamps` gives those of now. */
-  constructor(
-    run: RunProgram,
-    { quickSets, checked, stamps = () => [] }: {
-      readonly quickSets: QuickSets | undefined;
-      readonly checked: CheckedRules;
-      readonly stamps: (() => readonly KnockStamp[]) | undefined;
-    },
-  ) {
+  constructor(run: RunProgram, checked: CheckedRules, parts: TableParts) {
     this.#run = run;
-    this.#quickSets = quickSets;
+    this.#quickSets = parts.quickSets;
     this.#checked = checked;
-    this.#stamps = stamps;
+    this.#stamps = parts.stamps ?? (() => []);
   }
 
   /** Gives these sets all of the openings that belong there: without a program where that is possible. */

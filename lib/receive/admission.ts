@@ -1,6 +1,6 @@
 /**
- * Which datagrams are worth judging: docs/protocol.md, "Under load". Each datagram is looked at when it is received, for
- * 5 µs; there is no queue but the kernel's, so what is judged is bounded by the processor time that it may take.
+ * Which datagrams are worth judging: docs/protocol.md, "Under load". Each is looked at for 5 µs when it is received; there
+ * is no queue but the kernel's, so what is judged is bounded by the time that it may take.
  */
 
 import type { ServerConfig } from "../config/server.ts";
@@ -12,8 +12,7 @@ import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
 import type { CurrentStamps } from "./stamps.ts";
 
 /**
- * ms: how long judging may take in a second, and at once (twice what fills the socket's buffer, where a knock takes half a
- * ms); the rest is for receiving. Three kinds of datagrams share it:
+ * ms that judging may take in a second, and at once (200 knocks of 2 ms). Three kinds of datagrams share it:
  * - a right tag and a stamp of now on a new ephemeral key, as openme's own clients send. The holder of an old profile can
  *   make them too, and then takes this time, but no other;
  * - under a known ephemeral key: copies, which an observer of knocks can make. They get what the others leave. A genuine
@@ -21,9 +20,10 @@ import type { CurrentStamps } from "./stamps.ts";
  * - all others: clients without tags, clients whose clock is off, and strangers. Their part is theirs, and no more is:
  *   that is what a flood of theirs costs where no firewall knows stamps.
  */
-const JUDGING = { perSecond: 750, capacity: 150 };
-const LEFT_BY_COPIES_MS = 135;
+const JUDGING = { perSecond: 750, capacity: 100 };
+const LEFT_BY_COPIES_MS = 85;
 const OTHERS = { perSecond: 650, capacity: 50 };
+const MOST_MS = 10; // of one judgement: a disk that stalls must not refuse the next knocks
 
 /** A datagram that is to be judged. */
 export interface Admitted {
@@ -93,7 +93,7 @@ export class Admission {
 
   /** Judging a datagram has taken so long. A slow machine judges fewer, and receives as many. */
   took({ isOther }: Admitted, ms: number): void {
-    this.#judging.charge(ms);
-    if (isOther) this.#others.charge(ms);
+    this.#judging.charge(Math.min(ms, MOST_MS));
+    if (isOther) this.#others.charge(Math.min(ms, MOST_MS));
   }
 }

@@ -76,6 +76,30 @@ function timeTaken(
   return count * ms / 2;
 }
 
+Deno.test("people who knock at once are all judged, also where that takes milliseconds each", () => {
+  const rows = [[80, 5, () => taggedJunk()], [200, 2, () => taggedJunk()], [35, 2, junk]] as const;
+  for (const [people, ms, make] of rows) {
+    const { inside, admit, pass } = admission();
+    for (let i = 0; i < people; i++) {
+      const admitted = admit(make());
+      assert.ok(typeof admitted === "object", `the ${i + 1}th is ${admitted}`);
+      pass(ms);
+      inside.took(admitted, ms);
+    }
+  }
+});
+
+Deno.test("a judgement that stalls for a second refuses no knock behind it", () => {
+  for (const make of [() => taggedJunk(), junk]) {
+    const { inside, admit, takes, pass } = admission();
+    const stalled = admit(make());
+    assert.ok(typeof stalled === "object");
+    pass(1000);
+    inside.took(stalled, 1000);
+    assert.ok(takes(make()));
+  }
+});
+
 Deno.test("admit() refuses sizes and versions before it looks any further", () => {
   const { admit } = admission();
   for (const size of [0, 1, 45, 164, 166, 1500]) assert.equal(admit(filled(1, size)), "size");

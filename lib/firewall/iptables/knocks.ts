@@ -26,7 +26,7 @@ const UDP_HEADER = 8;
  * delivers.
  */
 const METER = [
-  "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip",
+  "-m hashlimit --hashlimit-above 2000/second --hashlimit-burst 1000 --hashlimit-mode srcip",
   "--hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500",
 ].join(" ");
 

@@ -32,7 +32,7 @@ const KNOCK_LENGTH = 8 + PACKET_SIZE;
  * Right-sized packets a second from one source (a /64 in IPv6) before the kernel drops the rest: far more than all
  * clients behind one NAT send. An attacker who forges an address to shut it out must send as many.
  */
-const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 4000 packets";
+const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 1000 packets";
 /** Sources that are counted at a time. A full set lets packets through. */
 const METERED_SOURCES = 65535;
 

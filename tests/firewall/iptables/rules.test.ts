@@ -58,7 +58,7 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -A OPENME_LOCAL -p udp -m udp --dport 54154 -g OPENME_KNOCK
 -A OPENME_LOCAL -p tcp -m tcp --dport 22 -g OPENME_GUARD
 -A OPENME_KNOCK -m length ! --length 193:233 -j DROP
--A OPENME_KNOCK -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 4000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
+-A OPENME_KNOCK -m hashlimit --hashlimit-above 2000/second --hashlimit-burst 1000 --hashlimit-mode srcip --hashlimit-htable-max 1000000 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500 --hashlimit-srcmask 32 --hashlimit-name openme4 -j DROP
 -A OPENME_KNOCK -j OPENME_STAMPS
 -A OPENME_KNOCK -g OPENME_ALLOW
 -A OPENME_STAMPS -m bpf --bytecode "6,177 0 0 0,64 0 0 41,21 2 0 16950271,21 1 0 7,6 0 0 0,6 0 0 65535" -j RETURN

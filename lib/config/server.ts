@@ -141,7 +141,9 @@ export function parsingServerConfig(
 
 function* readServerConfig(text: string, options: ParseOptions): Generator<void, ServerConfig> {
   try {
-    return yield* readDocument(readApart(text, "clients"), options);
+    const document = readApart(text, "clients");
+    yield; // the text is long
+    return yield* readDocument(document, options);
   } catch (thrown) {
     if (!(thrown instanceof NotPlain)) throw thrown;
     return yield* readDocument({ root: parseYaml(text), entries: undefined }, options);

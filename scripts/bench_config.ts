@@ -170,10 +170,10 @@ function fail(event: string): never {
 
 /** Measures how long the event loop was busy with one thing, until the function that it returns is called. */
 function longestHeld(): () => number {
-  let [last, longest] = [busyMs(), 0];
+  let [last, longest] = [performance.now(), 0];
   let ended = false;
   const turn = () => {
-    const now = busyMs();
+    const now = performance.now();
     longest = Math.max(longest, now - last);
     last = now;
     if (!ended) setImmediate(turn);

@@ -114,7 +114,7 @@ export function closingFlaw(
  * Datagrams without a stamp that may reach the server in a second, of all sources together: knocks of other programs, and
  * junk. As many as it judges in half a processor.
  */
-export const UNSTAMPED_PER_SECOND = 5500;
+export const UNSTAMPED_PER_SECOND = 5000;
 
 /** The table of nft. */
 export const TABLE = "inet openme";

@@ -1,6 +1,6 @@
 /**
  * Gives the knock socket a buffer for thousands of knocks instead of 277, which the runtime cannot do. For all who knock
- * beside a flood: what the kernel passes on (5,500 a second without a stamp, or an observer's 20,000) fills the usual
+ * beside a flood: what the kernel passes on (5,000 a second without a stamp, or an observer's 20,000) fills the usual
  * buffer in 14 to 50 ms, and other programs or a slow disk keep this process waiting for longer. Linux with glibc and
  * CAP_NET_ADMIN; elsewhere the buffer stays as it is.
  */

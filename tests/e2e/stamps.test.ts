@@ -70,7 +70,7 @@ e2e("stamps", async (lab, t) => {
     await served.waitForLine(/event=reloaded /, 5000, from);
     await waitFor("the new rules", async () => {
       const rules = await lab.run("server", ["nft", "list", "chain", "inet", "openme", "knock"]);
-      return /@stamps limit rate over 5500\/second burst 550 packets counter/.test(rules);
+      return /@stamps limit rate over 5000\/second burst 500 packets counter/.test(rules);
     });
     await client.send(await deployed(), IPV4.server, KNOCK_PORT);
     await opens(client, IPV4.server, 22);

@@ -63,7 +63,7 @@ Deno.test("renderChains() is one restore that replaces what is there", () => {
 -A OPENME_KNOCK -g OPENME_ALLOW
 -A OPENME_STAMPS -m bpf --bytecode "6,177 0 0 0,64 0 0 41,21 2 0 16950271,21 1 0 7,6 0 0 0,6 0 0 65535" -j RETURN
 -A OPENME_STAMPS -g OPENME_UNSTAMPED
--A OPENME_UNSTAMPED -m hashlimit --hashlimit-above 5500/second --hashlimit-burst 550 --hashlimit-htable-size 1 --hashlimit-name openme4_rest -j DROP
+-A OPENME_UNSTAMPED -m hashlimit --hashlimit-above 5000/second --hashlimit-burst 500 --hashlimit-htable-size 1 --hashlimit-name openme4_rest -j DROP
 -A OPENME_GUARD -m conntrack --ctstate ESTABLISHED -g OPENME_ALLOW
 -A OPENME_GUARD -s 192.0.2.9 -d 198.51.100.1 -p tcp -m tcp --sport 50022 --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -g OPENME_ALLOW
 -A OPENME_GUARD -g OPENME_GRANTS

@@ -4,7 +4,8 @@
  * WebCrypto lacks, comes from noble. A server takes the others from `sync.ts`. No file but these two names a library.
  */
 
-import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
+import { poly1305 } from "@noble/ciphers/_poly1305.js";
+import { chacha20, chacha20poly1305 } from "@noble/ciphers/chacha.js";
 
 /** Bytes that WebCrypto takes: never a view of shared memory. */
 export type Bytes = Uint8Array<ArrayBuffer>;
@@ -109,17 +110,27 @@ export function aeadSeal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Arr
   return ownBytes(chacha20poly1305(key, nonce).encrypt(plaintext));
 }
 
-/** The plaintext, or `undefined` where the tag does not match. */
+/**
+ * The plaintext, or `undefined` where the tag does not match. The tag is checked here, before anything is decrypted:
+ * noble's own `decrypt` takes twice as long to refuse, by an exception, and junk is refused 5,000 times a second.
+ */
 export function aeadOpen(
   key: Uint8Array,
   nonce: Uint8Array,
   sealed: Uint8Array,
 ): Bytes | undefined {
-  try {
-    return ownBytes(chacha20poly1305(key, nonce).decrypt(sealed));
-  } catch {
-    return undefined; // noble throws on a wrong tag; for a datagram that is a verdict, not an error
-  }
+  const size = sealed.length - AEAD_TAG_SIZE;
+  if (size < 0) return undefined;
+  const ciphertext = sealed.subarray(0, size);
+  // RFC 8439 section 2.8: over the ciphertext, zeros up to 16 bytes, and two sizes: of no associated data, and its own.
+  const padded = Math.ceil(size / 16) * 16;
+  const message = new Uint8Array(padded + 16);
+  message.set(ciphertext);
+  new DataView(message.buffer).setUint32(padded + 8, size, true);
+  const tag = poly1305(message, chacha20(key, nonce, new Uint8Array(32)));
+  let difference = 0; // every byte is looked at, so that time does not tell how many were right
+  for (let i = 0; i < AEAD_TAG_SIZE; i++) difference |= tag[i]! ^ sealed[size + i]!;
+  return difference === 0 ? ownBytes(chacha20(key, nonce, ciphertext, undefined, 1)) : undefined;
 }
 
 /** X25519 in WebCrypto. Throws where the peer's key is of low order (RFC 7748 section 6.1). */

@@ -23,7 +23,8 @@ import type { CurrentStamps } from "./stamps.ts";
 const JUDGING = { perSecond: 750, capacity: 100 };
 const LEFT_BY_COPIES_MS = 85;
 const OTHERS = { perSecond: 650, capacity: 50 };
-const MOST_MS = 10; // of one judgement: a disk that stalls must not refuse the next knocks
+/** Judging one takes a fifth of that. Where it took longer, another program had the processor, or the disk stalled. */
+const MOST_MS = 0.5;
 
 /** A datagram that is to be judged. */
 export interface Admitted {

@@ -1,7 +1,7 @@
 /**
- * Knocks whose client was not among the first to be tried: docs/protocol.md, "Whose signature". For deployed clients,
- * whose knocks have no client hint. Each gets a few signatures checked in its turn, and sources take turns, so that no
- * knock waits for the end of another's search: whoever has watched such a knock, or once had a profile, can cause many.
+ * Knocks of deployed clients, without a client hint, whose client was not among the first to be tried: docs/protocol.md,
+ * "Whose signature". Each gets a few signatures checked in its turn, and sources take turns: an observer of such a knock
+ * or a holder of an old profile can send many.
  */
 
 import type { Address } from "../values/address.ts";

@@ -58,11 +58,7 @@ export class Judge {
   }
 
   /** Judges a datagram, or defers its verification. The bytes are not kept. */
-  take(
-    datagram: Uint8Array,
-    source: Address,
-    { tagged, key }: Pick<Admitted, "tagged" | "key">,
-  ): void {
+  take(datagram: Uint8Array, source: Address, { tagged, key }: Admitted): void {
     const { keys, decided } = this.#parts;
     const rules = key ? remembering(this.#rules, key) : this.#rules;
     // A tagged knock is judged to its end here: it is not deferred.
@@ -80,7 +76,6 @@ export class Judge {
   /** Tries a few more candidates for one deferred knock, by turns. */
   continueDeferred(): void {
     const { decided, clock } = this.#parts;
-    if (!this.hasDeferred) return;
     const allowed = this.#verifications.take(VERIFICATIONS_PER_TURN, clock.now().steadyMs);
     let deferred = allowed > 0 ? this.#deferred.take() : undefined;
     if (!deferred) return;

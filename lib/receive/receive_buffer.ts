@@ -1,8 +1,7 @@
 /**
  * Gives the knock socket a buffer for thousands of knocks instead of 277, which the runtime cannot do. For all who knock
- * beside a flood: what the kernel passes on (5,000 a second without a stamp, or an observer's 20,000) fills the usual
- * buffer in 14 to 50 ms, and other programs or a slow disk keep this process waiting for longer. Linux with glibc and
- * CAP_NET_ADMIN; elsewhere the buffer stays as it is.
+ * beside a flood: what the kernel passes on fills the usual buffer in 14 to 50 ms, and other programs or a slow disk keep
+ * this process waiting for longer. Linux with glibc and CAP_NET_ADMIN; elsewhere the buffer stays as it is.
  */
 
 /** It counts double: 21,000 knocks. */
@@ -51,11 +50,9 @@ export function enlargeReceiveBuffer(socket: Deno.DatagramConn): void {
     getsockname(descriptor, name, Uint32Array.of(NAME_SIZE)) === 0 &&
     view.getUint16(0, true) === family && view.getUint16(2) === port &&
     option(descriptor, SO_TYPE) === SOCK_DGRAM;
-  for (let descriptor = 0; descriptor < MOST_DESCRIPTORS; descriptor++) {
-    if (!isOurs(descriptor)) continue;
-    if (option(descriptor, SO_RCVBUF) >= 2 * BUFFER_BYTES) break;
-    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, Int32Array.of(BUFFER_BYTES), 4);
-    break;
+  const ours = Array.from({ length: MOST_DESCRIPTORS }, (_, i) => i).find(isOurs);
+  if (ours !== undefined && option(ours, SO_RCVBUF) < 2 * BUFFER_BYTES) {
+    setsockopt(ours, SOL_SOCKET, SO_RCVBUFFORCE, Int32Array.of(BUFFER_BYTES), 4);
   }
   library.close();
 }

@@ -122,7 +122,7 @@ class Process implements AsyncDisposable {
   /** Takes a datagram; gives the reason where it was dropped. */
   take(datagram: Uint8Array): string {
     const seen = this.#events.length;
-    this.pipeline.judge.take(datagram, SOURCE, { tagged: false, key: undefined });
+    this.pipeline.judge.take(datagram, SOURCE, { tagged: false, key: undefined, isOther: true });
     const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
     return drop ? String(drop.fields["reason"]) : "granted";
   }

@@ -12,17 +12,18 @@ import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
 import type { CurrentStamps } from "./stamps.ts";
 
 /**
- * ms that judging may take in a second, and at once (200 knocks of 2 ms). Three kinds of datagrams share it:
+ * ms that judging may take in a second, and at once (200 knocks of 2 ms), for three kinds of datagrams:
  * - a right tag and a stamp of now on a new ephemeral key, as openme's own clients send. The holder of an old profile can
  *   make them too, and then takes this time, but no other;
- * - under a known ephemeral key: copies, which an observer of knocks can make. They get what the others leave. A genuine
+ * - under a known ephemeral key: copies, which an observer of knocks can make. They get what the first leave. A genuine
  *   knock is among them where a copy of it was faster;
- * - all others: clients without tags, clients whose clock is off, and strangers. Their part is theirs, and no more is:
- *   that is what a flood of theirs costs where no firewall knows stamps.
+ * - all others: clients without tags, clients whose clock is off, and strangers. Where no firewall knows stamps, they get
+ *   what receiving leaves: that costs LOOK_MS for each datagram.
  */
 const JUDGING = { perSecond: 750, capacity: 100 };
 const LEFT_BY_COPIES_MS = 85;
-const OTHERS = { perSecond: 650, capacity: 50 };
+const OTHERS = { perSecond: 850, capacity: 50 };
+const LOOK_MS = 0.008;
 /** Judging one takes a fifth of that. Where it took longer, another program had the processor, or the disk stalled. */
 const MOST_MS = 0.5;
 
@@ -72,6 +73,8 @@ export class Admission {
 
   /** Looks at a datagram of any size, at a time of the steady clock. */
   admit(datagram: Uint8Array, steadyMs: number): Admitted | NotAdmitted {
+    this.#others.charge(LOOK_MS);
+    const left = { judging: this.#judging.left(steadyMs), others: this.#others.left(steadyMs) };
     if (datagram.length !== PACKET_SIZE) return "size";
     if (datagram[0] !== VERSION) return "version";
     const tagged = this.#tags.some((tags) => bearsTag(datagram, tags));
@@ -81,12 +84,9 @@ export class Admission {
     const ephemeralKey = ephemeralKeyOf(datagram);
     const known = this.#keys.get(ephemeralKey);
     const isOther = !known && !(tagged && stamped);
-    const left = this.#judging.left(steadyMs);
     const hasTime = known
-      ? left > LEFT_BY_COPIES_MS && known.admit()
-      : isOther
-      ? this.#others.left(steadyMs) > 0
-      : left > 0;
+      ? left.judging > LEFT_BY_COPIES_MS && known.admit()
+      : (isOther ? left.others : left.judging) > 0;
     if (!hasTime) return "overload";
     const key = known ?? (tagged ? this.#keys.note(ephemeralKey) : undefined);
     return { tagged, key, isOther };
@@ -94,7 +94,6 @@ export class Admission {
 
   /** Judging a datagram has taken so long. A slow machine judges fewer, and receives as many. */
   took({ isOther }: Admitted, ms: number): void {
-    this.#judging.charge(Math.min(ms, MOST_MS));
-    if (isOther) this.#others.charge(Math.min(ms, MOST_MS));
+    (isOther ? this.#others : this.#judging).charge(Math.min(ms, MOST_MS));
   }
 }

@@ -76,7 +76,7 @@ export async function knockAndAsk(
     const answeredMs = performance.now();
     patientUntilMs ??= Math.min(answeredMs + PATIENCE_MS, endMs);
     const untilMs = outcome === "pending" ? endMs : patientUntilMs;
-    await pause(Math.min(ASK_AGAIN_MS, untilMs - answeredMs));
+    await pause(Math.min(ASK_AGAIN_MS, Math.ceil(untilMs - answeredMs))); // timers leave out fractions
     if (performance.now() >= untilMs) return last;
   }
 }

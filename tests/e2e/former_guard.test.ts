@@ -43,6 +43,7 @@ e2e("a guard that stood before serve --confirm", async (lab, t) => {
       dropPorts: true,
       closedAs: "drop",
       openKnockPort: true,
+      onlyStampedKnocks: false,
       mark: 0x40000000,
       prefixes: [],
       lifetimeMs: 30_000,

@@ -68,6 +68,7 @@ class FirewalldBackend implements Backend {
   async install(openings: readonly ClientOpenings[]): Promise<void> {
     await this.#findRunning();
     this.#checked.forget();
+    this.#isInTable = await this.#program.listTable() !== "";
     const before = [...this.#held.values()];
     this.#held.clear();
     const present = await this.#program.listRules();
@@ -94,7 +95,6 @@ class FirewalldBackend implements Backend {
       ),
     );
     for (const rule of this.#knockRules()) await this.#program.add(rule);
-    this.#isInTable = await this.#program.listTable() !== "";
     this.#installed = true;
   }
 

@@ -22,8 +22,8 @@ export class OwnTable {
   readonly #quickSets: QuickSets | undefined;
   readonly #checked: CheckedRules;
   readonly #stamps: () => readonly KnockStamp[];
-  /** Whether this nft knows stamps, once it was asked. */
-  #tellsStamps: boolean | undefined;
+  /** Asked once. */
+  #stampFlaw: Promise<string | undefined> | undefined;
 
   /** `checked` learns of every transaction; `stamps` gives those of now. */
   constructor(run: RunProgram, checked: CheckedRules, parts: TableParts) {
@@ -66,8 +66,7 @@ export class OwnTable {
 
   /** The stamps of now; `undefined` where this nft knows none. */
   async stamps(): Promise<readonly KnockStamp[] | undefined> {
-    this.#tellsStamps ??= await this.stampFlaw() === undefined;
-    return this.#tellsStamps ? this.#stamps() : undefined;
+    return await this.stampFlaw() === undefined ? this.#stamps() : undefined;
   }
 
   /** Puts the stamps of now in place of those that stand. */
@@ -80,13 +79,11 @@ export class OwnTable {
   }
 
   /** Why this nft knows no stamps; `undefined` where it does. */
-  async stampFlaw(): Promise<string | undefined> {
-    try {
-      await runNft(this.#run, STAMP_PROBE);
-      return undefined;
-    } catch (error) {
-      return `nft before 1.0.6 has no set for them: ${messageOf(error)}`;
-    }
+  stampFlaw(): Promise<string | undefined> {
+    return this.#stampFlaw ??= runNft(this.#run, STAMP_PROBE).then(
+      () => undefined,
+      (error) => `nft before 1.0.6 has no set for them: ${messageOf(error)}`,
+    );
   }
 
   async owner(): Promise<ProcessName | undefined> {

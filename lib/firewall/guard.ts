@@ -128,14 +128,13 @@ export class Guard {
   }
 
   /** The stamps have changed. Where the firewall does not take them, everything is installed again. */
-  async restamp(): Promise<void> {
-    try {
-      if (!this.#stopped) await this.#backend.restamp?.();
-    } catch (error) {
-      if (this.#stopped) return;
+  restamp(): void {
+    if (this.#stopped || !this.#backend.restamp) return;
+    const work = this.#backend.restamp().catch((error) => {
       this.#complain("check_failed", error);
-      this.#reinstall({ damaged: true });
-    }
+      this.#becomeDirty({ damaged: true, due: true });
+    });
+    this.#start(new Map(), work);
   }
 
   /** Looks whether everything is in place, and puts it back where not. One look at a time: a program may hang. */

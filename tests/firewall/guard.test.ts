@@ -14,7 +14,7 @@ import { Guard } from "../../lib/firewall/guard.ts";
 import { type AddressOpenings, Grants } from "../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../lib/values/network.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { waitFor } from "../support/wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 import { StillClock } from "../support/still_clock.ts";
 import { memoryLog } from "../support/memory_log.ts";
 import { address, must } from "../support/knocks.ts";
@@ -22,7 +22,7 @@ import { planOf, ranges } from "./support.ts";
 
 /** A call of the backend that waits for the test to say how it ends. */
 interface Call {
-  readonly name: "install" | "apply" | "isIntact" | "remove";
+  readonly name: "install" | "apply" | "restamp" | "isIntact" | "remove";
   /** For `install` and `apply`: what each address may reach from then on, `198.51.100.20 22/tcp 30000`. */
   readonly openings: readonly string[];
   readonly succeed: (intact?: boolean) => void;
@@ -45,6 +45,10 @@ class FakeBackend implements Backend {
 
   apply(changes: readonly AddressOpenings[]): Promise<void> {
     return this.#call("apply", changes).then(() => {});
+  }
+
+  restamp(): Promise<void> {
+    return this.#call("restamp").then(() => {});
   }
 
   isIntact(): Promise<boolean> {
@@ -496,6 +500,27 @@ Deno.test("stop() waits for the run under way, then takes everything out", async
   await settle();
   assert.deepEqual(backend.calls.map(({ name }) => name), ["apply", "remove"]);
   assert.deepEqual(done, ["198.51.100.20"]);
+});
+
+Deno.test("stop() waits for stamps that are being written, and none are written afterwards", async () => {
+  const { backend, guard } = await started();
+  guard.restamp();
+  const stopping = guard.stop();
+  const writing = await backend.call(0, "restamp");
+  await pause(10);
+  assert.equal(backend.calls.length, 1);
+  writing.succeed();
+  (await backend.call(1, "remove")).succeed();
+  await stopping;
+  guard.restamp();
+  assert.equal(backend.calls.length, 2);
+});
+
+Deno.test("stamps that the firewall refuses bring everything anew", async () => {
+  const { backend, guard } = await started();
+  guard.restamp();
+  (await backend.call(0, "restamp")).fail("no such table");
+  (await backend.call(1, "install")).succeed();
 });
 
 Deno.test("stop() throws where the backend cannot take everything out", async () => {

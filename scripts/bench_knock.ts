@@ -16,8 +16,8 @@ const MOST = { source: 2.5, compiled: 1.6 };
 /** By how many MB the program may be larger than an empty one. */
 const MOST_MB = 1.5;
 const AT_ONCE = 100;
-/** What share of the time they may take that a program takes which is not bundled. */
-const MOST_AT_ONCE = 0.85;
+/** What share of the time they may take that a program takes which is not bundled: 0.83, and room for noise. */
+const MOST_AT_ONCE = 0.95;
 /** A measurement that a busy machine has spoilt is made again. */
 const ATTEMPTS = 3;
 

@@ -4,6 +4,7 @@
  */
 
 import { OpenmeError } from "../values/errors.ts";
+import { openLibc } from "./libc.ts";
 import type { ProgramRun, RunProgram } from "./run_program.ts";
 
 /** The kernel gives a page at a time of most files, and of some as much as is asked for. */
@@ -48,13 +49,8 @@ function procPathOf({ program, args }: ProgramRun): string | undefined {
 
 /** Opens libc, until the process ends. `undefined` without Linux, glibc or the permission. */
 function openReader(): ReadFile | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  let libc: Deno.DynamicLibrary<typeof LIBC>["symbols"];
-  try {
-    libc = Deno.dlopen("libc.so.6", LIBC).symbols;
-  } catch {
-    return undefined; // another libc, or no permission
-  }
+  const libc = openLibc(LIBC);
+  if (!libc) return undefined;
   const errnoAt = libc.__errno_location();
   if (errnoAt === null) return undefined;
   const errno = new Deno.UnsafePointerView(errnoAt);

@@ -3,6 +3,7 @@
  * counters and stamps. These tables have no generation, and to list them is a program for each. Needs CAP_NET_ADMIN.
  */
 
+import { openLibc } from "../../system/libc.ts";
 import type { BackendParts } from "../backend.ts";
 import type { Family } from "./families.ts";
 
@@ -42,13 +43,8 @@ const LIBC = {
 
 /** Opens a socket for each family, until the process ends. `undefined` without Linux, glibc or the permission. */
 export function openLegacyRules(): BackendParts["readLegacyTable"] {
-  if (Deno.build.os !== "linux") return undefined;
-  let libc: Deno.DynamicLibrary<typeof LIBC>["symbols"];
-  try {
-    libc = Deno.dlopen("libc.so.6", LIBC).symbols;
-  } catch {
-    return undefined; // another libc, or no permission
-  }
+  const libc = openLibc(LIBC);
+  if (!libc) return undefined;
   const open = (family: Family) => libc.socket(FAMILIES[family].domain, SOCK_DGRAM_CLOEXEC, 0);
   const sockets = { 4: open(4), 6: open(6) };
 

@@ -1,5 +1,7 @@
 /** A socket to the kernel's netfilter (netlink), through libc: for what would be a process otherwise. */
 
+import { openLibc } from "../../system/libc.ts";
+
 /** The kernel's numbers, from socket.h and netlink.h. */
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0x80000;
@@ -29,13 +31,8 @@ export interface NetfilterSocket {
 
 /** Opens one, until the process ends. `undefined` without Linux, glibc or the permission. */
 export function openNetfilter(): NetfilterSocket | undefined {
-  if (Deno.build.os !== "linux") return undefined;
-  let libc: Deno.DynamicLibrary<typeof LIBC>["symbols"];
-  try {
-    libc = Deno.dlopen("libc.so.6", LIBC).symbols;
-  } catch {
-    return undefined; // another libc, or no permission
-  }
+  const libc = openLibc(LIBC);
+  if (!libc) return undefined;
   const socket = libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
   if (socket < 0) return undefined;
   const answer = new Uint8Array(ANSWER_BYTES);

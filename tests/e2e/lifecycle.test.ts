@@ -261,7 +261,7 @@ e2e("an administrator", async (lab, t) => {
       await using site = await Site.create(lab, {
         ...CLIENTS,
         server: ["on_stop: closed"],
-        knockTimeout: "4s",
+        knockTimeout: "12s", // outlives a stop and two programs on a busy machine
       });
       await append(site, "  knock_timeout:", "  closed_as: drop");
       const text = await Deno.readTextFile(site.config);
@@ -273,7 +273,9 @@ e2e("an administrator", async (lab, t) => {
       const { grants: sessions } = await site.sessions() as { grants: { client: string }[] };
       assert.deepEqual(sessions.map((each) => each.client), ["alice"], "what the kernel lets in");
       assert.ok(await isOpen(), "the grant goes on");
-      await waitFor("the grant to end without openme", async () => !await isOpen());
+      await waitFor("the grant to end without openme", async () => !await isOpen(), {
+        timeoutMs: 20_000,
+      });
       await using next = await site.serve();
       assert.equal(await isOpen(), false);
       await next.stop();

@@ -6,6 +6,7 @@
  * deno.lock and scripts/esbuild.lock, from Deno's cache, or from npm's registry where they are not in it yet.
  */
 
+import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { print, run } from "./run.ts";
 
@@ -34,36 +35,40 @@ const V8_FLAGS = "--invocation-count-for-maglev=4000,--invocation-count-for-magl
 
 /** Makes openme, the executable `output`; throws where that fails. */
 export async function compileOpenme(output: string): Promise<void> {
-  // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
-  // one file, and not in one for each set of commands that share it.
-  await compile(`${ROOT}/main.ts`, output, [`${ROOT}/lib/cli/commands/knock.ts`]);
+  await compileBundle(bundleOpenme, output);
 }
 
-/** The same of any TypeScript file. `together`: files that come, with all that they import, in one file of the bundle. */
-export async function compile(
-  main: string,
+/** The same of a TypeScript file that imports nothing. */
+export async function compile(main: string, output: string): Promise<void> {
+  await compileBundle((dir) => bundle(main, dir), output);
+}
+
+/** Bundles openme into main.js, and a file for each part that is loaded late. The same sources give the same bytes. */
+export async function bundleOpenme(dir: string): Promise<void> {
+  await inTemporaryFolder(async (work) => {
+    // esbuild names files by the paths of their sources as well: all of them have to lie in its current folder.
+    for (const each of ["main.ts", "lib"]) {
+      await cp(`${ROOT}/${each}`, `${work}/${each}`, { recursive: true });
+    }
+    await install(work);
+    // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
+    // one file, and not in one for each set of commands that share it.
+    await Deno.writeTextFile(`${work}/together.ts`, 'import "./lib/cli/commands/knock.ts";');
+    await bundle("main.ts", dir, ["--inject:together.ts"], work);
+  });
+}
+
+async function compileBundle(
+  make: (dir: string) => Promise<void>,
   output: string,
-  together: readonly string[] = [],
 ): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "openme-compile-" });
-  try {
-    const config = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
-    const packages = await install(`${dir}/packages`, config.imports);
-    const imports = together.map((file) => `import ${JSON.stringify(file)};\n`);
-    await Deno.writeTextFile(`${dir}/together.ts`, imports.join(""));
-    await bundle(main, `${dir}/bundle`, [`--inject:${dir}/together.ts`], packages);
-    await Deno.writeTextFile(
-      `${dir}/bundle/deno.json`,
-      JSON.stringify({ unstable: config.unstable }),
-    );
+  await inTemporaryFolder(async (dir) => {
+    await make(dir);
+    const { unstable } = await readConfig();
+    await Deno.writeTextFile(`${dir}/deno.json`, JSON.stringify({ unstable }));
     // V8's code cache would be a file in /tmp with a known name: every user could put code there for root to run.
-    await compileAsIs(`${dir}/bundle/main.js`, output, [
-      "--no-code-cache",
-      `--v8-flags=${V8_FLAGS}`,
-    ]);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
+    await compileAsIs(`${dir}/main.js`, output, ["--no-code-cache", `--v8-flags=${V8_FLAGS}`]);
+  });
 }
 
 /** The same without a bundle, from the files themselves. */
@@ -72,29 +77,27 @@ export async function compileAsIs(main: string, output: string, flags: string[] 
   await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main]);
 }
 
-/** Puts the packages of deno.lock into a folder; returns its node_modules. */
-async function install(dir: string, imports: Record<string, string>): Promise<string> {
-  await Deno.mkdir(dir);
+/** Puts the packages of deno.lock into a folder. */
+async function install(dir: string): Promise<void> {
+  const { imports } = await readConfig();
   await Deno.writeTextFile(`${dir}/deno.json`, JSON.stringify({ imports, nodeModulesDir: "auto" }));
   await Deno.copyFile(`${ROOT}/deno.lock`, `${dir}/deno.lock`);
   await deno(["install", "--quiet", "--frozen", "--config", `${dir}/deno.json`]);
-  return `${dir}/node_modules`;
 }
 
-/** Bundles `main` with its imports into main.js in a folder. A dynamic import stays a file of its own, loaded late. */
+/** Bundles `main` with its imports. A dynamic import stays a file of its own, loaded late. */
 async function bundle(
   main: string,
   dir: string,
-  flags: readonly string[],
-  packages: string,
+  flags: readonly string[] = [],
+  cwd = ROOT,
 ): Promise<void> {
-  const esbuild = ["--no-config", `--lock=${ROOT}/scripts/esbuild.lock`, "--frozen", ESBUILD];
   await deno(
     [
       "run",
       "--quiet",
       "-A",
-      ...esbuild,
+      ...["--no-config", `--lock=${ROOT}/scripts/esbuild.lock`, "--frozen", ESBUILD],
       `main=${main}`,
       `--outdir=${dir}`,
       ...flags,
@@ -109,15 +112,28 @@ async function bundle(
       "--external:node:*",
       "--log-level=warning",
     ],
-    { NODE_PATH: packages },
+    cwd,
   );
 }
 
-async function deno(args: string[], env: Record<string, string> = {}): Promise<void> {
+async function readConfig(): Promise<{ imports: Record<string, string>; unstable: string[] }> {
+  return JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
+}
+
+async function deno(args: string[], cwd?: string): Promise<void> {
   // Deno 2.6 trusts no certificates of the system unless told to.
   const stores = Deno.env.get("DENO_TLS_CA_STORE") ?? "mozilla,system";
-  const code = await run(Deno.execPath(), args, { DENO_TLS_CA_STORE: stores, ...env });
+  const code = await run(Deno.execPath(), args, { DENO_TLS_CA_STORE: stores }, cwd);
   if (code !== 0) throw new Error(`deno ${args[0]} failed`);
+}
+
+async function inTemporaryFolder(work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "openme-compile-" });
+  try {
+    await work(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 }
 
 if (import.meta.main) {

@@ -5,8 +5,9 @@ export async function run(
   program: string,
   args: string[],
   env: Record<string, string> = {},
+  cwd = Deno.cwd(),
 ): Promise<number> {
-  const { code } = await new Deno.Command(program, { args, env }).spawn().status;
+  const { code } = await new Deno.Command(program, { args, env, cwd }).spawn().status;
   return code;
 }
 

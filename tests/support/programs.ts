@@ -75,6 +75,12 @@ export const PROGRAMS = {
   man: { apt: "man-db", zypper: "man" },
   zbarimg: { apt: "zbar-tools", dnf: "zbar", apk: "zbar", pacman: "zbar", zypper: "zbar" },
   chromium: { apt: "chromium" },
+  dash: { apt: "dash" },
+  busybox: { apt: "busybox-static", dnf: "busybox", apk: "busybox-static", pacman: "busybox" },
+  curl: { apt: "curl" },
+  wget: { apt: "wget" },
+  xz: { apt: "xz-utils", dnf: "xz", apk: "xz", pacman: "xz", zypper: "xz" },
+  shellcheck: { apt: "shellcheck", dnf: "ShellCheck", zypper: "ShellCheck" },
 } satisfies Record<string, Packages>;
 
 export type ProgramName = keyof typeof PROGRAMS;

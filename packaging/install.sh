@@ -8,7 +8,7 @@ usage() {
   cat << 'END'
 usage: install.sh [--version X.Y.Z] [--prefix DIR] [--base-url URL] [--portable]
 
-  --version X.Y.Z  this release; without it, the latest one
+  --version X.Y.Z  which release, or "latest"
   --prefix DIR     put the program into DIR/bin (or PREFIX; without both, /usr/local)
   --base-url URL   where the releases are (or OPENME_RELEASES; without both, https://github.com/OWNER/openme/releases);
                    files are fetched from URL/latest/download/ and URL/download/vX.Y.Z/

@@ -7,7 +7,7 @@ import { archive } from "./archive.ts";
 import { copyFile, UNITS, writePrinted } from "./files.ts";
 import type { PackageOptions } from "./options.ts";
 
-const TEXTS = ["README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"];
+export const TEXTS = ["README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"];
 
 /** Makes `openme-VERSION-linux-ARCHITECTURE.tar.xz`. */
 export async function make(options: PackageOptions): Promise<string[]> {

@@ -80,6 +80,7 @@ export const PROGRAMS = {
   curl: { apt: "curl" },
   wget: { apt: "wget" },
   xz: { apt: "xz-utils", dnf: "xz", apk: "xz", pacman: "xz", zypper: "xz" },
+  zip: { apt: "zip" },
   shellcheck: { apt: "shellcheck", dnf: "ShellCheck", zypper: "ShellCheck" },
 } satisfies Record<string, Packages>;
 

@@ -11,9 +11,15 @@ import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 
 const deno = Deno.execPath();
 /** Floods and faults want the machine to themselves. */
-const ALONE = ["disk_faults", "faults", "flood", "queues", "rush"].map((name) =>
-  `tests/attack/${name}.test.ts`
-);
+const ALONE = [
+  "disk_faults",
+  "faults",
+  "flood",
+  "iptables_flood",
+  "queues",
+  "reload",
+  "rush",
+].map((name) => `tests/attack/${name}.test.ts`);
 /** Boots a machine with a compiled openme: run by name, with OPENME_BIN, as .ci/run does. */
 const BOOT = "tests/boot";
 /** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */

@@ -53,10 +53,11 @@ function openReader(): ReadFile | undefined {
   if (!libc) return undefined;
   const errnoAt = libc.__errno_location();
   if (errnoAt === null) return undefined;
-  const errno = new Deno.UnsafePointerView(errnoAt);
+  // The memory itself: to read through the pointer would need the permission that is given up meanwhile.
+  const errno = new Int32Array(new Deno.UnsafePointerView(errnoAt).getArrayBuffer(4));
   return async (path) => {
     const file = libc.open(new TextEncoder().encode(`${path}\0`), O_CLOEXEC);
-    if (file < 0) return errno.getInt32() === ENOENT ? null : undefined;
+    if (file < 0) return errno[0] === ENOENT ? null : undefined;
     try {
       const decoder = new TextDecoder();
       const chunk = new Uint8Array(CHUNK_BYTES);

@@ -46,7 +46,8 @@ async function tryBoth(lab: Lab, t: Deno.TestContext, mishap: Mishap): Promise<v
     const program = await mishap.start(command.join(" "), site);
     // It answers once the guard stands.
     const pid = await waitFor("the control socket", () => pidOf(site), { timeoutMs: 20_000 })
-      .catch((cause) => {
+      .catch(async (cause) => {
+        await program[Symbol.asyncDispose]();
         throw new Error(`${program.stdout}\n${program.stderr}`, { cause });
       });
     assert.notEqual(await guardOf(lab), "");

@@ -2,12 +2,9 @@
 
 import assert from "node:assert/strict";
 import { findProgram, lacks } from "../support/programs.ts";
+import { ONE_USER } from "../support/one_user.ts";
 import { runToEnd } from "./lab.ts";
 import type { Program } from "../support/spawned.ts";
-
-/** Whether only one user exists here: an ordinary user's user namespace. */
-const ONE_USER = Deno.build.os === "linux" &&
-  Number((await runToEnd("cat", ["/proc/self/uid_map"])).stdout.trim().split(/\s+/)[2]) < 65_536;
 
 /** Why sshd cannot run here, or `undefined`. */
 export function sshMissing(): Promise<string | undefined> {

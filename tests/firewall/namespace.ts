@@ -17,7 +17,9 @@ export class Namespace implements AsyncDisposable {
 
   /** An empty namespace. Rejects where there can be none. */
   static async create(): Promise<Namespace> {
-    const holder = new Program("unshare", { args: ["-rn", "sh", "-c", "echo $$; exec cat"] });
+    // One after the other: files under /proc/net belong to the user that root is when the network namespace is made.
+    const args = ["-r", "unshare", "-n", "sh", "-c", "echo $$; exec cat"];
+    const holder = new Program("unshare", { args });
     try {
       return new Namespace(holder, await holder.stdout.waitFor(/^\d+$/));
     } catch (error) {

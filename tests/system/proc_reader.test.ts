@@ -28,6 +28,38 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "readingProc() goes on without the permission that opened libc, and asks for none",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const program = `
+      import { readProc } from ${
+      JSON.stringify(new URL("../../lib/system/proc.ts", import.meta.url))
+    };
+      import { readingProc } from ${
+      JSON.stringify(new URL("../../lib/system/proc_reader.ts", import.meta.url))
+    };
+      const run = ({ program }) => Promise.reject(new Error(program + " was started"));
+      const quick = readingProc(run);
+      for (const name of ["ffi", "run"]) await Deno.permissions.revoke({ name });
+      console.log(await readProc("/proc/no/such/file", quick), await readProc("/proc/sys/kernel/ostype", quick));`;
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--quiet",
+        "--no-prompt",
+        "--cached-only",
+        "-A",
+        `data:text/typescript,${encodeURIComponent(program)}`,
+      ],
+      env: { NO_COLOR: "1" },
+    }).output();
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    assert.equal(code, 0, text(stderr));
+    assert.equal(text(stdout), "undefined Linux\n\n");
+  },
+});
+
 Deno.test("readingProc() leaves to the program what it cannot read, and every other run", async () => {
   const started: string[] = [];
   const run: RunProgram = ({ program, args }) => {

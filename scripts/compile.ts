@@ -33,9 +33,12 @@ const PERMISSIONS = [
  */
 const V8_FLAGS = "--invocation-count-for-maglev=4000,--invocation-count-for-maglev-osr=1000";
 
-/** Makes openme, the executable `output`; throws where that fails. */
-export async function compileOpenme(output: string): Promise<void> {
-  await compileBundle(bundleOpenme, output);
+/** Makes openme, the executable `output`; throws where that fails. `env`: more variables for `deno compile`. */
+export async function compileOpenme(
+  output: string,
+  env: Record<string, string> = {},
+): Promise<void> {
+  await compileBundle(bundleOpenme, output, env);
 }
 
 /** The same of a TypeScript file that imports nothing. */
@@ -61,20 +64,27 @@ export async function bundleOpenme(dir: string): Promise<void> {
 async function compileBundle(
   make: (dir: string) => Promise<void>,
   output: string,
+  env: Record<string, string> = {},
 ): Promise<void> {
   await inTemporaryFolder(async (dir) => {
     await make(dir);
     const { unstable } = await readConfig();
     await Deno.writeTextFile(`${dir}/deno.json`, JSON.stringify({ unstable }));
     // V8's code cache would be a file in /tmp with a known name: every user could put code there for root to run.
-    await compileAsIs(`${dir}/main.js`, output, ["--no-code-cache", `--v8-flags=${V8_FLAGS}`]);
+    const flags = ["--no-code-cache", `--v8-flags=${V8_FLAGS}`];
+    await compileAsIs(`${dir}/main.js`, output, flags, env);
   });
 }
 
 /** The same without a bundle, from the files themselves. */
-export async function compileAsIs(main: string, output: string, flags: string[] = []) {
+export async function compileAsIs(
+  main: string,
+  output: string,
+  flags: string[] = [],
+  env: Record<string, string> = {},
+) {
   const quiet = ["--quiet", "--no-prompt", "--no-check"];
-  await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main]);
+  await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main], { env });
 }
 
 /** Puts the packages of deno.lock into a folder. */
@@ -112,7 +122,7 @@ async function bundle(
       "--external:node:*",
       "--log-level=warning",
     ],
-    cwd,
+    { cwd },
   );
 }
 
@@ -120,10 +130,13 @@ async function readConfig(): Promise<{ imports: Record<string, string>; unstable
   return JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
 }
 
-async function deno(args: string[], cwd?: string): Promise<void> {
+async function deno(
+  args: string[],
+  { env, cwd }: { readonly env?: Record<string, string>; readonly cwd?: string } = {},
+): Promise<void> {
   // Deno 2.6 trusts no certificates of the system unless told to.
   const stores = Deno.env.get("DENO_TLS_CA_STORE") ?? "mozilla,system";
-  const code = await run(Deno.execPath(), args, { DENO_TLS_CA_STORE: stores }, cwd);
+  const code = await run(Deno.execPath(), args, { DENO_TLS_CA_STORE: stores, ...env }, cwd);
   if (code !== 0) throw new Error(`deno ${args[0]} failed`);
 }
 

@@ -9,6 +9,7 @@ import { VERSION } from "../lib/values/version.ts";
 import { compileOpenme } from "./compile.ts";
 import * as nfpm from "./package/nfpm.ts";
 import { type Make, type PackageOptions, sourceEpochSeconds } from "./package/options.ts";
+import * as portable from "./package/portable.ts";
 import { writeSums } from "./package/sums.ts";
 import * as tarball from "./package/tarball.ts";
 import { print } from "./run.ts";
@@ -20,6 +21,7 @@ const KINDS: Readonly<Record<string, Make>> = {
   rpm: nfpm.makeRpm,
   arch: nfpm.makeArch,
   tar: tarball.make,
+  portable: portable.make,
 };
 
 /** Makes some kinds of packages; returns the paths of their files. */

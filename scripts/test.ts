@@ -20,8 +20,8 @@ const ALONE = [
   "reload",
   "rush",
 ].map((name) => `tests/attack/${name}.test.ts`);
-/** Boots a machine with a compiled openme: run by name, with OPENME_BIN, as .ci/run does. */
-const BOOT = "tests/boot";
+/** Need a compiled openme (OPENME_BIN) or packages (OPENME_PACKAGES): run by name, as .ci/run does. */
+const BY_NAME = ["tests/boot", "tests/package"];
 /** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
 const JOBS = 2 * navigator.hardwareConcurrency;
 const NO_CHECK = "--no-check";
@@ -42,7 +42,7 @@ if (!ground.namespaces) print(`No end-to-end tests here: that ${ALLOW_NAMESPACES
 const parallel = named.some((each) => each.includes("tests/attack")) ? [] : ["--parallel"];
 const rounds = named.length > 0
   ? [[...parallel, ...named]]
-  : [["--parallel", `--ignore=${[...ALONE, BOOT]}`, ...targets], ALONE];
+  : [["--parallel", `--ignore=${[...ALONE, ...BY_NAME]}`, ...targets], ALONE];
 let failed = 0;
 for (const round of rounds) {
   // Without --no-check Deno would check the types of each round again.

@@ -3,12 +3,12 @@
 import { run } from "../run.ts";
 
 /**
- * Packs the folder `parent/name` as `output`, a .tar.xz or .tar.gz. All of it belongs to root and has the time
+ * Packs files and folders of `parent` as `output`, a .tar.xz or .tar.gz. All of it belongs to root and has the time
  * `epochSeconds`. Who may read, write and run each file is taken from the folder.
  */
 export async function archive(
   parent: string,
-  name: string,
+  names: readonly string[],
   { output, epochSeconds }: { readonly output: string; readonly epochSeconds: number },
 ): Promise<void> {
   const isGzip = output.endsWith("gz");
@@ -17,7 +17,7 @@ export async function archive(
   const code = await run("tar", [
     ...["--sort=name", "--format=gnu", "--owner=root:0", "--group=root:0"],
     ...[`--mtime=@${epochSeconds}`, `--use-compress-program=${compressor}`],
-    ...["-C", parent, "-cf", output, name],
+    ...["-C", parent, "-cf", output, ...names],
   ], { LC_ALL: "C" });
   if (code !== 0) throw new Error(`tar: ${output} was not made`);
 }

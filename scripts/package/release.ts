@@ -96,7 +96,7 @@ async function packMacos(work: string, arch: string, options: ReleaseOptions): P
     await Deno.readFile(`${built}/macos-${arch}/openme`),
     0o755,
   );
-  await archive(work, name, { output: `${output}/${name}.tar.gz`, epochSeconds });
+  await archive(work, [name], { output: `${output}/${name}.tar.gz`, epochSeconds });
 }
 
 async function packWindows(work: string, options: ReleaseOptions): Promise<void> {

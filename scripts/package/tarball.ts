@@ -25,7 +25,7 @@ export async function make(options: PackageOptions): Promise<string[]> {
     await Deno.mkdir(`${folder}/bin`);
     await Deno.copyFile(program, `${folder}/bin/openme`);
     for (const path of ["", "/bin", "/bin/openme"]) await Deno.chmod(folder + path, 0o755);
-    await archive(work, name, { output, epochSeconds });
+    await archive(work, [name], { output, epochSeconds });
   } finally {
     await Deno.remove(work, { recursive: true });
   }

@@ -19,6 +19,29 @@ async function load(folder: Folder, name: string) {
   return { ...rest, privateKey: bytesToHex(privateKey) };
 }
 
+Deno.test("openme init --ports and --on-stop write what openme setup asks for", async () => {
+  await using folder = await Folder.create();
+  const init = (name: string, ...more: string[]) =>
+    openme(["init", "--server", "vps.example.org", "--config", name, ...more], {
+      cwd: folder.path,
+    });
+  await init("a.yaml", "--ports", "2222/tcp, 8443", "--on-stop", "closed");
+  const { groups, onStop } = await load(folder, "a.yaml");
+  assert.deepEqual([...groups].map(([name, ports]) => [name, ports.map(formatPortRange)]), [
+    ["hidden", ["2222/tcp", "8443/tcp", "8443/udp"]],
+  ]);
+  assert.equal(onStop, "closed");
+  await init("b.yaml", "--ports", "22/tcp");
+  assert.deepEqual([...(await load(folder, "b.yaml")).groups.keys()], ["ssh"]);
+  assert.equal((await load(folder, "b.yaml")).onStop, "open");
+  const wrong = await init("c.yaml", "--ports", "22/tcp,90-80/tcp");
+  const hint = 'the lower port goes first: "80-90/tcp"';
+  assert.deepEqual(
+    wrong,
+    failure(2, '--ports: expected ports such as "22/tcp", got "90-80/tcp"', hint),
+  );
+});
+
 Deno.test("openme init makes a commented configuration with keys of its own, mode 0600", async () => {
   await using folder = await Folder.create();
   // With any umask; in a folder that does not exist yet.

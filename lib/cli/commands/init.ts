@@ -2,27 +2,41 @@
 
 import { readHost } from "../../config/host.ts";
 import { DEFAULT_UDP_PORT } from "../../config/fields.ts";
-import { DEFAULT_STATE_DIR, parseServerConfig } from "../../config/server.ts";
+import { DEFAULT_STATE_DIR, ON_STOP, parseServerConfig } from "../../config/server.ts";
 import { encodeBase64, KEY_SIZE } from "../../crypto/keys.ts";
 import { publicKeyOf } from "../../crypto/sync.ts";
 import { OpenmeError } from "../../values/errors.ts";
+import { formatPortSpec, parsePortSpec, reversedHint } from "../../values/ports.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { closesPorts, type FirewallName, FIREWALLS } from "../../firewall/plan.ts";
 import { interfaceFlag } from "../flags.ts";
 import { misfitsOf } from "../host_fit.ts";
 import { createSecretFile, keepOldCopy, replaceFile } from "../../system/write_file.ts";
-import { choiceFlag, type Command, configPath, flagError, portFlag, textFlag } from "../context.ts";
+import {
+  type Arguments,
+  choiceFlag,
+  type Command,
+  configPath,
+  flagError,
+  portFlag,
+  textFlag,
+} from "../context.ts";
+
+const DEFAULT_PORTS = "22/tcp";
 
 export const init: Command = {
   about: "Makes a key pair and a commented configuration for this server.",
   usage: [
-    "--server HOST [--port N] [--firewall NAME] [--interface IF] [--force]",
+    "--server HOST [--ports A,B] [--port N] [--firewall NAME] [--interface IF] [--on-stop STATE] [--force]",
   ],
   parameters: {
     "--server HOST": "the name or address by which clients reach this server",
+    "--ports A,B": `ports to keep closed, such as 22/tcp,8443/tcp (default ${DEFAULT_PORTS})`,
     "--port N": `the UDP port for knocks (default ${DEFAULT_UDP_PORT})`,
     "--firewall FIREWALL": `${FIREWALLS.join(", ")} (default auto)`,
     "--interface IF": "guard only what arrives on this interface (default: all)",
+    "--on-stop STATE":
+      "open (default) or closed: what a stop leaves; closed where systemd runs the server",
     "--force": "replace a configuration that is there; the old one is kept beside it",
   },
   example: "sudo openme init --server vps.example.org",
@@ -45,6 +59,8 @@ export const init: Command = {
       udpPort: portFlag(args, "port") ?? DEFAULT_UDP_PORT,
       firewall: choiceFlag(args, "firewall", FIREWALLS) ?? "auto",
       interfaceName: interfaceFlag(args),
+      ports: portsFlag(args),
+      onStop: choiceFlag(args, "on-stop", ON_STOP) ?? "open",
       privateKey: encodeBase64(privateKey),
       publicKey: encodeBase64(publicKeyOf("X25519", privateKey)),
     });
@@ -79,6 +95,15 @@ export const init: Command = {
   },
 };
 
+/** `--ports`, as the configuration writes them. */
+function portsFlag(args: Arguments): readonly string[] {
+  return (textFlag(args, "ports") ?? DEFAULT_PORTS).split(",").map((item) => {
+    const spec = parsePortSpec(item.trim());
+    if (spec) return formatPortSpec(spec);
+    throw flagError("ports", `ports such as "22/tcp"`, item, reversedHint(item));
+  });
+}
+
 /** `command` needs its programs; ufw's are an example that works, the one of docs/firewalls.md. */
 function renderFirewall(firewall: string): string {
   if (firewall !== "command") return `  firewall: ${firewall} # ${FIREWALLS.join(", ")}`;
@@ -92,11 +117,13 @@ function renderFirewall(firewall: string): string {
 }
 
 function renderConfig(
-  { host, udpPort, firewall, interfaceName, privateKey, publicKey }: {
+  { host, udpPort, firewall, interfaceName, ports, onStop, privateKey, publicKey }: {
     host: string;
     udpPort: number;
     firewall: FirewallName;
     interfaceName: string | undefined;
+    ports: readonly string[];
+    onStop: typeof ON_STOP[number];
     privateKey: string;
     publicKey: string;
   },
@@ -104,6 +131,7 @@ function renderConfig(
   const interfaceLine = interfaceName === undefined
     ? "# interface: eth0"
     : `interface: ${JSON.stringify(interfaceName)}`;
+  const group = ports.join() === DEFAULT_PORTS ? "ssh" : "hidden";
   return `# openme server. What every key means: docs/configuration.md
 server:
   host: ${JSON.stringify(host)} # the name or address that clients knock at
@@ -115,7 +143,11 @@ ${renderFirewall(firewall)}
     closesPorts(firewall)
   } # true: openme closes the ports below; false: your own firewall does
   # closed_as: drop # what strangers see of a closed port: nothing (drop) or a refusal (reject)
-  # on_stop: open # what a stop leaves: all as without openme (open), or the ports closed (closed)
+  ${
+    onStop === "open"
+      ? "# "
+      : ""
+  }on_stop: ${onStop} # what a stop leaves: all as without openme (open), or the ports closed (closed)
   # open_knock_port: true # let knocks through this host's own firewall
   # health_port: ${udpPort} # TCP; guarded like the ports below
   ${interfaceLine} # guard only what arrives there; all interfaces otherwise
@@ -126,7 +158,7 @@ ${renderFirewall(firewall)}
 
 # Groups of ports that stay closed: "22/tcp", "53/udp", "80" (both), "8080-8090/tcp".
 ports:
-  ssh: ["22/tcp"]
+  ${group}: [${ports.map((port) => `"${port}"`).join(", ")}]
 
 # Who may knock, and what opens then. "openme add NAME" adds to this.
 clients: {}

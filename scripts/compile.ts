@@ -57,7 +57,9 @@ export async function bundleOpenme(dir: string): Promise<void> {
     // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
     // one file, and not in one for each set of commands that share it.
     await Deno.writeTextFile(`${work}/together.ts`, 'import "./lib/cli/commands/knock.ts";');
-    await bundle("main.ts", dir, ["--inject:together.ts"], work);
+    const units = JSON.stringify(await readUnits());
+    const flags = ["--inject:together.ts", `--define:OPENME_UNITS=${units}`];
+    await bundle("main.ts", dir, flags, work);
   });
 }
 
@@ -74,6 +76,13 @@ async function compileBundle(
     const flags = ["--no-code-cache", `--v8-flags=${V8_FLAGS}`];
     await compileAsIs(`${dir}/main.js`, output, flags, env);
   });
+}
+
+/** The systemd units by name, which openme setup installs (lib/cli/setup/units.ts). */
+async function readUnits(): Promise<Record<string, string>> {
+  const names = ["openme.service", "openme-guard.service"];
+  const texts = names.map((name) => Deno.readTextFile(`${ROOT}/packaging/${name}`));
+  return Object.fromEntries((await Promise.all(texts)).map((text, i) => [names[i], text]));
 }
 
 /** The same without a bundle, from the files themselves. */

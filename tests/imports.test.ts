@@ -61,7 +61,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ]),
 };
 /** Each imports any part of the table, and those before itself. */
-const ABOVE = ["cli", "cli/import", "cli/serve", "cli/commands", "cli/catalog"];
+const ABOVE = ["cli", "cli/import", "cli/serve", "cli/setup", "cli/commands", "cli/catalog"];
 
 /** Folders and files that decide: bytes, time and randomness come in. */
 const PURE = /^(values|crypto|config|packet|gate|replay|grants)(\/|\.ts$)|^firewall\/plan\.ts$/;

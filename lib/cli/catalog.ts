@@ -3,6 +3,11 @@
 import type { Commands } from "./context.ts";
 
 export const COMMANDS: Commands = {
+  setup: {
+    summary: "hide ports, from nothing to the end; --undo takes it back",
+    permissions: ["net", "read", "write", "run", "env", "sys"],
+    load: async () => (await import("./commands/setup.ts")).setup,
+  },
   init: {
     summary: "make keys and a configuration for this server",
     permissions: ["read", "write", "run", "env"], // as check
@@ -137,11 +142,16 @@ export const COMMANDS: Commands = {
   },
 };
 
-/** What the completion scripts call, and no help speaks of. */
+/** What completion scripts and setup call, and no help speaks of. */
 export const HIDDEN_COMMANDS: Commands = {
   __complete: {
     summary: "print what may come next",
     permissions: ["read", "env"],
     load: async () => (await import("./commands/complete.ts")).complete,
+  },
+  "__setup_watch": {
+    summary: "put back what a setup that was killed has made",
+    permissions: ["net", "read", "write", "run", "env", "sys"],
+    load: async () => (await import("./commands/setup_undo.ts")).setupWatch,
   },
 };

@@ -81,15 +81,20 @@ export class Laptop implements AsyncDisposable {
     return this.type(this.#atServer(line));
   }
 
+  /** Logs in anew and types a line into a terminal at the server, where it goes on. Standard input is the keyboard. */
+  onTerminal(line: string): Program {
+    return this.#lab.start(
+      "client",
+      this.#inside(`exec ssh -tt ${HOST} ${quoted(`cd openme && ${line}`)}`),
+    );
+  }
+
   /**
    * Types a line with `serve` into a terminal at the server, where it goes on. Over a connection of its own: a shared one
    * takes the terminal's modes from standard input, which is a pipe here, and then Ctrl-C would be a byte like any other.
    */
   async serve(line: string): Promise<void> {
-    this.#served = this.#lab.start(
-      "client",
-      this.#inside(`exec ssh -tt ${HOST} ${quoted(`cd openme && ${line}`)}`),
-    );
+    this.#served = this.onTerminal(line);
     await this.#served.stdout.waitFor(/listening/, 20_000);
   }
 

@@ -110,7 +110,9 @@ async function warnOfDroppedKnocks(
 }
 
 /** The SSH connections by which the administrator may be logged in. */
-async function sshConnections({ env, run }: Context): Promise<SshConnection[]> {
+export async function sshConnections(
+  { env, run }: Pick<Context, "env" | "run">,
+): Promise<SshConnection[]> {
   const own = parseSshConnection(env("SSH_CONNECTION"));
   if (own) return [own];
   // sudo hides the variable from what it runs, but has it itself, as the shell before it has.
@@ -155,7 +157,7 @@ export function parseSocket(line: string): SshConnection | undefined {
   return { remote: formatAddress(remote), remotePort: Number(port), localPort: Number(local) };
 }
 
-interface SshConnection {
+export interface SshConnection {
   readonly remote: string;
   readonly remotePort: number;
   readonly localPort: number;

@@ -134,7 +134,8 @@ export function parseEndpoint(
   return { address, port: parseInt(match[2]!, 16) };
 }
 
-const LISTENING: readonly { path: string; protocol: Protocol; state: string }[] = [
+/** The tables of sockets that take what comes, and the state in which they do. */
+export const LISTENING: readonly { path: string; protocol: Protocol; state: string }[] = [
   ...TCP_TABLES.map((path) => ({ path, protocol: "tcp" as const, state: "0A" })), // TCP_LISTEN
   { path: "/proc/net/udp", protocol: "udp", state: "07" }, // bound, not connected
   { path: "/proc/net/udp6", protocol: "udp", state: "07" },
@@ -167,7 +168,8 @@ export function parseListening(
   });
 }
 
-function isLoopback({ family, bytes }: Address): boolean {
+/** Whether packets to this address come from this machine alone. */
+export function isLoopback({ family, bytes }: Address): boolean {
   return family === 4
     ? bytes[0] === 127
     : bytes[15] === 1 && bytes.subarray(0, 15).every((byte) => byte === 0);

@@ -1,0 +1,117 @@
+/** `openme setup --undo`, and what puts back a setup that ended in the middle. */
+
+import { loadServerConfig } from "../load.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { escapeUnprintable } from "../../values/text.ts";
+import { type Arguments, type Command, type Context } from "../context.ts";
+import { keep, takeBack, type TakenBack } from "../setup/ends.ts";
+import { isThere, lockSetup, outliveSetup } from "../setup/host.ts";
+import type { Tools } from "../setup/perform.ts";
+import { readRecord, type Record } from "../setup/record.ts";
+import { PLACES } from "../setup/steps.ts";
+import { ask, ownTerminal, stoppedError } from "../setup/terminal.ts";
+import { toolsFor } from "./setup_tools.ts";
+
+/** `openme setup --undo`. */
+export async function undo(args: Arguments, context: Context): Promise<number> {
+  using _lock = await lockSetup();
+  const record = await readRecord();
+  if (!record) {
+    context.stderr("openme: nothing to take back: openme setup has made nothing here");
+    return 0;
+  }
+  if (args.values["yes"] !== true) {
+    await requireConsent(record);
+    context.stderr("");
+  }
+  // A second time where a setup that ended in the middle followed one that was done.
+  for (let left: Record | undefined = record; left; left = await readRecord()) {
+    const { commands, failures } = await takeBack(left, quietTools(context));
+    for (const command of commands) context.stderr(`+ ${escapeUnprintable(command)}`);
+    tellFailures(failures, context);
+    if (failures.length > 0) return 1;
+  }
+  context.stderr("openme: everything that setup made is gone, and the ports are as they were");
+  if (isThere(PLACES.folder)) {
+    context.stderr(`openme: ${PLACES.folder} stays: setup did not make all that is in it`);
+  }
+  return 0;
+}
+
+async function requireConsent({ files }: Record): Promise<void> {
+  const stop = new AbortController();
+  const makesKeys = files.includes(PLACES.config);
+  const clients = await loadServerConfig(PLACES.config)
+    .then(({ config }) => config.clients.length, () => 0);
+  const loss = makesKeys
+    ? `This server's key goes, and its clients (${clients}) need new profiles. Take everything back`
+    : "Take everything back";
+  await ask(`${loss}? yes or no`, {
+    fallback: "no",
+    read: (answer) => {
+      if (/^y(es)?$/i.test(answer)) return;
+      if (/^no?$/i.test(answer)) stop.abort();
+      else throw new OpenmeError("USAGE", "expected yes or no");
+    },
+  }, ownTerminal(stop.signal));
+  if (stop.signal.aborted) throw stoppedError();
+}
+
+/** Ends a setup that ended in the middle, if there is one. Throws where that fails. */
+export async function endHalfSetup(context: Context, tools: Tools): Promise<void> {
+  const record = await readRecord();
+  if (!record || record.stage === "done") return;
+  if (record.stage === "confirmed") {
+    context.stderr("openme: an earlier setup ended after its knock: doing the rest of it");
+    return await keep(record, tools);
+  }
+  const { commands, failures } = await takeBack(record, quietTools(context));
+  context.stderr("openme: an earlier setup ended in the middle: put back what it had made");
+  for (const command of commands) context.stderr(`+ ${escapeUnprintable(command)}`);
+  if (failures.length === 0) return;
+  tellFailures(failures, context);
+  throw new OpenmeError("STATE", "what an earlier setup made could not be put back");
+}
+
+/** Puts everything back after a failure, then tells of it. Gives the error to end with. */
+export async function giveUp(
+  record: Record,
+  cause: unknown,
+  context: Context,
+): Promise<OpenmeError> {
+  const taken: TakenBack = await takeBack(record, quietTools(context));
+  context.stderr("openme: put everything back:");
+  for (const command of taken.commands) context.stderr(`+ ${escapeUnprintable(command)}`);
+  tellFailures(taken.failures, context);
+  const known = cause instanceof OpenmeError ? cause : undefined;
+  const end = taken.failures.length === 0
+    ? "everything is as it was before"
+    : "not all is put back";
+  return new OpenmeError(known?.code ?? "STATE", `${messageOf(cause)}; ${end}`, {
+    hint: known?.hint,
+    cause,
+  });
+}
+
+function tellFailures(failures: readonly string[], context: Context): void {
+  for (const failure of failures) {
+    context.stderr(`openme: error: ${escapeUnprintable(failure)}`);
+  }
+  if (failures.length > 0) context.stderr("openme: hint: openme setup --undo tries again");
+}
+
+/** What tells waits for the end: a terminal that takes no more output holds nothing up. */
+function quietTools(context: Context): Tools {
+  return toolsFor(context, () => {});
+}
+
+/** Started by setup as a service of its own: outlives it, and ends what it leaves half done. */
+export const setupWatch: Command = {
+  about: "Waits for the end of openme setup, and puts back what one that was killed has made.",
+  example: "openme __setup_watch",
+  run: async (_, context) => {
+    using _lock = await outliveSetup();
+    await endHalfSetup(context, toolsFor(context, context.stderr));
+    return 0;
+  },
+};

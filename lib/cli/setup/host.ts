@@ -1,0 +1,187 @@
+/** What setup finds on this host before it does anything, and what it cannot do without. */
+
+import { basename, dirname } from "node:path";
+import type { ServerConfig } from "../../config/server.ts";
+import { DEFAULT_STATE_DIR } from "../../config/server.ts";
+import { standingGuards } from "../../firewall/orphans.ts";
+import { isLocked } from "../../state/lock.ts";
+import { pause } from "../../system/clock.ts";
+import type { RunProgram } from "../../system/run_program.ts";
+import { OpenmeError } from "../../values/errors.ts";
+import { loadServerConfig } from "../load.ts";
+import { GUARD_UNIT, inShell, type Made, PLACES, SERVER_UNIT, UNITS } from "./steps.ts";
+
+/** Where systemd looks for a program that a unit names without a folder, systemd.exec(5). */
+const SEARCHED = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/** Exists where systemd is the init, sd_booted(3). */
+const RUNS_SYSTEMD = "/run/systemd/system";
+
+const BY_HAND = "docs/setup.md has the way without: openme init, add, then serve --confirm 60s";
+
+/** Throws, code `USAGE`, where setup cannot work; gives the path of this program. */
+export function requireGround(): string {
+  if (Deno.build.os !== "linux" || !isThere(RUNS_SYSTEMD)) {
+    throw new OpenmeError("USAGE", "openme setup needs systemd, which does not run here", {
+      hint: BY_HAND,
+    });
+  }
+  if (Deno.uid() !== 0) {
+    throw new OpenmeError("USAGE", "openme setup changes the system, and needs root", {
+      hint: "sudo openme setup",
+    });
+  }
+  const program = Deno.execPath();
+  if (!Deno.build.standalone) {
+    throw new OpenmeError("USAGE", "openme setup needs the compiled program, which the units run", {
+      hint: "deno task compile && sudo install dist/openme /usr/local/bin/",
+    });
+  }
+  if (basename(program) !== "openme" || !SEARCHED.includes(dirname(program))) {
+    throw new OpenmeError("USAGE", "openme is not where systemd looks for it", {
+      hint: `put it there: sudo install ${inShell([program])} /usr/local/bin/openme`,
+    });
+  }
+  return program;
+}
+
+/** How long to wait for a setup that is about to end. */
+const LOCK_MS = 10_000;
+
+/** One setup at a time: the lock ends with the process. Throws, code `STATE`, where another one goes on. */
+export async function lockSetup(): Promise<Deno.FsFile> {
+  const folder = await Deno.open(RUNS_SYSTEMD, { read: true });
+  const locked = folder.lock(true).then(() => true);
+  if (await Promise.race([locked, pause(LOCK_MS).then(() => false)])) return folder;
+  throw new OpenmeError("STATE", "another openme setup is at work on this host", {
+    hint: "let it end, or stop it with Ctrl-C where it runs",
+  });
+}
+
+/** Waits for the end of the setup that runs, however it ends, and holds its lock from then on. */
+export async function outliveSetup(): Promise<Deno.FsFile> {
+  const folder = await Deno.open(RUNS_SYSTEMD, { read: true });
+  await folder.lock(true);
+  return folder;
+}
+
+/**
+ * Starts a process of systemd's that outlives this one, its terminal and its session, and puts everything back once this
+ * process has ended in the middle.
+ */
+export async function startWatch(program: string, run: RunProgram): Promise<void> {
+  const unit = `--unit=openme-setup-${Deno.pid}`;
+  const about = "--description=Puts back what an openme setup that was killed has made";
+  const args = ["--quiet", "--collect", unit, about, "--", program, "__setup_watch"];
+  await run({ program: "systemd-run", args, timeoutMs: 30_000 });
+}
+
+/** A unit, as systemctl shows it. */
+export interface Unit {
+  readonly isThere: boolean;
+  readonly isMasked: boolean;
+  readonly isActive: boolean;
+  readonly isEnabled: boolean;
+}
+
+/** Reads what `systemctl show` prints of some units: blocks of `KEY=VALUE`. */
+export function parseUnits(text: string): Map<string, Unit> {
+  return new Map(
+    text.split("\n\n").map((block): [string, Unit] => {
+      const valueOf = (key: string) => new RegExp(`^${key}=(.*)$`, "m").exec(block)?.[1] ?? "";
+      return [valueOf("Id"), {
+        isThere: valueOf("LoadState") === "loaded",
+        isMasked: valueOf("LoadState") === "masked",
+        isActive: ["active", "activating", "reloading"].includes(valueOf("ActiveState")),
+        isEnabled: valueOf("UnitFileState") === "enabled",
+      }];
+    }),
+  );
+}
+
+export async function lookAtUnits(run: RunProgram): Promise<Map<string, Unit>> {
+  const args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState", ...UNITS];
+  return parseUnits(await run({ program: "systemctl", args, timeoutMs: 30_000 }));
+}
+
+/** This host before setup. */
+export interface Found {
+  /** `undefined` where there is none yet. */
+  readonly config: ServerConfig | undefined;
+  readonly stateDir: string;
+  readonly units: ReadonlyMap<string, Unit>;
+  /** Whether a guard stands, and whether a process keeps it that is not the unit's. */
+  readonly hasGuard: boolean;
+}
+
+/** Looks around; throws where another server runs than the unit's. */
+export async function lookAround(run: RunProgram): Promise<Found> {
+  const config = isThere(PLACES.config)
+    ? (await loadServerConfig(PLACES.config)).config
+    : undefined;
+  const stateDir = config?.stateDir ?? DEFAULT_STATE_DIR;
+  const units = await lookAtUnits(run);
+  for (const [name, { isMasked }] of units) {
+    if (!isMasked) continue;
+    throw new OpenmeError("STATE", `${name} is masked`, { hint: `systemctl unmask ${name}` });
+  }
+  const guards = await standingGuards(run);
+  const isActive = units.get(SERVER_UNIT)?.isActive === true;
+  const livingPid = guards.find(({ livingPid }) => livingPid !== undefined)?.livingPid;
+  if (!isActive && (livingPid !== undefined || isLocked(stateDir))) {
+    const process = livingPid === undefined ? "" : ` (process ${livingPid})`;
+    throw new OpenmeError("STATE", `an openme serve runs that systemd did not start${process}`, {
+      hint: "stop it, with Ctrl-C where it runs, then run openme setup again",
+    });
+  }
+  if (isActive && !config) {
+    throw new OpenmeError("STATE", `${SERVER_UNIT} runs, but ${PLACES.config} is gone`, {
+      hint: "put the file back, or stop the server: systemctl disable --now openme openme-guard",
+    });
+  }
+  return { config, stateDir, units, hasGuard: guards.length > 0 };
+}
+
+/** The units that should be enabled: a guard that closes nothing fails at every boot. */
+function wantedUnits(config: ServerConfig | undefined): readonly string[] {
+  return config && !config.dropPorts ? [SERVER_UNIT] : [GUARD_UNIT, SERVER_UNIT];
+}
+
+/** Whether there is nothing left to do. */
+export function isSetUp({ config, units }: Found): boolean {
+  return config !== undefined && config.clients.length > 0 &&
+    wantedUnits(config).every((name) => units.get(name)?.isEnabled) &&
+    units.get(SERVER_UNIT)?.isActive === true;
+}
+
+/** What setup will have made of what was found; `more` are files for the profile. */
+export function toBeMade(
+  { config, stateDir, units, hasGuard }: Found,
+  more: readonly string[],
+  exists: (path: string) => boolean = isThere,
+): Made {
+  const missing = UNITS.filter((name) => !units.get(name)?.isThere);
+  return {
+    files: [
+      ...missing.map((name) => `${PLACES.units}/${name}`),
+      ...more,
+      ...(config ? [] : [PLACES.config]),
+    ],
+    stateDir: exists(stateDir) ? undefined : stateDir,
+    folder: !exists(PLACES.folder),
+    enabled: wantedUnits(config),
+    enabledBefore: wantedUnits(config).filter((name) => units.get(name)?.isEnabled),
+    ranBefore: units.get(SERVER_UNIT)?.isActive === true,
+    guardBefore: hasGuard,
+  };
+}
+
+export function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw cause;
+  }
+}

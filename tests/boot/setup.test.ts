@@ -1,0 +1,166 @@
+/**
+ * `openme setup` on a machine that really boots, over ssh from a laptop: stopped, killed and cut off in the middle, each
+ * time everything is put back; then to the end, run again, taken back, and once more by hand, by the commands that it
+ * printed.
+ */
+
+import assert from "node:assert/strict";
+import { blocksUnder } from "../documents/blocks.ts";
+import { linesOf } from "../documents/session.ts";
+import { e2e } from "../e2e/e2e.ts";
+import type { Program } from "../support/spawned.ts";
+import { waitFor } from "../support/wait.ts";
+import { Laptop } from "./laptop.ts";
+import { bootMissing, Machine, USER } from "./machine.ts";
+
+const under = (heading: string) =>
+  blocksUnder({ document: "docs/setup.md", heading, test: import.meta.url });
+const [SETUP] = await under("Setting up");
+const [UNDO] = await under("Taking it back");
+
+/** Everything of openme's that setup may leave, and what systemd has of it. */
+const TRACES = `ls -d /etc/openme /var/lib/openme /etc/systemd/system/openme* \\
+  /etc/systemd/system/*.wants/openme* /run/systemd/system/openme* *openme*.yaml 2>&-
+systemctl list-units --all --plain --no-legend 'openme*'
+sudo nft list ruleset | grep openme`;
+
+e2e("openme setup", async (lab, t) => {
+  await using laptop = await Laptop.create(lab);
+  await using machine = await Machine.install(lab, laptop.publicKey);
+  await Deno.copyFile(Deno.env.get("OPENME_BIN")!, `${machine.root}/usr/local/bin/openme`);
+  await Deno.chmod(`${machine.root}/usr/local/bin/openme`, 0o755);
+  await machine.run("install", "-d", "-o", USER, `/home/${USER}/openme`);
+  await machine.write("/etc/hosts", "127.0.0.1 localhost\n10.0.0.1 vps.example.org vps\n");
+  await machine.boot();
+  await laptop.logIn();
+
+  const isUntouched = async () => {
+    await waitFor("everything to be put back", async () => {
+      const { length } = (await laptop.typeAtServer(`${TRACES}; true`)).trim();
+      return length === 0;
+    }, { timeoutMs: 20_000, everyMs: 250 }).catch(async (cause) => {
+      throw new Error(await laptop.typeAtServer(`${TRACES}; true`), { cause });
+    });
+    assert.ok(await laptop.reaches(), "the port is not open again");
+  };
+  /** The command for the laptop, once setup has printed it. */
+  const atLaptop = async ({ stdout }: Program) =>
+    (await stdout.waitFor(/^ssh .*\| openme import/, 30_000)).trim();
+
+  await t.step("its ssh session dies while it waits for the client", async () => {
+    const setup = laptop.onTerminal("sudo openme setup --yes");
+    await atLaptop(setup);
+    assert.match(await laptop.typeAtServer("ls /etc/systemd/system"), /^openme\.service$/m);
+    await setup.kill("SIGKILL");
+    await isUntouched();
+  });
+
+  await t.step("it is killed while it waits for the knock", async () => {
+    const setup = laptop.onTerminal("sudo openme setup --yes");
+    const [fetch] = (await atLaptop(setup)).split(" | ");
+    await laptop.type(`${fetch} > profile.yaml`);
+    await setup.stdout.waitFor(/waiting for a knock/, 30_000);
+    assert.equal(await laptop.reaches(), false);
+    await laptop.typeAtServer(`sudo kill -KILL $(pgrep -f '^openme setup')`);
+    await isUntouched();
+    await setup.kill("SIGKILL");
+  });
+
+  await t.step("no knock comes in time", async () => {
+    const setup = laptop.onTerminal("sudo openme setup --yes --confirm 5s");
+    const [fetch] = (await atLaptop(setup)).split(" | ");
+    await laptop.type(`${fetch} > profile.yaml`);
+    const { code } = await setup.status;
+    assert.equal(code, 1);
+    const shown = setup.stdout.toString();
+    assert.match(shown, /error: no knock opened within 5s; everything is as it was before/);
+    await isUntouched();
+  });
+
+  await t.step("Ctrl-C at a question changes nothing, and later puts everything back", async () => {
+    const early = laptop.onTerminal("sudo openme setup");
+    await early.stdout.waitFor(/some questions/, 20_000);
+    await early.writeLine("\x03");
+    assert.equal((await early.status).code, 1);
+    const late = laptop.onTerminal("sudo openme setup --yes");
+    await atLaptop(late);
+    await late.writeLine("\x03");
+    assert.equal((await late.status).code, 1);
+    assert.match(`${late.stdout}`, /error: setup was stopped; everything is as it was before/);
+    await isUntouched();
+  });
+
+  let commands: string[] = [];
+  let command = "";
+
+  await t.step("as the document has it, to the end", async () => {
+    const [{ command: line } = { command: "" }] = linesOf(SETUP!.text);
+    const setup = laptop.onTerminal(line);
+    // A name that is none is asked again; the other answers are the defaults.
+    for (const answer of ["no name!", "", "", "", ""]) await setup.writeLine(answer);
+    command = await atLaptop(setup);
+    assert.ok(SETUP!.text.includes(command), command);
+    const told = await laptop.type(command);
+    assert.match(told, /^vps: laptop is let in from 10\.0\.0\.2 to 22\/tcp, \d+s left\n$/);
+    const { code } = await setup.status;
+    const shown = setup.stdout.all.map((each) => each.replaceAll("\r", ""));
+    assert.equal(code, 0, shown.join("\n"));
+    assert.match(shown.join("\n"), /expected a host name or an address, got "no name!"/);
+    assert.match(shown.join("\n"), /22\/tcp +sshd +0\.0\.0\.0 ::/);
+    assert.match(shown.join("\n"), /it works: laptop was let in from 10\.0\.0\.2 to 22\/tcp/);
+    commands = shown.flatMap((each) => /^\+ (.*)$/.exec(each)?.[1] ?? []);
+  });
+
+  const isSetUp = async () => {
+    const states = "systemctl is-active openme; systemctl is-enabled openme openme-guard";
+    assert.equal(await laptop.typeAtServer(states), "active\nenabled\nenabled\n");
+    assert.equal(
+      await laptop.typeAtServer("systemctl show -p DropInPaths openme"),
+      "DropInPaths=\n",
+    );
+    await laptop.typeAtServer("sudo openme close --all");
+    assert.equal(await laptop.reaches(), false);
+    await laptop.type("openme knock vps --wait 22/tcp");
+  };
+
+  await t.step("it stays, and a second setup changes nothing", async () => {
+    await isSetUp();
+    const before = await laptop.typeAtServer(
+      "sudo cat /etc/openme/*; systemctl show -p MainPID openme",
+    );
+    const told = await laptop.typeAtServer("sudo openme setup --yes 2>&1");
+    assert.match(told, /^openme: this host is set up already: nothing has changed$/m);
+    const after = await laptop.typeAtServer(
+      "sudo cat /etc/openme/*; systemctl show -p MainPID openme",
+    );
+    assert.equal(after, before);
+  });
+
+  let undone: string[] = [];
+
+  await t.step("openme setup --undo takes everything back", async () => {
+    const undo = laptop.onTerminal(linesOf(UNDO!.text)[0]!.command);
+    await undo.writeLine("yes");
+    const { code } = await undo.status;
+    const shown = undo.stdout.all.map((each) => each.replaceAll("\r", ""));
+    assert.equal(code, 0, shown.join("\n"));
+    undone = shown.flatMap((each) => /^\+ (.*)$/.exec(each)?.[1] ?? []);
+    await isUntouched();
+  });
+
+  await t.step("by hand: the commands that it printed, there and back", async () => {
+    await laptop.type("openme profiles remove vps");
+    const type = (line: string) =>
+      laptop.typeAtServer(`sudo sh -c '${line.replaceAll("'", `'\\''`)}'`);
+    const start = commands.findIndex((line) => line.includes("systemctl start"));
+    for (const line of commands.slice(0, start - 2)) await type(line);
+    const [fetch, knock] = command.split(" && ");
+    await laptop.type(fetch!);
+    for (const line of commands.slice(start - 2, start + 1)) await type(line);
+    await laptop.type(knock!);
+    for (const line of commands.slice(start + 1)) await type(line);
+    await isSetUp();
+    for (const line of undone) await type(`${line} || true`);
+    await isUntouched();
+  });
+}, { needs: await bootMissing() });

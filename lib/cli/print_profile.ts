@@ -8,7 +8,6 @@ import {
   renderProfileYaml,
 } from "../config/profile_text.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { createSecretFile, createSecretFileFor } from "../system/write_file.ts";
 import {
   type Arguments,
   type Context,
@@ -19,6 +18,7 @@ import {
   textFlag,
 } from "./context.ts";
 import type { ServerFile } from "./edit_server_file.ts";
+import { makeFile } from "./new_file.ts";
 import { type NewFile, printOrUndo, withNewFiles } from "./undo.ts";
 
 /** The flags for it. */
@@ -141,18 +141,6 @@ async function renderShown(
 function outFileOf(args: Arguments): string | undefined {
   const out = textFlag(args, "out");
   return out === "-" ? undefined : out;
-}
-
-/** Makes a file for the user who has called root by `sudo`, if there is one. */
-async function makeFile([path, content]: NewFile, context: Context): Promise<void> {
-  const existsHint = "choose another name, or remove it";
-  const [uid, gid] = [context.env("SUDO_UID"), context.env("SUDO_GID")];
-  const isId = (text: string | undefined) => /^[1-9]\d{0,8}$/.test(text ?? "");
-  if (!isId(uid) || !isId(gid)) {
-    return await createSecretFile(path, content, { existsHint, makeFolder: false });
-  }
-  const owner = { uid: Number(uid), gid: Number(gid) };
-  await createSecretFileFor(path, content, { owner, existsHint });
 }
 
 /** Throws where the profile would be lost. */

@@ -17,12 +17,36 @@ export interface Owner {
 export async function replaceFile(
   path: string,
   text: string,
-  { mode }: { mode?: number } = {},
+  options: { mode?: number } = {},
 ): Promise<void> {
+  await (await stageFile(path, text, options)).commit();
+}
+
+/** A new text of a file, written beside it; one of the two is to be called. */
+export interface StagedFile {
+  readonly commit: () => Promise<void>;
+  readonly discard: () => Promise<void>;
+}
+
+/** {@linkcode replaceFile} in two steps. */
+export async function stageFile(
+  path: string,
+  text: string,
+  { mode }: { mode?: number } = {},
+): Promise<StagedFile> {
   const target = await realPath(path);
   const existing = await Deno.stat(target).catch(() => undefined);
   const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  try {
+  const discard = () => Deno.remove(temporary).catch(() => {});
+  const orDiscard = async (step: () => Promise<void>) => {
+    try {
+      await step();
+    } catch (cause) {
+      await discard();
+      throw writeError(path, cause);
+    }
+  };
+  await orDiscard(async () => {
     await writeNewFile(temporary, text);
     if (existing && existing.uid !== null && existing.gid !== null) {
       // Only root may give files away. Without root the file becomes the caller's.
@@ -31,12 +55,14 @@ export async function replaceFile(
     // Owner and group keep their rights; others have none to a secret.
     const kept = existing && existing.mode !== null ? existing.mode & 0o770 : undefined;
     if (kept !== undefined) await Deno.chmod(temporary, mode ?? kept); // last: chown may clear bits
-    await Deno.rename(temporary, target);
-  } catch (cause) {
-    await Deno.remove(temporary).catch(() => {});
-    throw writeError(path, cause);
-  }
-  await syncFolder(await folderOf(target));
+  });
+  return {
+    commit: async () => {
+      await orDiscard(() => Deno.rename(temporary, target));
+      await syncFolder(await folderOf(target));
+    },
+    discard,
+  };
 }
 
 /**
@@ -100,10 +126,15 @@ export async function createSecretFileFor(
   }
 }
 
+/** The name under which a file or folder is kept when another takes its place. */
+export function oldNameOf(path: string): string {
+  const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  return `${path}.old-${stamp}-${crypto.randomUUID().slice(0, 4)}`;
+}
+
 /** Gives an existing file a second name beside it, and returns that name; `undefined` where there is no such file. */
 export async function keepOldCopy(path: string): Promise<string | undefined> {
-  const stamp = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const copy = `${path}.old-${stamp}-${crypto.randomUUID().slice(0, 4)}`;
+  const copy = oldNameOf(path);
   try {
     const { isDirectory } = await Deno.stat(path); // NotFound for a link that leads nowhere
     if (isDirectory) throw new Error("it is a directory");
@@ -190,7 +221,9 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function writeError(path: string, cause: unknown): OpenmeError {
+/** The error for a file that cannot be written. */
+export function writeError(path: string, cause: unknown): OpenmeError {
+  if (cause instanceof OpenmeError) return cause;
   if (cause instanceof Deno.errors.NotCapable) {
     return new OpenmeError(
       "CONFIG",

@@ -144,7 +144,7 @@ export function readAccesses(dir: string, { client, address }: Whose): Access[] 
 }
 
 /** Reads the database in `dir`; gives `absent` where there is none. Throws `OpenmeError`, code `STATE`. */
-function withDatabase<T>(dir: string, absent: T, read: (database: DatabaseSync) => T): T {
+export function withDatabase<T>(dir: string, absent: T, read: (database: DatabaseSync) => T): T {
   const path = join(dir, DATABASE_NAME);
   try {
     Deno.statSync(path);

@@ -37,6 +37,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ...parts("state", ["grants", "replay", "crypto", "system", "values"]),
   ...parts(CONTRACT, ["grants", "system", "values"]),
   ...parts("config", [CONTRACT, "crypto", "values"]),
+  ...parts("backup", ["values"]),
   ...parts("firewall/guard", [CONTRACT, "grants", "system", "values"]),
   ...parts("firewall/host", [CONTRACT, "system", "values"]),
   ...parts("firewall/pf", [CONTRACT, "system", "values"]),
@@ -70,7 +71,7 @@ const TOUCHING =
 
 /** The server's side, of which the client's may load nothing. */
 const SERVER_SIDE =
-  /^(state|receive|health|control|server|gate|replay)(\/|\.ts$)|^firewall\/(?!plan)/;
+  /^(state|receive|health|control|server|gate|replay|backup)(\/|\.ts$)|^firewall\/(?!plan)/;
 
 function parts(names: string, may: readonly string[]): Record<string, readonly string[]> {
   return Object.fromEntries(names.split(" ").map((name) => [name, may]));
@@ -165,6 +166,16 @@ Deno.test("the client's side loads nothing of the server's", () => {
     const loaded = [...closureOf(file, IMPORTS)].filter((each) => SERVER_SIDE.test(each));
     assert.deepEqual(loaded, [], file);
   }
+});
+
+Deno.test("the library that encrypts backups is loaded when it is called, by one file", async () => {
+  const importing: string[] = [];
+  for (const file of IMPORTS.keys()) {
+    const text = await textOf(file);
+    if (text.includes('"age-encryption"')) importing.push(file);
+    assert.doesNotMatch(text, /from "age-encryption"/, file);
+  }
+  assert.deepEqual(importing, ["backup/age.ts"]);
 });
 
 Deno.test("the root of lib/ holds the five files that an auditor opens first", () => {

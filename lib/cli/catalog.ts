@@ -120,6 +120,16 @@ export const COMMANDS: Commands = {
     permissions: ["read", "write", "run", "env"],
     load: async () => (await import("./commands/uninstall.ts")).uninstall,
   },
+  backup: {
+    summary: "write configuration, keys and history into one encrypted file",
+    permissions: ["read", "write", "env"],
+    load: async () => (await import("./commands/backup.ts")).backup,
+  },
+  restore: {
+    summary: "put a backup in place, here or on another machine",
+    permissions: ["read", "write", "env", "sys"], // sys: the umask, for the state directory
+    load: async () => (await import("./commands/restore.ts")).restore,
+  },
   completion: {
     summary: "print a completion script for bash, zsh or fish",
     permissions: ["read", "env"],

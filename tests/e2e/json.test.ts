@@ -86,6 +86,12 @@ e2e("the names of --json", async (lab, t) => {
     await server("import", "knockd", doors, "--out-dir", `${site.dir}/imported`);
     await server("rotate", "--server");
     await server("rotate", "--server", "--finish");
+    await Deno.writeTextFile(`${site.dir}/phrase`, "five random words\n", { mode: 0o600 });
+    const phrase = ["--passphrase-file", `${site.dir}/phrase`];
+    await server("backup", `${site.dir}/vps.age`, ...phrase);
+    // Into another state: its floor would refuse the knocks of the steps below.
+    const elsewhere = ["--state-dir", `${site.dir}/elsewhere`];
+    await server("restore", `${site.dir}/vps.age`, "--force", ...elsewhere, ...phrase);
   });
 
   await t.step("a client's own files", async () => {

@@ -72,6 +72,7 @@ export const PROGRAMS = {
   systemctl: { apt: "systemd" },
   zsh: { apt: "zsh" },
   fish: { apt: "fish" },
+  age: { apt: "age" },
   man: { apt: "man-db", zypper: "man" },
   zbarimg: { apt: "zbar-tools", dnf: "zbar", apk: "zbar", pacman: "zbar", zypper: "zbar" },
   chromium: { apt: "chromium" },

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs a released openme on Linux or macOS: fetches the archive for this machine, compares its SHA-256 with that in
-# SHA256SUMS, and puts the program into /usr/local/bin. Nothing is placed before the sum is right.
+# SHA256SUMS, and puts the program into its place. Nothing is placed before the sum is right.
 #
 # Everything is in functions, and only the last line calls one: a script that was cut off does nothing.
 
@@ -9,7 +9,7 @@ usage() {
 usage: install.sh [--version X.Y.Z] [--prefix DIR] [--base-url URL] [--portable]
 
   --version X.Y.Z  which release, or "latest"
-  --prefix DIR     put the program into DIR/bin (or PREFIX; without both, /usr/local)
+  --prefix DIR     put the program into DIR/bin (or PREFIX; without both, /usr/local, or /usr for --portable)
   --base-url URL   where the releases are (or OPENME_RELEASES; without both, https://github.com/OWNER/openme/releases);
                    files are fetched from URL/latest/download/ and URL/download/vX.Y.Z/
   --portable       the archive that brings its own glibc, as on a Linux without one
@@ -21,7 +21,8 @@ main() {
   umask 022
   export LC_ALL=C
   base=${OPENME_RELEASES:-https://github.com/OWNER/openme/releases}
-  version=latest prefix=${PREFIX:-/usr/local} portable='' hint='' code=1
+  version=latest prefix='' portable='' hint='' code=1
+  [ ! "${PREFIX:-}" ] || take --prefix "$PREFIX"
   while [ $# -gt 0 ]; do
     case $1 in
       --version | --prefix | --base-url)
@@ -62,7 +63,12 @@ main() {
 take() {
   case $1 in
     --version) version=${2#v} ;;
-    --prefix) prefix=${2%/} ;;
+    --prefix)
+      case $2 in
+        /?*) prefix=${2%/} ;;
+        *) misuse "--prefix: expected an absolute path, got \"$2\"" ;;
+      esac
+      ;;
     --base-url) base=${2%/} ;;
   esac
 }
@@ -71,10 +77,6 @@ check_options() {
   case $version in
     latest) ;;
     '' | *[!0-9.]*) misuse "--version: expected X.Y.Z, got \"$version\"" ;;
-  esac
-  case $prefix in
-    /*) ;;
-    *) misuse "--prefix: expected an absolute path, got \"$prefix\"" ;;
   esac
   # The sums come from the same place as the program: without TLS, anyone on the path could change both.
   case $base in
@@ -116,6 +118,11 @@ find_target() {
 
 # Before anything is fetched: whether it could be placed.
 check_folders() {
+  if [ ! "$prefix" ]; then
+    prefix=/usr/local
+    # OpenWrt's PATH has no /usr/local/bin, and the services of this archive start /usr/bin/openme.
+    [ ! "$portable" ] || prefix=/usr
+  fi
   bin=$prefix/bin libraries=/usr/lib/openme
   check_writable "$bin"
   if [ "$portable" ]; then check_writable "${libraries%/*}"; fi

@@ -129,7 +129,10 @@ test("says what is missing before it fetches anything", async (site) => {
   await site.fails(where!, /taken\/bin\/openme is a folder\n/, [], {
     env: { PREFIX: await folderInPlace(site) },
   });
-  const misuses = [["--frobnicate"], ["--version"], ["--version", "1.2;3"], ["--prefix", "here"]];
+  const misuses = [["--frobnicate"], ["--version"], ["--version", "1.2;3"], ["--prefix", "here"], [
+    "--prefix",
+    "/",
+  ]];
   for (const args of misuses) {
     await site.fails(where!, /hint: install.sh --help/, args, { code: 2 });
   }
@@ -220,9 +223,9 @@ testWith(
     await site.folder.write("root/dev/null", ""); // a file does: a device needs more rights
     await site.folder.write(`root/${LIBRARIES}/libc.so.6`, "a former one", 0o755);
     const where = { shell: ["chroot", root, "/bin/busybox", "sh"], path: "/bin" };
-    const env = { TMPDIR: "/tmp", PREFIX: "/usr/local" };
+    const env = { TMPDIR: "/tmp", PREFIX: "" };
     const state = async () => ({
-      bin: await Array.fromAsync(Deno.readDir(`${root}/usr/local/bin`)).catch(() => []),
+      bin: await Array.fromAsync(Deno.readDir(`${root}/usr/bin`)).catch(() => []),
       lib: (await Array.fromAsync(Deno.readDir(`${root}/usr/lib`))).map(({ name }) => name),
       libc: await site.folder.read(`root/${LIBRARIES}/libc.so.6`),
       tmp: await Array.fromAsync(Deno.readDir(`${root}/tmp`)),
@@ -238,7 +241,7 @@ testWith(
     site.releases.publish(VERSION, { [PORTABLE]: await portable() });
     const { code, stdout, stderr } = await site.run(where, [], { env });
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-    assert.match(stdout, /^openme 1\.2\.3 is now \/usr\/local\/bin\/openme\./);
+    assert.match(stdout, /^openme 1\.2\.3 is now \/usr\/bin\/openme\./);
     const after = await state();
     assert.deepEqual(after.bin.map(({ name }) => name), ["openme"]);
     assert.deepEqual({ ...after, bin: [] }, { ...before, bin: [], libc: VERSION });

@@ -24,8 +24,8 @@ async function scriptsBelow(folder: string): Promise<{ path: string; flags: stri
     const isService = /rc\.common|openrc-run/.test(line!);
     found.push({
       path,
-      // SC2034: what such a script sets is read by what runs it.
-      flags: [`--shell=${first?.[1] === "bash" ? "bash" : "sh"}`]
+      // SC1091: what a script takes in is read by itself. SC2034: what a service sets is read by what runs it.
+      flags: [`--shell=${first?.[1] === "bash" ? "bash" : "sh"}`, "--exclude=SC1091"]
         .concat(isService ? ["--exclude=SC2034"] : []),
     });
   }

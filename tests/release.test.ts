@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { assemble, filesOf, notesOf } from "../scripts/package/release.ts";
 import { sha256 } from "../scripts/package/sums.ts";
 import * as tarball from "../scripts/package/tarball.ts";
+import { blocksUnder } from "./documents/blocks.ts";
 import { Folder } from "./support/folder.ts";
 import { findProgram, testWith } from "./support/programs.ts";
 
@@ -81,6 +82,16 @@ testWith(
     }
     await assembled(built, folder.file("again"));
     assert.equal(await folder.read("again/SHA256SUMS"), await folder.read("release/SHA256SUMS"));
+
+    const [block] = await blocksUnder({
+      document: "docs/install.md",
+      heading: "Verify",
+      test: import.meta.url,
+    });
+    const verified = await new Deno.Command("sh", { args: ["-ec", block!.text], cwd: output })
+      .output();
+    const told = new TextDecoder().decode(verified.stdout);
+    assert.equal(told, filesOf(VERSION).map((name) => `${name}: OK\n`).join(""));
 
     for (const arch of ["x86_64", "aarch64"]) {
       const name = `openme-${VERSION}-macos-${arch}`;

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { billOf, type Lock, writeBill } from "../scripts/package/sbom.ts";
+import { bundledPackages } from "../scripts/package/glibc.ts";
+import { billOf, type Library, type Lock, writeBill } from "../scripts/package/sbom.ts";
 import { Folder } from "./support/folder.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -37,7 +38,7 @@ interface Bill {
   readonly dependencies: readonly { readonly ref: string; readonly dependsOn: readonly string[] }[];
 }
 
-async function written(libraries = [LIBC]): Promise<Bill> {
+async function written(libraries: Library[] = [LIBC]): Promise<Bill> {
   await using folder = await Folder.create();
   const file = folder.file("bill.json");
   await writeBill(file, { version: "1.2.3", epochSeconds: EPOCH, libraries });
@@ -77,6 +78,17 @@ Deno.test("the bill tells what is in the program", async () => {
   assert.equal(scopeOf("deb/debian/libc6"), "optional");
   for (const { name, scope, licenses } of components) {
     if (scope === "required") assert.equal(licenses?.length, 1, name);
+  }
+});
+
+Deno.test("the bill has the libraries of the portable archives", async () => {
+  const { components } = await written(bundledPackages());
+  const purls = components.map(({ purl }) => purl).filter((purl) => purl.startsWith("pkg:deb/"));
+  assert.equal(purls.length, 4);
+  for (const name of ["libc6", "libgcc-s1"]) {
+    for (const arch of ["amd64", "arm64"]) {
+      assert.ok(purls.some((purl) => purl.includes(`/${name}@`) && purl.endsWith(`?arch=${arch}`)));
+    }
   }
 });
 

@@ -6,6 +6,7 @@
 import type { Architecture } from "./options.ts";
 import { run } from "../run.ts";
 import { writeFile } from "./files.ts";
+import type { Library } from "./sbom.ts";
 import { sha256 } from "./sums.ts";
 
 /** The folder of an installed openme that the program loads its libraries from. */
@@ -72,6 +73,14 @@ glibc.copyright and gcc.copyright name the authors and all the terms; LGPL-2.1 a
 
 You may put other versions of these libraries into this folder: openme loads what it finds here.
 `;
+
+/** The packages that the archives have libraries of, for the bill of materials. */
+export function bundledPackages(): Library[] {
+  return Object.values(LIBRARIES).flat().map(({ path, sha256 }) => {
+    const [, name, version, architecture] = /([^/_]+)_([^_]+)_([^_]+)\.deb$/.exec(path)!;
+    return { name: name!, version: version!, architecture: architecture!, sha256 };
+  });
+}
 
 /**
  * Puts the loader, the libraries named in `needed` and what those need in turn, and the licences into `root`, a folder

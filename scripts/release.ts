@@ -7,7 +7,7 @@
 
 import { VERSION } from "../lib/values/version.ts";
 import { ROOT } from "./package/files.ts";
-import { bundledPackages } from "./package/glibc.ts";
+import { LIBRARIES } from "./package/glibc.ts";
 import { sourceEpochSeconds } from "./package/options.ts";
 import { assemble, notesOf } from "./package/release.ts";
 import { print } from "./run.ts";
@@ -18,8 +18,8 @@ if (command === "notes" && args.length === 1) {
 } else if (command === "assemble" && args.length === 3) {
   const [built, output, repository] = args as [string, string, string];
   const epochSeconds = await sourceEpochSeconds(ROOT);
-  const libraries = bundledPackages();
-  await assemble({ built, output, repository, version: VERSION, epochSeconds, libraries });
+  const materials = { version: VERSION, epochSeconds, libraries: LIBRARIES };
+  await assemble({ built, output, repository, ...materials });
 } else {
   throw new Error("expected notes TAG, or assemble BUILT OUTPUT REPOSITORY");
 }

@@ -156,7 +156,7 @@ Deno.test("restore refuses while a server runs, with the new state directory or 
       folder,
       ["restore", "vps.age", "--force"],
       `another openme serve is running with the state directory "${folder.file(name)}"`,
-      "stop it first, and start it again afterwards: docs/living.md has both",
+      "stop it first, and start it again afterwards: docs/living.md",
     );
     lock.release();
   }

@@ -128,7 +128,7 @@ function requireClock(file: string, madeAtMs: number, { replayWindowMs }: Server
 
 /** Throws where a `serve` runs, also one with the state directory of the present configuration. */
 async function lockStates(stateDir: string, args: Arguments, context: Context): Promise<Lock> {
-  const hint = "stop it first, and start it again afterwards: docs/living.md has both";
+  const hint = "stop it first, and start it again afterwards: docs/living.md";
   const present = await findState(args, context).catch(() => undefined);
   if (present && present.stateDir !== stateDir && isLocked(present.stateDir)) {
     takeLock(present.stateDir, { hint }).release(); // throws
@@ -157,5 +157,7 @@ function tell(
   stderr(
     `openme: knocks dated up to ${floorAt} are refused, recorded ones too`,
   );
-  stderr("openme: next: openme check, then openme serve --confirm 60s");
+  stderr(
+    "openme: next: openme check, then openme serve --confirm 10m; a knock opens after that time",
+  );
 }

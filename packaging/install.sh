@@ -214,6 +214,7 @@ unpack() {
 
 # The loader and libraries of the portable openme lie where its program looks for them, and nowhere else.
 place_libraries() {
+  mkdir -p "${libraries%/*}"
   libraries_new=$(mktemp -d "$libraries.XXXXXX")
   cp -R "$work/unpacked$libraries/." "$libraries_new/"
   chmod 755 "$libraries_new"

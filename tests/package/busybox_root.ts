@@ -9,7 +9,7 @@ import { findProgram } from "../support/programs.ts";
 import type { Program } from "../support/spawned.ts";
 
 /** `ip netns exec` has mounts of its own: nobody else sees these. */
-const ENTER = 'for each in proc dev; do mount --rbind "/$each" "$0/$each" || exit; done; ' +
+export const ENTER = 'for each in proc dev; do mount --rbind "/$each" "$0/$each" || exit; done; ' +
   'exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot "$0" "$@"';
 
 /** Where the root's nft has its libraries; no loader looks there by itself. */

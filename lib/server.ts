@@ -44,6 +44,8 @@ export interface ServerParts {
   readonly log: Log;
   /** Stops the server. */
   readonly signal: AbortSignal;
+  /** Aborts with `signal` where another server follows at once: the guard stays, whatever `on_stop` says. */
+  readonly restart?: AbortSignal;
   /** Called once knocks are taken; what it starts must end with `signal`. */
   readonly onListening?: (running: Running) => void;
   /** Without it the guard counts as confirmed. */
@@ -188,14 +190,15 @@ class Server {
    * Returns whether a guard is left.
    */
   async stop(): Promise<boolean> {
-    const { socket, backend, signal } = this.#parts;
+    const { socket, backend, signal, restart } = this.#parts;
     /** Whether grants stand in the firewall when this process has ended. */
     let grantsStand = true;
     try {
       this.#intake.stop();
       let leavesGuard: boolean;
       if (this.#isConfirmed) {
-        leavesGuard = !signal.aborted || this.#config.onStop === "closed";
+        const isRestart = restart?.aborted ?? false;
+        leavesGuard = !signal.aborted || isRestart || this.#config.onStop === "closed";
         await this.#guard.stop({ closed: leavesGuard });
         grantsStand = leavesGuard && backend.endsByKernel;
       } else {

@@ -63,6 +63,33 @@ e2e("one guard after another", async (lab, t) => {
     });
   }
 
+  for (const firewall of ["nft", "iptables-nft"]) {
+    await t.step(
+      `SIGUSR1 leaves no gap for the next serve, with on_stop: open: ${firewall}`,
+      async () => {
+        await using site = await Site.create(lab, ALICE);
+        await using monitor = await GuardMonitor.start(lab);
+        await setFirewall(site, firewall);
+        await using served = await site.serve();
+        await knock(site);
+        await waitFor("the port to open", isOpen);
+        const session = await client.hold(IPV4.server, 22);
+        const { code } = await served.kill("SIGUSR1");
+        assert.equal(code, 0, served.lines.join("\n"));
+        await served.waitForLine(/event=stopped .*guard="left closed"/);
+        assert.ok(await isOpen(), "the grant goes on");
+        assert.equal(await other.reaches(IPV4.server, 22), false);
+        await using next = await site.serve();
+        assert.match(await next.waitForLine(/listening/), /grants=1/);
+        assert.ok(await session.echoes());
+        assert.deepEqual((await monitor.commits()).filter(({ closed }) => !closed), []);
+        await session.close();
+        await next.stop();
+        assert.ok(await other.reaches(IPV4.server, 22), "a stop still opens");
+      },
+    );
+  }
+
   for (const [before, after] of CHANGES) {
     await t.step(`clears what openme guard left: ${before}, then ${after}`, async () => {
       await using site = await Site.create(lab, ALICE);

@@ -3,6 +3,7 @@
 import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
 import { reloadFrom } from "../serve/reload.ts";
+import { restartSignal } from "../serve/restart.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
 import { DryState } from "../serve/dry_run.ts";
 import { tellOfUnstamped, warnAtStart } from "../serve/start_checks.ts";
@@ -44,7 +45,8 @@ export const serve: Command = {
   about:
     `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM). A changed
 configuration is read at once, or on SIGHUP; one that is wrong changes nothing. Where it was
-started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
+started on a terminal, SIGHUP says that the terminal is gone: it goes on. SIGUSR1 stops it for a
+restart: the ports stay closed, whatever on_stop says, and grants go on.`,
   parameters: {
     "--state-dir DIR": "where nonces, grants and history are kept (default: server.state_dir)",
     "--interface IF": "guard only what arrives on this interface (default: server.interface)",
@@ -86,7 +88,11 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
 
     const terminal = await lookAtTerminal(context.run);
-    const stop = context.stopSignal(() => confirmation?.isConfirmed === false);
+    const restart = restartSignal();
+    const stop = AbortSignal.any([
+      context.stopSignal(() => confirmation?.isConfirmed === false),
+      restart,
+    ]);
     const confirmation: Confirmation | undefined = confirmMs === undefined ? undefined : open.use(
       new Confirmation({
         timeoutMs: confirmMs,
@@ -127,6 +133,7 @@ started on a terminal, SIGHUP says that the terminal is gone: it goes on.`,
       clock,
       log,
       signal,
+      restart,
       confirmation,
       onListening: (running) => {
         const { run } = context;

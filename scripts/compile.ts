@@ -72,6 +72,8 @@ async function compileBundle(
     await make(dir);
     const { unstable } = await readConfig();
     await Deno.writeTextFile(`${dir}/deno.json`, JSON.stringify({ unstable }));
+    // The program has the time of each file in it: one time for all, so that the same sources give the same program.
+    for (const { name } of Deno.readDirSync(dir)) await Deno.utime(`${dir}/${name}`, 0, 0);
     // V8's code cache would be a file in /tmp with a known name: every user could put code there for root to run.
     const flags = ["--no-code-cache", `--v8-flags=${V8_FLAGS}`];
     await compileAsIs(`${dir}/main.js`, output, flags, env);

@@ -66,14 +66,40 @@ e2e("openme setup", async (lab, t) => {
     await setup.kill("SIGKILL");
   });
 
-  await t.step("no knock comes in time", async () => {
-    const setup = laptop.onTerminal("sudo openme setup --yes --confirm 5s");
-    const [fetch] = (await atLaptop(setup)).split(" | ");
-    await laptop.type(`${fetch} > profile.yaml`);
-    const { code } = await setup.status;
-    assert.equal(code, 1);
-    const shown = setup.stdout.toString();
-    assert.match(shown, /error: no knock opened within 5s; everything is as it was before/);
+  await t.step(
+    "no knock comes in time, and sudo would ask for a password at the laptop",
+    async () => {
+      const may = (what: string) =>
+        machine.write(`/etc/sudoers.d/${USER}`, `${USER} ALL=(ALL) NOPASSWD: ${what}\n`, 0o440);
+      await may("/usr/local/bin/openme setup *");
+      const setup = laptop.onTerminal("sudo openme setup --yes --confirm 5s");
+      const [fetch] = (await atLaptop(setup)).split(" | ");
+      await may("ALL");
+      assert.equal(
+        fetch,
+        `ssh ${USER}@vps.example.org 'cat openme-laptop.yaml && rm openme-laptop.yaml'`,
+      );
+      await laptop.type(`${fetch} > profile.yaml`);
+      const { code } = await setup.status;
+      assert.equal(code, 1);
+      const shown = setup.stdout.toString();
+      assert.match(shown, /error: no knock opened within 5s; everything is as it was before/);
+      await isUntouched();
+    },
+  );
+
+  await t.step("the server cannot start, with a configuration that was there before", async () => {
+    await laptop.typeAtServer("sudo openme init --server vps.example.org --firewall iptables");
+    await laptop.typeAtServer("sudo openme add desk --out desk.yaml");
+    const before = await laptop.typeAtServer("sudo sha256sum /etc/openme/config.yaml");
+    const setup = laptop.onTerminal("sudo openme setup --yes");
+    assert.equal((await setup.status).code, 1);
+    assert.match(
+      `${setup.stdout}`,
+      /error: the server did not start: .*iptables.*; everything is as it/,
+    );
+    assert.equal(await laptop.typeAtServer("sudo sha256sum /etc/openme/config.yaml"), before);
+    await laptop.typeAtServer("sudo rm -r /etc/openme desk.yaml");
     await isUntouched();
   });
 
@@ -88,6 +114,16 @@ e2e("openme setup", async (lab, t) => {
     assert.equal((await late.status).code, 1);
     assert.match(`${late.stdout}`, /error: setup was stopped; everything is as it was before/);
     await isUntouched();
+  });
+
+  await t.step("a power cut leaves files, which the next setup removes", async () => {
+    const setup = laptop.onTerminal("sudo openme setup --yes");
+    await atLaptop(setup);
+    // Of a machine that loses its power, nothing is left to put anything back.
+    await laptop.typeAtServer("sudo systemctl kill --signal=KILL 'openme-setup-*'");
+    await laptop.typeAtServer("sudo kill -KILL $(pgrep -f '^openme setup')");
+    await setup.kill("SIGKILL");
+    await laptop.typeAtServer("sudo ls /etc/openme/setup.json /etc/openme/config.yaml");
   });
 
   let commands: string[] = [];
@@ -108,6 +144,12 @@ e2e("openme setup", async (lab, t) => {
     assert.match(shown.join("\n"), /expected a host name or an address, got "no name!"/);
     assert.match(shown.join("\n"), /22\/tcp +sshd +0\.0\.0\.0 ::/);
     assert.match(shown.join("\n"), /it works: laptop was let in from 10\.0\.0\.2 to 22\/tcp/);
+    assert.match(
+      shown.join("\n"),
+      /an earlier setup ended in the middle: put back what it had made/,
+    );
+    // Without those by which it put that back.
+    shown.splice(0, shown.findIndex((each) => /some questions/.test(each)));
     commands = shown.flatMap((each) => /^\+ (.*)$/.exec(each)?.[1] ?? []);
   });
 
@@ -134,6 +176,12 @@ e2e("openme setup", async (lab, t) => {
       "sudo cat /etc/openme/*; systemctl show -p MainPID openme",
     );
     assert.equal(after, before);
+    // As if the power had failed after the knock.
+    await laptop.typeAtServer("sudo sed -i s/done/confirmed/ /etc/openme/setup.json");
+    await laptop.typeAtServer("sudo systemctl disable --now openme-guard openme");
+    const rest = await laptop.typeAtServer("sudo openme setup --yes 2>&1");
+    assert.match(rest, /ended after its knock: doing the rest of it$[^]*nothing has changed$/m);
+    await isSetUp();
   });
 
   let undone: string[] = [];
@@ -161,6 +209,18 @@ e2e("openme setup", async (lab, t) => {
     for (const line of commands.slice(start + 1)) await type(line);
     await isSetUp();
     for (const line of undone) await type(`${line} || true`);
+    await isUntouched();
+  });
+
+  await t.step("without a person, and without a wait", async () => {
+    const line = "sudo openme setup --yes --no-wait --out laptop.yaml";
+    await laptop.typeAtServer(line);
+    await laptop.type("openme profiles remove vps");
+    await laptop.type(
+      `ssh -S control-1 vps.example.org cat openme/laptop.yaml | openme import - --as vps`,
+    );
+    await isSetUp();
+    await laptop.typeAtServer("sudo openme setup --undo --yes");
     await isUntouched();
   });
 }, { needs: await bootMissing() });

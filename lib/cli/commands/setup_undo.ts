@@ -7,13 +7,14 @@ import { type Arguments, type Command, type Context } from "../context.ts";
 import { keep, takeBack, type TakenBack } from "../setup/ends.ts";
 import { isThere, lockSetup, outliveSetup } from "../setup/host.ts";
 import type { Tools } from "../setup/perform.ts";
-import { readRecord, type Record } from "../setup/record.ts";
+import { advanceRecord, readRecord, type Record } from "../setup/record.ts";
 import { PLACES } from "../setup/steps.ts";
 import { ask, ownTerminal, stoppedError } from "../setup/terminal.ts";
-import { toolsFor } from "./setup_tools.ts";
+import { sheltered, toolsFor } from "./setup_tools.ts";
 
 /** `openme setup --undo`. */
-export async function undo(args: Arguments, context: Context): Promise<number> {
+export async function undo(args: Arguments, given: Context): Promise<number> {
+  const { context, signal } = sheltered(given);
   using _lock = await lockSetup();
   const record = await readRecord();
   if (!record) {
@@ -21,7 +22,7 @@ export async function undo(args: Arguments, context: Context): Promise<number> {
     return 0;
   }
   if (args.values["yes"] !== true) {
-    await requireConsent(record);
+    await requireConsent(record, signal);
     context.stderr("");
   }
   // A second time where a setup that ended in the middle followed one that was done.
@@ -38,23 +39,20 @@ export async function undo(args: Arguments, context: Context): Promise<number> {
   return 0;
 }
 
-async function requireConsent({ files }: Record): Promise<void> {
-  const stop = new AbortController();
-  const makesKeys = files.includes(PLACES.config);
+async function requireConsent({ files }: Record, signal: AbortSignal): Promise<void> {
   const clients = await loadServerConfig(PLACES.config)
     .then(({ config }) => config.clients.length, () => 0);
-  const loss = makesKeys
-    ? `This server's key goes, and its clients (${clients}) need new profiles. Take everything back`
-    : "Take everything back";
-  await ask(`${loss}? yes or no`, {
+  const loss = files.includes(PLACES.config)
+    ? `This server's key goes, and its clients (${clients}) need new profiles. `
+    : "";
+  const isMeant = await ask(`${loss}Take everything back? yes or no`, {
     fallback: "no",
     read: (answer) => {
-      if (/^y(es)?$/i.test(answer)) return;
-      if (/^no?$/i.test(answer)) stop.abort();
-      else throw new OpenmeError("USAGE", "expected yes or no");
+      if (/^(y|yes|n|no)$/i.test(answer)) return /^y/i.test(answer);
+      throw new OpenmeError("USAGE", "expected yes or no");
     },
-  }, ownTerminal(stop.signal));
-  if (stop.signal.aborted) throw stoppedError();
+  }, ownTerminal(signal));
+  if (!isMeant) throw stoppedError();
 }
 
 /** Ends a setup that ended in the middle, if there is one. Throws where that fails. */
@@ -79,6 +77,8 @@ export async function giveUp(
   cause: unknown,
   context: Context,
 ): Promise<OpenmeError> {
+  // What is confirmed would be done to the end, if this process were killed now.
+  await advanceRecord(record, "begun").catch(() => {});
   const taken: TakenBack = await takeBack(record, quietTools(context));
   context.stderr("openme: put everything back:");
   for (const command of taken.commands) context.stderr(`+ ${escapeUnprintable(command)}`);

@@ -1,13 +1,21 @@
 /** The two ends of a setup: everything stays, or everything is put back. Each may be begun anew after a crash. */
 
+import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { commandOf, keepingSteps, lastUndoSteps, undoSteps } from "./steps.ts";
 import { perform, performAll, type Tools } from "./perform.ts";
 import { endRecord, type Record, restoreRecord } from "./record.ts";
 
-/** Makes a confirmed server permanent. */
+/** Makes a confirmed server permanent. Where that fails, the server goes on, until the next boot. */
 export async function keep(record: Record, tools: Tools): Promise<void> {
-  await perform(keepingSteps(record), tools);
-  await endRecord(record);
+  try {
+    await perform(keepingSteps(record), tools);
+    await endRecord(record);
+  } catch (cause) {
+    throw new OpenmeError("STATE", `the server runs, but does not stay: ${messageOf(cause)}`, {
+      hint: "set that right and run openme setup again: it does the rest",
+      cause,
+    });
+  }
 }
 
 /** What taking back did. */

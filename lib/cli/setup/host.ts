@@ -104,6 +104,14 @@ export async function lookAtUnits(run: RunProgram): Promise<Map<string, Unit>> {
   return parseUnits(await run({ program: "systemctl", args, timeoutMs: 30_000 }));
 }
 
+/** Why the server of the unit ended, in its own words; `undefined` where its log does not say. */
+export async function reasonInLog(sinceMs: number, run: RunProgram): Promise<string | undefined> {
+  const since = `--since=@${Math.floor(sinceMs / 1000)}`;
+  const args = ["--no-pager", "--output=cat", since, "--unit", SERVER_UNIT];
+  const log = await run({ program: "journalctl", args, timeoutMs: 10_000 }).catch(() => "");
+  return [...log.matchAll(/^openme: error: (.+)$/gm)].at(-1)?.[1];
+}
+
 /** This host before setup. */
 export interface Found {
   /** `undefined` where there is none yet. */

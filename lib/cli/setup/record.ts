@@ -72,11 +72,9 @@ export async function beginRecord(made: Made, done: Record | undefined): Promise
   return record;
 }
 
-/** Writes that a knock has opened. */
-export async function confirmRecord(record: Record): Promise<Record> {
-  const confirmed: Record = { ...record, stage: "confirmed" };
-  await replaceFile(PLACES.record, print(confirmed));
-  return confirmed;
+/** Writes how far setup has come. */
+export async function advanceRecord(record: Record, stage: Stage): Promise<void> {
+  await replaceFile(PLACES.record, print({ ...record, stage }));
 }
 
 /** Writes that setup is done, and all that `--undo` takes back, also of an earlier setup. */

@@ -56,6 +56,7 @@ export async function waitForKnock(
   stateDir: string,
   { sinceMs, timeoutMs, signal }: Patience & { sinceMs: number },
 ): Promise<HistoryEntry> {
+  const startMs = performance.now();
   const knocked = await waitUntil(async () => {
     try {
       const { failure, refused } = await askServer(stateDir, {
@@ -63,8 +64,9 @@ export async function waitForKnock(
       }) as FirewallReport;
       if (failure !== null || refused.length > 0) return undefined;
     } catch (cause) {
-      if (cause instanceof NotRunningError) throw noKnockError(timeoutMs);
-      throw cause;
+      if (!(cause instanceof NotRunningError)) throw cause;
+      const wasItsTime = performance.now() - startMs > timeoutMs - 1000;
+      throw wasItsTime ? noKnockError(timeoutMs) : endedError("the server ended before its time");
     }
     return readHistory(stateDir, { client: undefined, sinceMs, limit: Number.MAX_SAFE_INTEGER })
       .find(({ event, failed }) => (event === "granted" || event === "renewed") && !failed);

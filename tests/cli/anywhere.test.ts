@@ -29,6 +29,8 @@ Deno.test("a profile is imported, and a knock by it is one that the gate takes",
     await Deno.writeTextFile(file, profilesYaml({ home: { port } }));
     const imported = await openme("import", file, ...to);
     assert.equal(imported.code, 0, imported.stderr);
+    const again = await openme("import", file, "--as", "again", ...to);
+    assert.equal(again.code, 0, again.stderr);
     const listed = await openme("profiles", ...to);
     assert.match(listed.stdout, /^\S*home\b/m, listed.stderr);
 

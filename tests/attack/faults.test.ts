@@ -9,9 +9,10 @@ import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4 } from "../e2e/lab.ts";
 import type { Served } from "../e2e/openme.ts";
 import { Site } from "../e2e/site.ts";
+import { unless } from "../support/programs.ts";
 import { waitFor } from "../support/wait.ts";
 import { LetInWatch, type Stay } from "./watch_let_in.ts";
-import { flood, goodKnocks, letIn, taggedKnock } from "./siege.ts";
+import { flood, goodKnocks, letIn, smallBuffer, taggedKnock } from "./siege.ts";
 
 async function mount(...args: string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command("mount", { args }).output();
@@ -124,9 +125,12 @@ e2e("a server in trouble", async (lab, t) => {
     await opens();
     await served.stop();
   });
-  await t.step(
-    "a reload in the middle of a flood: nobody is forgotten, who is removed is out",
-    async () => {
+  await t.step({
+    ...unless(
+      smallBuffer,
+      "a reload in the middle of a flood: no client is forgotten, one that is removed is out",
+    ),
+    fn: async () => {
       await using served = await site.serve();
       await opens();
       const good = await goodKnocks(site, ["carol"], { count: 40, from: 1000, tagged: true });
@@ -145,7 +149,7 @@ e2e("a server in trouble", async (lab, t) => {
       await opens();
       await served.stop();
     },
-  );
+  });
 }, { silentServer: false }); // a capture cannot keep up with the flood in it
 
 e2e(

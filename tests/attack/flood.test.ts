@@ -17,6 +17,7 @@ import {
   goodKnocks,
   kernelDrops,
   letIn,
+  smallBuffer,
   taggedKnock,
   watchedStamp,
 } from "./siege.ts";
@@ -206,7 +207,7 @@ e2e("a flood over IPv6", async (lab, t) => {
     });
   }
   await served.stop();
-}, { silentServer: false }); // a capture cannot keep up
+}, { silentServer: false, needs: smallBuffer }); // a capture cannot keep up
 
 e2e("with only_stamped_knocks the kernel drops every datagram without a stamp", async (lab) => {
   await using site = await Site.create(lab, {

@@ -181,6 +181,16 @@ test("a wget that checks no certificates is refused", async (site) => {
   await site.fails({ shell: ["dash"], path }, /checks no certificates.*\n.*install curl/);
 });
 
+test("curl is to fetch by TLS alone, also where it is sent elsewhere", async (site) => {
+  const args = site.folder.file("arguments");
+  const path = await site.tools("recorded", [], { curl: `printf '%s ' "$@" > '${args}'; exit 7` });
+  await site.fails({ shell: ["dash"], path }, /cannot fetch https:\/\/example\.org\/latest\//, [
+    "--base-url",
+    "https://example.org/",
+  ]);
+  assert.match(await Deno.readTextFile(args), /--proto =https --proto-redir =https /);
+});
+
 test("what the other side says reaches the terminal in printable characters", async (site) => {
   const path = await site.tools("loud", [], {
     curl: String.raw`printf 'curl: \033[31m\007 no\n' >&2; exit 22`,

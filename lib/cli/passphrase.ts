@@ -26,7 +26,7 @@ export async function newPassphrase(args: Arguments, context: Context): Promise<
   const passphrase = given ?? await askHidden("Passphrase for the backup: ");
   if ([...passphrase].length < SHORTEST) {
     throw new OpenmeError("USAGE", `the passphrase is too short: expected ${SHORTEST} characters`, {
-      hint: "whoever gets the file can try passphrases for years: five random words, say",
+      hint: "a thief of the file has years to try them: take five random words",
     });
   }
   if (given === undefined && await askHidden("The same again: ") !== passphrase) {

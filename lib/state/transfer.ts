@@ -7,13 +7,14 @@
  */
 
 import type { DatabaseSync } from "node:sqlite";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
 import { connectDatabase, isDamage, moveAside } from "./database.ts";
-import { diskFault } from "./directory.ts";
+import { diskFault, removeFile } from "./directory.ts";
 import { DATABASE_NAME } from "./names.ts";
 import { withDatabase } from "./read.ts";
+import { clearUnwritten, noteUnwritten } from "./unwritten.ts";
 
 interface Table {
   /** Column -> the SQL that reads it and the SQL that writes it; `undefined`: as it is. */
@@ -95,8 +96,13 @@ export function importState(
   state: string | undefined,
   { floorNs, nowNs }: { floorNs: bigint; nowNs: bigint },
 ): { readonly movedTo?: string | undefined } {
-  const { database, movedTo } = connect(join(dir, DATABASE_NAME), nowNs);
+  const path = join(dir, DATABASE_NAME);
+  const isNew = !isThere(path);
+  let database: DatabaseSync | undefined;
+  let isDone = false;
   try {
+    const connected = connect(path, nowNs);
+    database = connected.database;
     database.exec("BEGIN IMMEDIATE");
     const tables = JSON.parse(state ?? "{}") as Record<string, Rows | string | undefined>;
     for (const [name, table] of Object.entries(TABLES)) {
@@ -105,8 +111,10 @@ export function importState(
     raiseFloor(database, floorNs);
     if (tables["floor_ns"] !== undefined) raiseFloor(database, BigInt(String(tables["floor_ns"])));
     database.exec("COMMIT");
-    return { movedTo };
+    isDone = true;
+    return { movedTo: connected.movedTo };
   } catch (cause) {
+    if (cause instanceof OpenmeError) throw cause; // a newer openme made the database
     const hint = diskFault(dir) === undefined
       ? undefined
       : "free some space there, or see what the kernel says of the disk: dmesg";
@@ -116,7 +124,18 @@ export function importState(
       { hint, cause },
     );
   } finally {
-    database.close(); // takes back what is not committed
+    database?.close(); // takes back what is not committed
+    if (isDone) clearUnwritten(dir);
+    else if (isNew) ["", "-wal", "-shm"].forEach((suffix) => removeFile(path + suffix));
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -126,6 +145,7 @@ function connect(path: string, nowNs: bigint): { database: DatabaseSync; movedTo
     return { database: connectDatabase(path) };
   } catch (cause) {
     if (!isDamage(cause)) throw cause;
+    noteUnwritten(dirname(path)); // until the floor is on disk, a start must not take the new one for a first one
     const movedTo = moveAside(path, nowNs);
     return { database: connectDatabase(path), movedTo };
   }

@@ -72,7 +72,8 @@ e2e("a restored server", async (lab, t) => {
       );
       assert.equal(await isOpen(), false);
     };
-    await refuses(recorded, /reason=replay/);
+    await refuses(recorded, /reason=(replay|stale)/); // stale: on a machine with other things to do
+    await refuses(recorded.slice(-1), /reason=replay/); // dated ahead, it is not stale for long
     await refuses([await site.seal("alice")], /reason=replay/); // the floor does not know it from those
     await waitFor("the floor", () => Date.now() > floorAtMs, { timeoutMs: WINDOW_MS + 5000 });
     await client.send(await site.seal("alice"), IPV4.server, KNOCK_PORT);

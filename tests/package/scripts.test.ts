@@ -16,6 +16,7 @@ const SYSTEMCTL = `#!/bin/sh
 echo "$*" >> /run/systemctl.log
 case $1 in is-active) [ -e /run/active ] ;; esac
 `;
+const CONFIGURE = "openme init --server vps.example.org && openme add laptop --out $(mktemp -u)";
 const STATE = ["/etc/openme/config.yaml", "/var/lib/openme/state.db"];
 
 /** A Debian in a folder, whose network is that of the lab's server. */
@@ -93,7 +94,7 @@ e2e("the .deb in a tree without systemd", async (lab, t) => {
   });
 
   await t.step("an upgrade leaves rules, keys and state alone", async () => {
-    await tree.run("openme init --server vps.example.org && openme add laptop >/dev/null");
+    await tree.run(CONFIGURE);
     await tree.run("openme guard");
     const ruleset = await lab.ruleset();
     assert.match(ruleset, /table inet openme/);
@@ -119,14 +120,14 @@ e2e("the .deb in a tree without systemd", async (lab, t) => {
   });
 
   await t.step("a configuration with a mistake does not keep the rules", async () => {
-    await tree.run("dpkg -i /openme.deb && openme init --server vps.example.org && openme guard");
+    await tree.run(`dpkg -i /openme.deb && ${CONFIGURE} && openme guard`);
     await Deno.writeTextFile(tree.root + STATE[0], "server: {\n");
     await tree.run("dpkg -P openme");
     assert.equal(await lab.ruleset(), "");
   });
 
   await t.step("removing it from a chroot leaves the rules of the machine around it", async () => {
-    await tree.run("dpkg -i /openme.deb && openme init --server vps.example.org && openme guard");
+    await tree.run(`dpkg -i /openme.deb && ${CONFIGURE} && openme guard`);
     await lab.run("server", ["chroot", tree.root, "dpkg", "-P", "openme"]);
     assert.match(await lab.ruleset(), /table inet openme/);
   });
@@ -142,7 +143,7 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
   });
 
   await t.step("an upgrade to a higher version restarts the server if it runs", async () => {
-    await tree.run("openme init --server vps.example.org && openme add laptop >/dev/null");
+    await tree.run(CONFIGURE);
     const next = await Deno.makeTempDir({ dir: tree.root });
     const [deb] = await makeDeb({
       ...{ program: `${tree.root}/usr/bin/openme`, dist: next, version: "999.0.0" },
@@ -174,7 +175,7 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
     "a server that runs by hand keeps the package, and its unit starts again",
     async () => {
       await tree.run("dpkg -P openme && dpkg -i /openme.deb");
-      await tree.run("openme init --server vps.example.org && openme add laptop >/dev/null");
+      await tree.run(CONFIGURE);
       const { code, stderr } = await tree.output(`openme serve 2>/run/serve.log &
       until grep -q event=listening /run/serve.log; do sleep 0.1; done
       : > /run/systemctl.log

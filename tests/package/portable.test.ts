@@ -8,9 +8,12 @@ import { fileURLToPath } from "node:url";
 import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4 } from "../e2e/lab.ts";
 import { Site } from "../e2e/site.ts";
-import { lacks } from "../support/programs.ts";
 import { waitFor } from "../support/wait.ts";
+import { pack } from "../../scripts/package/portable.ts";
+import { sha256 } from "../../scripts/package/sums.ts";
+import { findProgram } from "../support/programs.ts";
 import { BusyboxRoot } from "./busybox_root.ts";
+import { NAMES, packagePath, packagesMissing, testPackages } from "./dist.ts";
 
 const PORT = 4022;
 /** As OpenWrt's firewall4 guards a router whose wan is eth0. */
@@ -35,23 +38,11 @@ const FW4 = `table inet fw4 {
 const OPENME = "/usr/bin/openme";
 const FOLDER = "/usr/lib/openme";
 
-/** The archive, `undefined` where there is none. */
-async function findArchive(): Promise<string | undefined> {
-  const folder = Deno.env.get("OPENME_PACKAGES");
-  if (folder === undefined) return undefined;
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-  const found = names.find((name) => /^openme-.*-linux-portable-.*\.tar\.xz$/.test(name));
-  return found && `${folder}/${found}`;
-}
-
-const archive = await findArchive();
-const needs = archive === undefined
-  ? "needs OPENME_PACKAGES, a folder with a portable archive"
-  : lacks("busybox", "xz");
+const needs = await packagesMissing("busybox", "xz");
 
 e2e("the portable archive, in a root without glibc", async (lab, t) => {
   await using root = await BusyboxRoot.create();
-  await root.unpack(archive!);
+  await root.unpack(packagePath(NAMES.portable));
   const { server, other } = await lab.agents("server", "other");
   await server.listen({ tcp: [PORT] });
   const client = await lab.agent("client");
@@ -118,7 +109,7 @@ e2e("the portable archive, in a root without glibc", async (lab, t) => {
     await served.stderr.waitFor(/event=granted/);
     assert.ok(await other.reaches(IPV4.server, PORT));
     assert.ok(!await client.reaches(IPV4.server, PORT), "open to others too");
-    await root.unpack(archive!); // an upgrade, beside the running server
+    await root.unpack(packagePath(NAMES.portable)); // an upgrade, beside the running server
     assert.match(await openme("sessions"), new RegExp(`anna.*${IPV4.other}`));
     // The C library that it opened by itself: the buffer of the knock socket is larger than the runtime can make it.
     const sockets = await lab.run("server", ["ss", "-Hlunm", "sport", `${KNOCK_PORT}`]);
@@ -128,3 +119,26 @@ e2e("the portable archive, in a root without glibc", async (lab, t) => {
     assert.doesNotMatch(await lab.ruleset(), /openme/);
   });
 }, { needs });
+
+await testPackages(
+  ["dpkg-deb", "xz"],
+  "the portable archive made twice is the same bytes",
+  async () => {
+    const sums: string[] = [];
+    for (const umask of [0o022, 0o077]) {
+      const output = await Deno.makeTempFile({ suffix: ".tar.xz" });
+      const before = Deno.umask(umask);
+      try {
+        // A small program that needs glibc.
+        const options = { architecture: Deno.build.arch, epochSeconds: 1_700_000_000 };
+        await pack(findProgram("true")!, output, options);
+        sums.push(await sha256(output));
+      } finally {
+        Deno.umask(before);
+        await Deno.remove(output);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1100)); // times of files are in seconds
+    }
+    assert.equal(sums[0], sums[1]);
+  },
+);

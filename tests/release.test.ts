@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { assemble, filesOf, notesOf } from "../scripts/package/release.ts";
+import { VERSION as CURRENT } from "../lib/values/version.ts";
 import { sha256 } from "../scripts/package/sums.ts";
 import * as tarball from "../scripts/package/tarball.ts";
 import { blocksUnder } from "./documents/blocks.ts";
+import { NAMES } from "./package/dist.ts";
 import { Folder } from "./support/folder.ts";
 import { findProgram, testWith } from "./support/programs.ts";
 
@@ -25,6 +27,11 @@ Deno.test("a release's notes are its section of the changelog, and the tag is it
   ) {
     assert.throws(() => notesOf("v1.2.3", "1.2.3", text), /has no section "## 1\.2\.3"/);
   }
+});
+
+Deno.test("a release has what task package makes", () => {
+  const files = filesOf(CURRENT);
+  for (const name of Object.values(NAMES)) assert.ok(files.includes(name), name);
 });
 
 /** What the machines have built, of programs that only print. */

@@ -6,24 +6,22 @@
 import assert from "node:assert/strict";
 import { VERSION } from "../../lib/values/version.ts";
 import { NEEDED, SCRIPT, Site } from "../install/site.ts";
-import { findProgram, lacks, type ProgramName, unless } from "../support/programs.ts";
+import { findProgram } from "../support/programs.ts";
 import { BusyboxRoot, ENTER } from "./busybox_root.ts";
+import { NAMES, packagePath, testPackages } from "./dist.ts";
 
-const folder = Deno.env.get("OPENME_PACKAGES");
-const name = (kind: string) => `openme-${VERSION}-linux-${kind}${Deno.build.arch}.tar.xz`;
+const PORTABLE = `openme-${VERSION}-linux-portable-${Deno.build.arch}.tar.xz`;
 
-/** Registers a test with the place that has one of the archives. */
-function test(kind: string, programs: ProgramName[], fn: (site: Site) => Promise<void>): void {
-  const missing = folder === undefined ? "needs OPENME_PACKAGES" : lacks(...NEEDED, ...programs);
-  Deno.test({
-    ...unless(missing, `install.sh installs ${name(kind)}`),
-    fn: async () => {
-      assert.equal(missing, undefined);
-      await using site = await Site.create();
-      const archive = await Deno.readFile(`${folder}/${name(kind)}`);
-      site.releases.publish(VERSION, { [name(kind)]: archive });
-      await fn(site);
-    },
+/** Registers a test with a place that has one of the archives. */
+async function test(
+  name: string,
+  programs: string[],
+  fn: (site: Site) => Promise<void>,
+): Promise<void> {
+  await testPackages([...NEEDED, ...programs], `install.sh installs ${name}`, async () => {
+    await using site = await Site.create();
+    site.releases.publish(VERSION, { [name]: await Deno.readFile(packagePath(name)) });
+    await fn(site);
   });
 }
 
@@ -43,7 +41,7 @@ async function output([program, ...args]: readonly string[], input = ""): Promis
   return new TextDecoder().decode(stdout);
 }
 
-test("", [], async (site) => {
+await test(NAMES.tar, [], async (site) => {
   const [where] = await site.surroundings();
   const { code, stderr } = await site.run(where!);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
@@ -51,7 +49,7 @@ test("", [], async (site) => {
   assert.equal(await output([`${site.prefix}/bin/openme`, "--version"]), `openme ${VERSION}\n`);
 });
 
-test("portable-", ["unshare", "mount"], async (site) => {
+await test(PORTABLE, ["unshare", "mount"], async (site) => {
   await using root = await BusyboxRoot.create();
   const enter = [findProgram("unshare")!, "-m", "sh", "-c", ENTER, root.path];
   const told = await output(

@@ -164,16 +164,14 @@ export async function writeBill(
   { version, epochSeconds, libraries }: Pick<Materials, "version" | "epochSeconds" | "libraries">,
 ): Promise<void> {
   const readLock = async (path: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${path}`));
-  const info = await capture(Deno.execPath(), ["info", "--json", `${ROOT}main.ts`]);
-  if (info === undefined) throw new Error("deno info failed");
-  const { modules, npmPackages }: {
-    readonly modules: readonly { readonly npmPackage?: string }[];
-    readonly npmPackages: Readonly<Record<string, { readonly localPath: string }>>;
-  } = JSON.parse(info);
+  const { npmCache } = await denoInfo();
+  const { modules, npmPackages } = await denoInfo(`${ROOT}main.ts`);
   const imported = new Set(modules.flatMap(({ npmPackage }) => npmPackage ?? []));
   const licenses: Record<string, string> = {};
-  for (const [id, { localPath }] of Object.entries(npmPackages)) {
-    const { license } = JSON.parse(await Deno.readTextFile(`${localPath}/package.json`));
+  for (const [id, { name, version, registryUrl, localPath }] of Object.entries(npmPackages)) {
+    // Deno 2.6 does not say where a package lies.
+    const folder = localPath ?? `${npmCache}/${new URL(registryUrl).hostname}/${name}/${version}`;
+    const { license } = JSON.parse(await Deno.readTextFile(`${folder}/package.json`));
     if (typeof license === "string") licenses[id] = license;
   }
   const bill = billOf({
@@ -187,4 +185,25 @@ export async function writeBill(
     libraries,
   });
   await Deno.writeTextFile(output, `${JSON.stringify(bill, null, 2)}\n`);
+}
+
+/** What Deno says of its cache, or of a program. */
+async function denoInfo(...program: string[]): Promise<{
+  readonly npmCache: string;
+  readonly modules: readonly { readonly npmPackage?: string }[];
+  readonly npmPackages: Readonly<
+    Record<
+      string,
+      {
+        readonly name: string;
+        readonly version: string;
+        readonly registryUrl: string;
+        readonly localPath?: string;
+      }
+    >
+  >;
+}> {
+  const text = await capture(Deno.execPath(), ["info", "--json", ...program]);
+  if (text === undefined) throw new Error(`deno info ${program} failed`);
+  return JSON.parse(text);
 }

@@ -8,7 +8,7 @@ import { runToEnd } from "../e2e/lab.ts";
 
 /** What Debian's installer gives a server, and what is too small to be worth a question. */
 const PACKAGES = [
-  ...["systemd", "systemd-sysv", "dbus", "udev", "nftables", "iproute2"],
+  ...["systemd", "systemd-sysv", "dbus", "udev", "nftables", "conntrack", "iproute2"],
   ...["openssh-server", "sudo", "cron", "ca-certificates"],
 ];
 

@@ -9,7 +9,7 @@ import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
 import { waitFor } from "../support/wait.ts";
 
-const WINDOW_MS = 20_000;
+const WINDOW_MS = 15_000;
 
 e2e("a restored server", async (lab, t) => {
   const { client, isOpen, isClosed } = await startParties(lab);

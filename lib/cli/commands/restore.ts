@@ -3,7 +3,7 @@
 import { type Backup, unpackBackup } from "../../backup/contents.ts";
 import { parseServerConfig, type ServerConfig } from "../../config/server.ts";
 import { makeStateDir } from "../../state/directory.ts";
-import { isLocked, type Lock, takeLock } from "../../state/lock.ts";
+import { isLocked, takeLock } from "../../state/lock.ts";
 import { floorOfRestore, importState } from "../../state/transfer.ts";
 import { hasConfig, stageConfig } from "../../system/place_config.ts";
 import { loadError } from "../../system/read_file.ts";
@@ -22,6 +22,8 @@ import {
 } from "../context.ts";
 import { findState } from "../load.ts";
 import { knownPassphrase, PASSPHRASE_FLAG } from "../passphrase.ts";
+
+const STOP_HINT = "stop it first, and start it again afterwards: docs/living.md";
 
 export const restore: Command = {
   about:
@@ -53,7 +55,10 @@ from then on, also one that was recorded after the backup was made.`,
     requireEncrypted(bytes, file);
     const list = args.values["list"] === true;
     const path = configPath(args);
-    if (!list) refuseConfigured(path, args);
+    if (!list) {
+      refuseConfigured(path, args);
+      await refuseRunning(args, context);
+    }
     const passphrase = await knownPassphrase(args, context);
     const backup = unpackBackup(await decryptBackup(bytes, passphrase, file), file);
     const more = list ? undefined : await putInPlace(backup, { file, path, args, context });
@@ -82,7 +87,8 @@ async function putInPlace(
   });
   requireClock(file, madeAtMs, config);
   const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
-  const lock = await lockStates(stateDir, args, context);
+  makeStateDir(stateDir);
+  const lock = takeLock(stateDir, { hint: STOP_HINT });
   try {
     // No server runs any more: nothing is taken after this moment.
     const nowMs = Date.now();
@@ -126,15 +132,12 @@ function requireClock(file: string, madeAtMs: number, { replayWindowMs }: Server
   );
 }
 
-/** Throws where a `serve` runs, also one with the state directory of the present configuration. */
-async function lockStates(stateDir: string, args: Arguments, context: Context): Promise<Lock> {
-  const hint = "stop it first, and start it again afterwards: docs/living.md";
+/** Throws where a `serve` runs with the present configuration. */
+async function refuseRunning(args: Arguments, context: Context): Promise<void> {
   const present = await findState(args, context).catch(() => undefined);
-  if (present && present.stateDir !== stateDir && isLocked(present.stateDir)) {
-    takeLock(present.stateDir, { hint }).release(); // throws
+  if (present && isLocked(present.stateDir)) {
+    takeLock(present.stateDir, { hint: STOP_HINT }).release(); // throws
   }
-  makeStateDir(stateDir);
-  return takeLock(stateDir, { hint });
 }
 
 function tell(

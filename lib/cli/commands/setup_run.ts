@@ -53,7 +53,9 @@ export async function setUp(
     return 0;
   }
   if (found.config?.onStop === "open") {
-    context.stderr("openme: hint: on_stop: closed in the configuration leaves no gap at a restart");
+    context.stderr(
+      "openme: hint: on_stop: closed in the configuration keeps the ports closed while the machine shuts down",
+    );
   }
   const { wishes, introduction } = await decide(args, found, { context, signal });
   signal.throwIfAborted();

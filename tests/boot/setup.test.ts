@@ -66,6 +66,17 @@ e2e("openme setup", async (lab, t) => {
     await setup.kill("SIGKILL");
   });
 
+  await t.step("its server is killed while it waits for the knock", async () => {
+    const setup = laptop.onTerminal("sudo openme setup --yes");
+    const [fetch] = (await atLaptop(setup)).split(" | ");
+    await laptop.type(`${fetch} > profile.yaml`);
+    await setup.stdout.waitFor(/waiting for a knock/, 30_000);
+    await laptop.typeAtServer("sudo systemctl kill --signal=KILL openme");
+    assert.equal((await setup.status).code, 1);
+    assert.match(`${setup.stdout}`, /error: the server ended before its time; everything is as it/);
+    await isUntouched();
+  });
+
   await t.step(
     "no knock comes in time, and sudo would ask for a password at the laptop",
     async () => {

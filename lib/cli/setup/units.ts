@@ -1,5 +1,6 @@
 /** The systemd units of packaging/, which the program brings along for machines where no package has installed them. */
 
+import { replaceFile } from "../../system/write_file.ts";
 import { UNITS } from "./steps.ts";
 
 /** The texts by name, put in when the program is bundled (scripts/compile.ts). */
@@ -19,13 +20,10 @@ export async function writeUnits(folder: string): Promise<string[]> {
   const written: string[] = [];
   for (const name of UNITS) {
     const path = `${folder}/${name}`;
-    try {
-      await Deno.writeTextFile(path, await unitText(name), { createNew: true, mode: 0o644 });
-      await Deno.chmod(path, 0o644); // whatever the umask
-      written.push(path);
-    } catch (cause) {
-      if (!(cause instanceof Deno.errors.AlreadyExists)) throw cause;
-    }
+    if (await Deno.lstat(path).then(() => true, () => false)) continue;
+    await replaceFile(path, await unitText(name));
+    await Deno.chmod(path, 0o644); // systemctl cat is for everyone
+    written.push(path);
   }
   return written;
 }

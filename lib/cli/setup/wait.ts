@@ -41,7 +41,8 @@ export async function waitForServer(
     try {
       return await askServer(stateDir, { command: "status" });
     } catch (cause) {
-      if (!(cause instanceof NotRunningError)) throw cause;
+      // One that ends in the middle of its answer is found out at the next look.
+      if (!(cause instanceof NotRunningError)) return undefined;
       if (!await isActive()) throw endedError("the server ended as it started");
       return undefined;
     }
@@ -64,7 +65,7 @@ export async function waitForKnock(
       }) as FirewallReport;
       if (failure !== null || refused.length > 0) return undefined;
     } catch (cause) {
-      if (!(cause instanceof NotRunningError)) throw cause;
+      if (!(cause instanceof NotRunningError)) return undefined; // as above
       const wasItsTime = performance.now() - startMs > timeoutMs - 1000;
       throw wasItsTime ? noKnockError(timeoutMs) : endedError("the server ended before its time");
     }

@@ -6,83 +6,18 @@
 
 import assert from "node:assert/strict";
 import { e2e } from "../e2e/e2e.ts";
-import type { Lab, Output } from "../e2e/lab.ts";
 import { makeDeb } from "../../scripts/package/nfpm.ts";
-import { makeTree } from "../boot/tree.ts";
-import { NAMES, packagePath, packagesMissing, succeed } from "./dist.ts";
+import { IS_ACTIVE, Tree } from "./debian_tree.ts";
+import { NAMES, packagePath, packagesMissing } from "./dist.ts";
 
-/** Says of openme.service what is in /run/active, and writes down every call. */
-const SYSTEMCTL = `#!/bin/sh
-echo "$*" >> /run/systemctl.log
-case $1 in is-active) [ -e /run/active ] ;; esac
-`;
 const CONFIGURE = "openme init --server vps.example.org && openme add laptop --out $(mktemp -u)";
 const STATE = ["/etc/openme/config.yaml", "/var/lib/openme/state.db"];
-
-/** A Debian in a folder, whose network is that of the lab's server. */
-class Tree implements AsyncDisposable {
-  readonly #lab: Lab;
-  readonly #dir: string;
-
-  private constructor(lab: Lab, dir: string) {
-    this.#lab = lab;
-    this.#dir = dir;
-  }
-
-  static async create(lab: Lab): Promise<Tree> {
-    const tree = new Tree(lab, await Deno.makeTempDir({ prefix: "openme-tree-" }));
-    const ready = Deno.env.get("OPENME_BOOT_TREE");
-    if (ready === undefined) await makeTree(tree.root);
-    else await succeed("cp", "-a", "--reflink=auto", ready, tree.root);
-    await Deno.copyFile(packagePath(NAMES.deb), `${tree.root}/openme.deb`);
-    return tree;
-  }
-
-  get root(): string {
-    return `${this.#dir}/root`;
-  }
-
-  /** Runs a line of sh as on a machine of its own: its process 1 has this root. */
-  async output(line: string): Promise<Output> {
-    const script = `mount -t proc proc /proc && { ${line}; }`;
-    const enter = ["unshare", "--mount", "--pid", "--fork", "chroot", this.root];
-    return await this.#lab.output("server", [...enter, "sh", "-c", script]);
-  }
-
-  async run(line: string): Promise<string> {
-    const { code, stdout, stderr } = await this.output(line);
-    assert.equal(code, 0, `${line}: ${stdout}${stderr}`);
-    return stdout + stderr;
-  }
-
-  async exists(path: string): Promise<boolean> {
-    return await Deno.lstat(this.root + path).then(() => true, () => false);
-  }
-
-  /** From now on systemd seems to run. */
-  async fakeSystemd(): Promise<void> {
-    await Deno.mkdir(`${this.root}/run/systemd/system`, { recursive: true });
-    await Deno.writeTextFile(`${this.root}/usr/local/bin/systemctl`, SYSTEMCTL);
-    await Deno.chmod(`${this.root}/usr/local/bin/systemctl`, 0o755);
-  }
-
-  /** The calls of systemctl since the last time. */
-  async systemctlCalls(): Promise<string[]> {
-    const log = `${this.root}/run/systemctl.log`;
-    const text = await Deno.readTextFile(log).catch(() => "");
-    await Deno.writeTextFile(log, "");
-    return text.split("\n").filter(Boolean);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.#dir, { recursive: true });
-  }
-}
 
 const needs = await packagesMissing("dpkg", "unshare", "chroot");
 
 e2e("the .deb in a tree without systemd", async (lab, t) => {
   await using tree = await Tree.create(lab);
+  await Deno.copyFile(packagePath(NAMES.deb), `${tree.root}/openme.deb`);
 
   await t.step("installing closes nothing and says the next step in one line", async () => {
     const said = await tree.run("dpkg -i /openme.deb");
@@ -135,6 +70,7 @@ e2e("the .deb in a tree without systemd", async (lab, t) => {
 
 e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
   await using tree = await Tree.create(lab);
+  await Deno.copyFile(packagePath(NAMES.deb), `${tree.root}/openme.deb`);
   await tree.fakeSystemd();
 
   await t.step("installing starts nothing", async () => {
@@ -189,5 +125,3 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
     },
   );
 }, { needs, silentServer: false });
-
-const IS_ACTIVE = "is-active --quiet openme.service";

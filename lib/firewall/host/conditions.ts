@@ -2,7 +2,7 @@
 
 import { intersectPortRanges, type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import { type HostChain, valuesOf, verdictOf } from "./chain.ts";
-import { bareValue } from "./nft_listing.ts";
+import { bareValue, portProtocol } from "./nft_listing.ts";
 
 /** Packets that openme lets in, as they come to a chain. */
 export interface Traffic {
@@ -125,7 +125,8 @@ interface Match {
 }
 
 function ofProtocols(ports: readonly PortRange[], values: readonly unknown[], op: string): Met {
-  return all(ports.filter(({ protocol }) => values.includes(protocol) === (op !== "!=")));
+  const named = values.map(portProtocol);
+  return all(ports.filter(({ protocol }) => named.includes(protocol) === (op !== "!=")));
 }
 
 /** `tcp flags & (fin | syn | rst | ack) == syn` */

@@ -110,6 +110,12 @@ export function bareValue(element: unknown): unknown {
   return (element as { elem?: { val?: unknown } } | null)?.elem?.val ?? element;
 }
 
+/** The protocol of ports: a number where the host has no /etc/protocols, as in small containers. */
+export function portProtocol(value: unknown): "tcp" | "udp" | undefined {
+  if (value === "tcp" || value === 6) return "tcp";
+  return value === "udp" || value === 17 ? "udp" : undefined;
+}
+
 /** The tables that plain `nft list ruleset` shows with `flags owner`. */
 export function parseOwnedTables(text: string): Set<string> {
   const owned = new Set<string>();

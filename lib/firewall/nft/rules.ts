@@ -10,7 +10,7 @@ import type { KnockStamp, Standing } from "../backend.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import type { Connection } from "../host/sockets.ts";
 import { formatMark, formatUnmark } from "../host/hole.ts";
-import { elementsIn } from "../host/nft_listing.ts";
+import { elementsIn, portProtocol } from "../host/nft_listing.ts";
 import { renderKeepChain, renderKeptRules, renderKeptSets } from "./kept_connections.ts";
 import {
   elementsBySet,
@@ -221,11 +221,10 @@ export function parsePortSet(json: string): PortRange[] {
 }
 
 /** `tcp . 22` or `tcp . 22-25`, as JSON. */
-function portsOf([protocol, port]: readonly unknown[]): PortRange | undefined {
+function portsOf([value, port]: readonly unknown[]): PortRange | undefined {
   const [first, last] = (port as { range?: [number, number] } | undefined)?.range ?? [port, port];
-  return protocol === "tcp" || protocol === "udp"
-    ? { protocol, first: Number(first), last: Number(last) }
-    : undefined;
+  const protocol = portProtocol(value);
+  return protocol && { protocol, first: Number(first), last: Number(last) };
 }
 
 /** One transaction that takes the table out, whether it is there or not. */

@@ -213,15 +213,18 @@ chain c { type filter hook input priority 0; policy drop
 namespaceTest("findBlock() names what drops, in the words of the real nft", async (namespace) => {
   for (const { why, rules, ports, block } of NFT) {
     await namespace.nft(["-f", "-"], `flush ruleset\ntable inet t {\n${rules}\n}\n`);
-    const { entries } = await listRuleset(async ({ args }) => {
-      // As if a program kept that table for itself, which no `nft -f` can.
-      const text = await namespace.nft(args);
-      if (args[0] !== "--json") return text.replace("table inet t {", "$&\n\tflags owner");
-      return text.replace(
-        /("table": \{"family": "inet", "name": "t", "handle": \d+)/,
-        '$1, "flags": "t"',
-      );
-    });
-    assert.equal(show(findBlock(traffic(ports), parseHostChains(entries))), block, why);
+    // Numbers are what nft prints where there is no /etc/protocols.
+    for (const flags of [[], ["--numeric-protocol"]]) {
+      const { entries } = await listRuleset(async ({ args }) => {
+        // As if a program kept that table for itself, which no `nft -f` can.
+        const text = await namespace.nft([...flags, ...args]);
+        if (args[0] !== "--json") return text.replace("table inet t {", "$&\n\tflags owner");
+        return text.replace(
+          /("table": \{"family": "inet", "name": "t", "handle": \d+)/,
+          '$1, "flags": "t"',
+        );
+      });
+      assert.equal(show(findBlock(traffic(ports), parseHostChains(entries))), block, why);
+    }
   }
 });

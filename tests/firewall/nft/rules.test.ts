@@ -10,8 +10,10 @@ import {
   renderNetworks,
 } from "../../../lib/firewall/nft/prefix_rules.ts";
 import {
+  parseGranted,
   parseKnockCounters,
   parseOwner,
+  parsePortSet,
   renderRemoval,
   renderTable,
 } from "../../../lib/firewall/nft/rules.ts";
@@ -332,4 +334,17 @@ Deno.test("renderTable() keeps what is guarded apart from what is not", () => {
   assert.match(open, /counter accept\n {2}\}\n\}\n$/);
   // Without a hole no mark is touched.
   assert.ok(!text.includes("mark"));
+});
+
+Deno.test("ports are read by name, and by number as nft prints them without /etc/protocols", () => {
+  const listing = (...concat: unknown[]) =>
+    JSON.stringify({ nftables: [{ set: { elem: [{ concat }] } }] });
+  for (const [tcp, udp] of [["tcp", "udp"], [6, 17]]) {
+    const ports = { protocol: "tcp", first: 22, last: 25 };
+    assert.deepEqual(parsePortSet(listing(tcp, { range: [22, 25] })), [ports]);
+    assert.deepEqual(parseGranted(listing("192.0.2.1", udp, 53)), [
+      { address: "192.0.2.1", ports: [{ protocol: "udp", first: 53, last: 53 }] },
+    ]);
+  }
+  assert.deepEqual(parsePortSet(listing("sctp", 22)), []);
 });

@@ -110,6 +110,9 @@ e2e("the portable archive, in a root without glibc", async (lab, t) => {
     assert.ok(await other.reaches(IPV4.server, PORT));
     assert.ok(!await client.reaches(IPV4.server, PORT), "open to others too");
     await root.unpack(packagePath(NAMES.portable)); // an upgrade, beside the running server
+    // Without /etc/protocols, too.
+    const { stdout } = await root.output(lab, "server", [OPENME, "doctor"]);
+    assert.match(stdout, /^ok +rules +nft: all in place/m);
     assert.match(await openme("sessions"), new RegExp(`anna.*${IPV4.other}`));
     // The C library that it opened by itself: the buffer of the knock socket is larger than the runtime can make it.
     const sockets = await lab.run("server", ["ss", "-Hlunm", "sport", `${KNOCK_PORT}`]);

@@ -1,7 +1,7 @@
 /** packaging/install.sh against a place with releases: what is right is installed, and nothing else is left behind. */
 
 import assert from "node:assert/strict";
-import { findProgram, testWith } from "./support/programs.ts";
+import { findProgram, skip, testWith } from "./support/programs.ts";
 import {
   ARCH,
   LIBRARIES,
@@ -161,9 +161,7 @@ test("an ordinary user who may not write there is told so", async (site, t) => {
   ];
   const probe = await new Deno.Command(through[0]!, { args: [...through.slice(1), "true"] })
     .output().catch(() => undefined);
-  if (!probe?.success) {
-    return void await t.step({ name: "[skipped: one user only]", ignore: true, fn: () => {} });
-  }
+  if (!probe?.success) return await skip(t, "there is one user only");
   for (const where of await site.surroundings()) {
     await site.fails(where, /cannot write to .*\/prefix\n.*--prefix "\$HOME/, [], { through });
     await site.fails(where, /cannot write to \/usr\/bin\n/, ["--prefix", "/usr"], {

@@ -24,13 +24,11 @@ function test(title: string, fn: (site: Site, t: Deno.TestContext) => Promise<vo
   });
 }
 
-const here = (version = VERSION) => new RegExp(`^openme ${version} is now .*/prefix/bin/openme\\.`);
-
 test("installs the latest release, or the one that is asked for, over another", async (site) => {
   for (const where of await site.surroundings()) {
     const { code, stdout, stderr } = await site.run(where);
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-    assert.match(stdout, here());
+    assert.match(stdout, /^openme 1\.2\.3 is now .*\/prefix\/bin\/openme\./);
     assert.match(stdout, /is not in your PATH\.\nNext: /);
     assert.deepEqual(await site.left(), ["prefix/bin", "prefix/bin/openme"]);
     assert.equal(await site.folder.read("prefix/bin/openme"), program(VERSION));
@@ -125,9 +123,10 @@ test("says what is missing before it fetches anything", async (site) => {
     const path = await site.tools(name, ["curl"], { uname });
     await site.fails({ ...dash, path }, /there is no openme for this machine: .*, \w+\n/);
   }
+  await Deno.mkdir(site.folder.file("taken/bin/openme"), { recursive: true });
   const [where] = await site.surroundings();
   await site.fails(where!, /taken\/bin\/openme is a folder\n/, [], {
-    env: { PREFIX: await folderInPlace(site) },
+    env: { PREFIX: site.folder.file("taken") },
   });
   const misuses = [["--frobnicate"], ["--version"], ["--version", "1.2;3"], ["--prefix", "here"], [
     "--prefix",
@@ -144,12 +143,6 @@ test("says what is missing before it fetches anything", async (site) => {
   });
   assert.deepEqual(site.releases.asked, []);
 });
-
-/** A prefix in which a folder is where the program belongs. */
-async function folderInPlace(site: Site): Promise<string> {
-  await Deno.mkdir(site.folder.file("taken/bin/openme"), { recursive: true });
-  return site.folder.file("taken");
-}
 
 test("an ordinary user who may not write there is told so", async (site, t) => {
   const through = [

@@ -31,7 +31,7 @@ const PERMISSIONS = [
  * V8's second compiler takes 4 MB, and an idle server does not need it: what has run ten times as often as by default is
  * hot, which a flood makes it in a fraction of a second.
  */
-const V8_FLAGS = "--invocation-count-for-maglev=4000,--invocation-count-for-maglev-osr=1000";
+export const V8_FLAGS = "--invocation-count-for-maglev=4000,--invocation-count-for-maglev-osr=1000";
 
 /** Makes openme, the executable `output`; throws where that fails. `env`: more variables for `deno compile`. */
 export async function compileOpenme(
@@ -137,7 +137,9 @@ async function bundle(
   );
 }
 
-async function readConfig(): Promise<{ imports: Record<string, string>; unstable: string[] }> {
+export async function readConfig(): Promise<
+  { imports: Record<string, string>; unstable: string[] }
+> {
   return JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
 }
 

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { VERSION } from "../lib/values/version.ts";
 import { compileOpenme } from "./compile.ts";
 import * as nfpm from "./package/nfpm.ts";
+import * as npm from "./package/npm.ts";
 import { type Make, type PackageOptions, sourceEpochSeconds } from "./package/options.ts";
 import * as portable from "./package/portable.ts";
 import { writeSums } from "./package/sums.ts";
@@ -20,6 +21,7 @@ const KINDS: Readonly<Record<string, Make>> = {
   deb: nfpm.makeDeb,
   rpm: nfpm.makeRpm,
   arch: nfpm.makeArch,
+  npm: npm.make,
   tar: tarball.make,
   portable: portable.make,
 };

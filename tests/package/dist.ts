@@ -15,6 +15,7 @@ export const NAMES = {
   arch: `openme-${VERSION}-1-${Deno.build.arch}.pkg.tar.zst`,
   tar: `openme-${VERSION}-linux-${Deno.build.arch}.tar.xz`,
   portable: `openme-${VERSION}-linux-portable-${Deno.build.arch}.tar.xz`,
+  npm: `openme-${VERSION}.tgz`,
 };
 
 /** The path of a file that `task package` made. */

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { basename } from "node:path";
 import { makeArch, makeDeb, makeRpm } from "../../scripts/package/nfpm.ts";
+import { make as makeNpm } from "../../scripts/package/npm.ts";
 import { sha256 } from "../../scripts/package/sums.ts";
 import { make as makeTarball } from "../../scripts/package/tarball.ts";
 import { testPackages } from "./dist.ts";
@@ -25,7 +26,7 @@ async function sumsOf(umask: number): Promise<Record<string, string>> {
       epochSeconds: 1_700_000_000,
     };
     const sums: Record<string, string> = {};
-    for (const make of [makeDeb, makeRpm, makeArch, makeTarball]) {
+    for (const make of [makeDeb, makeRpm, makeArch, makeTarball, makeNpm]) {
       for (const path of await make(options)) sums[basename(path)] = await sha256(path);
     }
     return sums;
@@ -37,7 +38,7 @@ async function sumsOf(umask: number): Promise<Record<string, string>> {
 
 await testPackages(["tar", "xz", "gzip"], "packages made twice are the same bytes", async () => {
   const first = await sumsOf(0o022);
-  assert.equal(Object.keys(first).length, 4);
+  assert.equal(Object.keys(first).length, 5);
   await new Promise((resolve) => setTimeout(resolve, 1100)); // times of files are in seconds
   assert.deepEqual(await sumsOf(0o077), first);
 });

@@ -3,15 +3,15 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { testWith } from "../support/programs.ts";
-import { blocksUnder } from "../documents/blocks.ts";
+import { VERSION } from "../../lib/values/version.ts";
+import { ACTION, actionSteps } from "../documents/action.ts";
+import { blocksUnder, ROOT } from "../documents/blocks.ts";
 import { must } from "../support/knocks.ts";
 import { profilesYaml } from "../support/server_yaml.ts";
 import { Folder } from "../support/folder.ts";
 import { bareEnvironment, commandLine, openme } from "./program.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
 const DOC = await Deno.readTextFile(`${ROOT}docs/ci.md`);
-const ACTION = parse(await Deno.readTextFile(`${ROOT}action.yml`));
 
 /** What one text tells people to put where. */
 interface Told {
@@ -61,6 +61,22 @@ const TOLD: readonly Told[] = [
   ]),
 ];
 
+/** Runs openme for its npm package. The action also has it made: tests/package/npm.test.ts does both for real. */
+const NPX = `#!/bin/sh
+case $2 in
+  deno@*)
+    test "$*" = "-y $2 run --quiet -A scripts/package/npm.ts dist/npm/package" || exit 9
+    exec mkdir -p dist/npm/package ;;
+  --package=*/dist/npm/openme.tgz) test "$3" = openme || exit 9; shift 3 ;;
+  https://github.com/OWNER/openme/releases/download/v${VERSION}/openme-${VERSION}.tgz) shift 2 ;;
+  *) exit 9 ;;
+esac
+exec openme "$@"
+`;
+const NPM = `#!/bin/sh
+test "$*" = "pack --silent ./package" && exec touch openme-${VERSION}.tgz
+`;
+
 /** A desk with `openme`, and stand-ins that write down how they are called, on the path; and a server's socket. */
 class Desk implements AsyncDisposable {
   readonly #socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
@@ -72,8 +88,8 @@ class Desk implements AsyncDisposable {
     const words = commandLine([]).map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
     await folder.write("openme", `#!/bin/sh\nexec ${words.join(" ")} "$@"\n`, 0o755);
     await folder.write("rsync", '#!/bin/sh\necho rsync "$@"\n', 0o755);
-    // Like npx -y deno@…, with the Deno that runs the tests.
-    await folder.write("npx", `#!/bin/sh\nshift 2\nexec '${Deno.execPath()}' "$@"\n`, 0o755);
+    await folder.write("npx", NPX, 0o755);
+    await folder.write("npm", NPM, 0o755);
     const env = await bareEnvironment();
     return new Desk(folder, { ...env, PATH: `${folder.path}:${env["PATH"]}` });
   }
@@ -119,27 +135,15 @@ const RSYNC = "rsync -a site/ deploy@vps.example.org:/srv/site/\n";
 
 Deno.test("the GitHub action knocks, quietly, with the profile that it is given", async () => {
   await using desk = await Desk.create();
-  const [step] = ACTION.runs.steps;
-  assert.deepEqual([ACTION.runs.using, ACTION.runs.steps.length, step.shell], [
-    "composite",
-    1,
-    "bash",
-  ]);
-  assert.ok(!step.run.includes("${{"), "nothing of the workflow is put into the script");
+  const [prepare, knock] = actionSteps();
   const names = Object.keys(ACTION.inputs);
-  const run = (inputs: Record<string, string>) => {
-    const values: Record<string, string> = { "github.action_path": ROOT.replace(/\/$/, "") };
-    for (const name of names) {
-      values[`inputs.${name}`] = inputs[name] ?? ACTION.inputs[name].default ?? "";
-    }
-    const env = Object.fromEntries(
-      Object.entries(step.env as Record<string, string>).map(([name, text]) => [
-        name,
-        text.replaceAll(/\$\{\{ (\S+) \}\}/g, (_, key: string) => must(values[key])),
-      ]),
-    );
-    return desk.run(["bash", "-e", "-c", step.run], env);
-  };
+  const path = desk.folder.path;
+  for (const _ of [1, 2]) { // two uses in one job
+    const prepared = await desk.run(["bash", "-e", "-c", prepare.run], prepare.env({}, path));
+    assert.deepEqual(prepared, { code: 0, stdout: "", stderr: "", knocks: 0 });
+  }
+  const run = (inputs: Record<string, string>) =>
+    desk.run(["bash", "-e", "-c", knock.run], knock.env(inputs, path));
   const quiet = { code: 0, stdout: "", stderr: "", knocks: 1 };
   assert.deepEqual(await run({ profile: desk.profiles("home") }), quiet);
   assert.deepEqual(

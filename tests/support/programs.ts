@@ -21,6 +21,7 @@ export const PROGRAMS = {
   ss: { apt: "iproute2", dnf: "iproute", apk: "iproute2-ss" },
   unshare: UTIL_LINUX,
   nsenter: UTIL_LINUX,
+  setsid: UTIL_LINUX,
   setpriv: { apt: "util-linux", apk: "setpriv" },
   mount: {
     apt: "mount",

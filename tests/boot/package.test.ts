@@ -6,32 +6,16 @@
 import assert from "node:assert/strict";
 import { e2e } from "../e2e/e2e.ts";
 import { GuardMonitor } from "../e2e/guard_monitor.ts";
-import { NAMES, packagePath, packagesMissing } from "../package/dist.ts";
+import { makeNext, NAMES, NEXT_VERSION, packagePath, packagesMissing } from "../package/dist.ts";
 import { waitFor } from "../support/wait.ts";
 import { Laptop } from "./laptop.ts";
 import { bootMissing, Machine, USER } from "./machine.ts";
 import { Stranger } from "./stranger.ts";
-import { succeed } from "./tree.ts";
 
 const HOME = `/home/${USER}/openme`;
-const NEXT_VERSION = "99.0.0";
 const NEXT_PACKAGE = "next.deb";
 /** systemd's own scale, times ten: 0 is best, 100 worst. */
 const MOST_EXPOSED = 20;
-
-/** The same package with a higher version; not compressed, which would take most of a minute. */
-async function makeNext(output: string): Promise<void> {
-  const dir = await Deno.makeTempDir({ prefix: "openme-next-" });
-  try {
-    await succeed("dpkg-deb", "-R", packagePath(NAMES.deb), `${dir}/tree`);
-    const control = `${dir}/tree/DEBIAN/control`;
-    const text = await Deno.readTextFile(control);
-    await Deno.writeTextFile(control, text.replace(/^Version: .*/m, `Version: ${NEXT_VERSION}`));
-    await succeed("dpkg-deb", "-b", "-Znone", `${dir}/tree`, output);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
 
 e2e("the Debian package, from its installation to its purge", async (lab, t) => {
   await using laptop = await Laptop.create(lab);

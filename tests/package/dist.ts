@@ -66,3 +66,20 @@ export function entriesOf(listing: string): string[] {
     .sort((a, b) => a.path < b.path ? -1 : 1)
     .map(({ mode, owner, path }) => `${mode} ${owner} ${path}`);
 }
+
+/** Higher than any. */
+export const NEXT_VERSION = "99.0.0";
+
+/** Makes a .deb of the same files with {@linkcode NEXT_VERSION}. Not compressed: that takes most of the time. */
+export async function makeNext(output: string): Promise<void> {
+  const dir = await Deno.makeTempDir({ prefix: "openme-next-" });
+  try {
+    await succeed("dpkg-deb", "-R", packagePath(NAMES.deb), `${dir}/tree`);
+    const control = `${dir}/tree/DEBIAN/control`;
+    const text = await Deno.readTextFile(control);
+    await Deno.writeTextFile(control, text.replace(/^Version: .*/m, `Version: ${NEXT_VERSION}`));
+    await succeed("dpkg-deb", "-b", "-Znone", `${dir}/tree`, output);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}

@@ -6,9 +6,8 @@
 
 import assert from "node:assert/strict";
 import { e2e } from "../e2e/e2e.ts";
-import { makeDeb } from "../../scripts/package/nfpm.ts";
 import { IS_ACTIVE, Tree } from "./debian_tree.ts";
-import { NAMES, packagePath, packagesMissing } from "./dist.ts";
+import { makeNext, NAMES, packagePath, packagesMissing } from "./dist.ts";
 
 const CONFIGURE = "openme init --server vps.example.org && openme add laptop --out $(mktemp -u)";
 const STATE = ["/etc/openme/config.yaml", "/var/lib/openme/state.db"];
@@ -80,12 +79,8 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
 
   await t.step("an upgrade to a higher version restarts the server if it runs", async () => {
     await tree.run(CONFIGURE);
-    const next = await Deno.makeTempDir({ dir: tree.root });
-    const [deb] = await makeDeb({
-      ...{ program: `${tree.root}/usr/bin/openme`, dist: next, version: "999.0.0" },
-      ...{ architecture: Deno.build.arch, epochSeconds: 1_700_000_000 },
-    });
-    const install = `dpkg -i ${deb!.slice(tree.root.length)}`;
+    await makeNext(`${tree.root}/next.deb`);
+    const install = "dpkg -i /next.deb";
     await tree.run(install);
     assert.deepEqual(await tree.systemctlCalls(), ["daemon-reload", IS_ACTIVE]);
     await tree.run(`touch /run/active && ${install}`);

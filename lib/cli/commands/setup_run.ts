@@ -57,7 +57,7 @@ export async function setUp(
       "openme: hint: on_stop: closed in the configuration keeps the ports closed while the machine shuts down",
     );
   }
-  const { wishes, introduction } = await decide(args, found, { context, signal });
+  const { server, introduction } = await decide(args, found, { context, signal });
   signal.throwIfAborted();
   context.stderr("");
   const made = toBeMade(
@@ -71,7 +71,7 @@ export async function setUp(
   const run = { context, tools, signal, timeoutMs };
   let knock: HistoryEntry | undefined;
   try {
-    await perform(preparingSteps(made, wishes), tools);
+    await perform(preparingSteps(made, server), tools);
     if (!made.ranBefore) {
       const waits = args.values["no-wait"] !== true;
       knock = await tryOut(introduction, { ...run, made, stateDir: found.stateDir, waits });
@@ -114,7 +114,9 @@ async function tryOut(
   context.stderr(
     "openme: the ports are closed now, but for the sessions that are open: waiting for a knock",
   );
-  if (!introduction?.atClient) context.stderr("openme: at a client: openme knock --check");
+  if (!introduction?.atClient) {
+    context.stderr("openme: at a client that has its profile: openme knock --check");
+  }
   return await waitForKnock(stateDir, { sinceMs, timeoutMs, signal });
 }
 

@@ -4,7 +4,7 @@ import { isGuardedGroup } from "../../config/edit_server.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Context } from "../context.ts";
-import { isPlainUser, laptopCommand, profileName } from "./laptop.ts";
+import { clientCommand, isPlainUser, profileName } from "./client_command.ts";
 import type { Wishes } from "./wishes.ts";
 
 /** What is done for a client. */
@@ -71,12 +71,12 @@ export function introduce(
     const remote = [`cat ${name} && rm ${name}`];
     return {
       add: add(...key, "--out", file),
-      atClient: laptopCommand({ ...errand, remote }),
+      atClient: clientCommand({ ...errand, remote }),
       file,
     };
   }
   const remote = [...(user === undefined ? [] : ["sudo"]), "openme", ...add(...key)];
-  return { add: undefined, atClient: laptopCommand({ ...errand, remote }), file: undefined };
+  return { add: undefined, atClient: clientCommand({ ...errand, remote }), file: undefined };
 }
 
 /** The groups to name to `openme add`, where it cannot tell which ones are meant. */

@@ -16,44 +16,42 @@ import { SERVER_UNIT } from "./steps.ts";
 import { ownTerminal } from "./terminal.ts";
 import { type Guesses, readClientWishes, readServerWishes, type Wishes } from "./wishes.ts";
 
+/** What is decided. */
+export interface Decision {
+  /** For a new configuration; `undefined` where there is one. */
+  readonly server: Pick<Wishes, "host" | "ports"> | undefined;
+  /** `undefined` where there are clients already, and one of them is to knock. */
+  readonly introduction: Introduction | undefined;
+}
+
 /**
- * Asks, or takes flags and defaults. Without an introduction there are clients already, and one of them is to knock. Throws
- * where the flags want another configuration than the one that is there.
+ * Asks, or takes flags and defaults. Throws where the flags want another configuration than the one that is there, or what
+ * setup cannot do.
  */
 export async function decide(
   args: Arguments,
   { config, units }: Found,
   { context, signal }: { context: Context; signal: AbortSignal },
-): Promise<{ wishes: Pick<Wishes, "host" | "ports">; introduction: Introduction | undefined }> {
+): Promise<Decision> {
   if (config) requireSame(args, config);
+  const name = textFlag(args, "client");
+  const names = config?.clients.map((client) => client.name) ?? [];
+  if (names.length > 0 && (name === undefined || names.includes(name))) {
+    return { server: undefined, introduction: undefined };
+  }
+  if (units.get(SERVER_UNIT)?.isActive) {
+    const why = "the server runs already, so setup cannot try it with a client";
+    throw new OpenmeError("STATE", why, { hint: "openme add NAME, then run openme setup again" });
+  }
   const terminal = args.values["yes"] === true ? undefined : ownTerminal(signal);
   terminal?.show("openme: some questions; Enter takes what is in brackets\n");
   const guesses = await guess(context);
-  const wishes = config
-    ? { host: hostOf(config), ports: [] }
-    : await readServerWishes(args, guesses, terminal);
-  const name = textFlag(args, "client");
-  const clients = config?.clients ?? [];
-  const isKnown = clients.some((client) => client.name === name);
-  if (clients.length > 0 && (name === undefined || isKnown)) {
-    return { wishes, introduction: undefined };
-  }
-  if (units.get(SERVER_UNIT)?.isActive) {
-    throw new OpenmeError(
-      "STATE",
-      "the server runs already, so setup cannot try it with a client",
-      {
-        hint: "openme add NAME, then run openme setup again",
-      },
-    );
-  }
+  const server = config ? undefined : await readServerWishes(args, guesses, terminal);
+  const host = server?.host ?? hostOf(config!);
   const client = await readClientWishes(args, terminal);
   const [sshPort = "22/tcp"] = sshPorts(guesses.listeners, guesses.ownPort);
   const caller = await findCaller(context, guesses.ownPort ?? parseInt(sshPort));
-  return {
-    wishes,
-    introduction: introduce({ ...wishes, ...client }, caller, groupsToName(config)),
-  };
+  return { server, introduction: introduce({ host, ...client }, caller, groupsToName(config)) };
 }
 
 async function guess(context: Context): Promise<Guesses> {

@@ -54,18 +54,25 @@ export interface Made {
   readonly guardBefore: boolean;
 }
 
-/** The configuration and the units, where they are missing. */
+/** The configuration, for which `server` is given where there is none, and the units that are missing. */
 export function preparingSteps(
   { files }: Pick<Made, "files">,
-  { host, ports }: { readonly host: string; readonly ports: readonly string[] },
+  server: { readonly host: string; readonly ports: readonly string[] } | undefined,
 ): readonly Step[] {
-  const init = ["--server", host, "--ports", ports.join(","), "--on-stop", "closed"];
-  return [
-    ...(files.includes(PLACES.config)
-      ? [{ kind: "openme", argv: ["init", ...init] } as const]
-      : []),
-    ...(files.some(isUnitFile) ? [{ kind: "units", folder: PLACES.units } as const, reload] : []),
-  ];
+  const steps: Step[] = [];
+  if (server) {
+    const flags = [
+      "--server",
+      server.host,
+      "--ports",
+      server.ports.join(","),
+      "--on-stop",
+      "closed",
+    ];
+    steps.push({ kind: "openme", argv: ["init", ...flags] });
+  }
+  if (files.some(isUnitFile)) steps.push({ kind: "units", folder: PLACES.units }, reload);
+  return steps;
 }
 
 /** A server that puts everything back unless it is confirmed, and that no reboot starts again. */

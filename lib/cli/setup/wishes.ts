@@ -3,7 +3,8 @@
 import { readHost } from "../../config/host.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { quote } from "../../values/text.ts";
-import { type Arguments, flagError, givenFlag, textFlag } from "../context.ts";
+import { type Arguments, flagError, textFlag } from "../context.ts";
+import { clientKeyOf } from "../new_profile.ts";
 import { requireName } from "../edit_server_file.ts";
 import { renderTable } from "../output.ts";
 import { guessHost, type HostNames } from "./host_name.ts";
@@ -108,29 +109,22 @@ export async function readClientWishes(
 function wayOf(args: Arguments): Way | undefined {
   const { values } = args;
   const key = textFlag(args, "pubkey");
+  if (key !== undefined) clientKeyOf(args); // throws for what is none
   const file = textFlag(args, "out");
   const shown = ["link", "qr"].filter((flag) => values[flag] === true);
-  if (shown.length + (key === undefined && file === undefined ? 0 : 1) > 1) {
-    throw new OpenmeError(
-      "USAGE",
-      `${givenFlag(args, ["link", "qr"])} goes with no other of them`,
-      {
-        hint: "one of --link, --qr, --pubkey and --out",
-      },
-    );
+  if (shown.length + (file === undefined ? 0 : 1) > 1) {
+    throw new OpenmeError("USAGE", "--link, --qr and --out exclude each other", {
+      hint: "the profile goes one way: see openme setup --help",
+    });
   }
   const [by] = shown;
   if (by === "link" || by === "qr") return { by: "screen", showing: by };
   // Without a wait nothing is fetched over ssh.
   if (values["no-wait"] === true) return { by: "output", key, file };
   if (file !== undefined) {
-    throw new OpenmeError(
-      "USAGE",
-      "--out goes with --no-wait: a client fetches its profile itself",
-      {
-        hint: "leave it out, and setup says what to type at the client",
-      },
-    );
+    const why = "--out goes with --no-wait: a client fetches its profile itself";
+    const hint = "leave it out, and setup says what to type at the client";
+    throw new OpenmeError("USAGE", why, { hint });
   }
   return key === undefined ? undefined : { by: "ssh", key };
 }

@@ -12,10 +12,11 @@ import {
   sshPorts,
 } from "../../../lib/cli/setup/listeners.ts";
 import { introduce } from "../../../lib/cli/setup/client.ts";
-import { profileName } from "../../../lib/cli/setup/laptop.ts";
+import { profileName } from "../../../lib/cli/setup/client_command.ts";
 import { ask, type Terminal } from "../../../lib/cli/setup/terminal.ts";
 import { readClientWishes, readServerWishes } from "../../../lib/cli/setup/wishes.ts";
 import type { Arguments } from "../../../lib/cli/context.ts";
+import { OTHER_PUBLIC } from "../../support/server_yaml.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
 
 /** A person who types these lines, and what is shown. */
@@ -158,14 +159,21 @@ Deno.test("how a client gets its profile, by flags", async () => {
   const way = async (values: Arguments["values"]) =>
     (await readClientWishes(given(values), undefined)).way;
   assert.deepEqual(await way({}), { by: "ssh", key: undefined });
-  assert.deepEqual(await way({ pubkey: "K" }), { by: "ssh", key: "K" });
+  assert.deepEqual(await way({ pubkey: OTHER_PUBLIC }), { by: "ssh", key: OTHER_PUBLIC });
   assert.deepEqual(await way({ link: true }), { by: "screen", showing: "link" });
   assert.deepEqual(await way({ "no-wait": true, out: "a.yaml" }), {
     by: "output",
     key: undefined,
     file: "a.yaml",
   });
-  for (const wrong of [{ link: true, qr: true }, { qr: true, pubkey: "K" }, { out: "a.yaml" }]) {
+  for (
+    const wrong of [
+      { link: true, qr: true },
+      { qr: true, pubkey: OTHER_PUBLIC },
+      { out: "a.yaml" },
+      { pubkey: "K" },
+    ]
+  ) {
     await assert.rejects(way(wrong), { code: "USAGE" });
   }
 });

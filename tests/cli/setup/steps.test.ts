@@ -85,7 +85,7 @@ Deno.test("on a host with nothing, all is made, and all of it is taken back", ()
 Deno.test("what was there before stays: a configuration, units, state, a guard, a server that runs", () => {
   const there = ["/etc/openme", "/var/lib/openme"];
   const made = madeOn({ ...foundWith({}), hasGuard: true }, there);
-  assert.deepEqual(preparingSteps(made, SERVER), []);
+  assert.deepEqual(preparingSteps(made, undefined), []);
   const undo = commands(...undoSteps(made, true), ...lastUndoSteps(made)).join("\n");
   for (
     const kept of [

@@ -21,7 +21,7 @@ export interface Errand {
 const KNOCKING = "2m";
 
 /** One line for a POSIX shell. */
-export function laptopCommand({ host, user, sshPort, remote, profile }: Errand): string {
+export function clientCommand({ host, user, sshPort, remote, profile }: Errand): string {
   const ssh = [
     "ssh",
     ...(sshPort === 22 ? [] : ["-p", String(sshPort)]),

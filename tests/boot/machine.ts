@@ -11,6 +11,27 @@ import { makeTree, succeed } from "./tree.ts";
 
 export const USER = "anna";
 
+/**
+ * The hierarchies of control groups that systemd uses: the only one (version 2), or one of version 1 beside one of
+ * version 2. Each machine has a group of its own there, `$0`: in a shared one, where systemd-nspawn would boot it, the
+ * systemd of one machine kills the services of another.
+ */
+const EACH_GROUP = `for top in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+  [ -e $top/cgroup.procs ] || continue
+  group=$top/$0`;
+const RUN_IN_GROUP = `${EACH_GROUP}
+  mkdir -p $group && echo $$ > $group/cgroup.procs
+done
+exec systemd-nspawn "$@"`;
+/** Kills all that is in the groups, and removes them. */
+const REMOVE_GROUP = `${EACH_GROUP}
+  for i in $(seq 100); do
+    [ -d $group ] || break
+    find $group -name cgroup.procs -exec cat {} + | xargs -r kill -KILL
+    find $group -depth -type d -exec rmdir {} + || sleep 0.05
+  done
+done 2>/dev/null`;
+
 /** Why no machine can boot here, or `undefined`. */
 export async function bootMissing(): Promise<string | undefined> {
   if (Deno.env.get("OPENME_BIN") === undefined) return "needs OPENME_BIN, as dist/openme";
@@ -50,11 +71,17 @@ export class Machine implements AsyncDisposable {
     return `${this.#dir}/root`;
   }
 
+  /** The name of its control groups. */
+  get #group(): string {
+    return this.#dir.slice(this.#dir.lastIndexOf("/") + 1);
+  }
+
   /** Boots; resolves when sshd listens, as seen on the machine itself. `meanwhile` is asked again and again until then. */
   async boot(meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
     // Not through the lab: inside "ip netns exec" there are no control groups, without which systemd does not boot.
-    this.#console = new Program("systemd-nspawn", {
+    this.#console = new Program("sh", {
       args: [
+        ...["-c", RUN_IN_GROUP, this.#group],
         ...["--quiet", "-D", this.root, "--register=no", "--keep-unit", "--console=pipe"],
         `--network-namespace-path=/run/netns/${this.#lab.namespace("server")}`,
         ...["--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--resolv-conf=off", "-b"],
@@ -88,7 +115,7 @@ export class Machine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#console?.signal("SIGKILL"); // its whole tree goes with it
+    await succeed("sh", "-c", REMOVE_GROUP, this.#group);
     await this.#console?.status;
     await Deno.remove(this.#dir, { recursive: true });
   }

@@ -30,7 +30,10 @@ const KINDS: Readonly<Record<string, Make>> = {
 async function makePackages(kinds: readonly string[], program?: string): Promise<string[]> {
   const dist = `${ROOT}dist`;
   await Deno.mkdir(dist, { recursive: true });
-  if (program === undefined) await compileOpenme(`${dist}/openme`);
+  // The package for npm has the bundle alone.
+  if (program === undefined && kinds.some((kind) => kind !== "npm")) {
+    await compileOpenme(`${dist}/openme`);
+  }
   const options: PackageOptions = {
     program: program ?? `${dist}/openme`,
     dist,

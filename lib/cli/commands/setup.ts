@@ -63,7 +63,7 @@ session before the knock, everything is put back. Run again, it changes nothing.
     requireAnswers(args);
     const program = requireGround();
     return args.values["undo"] === true
-      ? await undo(args, context)
+      ? await undo(args, context, { program })
       : await setUp(args, context, { program, timeoutMs: timeoutMs ?? DEFAULT_WAIT_MS });
   },
 };

@@ -42,6 +42,8 @@ export async function setUp(
 ): Promise<number> {
   const { context, signal } = sheltered(given);
   using _lock = await lockSetup();
+  // From here on the watch puts everything back, or does the rest, if this process is killed.
+  await startWatch(program, context.run);
   const tools = toolsFor(context, context.stderr);
   await endHalfSetup(context, tools);
   const found = await lookAround(context.run);
@@ -65,8 +67,6 @@ export async function setUp(
     introduction?.file === undefined ? [] : [absolute(introduction.file)],
   );
 
-  // From here on the watch puts everything back if this process is killed.
-  await startWatch(program, context.run);
   const record = await beginRecord(made, await readRecord());
   const run = { context, tools, signal, timeoutMs };
   let knock: HistoryEntry | undefined;

@@ -5,15 +5,19 @@ import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { type Arguments, type Command, type Context } from "../context.ts";
 import { keep, takeBack, type TakenBack } from "../setup/ends.ts";
-import { isThere, lockSetup, outliveSetup } from "../setup/host.ts";
+import { isThere, lockSetup, outliveSetup, startWatch } from "../setup/host.ts";
 import type { Tools } from "../setup/perform.ts";
 import { advanceRecord, readRecord, type Record } from "../setup/record.ts";
 import { PLACES } from "../setup/steps.ts";
 import { ask, ownTerminal, stoppedError } from "../setup/terminal.ts";
 import { sheltered, toolsFor } from "./setup_tools.ts";
 
-/** `openme setup --undo`. */
-export async function undo(args: Arguments, given: Context): Promise<number> {
+/** `openme setup --undo`. `program` is the path of openme. */
+export async function undo(
+  args: Arguments,
+  given: Context,
+  { program }: { program: string },
+): Promise<number> {
   const { context, signal } = sheltered(given);
   using _lock = await lockSetup();
   const record = await readRecord();
@@ -25,8 +29,13 @@ export async function undo(args: Arguments, given: Context): Promise<number> {
     await requireConsent(record, signal);
     context.stderr("");
   }
+  await startWatch(program, context.run);
   // A second time where a setup that ended in the middle followed one that was done.
   for (let left: Record | undefined = record; left; left = await readRecord()) {
+    // From here on the watch does the rest if this process is killed. A guard of before is the server's own by now.
+    if (left.stage !== "begun") {
+      left = await advanceRecord({ ...left, guardBefore: false }, "begun");
+    }
     const { commands, failures } = await takeBack(left, quietTools(context));
     for (const command of commands) context.stderr(`+ ${escapeUnprintable(command)}`);
     tellFailures(failures, context);

@@ -27,14 +27,14 @@ export interface TakenBack {
 
 /**
  * Takes everything back and tells nothing meanwhile: a terminal that takes no more output would hold it up. What tells is
- * for afterwards.
+ * for afterwards. The record's stage must be `begun`: where this is killed, it is gone on with.
  */
 export async function takeBack(record: Record, tools: Tools): Promise<TakenBack> {
-  const steps = undoSteps(record, record.stage === "begun");
+  const steps = undoSteps(record);
   const failures = await performAll(steps, tools);
   const commands = steps.map(commandOf);
   if (failures.length > 0) return { commands, failures };
-  if (record.stage === "begun" && record.earlier) {
+  if (record.earlier) {
     await restoreRecord(record.earlier);
     return { commands, failures };
   }

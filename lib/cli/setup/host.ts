@@ -34,7 +34,8 @@ export function requireGround(): string {
   const program = Deno.execPath();
   if (!Deno.build.standalone) {
     throw new OpenmeError("USAGE", "openme setup needs the compiled program, which the units run", {
-      hint: "deno task compile && sudo install dist/openme /usr/local/bin/",
+      hint:
+        "docs/install.md has ways to get it; from source: deno task compile && sudo install dist/openme /usr/local/bin/",
     });
   }
   if (basename(program) !== "openme" || !SEARCHED.includes(dirname(program))) {
@@ -150,9 +151,12 @@ export async function lookAround(run: RunProgram): Promise<Found> {
   return { config, stateDir, units, hasGuard: guards.length > 0 };
 }
 
-/** The units that should be enabled: a guard that closes nothing fails at every boot. */
+/**
+ * The units that should be enabled: a guard that closes nothing fails at every boot. The server first, since a guard that is
+ * enabled alone, where the power fails in between, would close the ports for good.
+ */
 function wantedUnits(config: ServerConfig | undefined): readonly string[] {
-  return config && !config.dropPorts ? [SERVER_UNIT] : [GUARD_UNIT, SERVER_UNIT];
+  return config && !config.dropPorts ? [SERVER_UNIT] : [SERVER_UNIT, GUARD_UNIT];
 }
 
 /** Whether there is nothing left to do. */

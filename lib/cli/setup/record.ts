@@ -73,8 +73,10 @@ export async function beginRecord(made: Made, done: Record | undefined): Promise
 }
 
 /** Writes how far setup has come. */
-export async function advanceRecord(record: Record, stage: Stage): Promise<void> {
-  await replaceFile(PLACES.record, print({ ...record, stage }));
+export async function advanceRecord(record: Record, stage: Stage): Promise<Record> {
+  const advanced = { ...record, stage };
+  await replaceFile(PLACES.record, print(advanced));
+  return advanced;
 }
 
 /** Writes that setup is done, and all that `--undo` takes back, also of an earlier setup. */

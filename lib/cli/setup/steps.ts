@@ -50,7 +50,7 @@ export interface Made {
   readonly enabledBefore: readonly string[];
   /** Whether the server ran before: then it goes on running. */
   readonly ranBefore: boolean;
-  /** Whether a guard stood before. One that is not confirmed puts that back itself. */
+  /** Whether a guard stood before, which a server that is not confirmed puts back itself. */
   readonly guardBefore: boolean;
 }
 
@@ -86,7 +86,7 @@ ExecStart=openme serve --confirm ${confirm}
 Restart=no
 `;
   return [
-    ...(enabledBefore.length > 0 ? [systemctl("disable", ...enabledBefore)] : []),
+    ...(enabledBefore.length > 0 ? [systemctl("disable", ...enabledBefore.toReversed())] : []),
     { kind: "write", path: `${PLACES.trial}/setup.conf`, text },
     reload,
     { kind: "run", argv: ["systemctl", "start", SERVER_UNIT] },
@@ -107,17 +107,15 @@ export function keepingSteps({ enabled, ranBefore }: Made): readonly Step[] {
   ];
 }
 
-/** Takes everything back. `isTrial`: the server has not been confirmed. */
-export function undoSteps(made: Made, isTrial: boolean): readonly Step[] {
+/** Takes everything back. */
+export function undoSteps(made: Made): readonly Step[] {
   const { files, stateDir, ranBefore, guardBefore, enabledBefore } = made;
   const enabled = made.enabled.filter((unit) => !enabledBefore.includes(unit));
   const others = files.filter((file) => !isUnitFile(file));
   return [
     ...(ranBefore ? [] : [mayFail("stop", SERVER_UNIT)]),
-    ...(enabled.length > 0 ? [mayFail("disable", ...enabled)] : []),
-    ...(ranBefore || (isTrial && guardBefore)
-      ? []
-      : [{ kind: "openme", argv: ["uninstall"] } as const]),
+    ...(enabled.length > 0 ? [mayFail("disable", ...enabled.toReversed())] : []),
+    ...(ranBefore || guardBefore ? [] : [{ kind: "openme", argv: ["uninstall"] } as const]),
     ...(ranBefore ? [] : [mayFail("stop", GUARD_UNIT)]),
     { kind: "remove", paths: [`${PLACES.trial}/setup.conf`, ...files.filter(isUnitFile)] },
     { kind: "remove_folder", folder: PLACES.trial },

@@ -16,7 +16,7 @@ import { parseServerConfig } from "../../../lib/config/server.ts";
 import { parseRecord } from "../../../lib/cli/setup/record.ts";
 import { serverYaml } from "../../support/server_yaml.ts";
 
-const UNITS = ["openme-guard.service", "openme.service"];
+const UNITS = ["openme.service", "openme-guard.service"];
 
 /** A host that has nothing. */
 const NOTHING: Found = {
@@ -60,33 +60,31 @@ Deno.test("on a host with nothing, all is made, and all of it is taken back", ()
     "rm -f /run/systemd/system/openme.service.d/setup.conf",
     "rmdir --ignore-fail-on-non-empty /run/systemd/system/openme.service.d",
     "systemctl daemon-reload",
-    "systemctl enable openme-guard.service openme.service",
+    "systemctl enable openme.service openme-guard.service",
     "systemctl start openme.service",
   ]);
-  for (const isTrial of [true, false]) {
-    assert.deepEqual(commands(...undoSteps(made, isTrial), ...lastUndoSteps(made)), [
-      "systemctl stop openme.service",
-      "systemctl disable openme-guard.service openme.service",
-      "openme uninstall",
-      "systemctl stop openme-guard.service",
-      "rm -f /run/systemd/system/openme.service.d/setup.conf /etc/systemd/system/openme.service " +
-      "/etc/systemd/system/openme-guard.service",
-      "rmdir --ignore-fail-on-non-empty /run/systemd/system/openme.service.d",
-      "systemctl daemon-reload",
-      "systemctl reset-failed openme.service",
-      "rm -f /etc/openme/config.yaml",
-      "rm -rf /var/lib/openme",
-      "rm -f /etc/openme/setup.json",
-      "rmdir --ignore-fail-on-non-empty /etc/openme",
-    ]);
-  }
+  assert.deepEqual(commands(...undoSteps(made), ...lastUndoSteps(made)), [
+    "systemctl stop openme.service",
+    "systemctl disable openme-guard.service openme.service",
+    "openme uninstall",
+    "systemctl stop openme-guard.service",
+    "rm -f /run/systemd/system/openme.service.d/setup.conf /etc/systemd/system/openme.service " +
+    "/etc/systemd/system/openme-guard.service",
+    "rmdir --ignore-fail-on-non-empty /run/systemd/system/openme.service.d",
+    "systemctl daemon-reload",
+    "systemctl reset-failed openme.service",
+    "rm -f /etc/openme/config.yaml",
+    "rm -rf /var/lib/openme",
+    "rm -f /etc/openme/setup.json",
+    "rmdir --ignore-fail-on-non-empty /etc/openme",
+  ]);
 });
 
 Deno.test("what was there before stays: a configuration, units, state, a guard, a server that runs", () => {
   const there = ["/etc/openme", "/var/lib/openme"];
   const made = madeOn({ ...foundWith({}), hasGuard: true }, there);
   assert.deepEqual(preparingSteps(made, undefined), []);
-  const undo = commands(...undoSteps(made, true), ...lastUndoSteps(made)).join("\n");
+  const undo = commands(...undoSteps(made), ...lastUndoSteps(made)).join("\n");
   for (
     const kept of [
       "config.yaml",
@@ -99,10 +97,10 @@ Deno.test("what was there before stays: a configuration, units, state, a guard, 
   }
   // A server that is not confirmed puts the former guard back; one that is has taken it over.
   assert.doesNotMatch(undo, /uninstall/);
-  assert.match(commands(...undoSteps(made, false)).join("\n"), /uninstall/);
+  assert.match(commands(...undoSteps({ ...made, guardBefore: false })).join("\n"), /uninstall/);
   const running = madeOn(foundWith({ isActive: true }), there);
   assert.doesNotMatch(
-    commands(...keepingSteps(running), ...undoSteps(running, false)).join("\n"),
+    commands(...keepingSteps(running), ...undoSteps(running)).join("\n"),
     /stop|start|uninstall/,
   );
 });
@@ -110,9 +108,12 @@ Deno.test("what was there before stays: a configuration, units, state, a guard, 
 Deno.test("no reboot starts a server on trial: units that are enabled are disabled until it is confirmed", () => {
   const made = madeOn(foundWith({ isEnabled: true }), ["/etc/openme"]);
   const names = UNITS.join(" ");
-  assert.equal(commands(...trialSteps("5m", made))[0], `systemctl disable ${names}`);
+  assert.equal(
+    commands(...trialSteps("5m", made))[0],
+    "systemctl disable openme-guard.service openme.service",
+  );
   assert.ok(commands(...keepingSteps(made)).includes(`systemctl enable ${names}`));
-  const undo = commands(...undoSteps(made, true));
+  const undo = commands(...undoSteps(made));
   assert.ok(undo.includes(`systemctl enable ${names}`));
   assert.ok(!undo.some((each) => each.includes("disable")));
 });

@@ -18,6 +18,12 @@ export const NAMES = {
   npm: `openme-${VERSION}.tgz`,
 };
 
+/** npm takes what is in its cache as it is, and says nothing of itself. */
+export const NPM_ENV = {
+  "npm_config_prefer_offline": "true",
+  "npm_config_update_notifier": "false",
+};
+
 /** The path of a file that `task package` made. */
 export function packagePath(name: string): string {
   return resolve(folder!, name);

@@ -4,7 +4,7 @@
  */
 
 import { run } from "../run.ts";
-import { maintainer } from "./changelog.ts";
+import { MAINTAINER } from "./changelog.ts";
 import { writeMaintainerScripts } from "./maintainer_scripts.ts";
 import type { Architecture, Make, PackageOptions } from "./options.ts";
 import { pypiProgram } from "./pypi.ts";
@@ -76,7 +76,7 @@ const ARCH: Format = {
     depends: ["glibc", "gcc-libs", "nftables"],
     recommends: ["conntrack-tools"],
     scripts: { postinstall: post_install, preremove: pre_remove, postremove: post_remove },
-    archlinux: { scripts: { postupgrade: post_upgrade }, packager: maintainer() },
+    archlinux: { scripts: { postupgrade: post_upgrade }, packager: MAINTAINER },
   }),
 };
 
@@ -97,7 +97,7 @@ async function make(format: Format, options: PackageOptions): Promise<string[]> 
       name: "openme",
       arch: DEBIAN_ARCHITECTURE[architecture],
       version,
-      maintainer: maintainer(),
+      maintainer: MAINTAINER,
       description: `${SUMMARY}\n${DESCRIPTION}`,
       license: "MIT",
       mtime,

@@ -101,6 +101,12 @@ export class Machine implements AsyncDisposable {
     await this.#lab.nft("flush ruleset");
   }
 
+  /** Cuts the power. What was written stays, as the kernel under the machine runs on. */
+  async losePower(): Promise<void> {
+    await succeed("sh", "-c", REMOVE_GROUP, this.#group);
+    await this.isOff();
+  }
+
   /** Runs a program on the machine's files, booted or not. */
   async run(...command: string[]): Promise<string> {
     return await succeed("chroot", this.root, ...command);

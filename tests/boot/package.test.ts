@@ -1,6 +1,6 @@
 /**
- * The Debian package on a fresh machine that really boots: installed, set up, rebooted, killed, upgraded, stopped, removed
- * and purged, while a stranger tries the ssh port all the time.
+ * The Debian package on a fresh machine that really boots: installed, set up, rebooted, killed, without power, upgraded,
+ * stopped, removed and purged, while a stranger tries the ssh port all the time.
  */
 
 import assert from "node:assert/strict";
@@ -75,6 +75,13 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
   });
 
   let monitor: GuardMonitor | undefined;
+  /** Whether every commit to the ruleset since the machine was switched on has left the port closed. */
+  const neverOpened = async () => {
+    const commits = await monitor!.commits();
+    assert.ok(commits.length > 3);
+    assert.deepEqual(commits.filter(({ closed }) => !closed), []);
+  };
+
   await t.step("a reboot never shows the port, and a knock opens it", async () => {
     await stranger.seesNothing(async () => {
       await type("sudo systemctl poweroff").catch(() => {}); // the connection ends with it
@@ -95,6 +102,22 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     });
   });
 
+  await t.step(
+    "a power cut in the middle of an upgrade leaves the port closed, and a knock opens it",
+    async () => {
+      await neverOpened();
+      const upgrade = laptop.onTerminal(`sudo dpkg -i ${NEXT_PACKAGE}`);
+      await upgrade.stdout.waitFor(/^Unpacking openme/, 10_000);
+      await stranger.seesNothing(async () => {
+        await machine.losePower();
+        monitor = await GuardMonitor.start(lab);
+        await machine.boot();
+        await knocks();
+      });
+      await laptop.logIn();
+    },
+  );
+
   await t.step("an upgrade closes no session and never shows the port", async () => {
     const reloads = () => type("sudo journalctl -u openme | grep -c event=reloaded || :");
     const set = async (value: string) => {
@@ -106,16 +129,15 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     await set("open");
     await type("sudo openme close --all");
     const before = await serverPid();
+    await type("sudo dpkg --configure -a"); // after the power cut
     await stranger.seesNothing(async () => {
-      await type(`sudo apt-get install -y ./${NEXT_PACKAGE}`);
+      await type(`sudo apt-get install --reinstall -y ./${NEXT_PACKAGE}`);
       await knocks();
     });
     assert.match(await type("dpkg-query -W openme"), new RegExp(NEXT_VERSION));
     assert.notEqual(await serverPid(), before);
     await set("closed");
-    const commits = await monitor!.commits();
-    assert.ok(commits.length > 3);
-    assert.deepEqual(commits.filter(({ closed }) => !closed), []);
+    await neverOpened();
   });
 
   await t.step("a stop with on_stop: closed leaves the port closed to knocks too", async () => {

@@ -1,8 +1,8 @@
-/** A stranger who tries the server's ssh port, 50 times a second, for as long as a test lasts. */
+/** A stranger who tries the server's ssh port, 50 times a second by IPv4 and IPv6 in turn, for as long as a test lasts. */
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { IPV4, type Lab } from "../e2e/lab.ts";
+import { IPV4, IPV6, type Lab } from "../e2e/lab.ts";
 import type { Program } from "../support/spawned.ts";
 import { waitFor, within } from "../support/wait.ts";
 
@@ -63,10 +63,11 @@ export class Stranger {
 
 if (import.meta.main) {
   const since = performance.now();
-  while (true) {
-    const attempt = Deno.connect({ hostname: IPV4.server, port: SSH }).then((connection) => {
+  for (let tries = 0;; tries++) {
+    const hostname = [IPV4.server, IPV6.server][tries % 2]!;
+    const attempt = Deno.connect({ hostname, port: SSH }).then((connection) => {
       connection.close();
-      return `open after ${Math.round(performance.now() - since)} ms`;
+      return `open to ${hostname} after ${Math.round(performance.now() - since)} ms`;
     }, () => "shut");
     // deno-lint-ignore no-console
     within(attempt, CLOSED_AFTER_MS, "shut").then(console.log);

@@ -14,13 +14,15 @@ after_install() {
   echo "openme: installed, and no port is closed yet. Next: sudo openme setup"
 }
 
-# RestartKillSignal in the unit: the ports stay closed, grants and sessions go on. A server whose
-# configuration the new version does not accept is left running.
+# SIGUSR1: the ports stay closed, grants and sessions go on. A server whose configuration the new
+# version does not accept is left running.
 after_upgrade() {
   has_systemd || return 0
   systemctl daemon-reload
   systemctl is-active --quiet openme.service || return 0
   if openme check >/dev/null; then
+    # systemd before 244, as in RHEL 8, does not know the RestartKillSignal of the unit.
+    systemctl kill --signal=USR1 openme.service
     systemctl restart openme.service
   else
     echo "openme: warning: the server still runs the version before: correct its configuration," \

@@ -85,7 +85,12 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
     assert.deepEqual(await tree.systemctlCalls(), ["daemon-reload", IS_ACTIVE]);
     await tree.run(`touch /run/active && ${install}`);
     assert.deepEqual(await tree.systemctlCalls(), [
-      ...["daemon-reload", IS_ACTIVE, "restart openme.service"],
+      ...[
+        "daemon-reload",
+        IS_ACTIVE,
+        "kill --signal=USR1 openme.service",
+        "restart openme.service",
+      ],
     ]);
     await Deno.writeTextFile(tree.root + STATE[0], "server: {\n");
     assert.match(await tree.run(install), /^openme: warning: the server still runs the version/m);

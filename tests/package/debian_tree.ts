@@ -46,6 +46,12 @@ export class Tree implements AsyncDisposable {
     return stdout + stderr;
   }
 
+  /** The command that becomes a program of the tree, on any side of the lab: signals reach it. */
+  command(...args: string[]): string[] {
+    const script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"';
+    return ["unshare", "--mount", "sh", "-c", script, this.root, ...args];
+  }
+
   async exists(path: string): Promise<boolean> {
     return await Deno.lstat(this.root + path).then(() => true, () => false);
   }

@@ -36,7 +36,7 @@ export async function stageFile(
 ): Promise<StagedFile> {
   const target = await realPath(path);
   const existing = await Deno.stat(target).catch(() => undefined);
-  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = temporaryFor(target);
   const discard = () => Deno.remove(temporary).catch(() => {});
   const orDiscard = async (step: () => Promise<void>) => {
     try {
@@ -74,7 +74,7 @@ export async function createSecretFile(
   content: string | Uint8Array,
   { existsHint, makeFolder, owner }: { existsHint: string; makeFolder: boolean; owner?: Owner },
 ): Promise<void> {
-  const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = temporaryFor(path);
   const folder = await folderOf(path);
   if (makeFolder) {
     await Deno.mkdir(folder, { recursive: true, mode: 0o700 }).catch((cause) => {
@@ -207,6 +207,28 @@ async function realPath(path: string): Promise<string> {
 async function folderOf(path: string): Promise<string> {
   const { dirname } = await import("node:path");
   return dirname(path);
+}
+
+/** A name beside a file, for its new content. */
+function temporaryFor(path: string): string {
+  return `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+}
+
+/** Removes a file where it is there, and what a process that was killed as it wrote it has left beside it. */
+export async function removeWritten(path: string): Promise<void> {
+  const { basename } = await import("node:path");
+  const folder = await folderOf(path);
+  const name = basename(path);
+  const unlessMissing = (cause: unknown) => {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+  };
+  await Deno.remove(path).catch(unlessMissing);
+  const entries = await Array.fromAsync(Deno.readDir(folder)).catch(unlessMissing);
+  for (const other of entries ?? []) {
+    const isTemporary = other.name.startsWith(name) &&
+      /^\.[0-9a-f]{8}\.tmp$/.test(other.name.slice(name.length));
+    if (isTemporary) await Deno.remove(`${folder}/${other.name}`).catch(unlessMissing);
+  }
 }
 
 /** Makes a rename durable. */

@@ -234,4 +234,34 @@ e2e("openme setup", async (lab, t) => {
     await laptop.typeAtServer("sudo openme setup --undo --yes");
     await isUntouched();
   });
+
+  await t.step("killed at any moment, it has done all or nothing, and so has --undo", async () => {
+    const isSettled = async () => {
+      const traces = (await laptop.typeAtServer(`${TRACES}; true`)).trim();
+      if (traces === "") return await laptop.reaches();
+      const done =
+        "sudo grep '\"done\"' /etc/openme/setup.json && systemctl is-enabled openme openme-guard";
+      return !/openme-setup-/.test(traces) && !await laptop.reaches() &&
+        /enabled\nenabled\n/.test(await laptop.typeAtServer(`${done}; true`));
+    };
+    const killed = async (line: string, afterMs: number) => {
+      const kill = `sleep ${afterMs / 1000}; kill -KILL $pid; true`;
+      await laptop.typeAtServer(`sudo sh -c '${line} >/dev/null 2>&1 & pid=$!; ${kill}'`);
+      await waitFor(`all or nothing after ${afterMs} ms of ${line}`, isSettled, {
+        timeoutMs: 20_000,
+      }).catch(async (cause) => {
+        throw new Error(
+          await laptop.typeAtServer(`${TRACES}; sudo cat /etc/openme/setup.json; true`),
+          { cause },
+        );
+      });
+    };
+    const undo = "openme setup --undo --yes";
+    for (const afterMs of [300, 700, 900]) {
+      await killed("openme setup --yes --no-wait --out l.yaml", afterMs);
+      await killed(undo, afterMs / 3);
+      await laptop.typeAtServer(`sudo ${undo}; sudo rm -f l.yaml`);
+    }
+    await isUntouched();
+  });
 }, { needs: await bootMissing() });

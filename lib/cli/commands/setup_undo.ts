@@ -6,9 +6,9 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { type Arguments, type Command, type Context } from "../context.ts";
 import { keep, takeBack, type TakenBack } from "../setup/ends.ts";
 import { isThere, lockSetup, outliveSetup, startWatch } from "../setup/host.ts";
-import type { Tools } from "../setup/perform.ts";
+import { performAll, type Tools } from "../setup/perform.ts";
 import { advanceRecord, readRecord, type Record } from "../setup/record.ts";
-import { PLACES } from "../setup/steps.ts";
+import { lastUndoSteps, PLACES } from "../setup/steps.ts";
 import { ask, ownTerminal, stoppedError } from "../setup/terminal.ts";
 import { sheltered, toolsFor } from "./setup_tools.ts";
 
@@ -117,10 +117,15 @@ function quietTools(context: Context): Tools {
 /** Started by setup as a service of its own: outlives it, and ends what it leaves half done. */
 export const setupWatch: Command = {
   about: "Waits for the end of openme setup, and puts back what one that was killed has made.",
+  arguments: "[new]",
+  parameters: { "new": "the configuration's folder was not there before" },
   example: "openme __setup_watch",
-  run: async (_, context) => {
+  run: async ({ positionals }, context) => {
     using _lock = await outliveSetup();
     await endHalfSetup(context, toolsFor(context, context.stderr));
-    return 0;
+    if (await readRecord()) return 0;
+    // Killed as it wrote the record.
+    const rests = lastUndoSteps({ folder: positionals.length > 0 });
+    return (await performAll(rests, quietTools(context))).length === 0 ? 0 : 1;
   },
 };

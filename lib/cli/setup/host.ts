@@ -73,7 +73,9 @@ export async function outliveSetup(): Promise<Deno.FsFile> {
 export async function startWatch(program: string, run: RunProgram): Promise<void> {
   const unit = `--unit=openme-setup-${Deno.pid}`;
   const about = "--description=Puts back what an openme setup that was killed has made";
-  const args = ["--quiet", "--collect", unit, about, "--", program, "__setup_watch"];
+  // A folder that setup has just made holds no record yet that says so.
+  const isNew = isThere(PLACES.folder) ? [] : ["new"];
+  const args = ["--quiet", "--collect", unit, about, "--", program, "__setup_watch", ...isNew];
   await run({ program: "systemd-run", args, timeoutMs: 30_000 });
 }
 

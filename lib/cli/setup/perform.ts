@@ -3,8 +3,8 @@
 import { dirname } from "node:path";
 import { isOwnName } from "../../state/names.ts";
 import type { RunProgram } from "../../system/run_program.ts";
-import { replaceFile } from "../../system/write_file.ts";
-import { messageOf, OpenmeError } from "../../values/errors.ts";
+import { removeWritten, replaceFile } from "../../system/write_file.ts";
+import { messageOf } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { commandOf, type Step } from "./steps.ts";
 import { writeUnits } from "./units.ts";
@@ -55,7 +55,7 @@ async function performOne(step: Step, { run, openme }: Tools): Promise<void> {
       await replaceFile(step.path, step.text);
       return await Deno.chmod(step.path, 0o644); // systemctl cat is for everyone
     case "remove":
-      for (const path of step.paths) await removeIfThere(path);
+      for (const path of step.paths) await removeWritten(path);
       return;
     case "remove_state":
       return await removeState(step.folder);
@@ -78,14 +78,8 @@ async function removeState(folder: string): Promise<void> {
   }
 }
 
-async function removeIfThere(path: string): Promise<void> {
-  await Deno.remove(path).catch(requireMissing);
-}
-
 function requireMissing(cause: unknown): void {
-  if (!(cause instanceof Deno.errors.NotFound)) {
-    throw new OpenmeError("STATE", messageOf(cause), { cause });
-  }
+  if (!(cause instanceof Deno.errors.NotFound)) throw cause;
 }
 
 function isNotEmpty(cause: unknown): boolean {

@@ -23,7 +23,9 @@ after_upgrade() {
   if openme check >/dev/null; then
     # systemd before 244, as in RHEL 8, does not know the RestartKillSignal of the unit.
     systemctl kill --signal=USR1 openme.service
-    systemctl restart openme.service
+    # A server that does not start is no reason to leave the package half configured.
+    systemctl restart openme.service ||
+      echo "openme: warning: the server was not started again: journalctl -u openme -n 20" >&2
   else
     echo "openme: warning: the server still runs the version before: correct its configuration," \
       "then: sudo systemctl restart openme" >&2

@@ -88,7 +88,7 @@ e2e("the .deb in a tree where systemd seems to run", async (lab, t) => {
       ...[
         "daemon-reload",
         IS_ACTIVE,
-        "kill --signal=USR1 openme.service",
+        "kill --kill-who=main --signal=USR1 openme.service",
         "restart openme.service",
       ],
     ]);

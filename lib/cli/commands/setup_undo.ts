@@ -43,7 +43,9 @@ export async function undo(
   }
   context.stderr("openme: everything that setup made is gone, and the ports are as they were");
   if (isThere(PLACES.folder)) {
-    context.stderr(`openme: ${PLACES.folder} stays: setup did not make all that is in it`);
+    context.stderr(
+      `openme: ${PLACES.folder} stays: it was there before, or holds more than setup made`,
+    );
   }
   return 0;
 }

@@ -1,53 +1,39 @@
 /**
- * The README's first session on a fresh machine that really boots, line by line as it is printed, to the point where
+ * A first session by hand on a fresh machine that really boots, line by line as the document has it, to the point where
  * the port stays closed after a reboot; then the timers of the documents, by the machine's own cron and systemd.
  */
 
 import assert from "node:assert/strict";
-import { allBlocks, type Block, blocksUnder, ROOT } from "../documents/blocks.ts";
+import { type Block, blocksUnder } from "../documents/blocks.ts";
 import { linesOf } from "../documents/session.ts";
 import { e2e } from "../e2e/e2e.ts";
 import { waitFor } from "../support/wait.ts";
 import { Laptop } from "./laptop.ts";
 import { bootMissing, Machine, USER } from "./machine.ts";
 
-const UNITS = ["packaging/openme.service", "packaging/openme-guard.service"];
-
 const under = (document: string, heading: string) =>
   blocksUnder({ document, heading, test: import.meta.url });
-const README = {
-  session: await under("README.md", "openme"),
-  timers: await under("README.md", "In CI and cron"),
-};
+const BY_HAND = await under("docs/setup.md", "By hand");
+const README = { timers: await under("README.md", "In CI and cron") };
 const CI = {
   timers: [...await under("docs/ci.md", "cron"), ...await under("docs/ci.md", "systemd")],
 };
-const INSTALL = (await allBlocks()).find(({ document, heading }) =>
-  document === "README.md" && heading === "Install"
-);
 const AT_BOOT = await under("docs/firewalls.md", "At boot");
 
 e2e("a fresh machine, to the reboot", async (lab, t) => {
   await using laptop = await Laptop.create(lab);
   await using machine = await Machine.install(lab, laptop.publicKey);
-  for (const name of UNITS) {
-    await machine.write(`/home/${USER}/openme/${name}`, await Deno.readTextFile(ROOT + name));
-  }
-  const program = `/home/${USER}/openme/dist/openme`;
-  await machine.write(program, "");
-  await Deno.copyFile(Deno.env.get("OPENME_BIN")!, machine.root + program);
-  await Deno.chmod(machine.root + program, 0o755);
+  await Deno.copyFile(Deno.env.get("OPENME_BIN")!, `${machine.root}/usr/bin/openme`);
+  await Deno.chmod(`${machine.root}/usr/bin/openme`, 0o755);
+  await machine.run("mkdir", `/home/${USER}/openme`);
   await machine.run("chown", "-R", `${USER}:`, `/home/${USER}`);
   await machine.boot();
 
-  await t.step("the README's first session, as printed", async () => {
+  await t.step("by hand, as the document has it", async () => {
     await laptop.logIn();
-    // What stands before it in that block, git clone and the build, is done.
-    const install = INSTALL!.text.trimEnd().split("\n").at(-1)!;
-    await laptop.typeAtServer(install.replace(/^\$ /, ""));
-    assert.deepEqual(linesOf(AT_BOOT[0]!.text), linesOf(README.session.at(-1)!.text));
-    for (const [index, { text }] of README.session.entries()) {
-      if (index > 0) await laptop.interrupt(); // "Then stop it with Ctrl-C", says the README
+    assert.deepEqual(linesOf(AT_BOOT[0]!.text), linesOf(BY_HAND.at(-1)!.text));
+    for (const [index, { text }] of BY_HAND.entries()) {
+      if (index > 0) await laptop.interrupt(); // "Then stop it with Ctrl-C", says the document
       for (const { side, command } of linesOf(text)) {
         if (side === "client") await laptop.type(command);
         else if (/\bopenme serve\b/.test(command)) {

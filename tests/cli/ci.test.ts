@@ -127,12 +127,9 @@ for (const { where, gitlab, crontab, service } of TOLD) {
     await desk.folder.write(".openme/config.yaml", desk.profiles("backup", "other"));
     const [, command] = must(/^(?:[\d*/,-]+ ){5}(.*)\n$/.exec(crontab));
     assert.ok(!command!.includes("%"), "cron takes a % for a line break");
-    // Cron's own PATH lacks /usr/local/bin; the desk's folder stands for that, and for /usr/bin with rsync in it.
-    assert.match(command!, /^\/usr\/local\/bin\/openme /);
-    const installed = command!.replace("/usr/local/bin", desk.folder.path)
-      .replace("rsync", `${desk.folder.path}/rsync`);
-    const env = { HOME: desk.folder.path, PATH: "/usr/bin:/bin" };
-    const result = await desk.run(["sh", "-c", installed], env);
+    // The desk's folder stands for /usr/bin with openme and rsync in it.
+    const env = { HOME: desk.folder.path, PATH: `${desk.folder.path}:/usr/bin:/bin` };
+    const result = await desk.run(["sh", "-c", command!], env);
     assert.deepEqual(result, {
       code: 0,
       stdout: "rsync -a /srv/ backup@vps.example.org:/srv/\n",
@@ -144,7 +141,7 @@ for (const { where, gitlab, crontab, service } of TOLD) {
   Deno.test(`the command of the systemd service of ${where} knocks`, async () => {
     await using desk = await Desk.create();
     await desk.folder.write("profile", desk.profiles("backup"));
-    const settings = must(/^ExecStartPre=\/usr\/local\/bin\/(.*)$/m.exec(service));
+    const settings = must(/^ExecStartPre=(openme .*)$/m.exec(service));
     const command = must(settings[1]).replace("${CREDENTIALS_DIRECTORY}", desk.folder.path);
     const result = await desk.run(command.split(" "));
     assert.deepEqual(result, { code: 0, stdout: "", stderr: "", knocks: 1 });
@@ -158,7 +155,7 @@ for (const { where, service, timer } of TOLD) {
     async () => {
       await using desk = await Desk.create();
       // Programs that are not installed here stand in: it is the units that are checked.
-      const local = (text: string) => text.replaceAll(/^(Exec\w+=)\/\S+/gm, "$1/bin/true");
+      const local = (text: string) => text.replaceAll(/^(Exec\w+=)\S+/gm, "$1/bin/true");
       await desk.folder.write("backup.service", local(service), 0o644);
       await desk.folder.write("backup.timer", timer, 0o644);
       const units = ["./backup.service", "./backup.timer"];

@@ -79,7 +79,7 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * To where the README's first session leads: a server with a client, `laptop` unless `text` adds one of that name,
+   * To where a first session leads: a server with a client, `laptop` unless `text` adds one of that name,
    * whose profile is the laptop's `home`.
    */
   async install(text = ""): Promise<void> {

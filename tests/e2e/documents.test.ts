@@ -1,6 +1,6 @@
 /**
  * The documents' consoles, scripts and ssh settings, run as they are printed. A block that begins with `openme init`
- * begins on machines with nothing of openme's; any other where the README's first session has led to.
+ * begins on machines with nothing of openme's; any other where a first session has led to.
  */
 
 import assert from "node:assert/strict";
@@ -24,11 +24,13 @@ Deno.test("every profile that the README names is one that it has made", () => {
   }
 });
 
-Deno.test("the README's first guard is one that a locked-out administrator gets rid of", () => {
-  const lines = linesOf(ALL.find(({ language }) => language === "console")!.text);
-  const first = lines.find(({ command }) => /openme serve\b/.test(command))!;
-  assert.match(first.command, / --confirm \d+s$/);
-  assert.equal(lines.at(-1)?.command, "sudo openme confirm");
+Deno.test("every guard of the README's is one that a locked-out administrator gets rid of", () => {
+  const typed = ALL.filter(({ document, language }) =>
+    document === "README.md" && language === "console"
+  ).flatMap(({ text }) => linesOf(text)).map(({ command }) => command);
+  const guards = typed.filter((command) => /openme (setup|serve|guard)\b/.test(command));
+  assert.equal(guards[0], "sudo openme setup");
+  for (const each of guards.slice(1)) assert.match(each, /serve --(confirm \d+s|dry-run)$/);
   const screen = README.slice(0, README.indexOf("\n## "));
   assert.ok(screen.includes(`open UDP ${DEFAULT_UDP_PORT} in your provider's firewall`));
 });

@@ -13,10 +13,15 @@ import { waitFor } from "../support/wait.ts";
 import { Laptop } from "./laptop.ts";
 import { bootMissing, Machine, USER } from "./machine.ts";
 
-const under = (heading: string) =>
-  blocksUnder({ document: "docs/setup.md", heading, test: import.meta.url });
+const under = (heading: string, document = "docs/setup.md") =>
+  blocksUnder({ document, heading, test: import.meta.url });
 const [SETUP] = await under("Setting up");
 const [UNDO] = await under("Taking it back");
+const README = await under("openme", "README.md");
+/** What the README shows, line by line: what is typed, and what is printed here. The package's own words apart. */
+const TYPED = README.flatMap(({ text }) => linesOf(text)).map(({ command }) => command);
+const PRINTED = README.flatMap(({ text }) => text.split("\n")).map((line) => line.trim())
+  .filter((line) => !/^(vps\$|laptop\$|…|$|openme: installed)/.test(line));
 
 /** Everything of openme's that setup may leave, and what systemd has of it. */
 const TRACES = `ls -d /etc/openme /var/lib/openme /etc/systemd/system/openme* \\
@@ -147,8 +152,9 @@ e2e("openme setup", async (lab, t) => {
     for (const answer of ["no name!", "", "", "", ""]) await setup.writeLine(answer);
     command = await atLaptop(setup);
     assert.ok(SETUP!.text.includes(command), command);
+    assert.deepEqual(TYPED.slice(1), [line, command], "the first line installs the package");
     const told = await laptop.type(command);
-    assert.match(told, /^vps: laptop is let in from 10\.0\.0\.2 to 22\/tcp, \d+s left\n$/);
+    assert.match(told, /^vps: laptop is let in from 10\.0\.0\.2 to 22\/tcp, \d+s left$/m);
     const { code } = await setup.status;
     const shown = setup.stdout.all.map((each) => each.replaceAll("\r", ""));
     assert.equal(code, 0, shown.join("\n"));
@@ -159,6 +165,8 @@ e2e("openme setup", async (lab, t) => {
       shown.join("\n"),
       /an earlier setup ended in the middle: put back what it had made/,
     );
+    const all = [...shown, told].join("\n").replace(/\d+s left/, "30s left");
+    for (const each of PRINTED) assert.ok(all.includes(each), `the README shows: ${each}`);
     // Without those by which it put that back.
     shown.splice(0, shown.findIndex((each) => /some questions/.test(each)));
     commands = shown.flatMap((each) => /^\+ (.*)$/.exec(each)?.[1] ?? []);

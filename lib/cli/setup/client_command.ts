@@ -1,4 +1,4 @@
-/** The one command that brings the first profile to a client and knocks with it. */
+/** The one command that brings the first profile to a client, knocks with it and logs in. */
 
 import { NAME_PATTERN } from "../../values/name.ts";
 import { parseAddress } from "../../values/address.ts";
@@ -27,10 +27,12 @@ export function clientCommand({ host, user, sshPort, remote, profile }: Errand):
     ...(sshPort === 22 ? [] : ["-p", String(sshPort)]),
     user === undefined ? host : `${user}@${host}`,
   ];
-  // ssh joins the words by spaces and gives them to a shell at the server: none of them needs quotes there.
-  return `${inShell([...ssh, ...remote])} | openme import - --as ${inShell([profile])} && ${
-    knockCommand(profile)
-  }`;
+  return [
+    // ssh joins the words by spaces and gives them to a shell at the server: none of them needs quotes there.
+    `${inShell([...ssh, ...remote])} | openme import - --as ${inShell([profile])}`,
+    knockCommand(profile),
+    inShell(ssh),
+  ].join(" && ");
 }
 
 /** Knocks until the server says that the client is let in. */

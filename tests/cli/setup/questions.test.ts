@@ -189,19 +189,20 @@ Deno.test("the one command for the client, as its user can run it", () => {
   ) => introduce({ ...wishes, way: { ...ssh, key } }, caller, []);
   assert.deepEqual(of(anna), {
     add: undefined,
-    atClient: `ssh anna@vps.example.org sudo openme add laptop | ${knock}`,
+    atClient:
+      `ssh anna@vps.example.org sudo openme add laptop | ${knock} && ssh anna@vps.example.org`,
     file: undefined,
   });
   const root = { user: undefined, isFree: true, home: undefined, sshPort: 2222 } as const;
   assert.equal(
     of(root, "AbC/+=").atClient,
-    `ssh -p 2222 root@vps.example.org openme add laptop --pubkey AbC/+= | ${knock}`,
+    `ssh -p 2222 root@vps.example.org openme add laptop --pubkey AbC/+= | ${knock} && ssh -p 2222 root@vps.example.org`,
   );
   // Where sudo asks for a password there is no terminal to type it at: the profile waits in a file.
   assert.deepEqual(of({ ...anna, isFree: false }), {
     add: ["add", "laptop", "--out", "/home/anna/openme-laptop.yaml"],
     atClient:
-      `ssh anna@vps.example.org 'cat openme-laptop.yaml && rm openme-laptop.yaml' | ${knock}`,
+      `ssh anna@vps.example.org 'cat openme-laptop.yaml && rm openme-laptop.yaml' | ${knock} && ssh anna@vps.example.org`,
     file: "/home/anna/openme-laptop.yaml",
   });
   assert.deepEqual(

@@ -30,7 +30,7 @@ export interface Block {
 }
 
 const FENCE = /^ *(`{3,}|~{3,})(.*)$/;
-const COMMENT = /^<!-- (run by|not run:) (.+) -->$/;
+const COMMENT = /^ *<!-- (run by|not run:) (.+) -->$/;
 
 /** The blocks of one Markdown text, in order. */
 export function blocksOf(document: string, markdown: string): Block[] {

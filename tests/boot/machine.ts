@@ -22,12 +22,14 @@ const EACH_GROUP = `for top in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgr
 const RUN_IN_GROUP = `${EACH_GROUP}
   mkdir -p $group && echo $$ > $group/cgroup.procs
 done
+echo $$ > "$1"
+shift
 exec systemd-nspawn "$@"`;
-/** Kills all that is in the groups, and removes them. */
+/** Kills the machine's first process, a child of the systemd-nspawn in the file `$0`, which it would outlive by a second. */
+const KILL = `pid=$(cat "$0"); kill -KILL $(pgrep -P "$pid") || kill -KILL "$pid" || :`;
 const REMOVE_GROUP = `${EACH_GROUP}
   for i in $(seq 100); do
     [ -d $group ] || break
-    find $group -name cgroup.procs -exec cat {} + | xargs -r kill -KILL
     find $group -depth -type d -exec rmdir {} + || sleep 0.05
   done
 done 2>/dev/null`;
@@ -71,6 +73,10 @@ export class Machine implements AsyncDisposable {
     return `${this.#dir}/root`;
   }
 
+  get #pidFile(): string {
+    return `${this.#dir}/pid`;
+  }
+
   /** The name of its control groups. */
   get #group(): string {
     return this.#dir.slice(this.#dir.lastIndexOf("/") + 1);
@@ -81,7 +87,7 @@ export class Machine implements AsyncDisposable {
     // Not through the lab: inside "ip netns exec" there are no control groups, without which systemd does not boot.
     this.#console = new Program("sh", {
       args: [
-        ...["-c", RUN_IN_GROUP, this.#group],
+        ...["-c", RUN_IN_GROUP, this.#group, this.#pidFile],
         ...["--quiet", "-D", this.root, "--register=no", "--keep-unit", "--console=pipe"],
         `--network-namespace-path=/run/netns/${this.#lab.namespace("server")}`,
         ...["--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--resolv-conf=off", "-b"],
@@ -101,9 +107,9 @@ export class Machine implements AsyncDisposable {
     await this.#lab.nft("flush ruleset");
   }
 
-  /** Cuts the power. What was written stays, as the kernel under the machine runs on. */
+  /** Cuts the power. */
   async losePower(): Promise<void> {
-    await succeed("sh", "-c", REMOVE_GROUP, this.#group);
+    await succeed("sh", "-c", KILL, this.#pidFile);
     await this.isOff();
   }
 
@@ -121,8 +127,8 @@ export class Machine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#console) await this.losePower();
     await succeed("sh", "-c", REMOVE_GROUP, this.#group);
-    await this.#console?.status;
     await Deno.remove(this.#dir, { recursive: true });
   }
 }

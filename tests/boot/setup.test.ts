@@ -132,6 +132,15 @@ e2e("openme setup", async (lab, t) => {
     await isUntouched();
   });
 
+  await t.step("a file that was there before is not taken for its own", async () => {
+    await laptop.typeAtServer("echo mine > kept.yaml");
+    const told = await laptop.typeAtServer(
+      "sudo openme setup --yes --no-wait --out kept.yaml 2>&1 || :",
+    );
+    assert.match(told, /error: "\S+kept\.yaml" is there already/);
+    assert.equal(await laptop.typeAtServer("cat kept.yaml && rm kept.yaml"), "mine\n");
+  });
+
   await t.step("a power cut leaves files, which the next setup removes", async () => {
     const setup = laptop.onTerminal("sudo openme setup --yes");
     await atLaptop(setup);
@@ -140,6 +149,12 @@ e2e("openme setup", async (lab, t) => {
     await laptop.typeAtServer("sudo kill -KILL $(pgrep -f '^openme setup')");
     await setup.kill("SIGKILL");
     await laptop.typeAtServer("sudo ls /etc/openme/setup.json /etc/openme/config.yaml");
+    // A server that was started by hand since is not put back unasked.
+    await laptop.typeAtServer("sudo systemctl start openme");
+    const refused = await laptop.typeAtServer("sudo openme setup --yes 2>&1 || :");
+    assert.match(refused, /error: an earlier setup ended in the middle, and its server is in use/);
+    assert.equal(await laptop.typeAtServer("systemctl is-active openme"), "active\n");
+    await laptop.typeAtServer("sudo systemctl stop openme && sudo openme uninstall");
   });
 
   let commands: string[] = [];

@@ -3,7 +3,7 @@
 import type { HistoryEntry } from "../../state/read.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { shownPorts } from "../../values/ports.ts";
-import { escapeUnprintable } from "../../values/text.ts";
+import { escapeUnprintable, quote } from "../../values/text.ts";
 import type { Arguments, Context } from "../context.ts";
 import { loadServerConfig } from "../load.ts";
 import type { Introduction } from "../setup/client.ts";
@@ -24,7 +24,7 @@ import { advanceRecord, beginRecord, readRecord } from "../setup/record.ts";
 import { type Made, PLACES, preparingSteps, SERVER_UNIT, trialSteps } from "../setup/steps.ts";
 import { noKnockError, spanOf, waitForKnock, waitForServer, waitUntil } from "../setup/wait.ts";
 import { sheltered, toolsFor } from "./setup_tools.ts";
-import { endHalfSetup, giveUp } from "./setup_undo.ts";
+import { endHalfSetup, giveUp, requireUntouched } from "./setup_undo.ts";
 
 /** What the whole of it goes by. */
 interface Run {
@@ -42,6 +42,7 @@ export async function setUp(
 ): Promise<number> {
   const { context, signal } = sheltered(given);
   using _lock = await lockSetup();
+  await requireUntouched(context.run);
   // From here on the watch puts everything back, or does the rest, if this process is killed.
   await startWatch(program, context.run);
   const tools = toolsFor(context, context.stderr);
@@ -62,10 +63,9 @@ export async function setUp(
   const { server, introduction } = await decide(args, found, { context, signal });
   signal.throwIfAborted();
   context.stderr("");
-  const made = toBeMade(
-    found,
-    introduction?.file === undefined ? [] : [absolute(introduction.file)],
-  );
+  const profiles = introduction?.file === undefined ? [] : [absolute(introduction.file)];
+  profiles.forEach(requireMissing);
+  const made = toBeMade(found, profiles);
 
   const record = await beginRecord(made, await readRecord());
   const run = { context, tools, signal, timeoutMs };
@@ -152,6 +152,14 @@ async function tellDone(knock: HistoryEntry | undefined, { stderr }: Context): P
     stderr(`openme: it works: ${who}. It stays, also after a reboot`);
   } else stderr("openme: it stays, also after a reboot");
   stderr("openme: the way back: openme setup --undo");
+}
+
+/** What setup makes is removed where all is put back. */
+function requireMissing(path: string): void {
+  if (!isThere(path)) return;
+  throw new OpenmeError("STATE", `${quote(path, 1000)} is there already`, {
+    hint: "move it away, or name another file with --out",
+  });
 }
 
 function absolute(path: string): string {

@@ -1,14 +1,15 @@
 /** `openme setup --undo`, and what puts back a setup that ended in the middle. */
 
 import { loadServerConfig } from "../load.ts";
+import type { RunProgram } from "../../system/run_program.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { type Arguments, type Command, type Context } from "../context.ts";
 import { keep, takeBack, type TakenBack } from "../setup/ends.ts";
-import { isThere, lockSetup, outliveSetup, startWatch } from "../setup/host.ts";
+import { isThere, lockSetup, lookAtUnits, outliveSetup, startWatch } from "../setup/host.ts";
 import { performAll, type Tools } from "../setup/perform.ts";
 import { advanceRecord, readRecord, type Record } from "../setup/record.ts";
-import { lastUndoSteps, PLACES } from "../setup/steps.ts";
+import { lastUndoSteps, PLACES, SERVER_UNIT } from "../setup/steps.ts";
 import { ask, ownTerminal, stoppedError } from "../setup/terminal.ts";
 import { sheltered, toolsFor } from "./setup_tools.ts";
 
@@ -64,6 +65,21 @@ async function requireConsent({ files }: Record, signal: AbortSignal): Promise<v
     },
   }, ownTerminal(signal));
   if (!isMeant) throw stoppedError();
+}
+
+/**
+ * Throws where a setup ended in the middle, as by a power cut, and the server was started by hand since: what would be put
+ * back is in use.
+ */
+export async function requireUntouched(run: RunProgram): Promise<void> {
+  const record = await readRecord();
+  if (record?.stage !== "begun" || record.ranBefore) return;
+  const { isActive, isEnabled } = (await lookAtUnits(run)).get(SERVER_UNIT) ?? {};
+  const isTrial = isActive === true && isThere(PLACES.trial);
+  if (isTrial || !(isActive || (isEnabled && !record.enabledBefore.includes(SERVER_UNIT)))) return;
+  throw new OpenmeError("STATE", "an earlier setup ended in the middle, and its server is in use", {
+    hint: `keep it: rm ${PLACES.record}; or take everything back: openme setup --undo`,
+  });
 }
 
 /** Ends a setup that ended in the middle, if there is one. Throws where that fails. */

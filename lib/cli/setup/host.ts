@@ -46,14 +46,21 @@ export function requireGround(): string {
   return program;
 }
 
+/** Root's alone: who may open a file may hold its lock. */
+const LOCK = "/run/openme-setup.lock";
+
+function openLock(): Promise<Deno.FsFile> {
+  return Deno.open(LOCK, { read: true, write: true, create: true, mode: 0o600 });
+}
+
 /** How long to wait for a setup that is about to end. */
 const LOCK_MS = 10_000;
 
 /** One setup at a time: the lock ends with the process. Throws, code `STATE`, where another one goes on. */
 export async function lockSetup(): Promise<Deno.FsFile> {
-  const folder = await Deno.open(RUNS_SYSTEMD, { read: true });
-  const locked = folder.lock(true).then(() => true);
-  if (await Promise.race([locked, pause(LOCK_MS).then(() => false)])) return folder;
+  const file = await openLock();
+  const locked = file.lock(true).then(() => true);
+  if (await Promise.race([locked, pause(LOCK_MS).then(() => false)])) return file;
   throw new OpenmeError("STATE", "another openme setup is at work on this host", {
     hint: "let it end, or stop it with Ctrl-C where it runs",
   });
@@ -61,9 +68,9 @@ export async function lockSetup(): Promise<Deno.FsFile> {
 
 /** Waits for the end of the setup that runs, however it ends, and holds its lock from then on. */
 export async function outliveSetup(): Promise<Deno.FsFile> {
-  const folder = await Deno.open(RUNS_SYSTEMD, { read: true });
-  await folder.lock(true);
-  return folder;
+  const file = await openLock();
+  await file.lock(true);
+  return file;
 }
 
 /**

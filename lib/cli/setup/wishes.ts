@@ -120,7 +120,9 @@ function wayOf(args: Arguments): Way | undefined {
   const [by] = shown;
   if (by === "link" || by === "qr") return { by: "screen", showing: by };
   // Without a wait nothing is fetched over ssh.
-  if (values["no-wait"] === true) return { by: "output", key, file };
+  if (values["no-wait"] === true) {
+    return { by: "output", key, file: file === "-" ? undefined : file };
+  }
   if (file !== undefined) {
     const why = "--out goes with --no-wait: a client fetches its profile itself";
     const hint = "leave it out, and setup says what to type at the client";

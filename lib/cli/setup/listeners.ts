@@ -18,6 +18,8 @@ export interface Listener {
   readonly port: number;
   /** Names of processes, as they call themselves: text from outside. */
   readonly programs: readonly string[];
+  /** Whether root has opened one of its sockets: the name of another user's program says nothing. */
+  readonly isRoots: boolean;
   readonly addresses: readonly string[];
 }
 
@@ -26,6 +28,8 @@ export interface ListeningSocket {
   readonly protocol: Protocol;
   readonly port: number;
   readonly address: string;
+  /** Who opened it. */
+  readonly uid: string;
   readonly inode: string;
 }
 
@@ -39,7 +43,8 @@ export function parseListeningSockets(
     const here = parseEndpoint(fields[1]);
     if (!here || fields[3] !== state || here.port === 0 || isLoopback(here.address)) return [];
     const { port, address } = here;
-    return [{ protocol, port, address: formatAddress(address), inode: fields[9] ?? "" }];
+    const [uid = "", inode = ""] = [fields[7], fields[9]];
+    return [{ protocol, port, address: formatAddress(address), uid, inode }];
   });
 }
 
@@ -59,13 +64,14 @@ export function joinSockets(
   programsOf: (inode: string) => readonly string[],
 ): Listener[] {
   const ports = new Map<string, Listener>();
-  for (const { protocol, port, address, inode } of sockets) {
+  for (const { protocol, port, address, uid, inode } of sockets) {
     const key = `${protocol} ${port}`;
-    const { programs = [], addresses = [] } = ports.get(key) ?? {};
+    const { programs = [], addresses = [], isRoots = false } = ports.get(key) ?? {};
     ports.set(key, {
       protocol,
       port,
       programs: [...new Set([...programs, ...programsOf(inode)])],
+      isRoots: isRoots || uid === "0",
       addresses: [...new Set([...addresses, address])],
     });
   }
@@ -104,9 +110,9 @@ export async function findListeners(run: RunProgram): Promise<Listener[]> {
 
 /** The ports by which people log in: sshd's, systemd's for it, and the one of this session. */
 export function sshPorts(listeners: readonly Listener[], own: number | undefined): string[] {
-  return listeners.filter(({ protocol, port, programs }) =>
+  return listeners.filter(({ protocol, port, programs, isRoots }) =>
     protocol === "tcp" && (
-      port === own || programs.some((name) => /^(sshd|dropbear)/.test(name)) ||
+      port === own || (isRoots && programs.some((name) => /^(sshd|dropbear)/.test(name))) ||
       (port === 22 && (programs.length === 0 || programs.includes("systemd")))
     )
   ).map(nameOf);

@@ -44,9 +44,9 @@ const TCP6 =
    0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4714 1 0
 `;
 const LISTENERS: Listener[] = [
-  { protocol: "tcp", port: 22, programs: ["sshd"], addresses: ["0.0.0.0", "::"] },
-  { protocol: "tcp", port: 8443, programs: ["nginx"], addresses: ["0.0.0.0"] },
-  { protocol: "udp", port: 8443, programs: ["nginx"], addresses: ["0.0.0.0"] },
+  { protocol: "tcp", port: 22, programs: ["sshd"], isRoots: true, addresses: ["0.0.0.0", "::"] },
+  { protocol: "tcp", port: 8443, programs: ["nginx"], isRoots: true, addresses: ["0.0.0.0"] },
+  { protocol: "udp", port: 8443, programs: ["nginx"], isRoots: true, addresses: ["0.0.0.0"] },
 ];
 
 Deno.test("who listens: sockets of the kernel's tables with the programs that hold them, the loopback left out", () => {
@@ -70,6 +70,7 @@ Deno.test("the ports to hide by default are those of ssh, however it listens", (
     protocol: "tcp",
     port,
     programs,
+    isRoots: true,
     addresses: ["0.0.0.0"],
   });
   assert.deepEqual(sshPorts(LISTENERS, undefined), ["22/tcp"]);
@@ -77,6 +78,9 @@ Deno.test("the ports to hide by default are those of ssh, however it listens", (
   assert.deepEqual(sshPorts([on(22, "systemd"), on(23, "systemd")], undefined), ["22/tcp"]);
   assert.deepEqual(sshPorts([on(22), on(443, "sslh")], 443), ["22/tcp", "443/tcp"]);
   assert.deepEqual(sshPorts([], 22), []);
+  // Every user may call a program so.
+  const another = { ...on(1500, "sshd"), isRoots: false };
+  assert.deepEqual(sshPorts([another, on(2222, "sshd")], undefined), ["2222/tcp"]);
 });
 
 Deno.test("readPortList() takes a bare number for the protocols that listen there", () => {

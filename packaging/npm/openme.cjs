@@ -59,7 +59,8 @@ function run(args) {
   });
   // A second SIGINT would end openme before it has put everything back.
   const forward = (signal) => signal === "SIGINT" && hasTerminal() || child.kill(signal);
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+  // SIGUSR1, by which serve stops for a restart, would open Node's debugger to every local user.
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"];
   for (const signal of signals) process.on(signal, forward);
   child.on("error", ({ message }) => fail(message));
   child.on("exit", (code, signal) => {

@@ -22,7 +22,7 @@ after_upgrade() {
   systemctl is-active --quiet openme.service || return 0
   if openme check >/dev/null; then
     # systemd before 244, as in RHEL 8, does not know the RestartKillSignal of the unit.
-    systemctl kill --kill-who=main --signal=USR1 openme.service
+    systemctl kill --kill-who=main --signal=USR1 openme.service || : # it has just ended
     # A server that does not start is no reason to leave the package half configured.
     systemctl restart openme.service ||
       echo "openme: warning: the server was not started again: journalctl -u openme -n 20" >&2
@@ -38,7 +38,8 @@ before_removal() {
   was_active=
   if has_systemd; then
     if systemctl is-active --quiet openme.service; then was_active=yes; fi
-    systemctl stop openme.service openme-guard.service
+    # Where a stop fails, uninstall says that a server runs.
+    systemctl stop openme.service openme-guard.service || :
   fi
   if ! remove_rules; then
     if [ "$was_active" ]; then systemctl start openme.service; fi

@@ -99,9 +99,14 @@ export class Session implements AsyncDisposable {
   async type({ side, command }: Line): Promise<void> {
     const line = command.replaceAll("BASE64", this.#printed.trim());
     if (/\bopenme serve\b/.test(line)) return await this.#serve(line);
+    const seen = this.#served?.stderr.all.length;
     const { code, stdout, stderr } = await this.output(side, line);
     assert.equal(code, 0, `${line}: ${stderr}`);
     this.#printed = stdout;
+    // A person needs longer to type the next line than the server to read the changed file.
+    if (/\bopenme add\b/.test(line)) {
+      await this.#served?.stderr.waitFor(/event=reloaded/, 15_000, seen);
+    }
     if (/\bopenme confirm\b/.test(line)) await this.#served!.stderr.waitFor(/event=confirmed/);
     if (/^openme knock\b/.test(line)) await this.#served!.stderr.waitFor(/event=granted client=/);
     if (side === "server") await this.#carryProfiles();

@@ -134,7 +134,7 @@ function requireVersion(database: DatabaseSync, path: string): void {
   }
 }
 
-function exists(path: string): boolean {
+export function exists(path: string): boolean {
   try {
     Deno.statSync(path);
     return true;

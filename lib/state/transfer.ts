@@ -10,7 +10,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { dirname, join } from "node:path";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { connectDatabase, isDamage, moveAside } from "./database.ts";
+import { connectDatabase, exists, isDamage, moveAside } from "./database.ts";
 import { diskFault, removeFile } from "./directory.ts";
 import { DATABASE_NAME } from "./names.ts";
 import { withDatabase } from "./read.ts";
@@ -97,7 +97,7 @@ export function importState(
   { floorNs, nowNs }: { floorNs: bigint; nowNs: bigint },
 ): { readonly movedTo?: string | undefined } {
   const path = join(dir, DATABASE_NAME);
-  const isNew = !isThere(path);
+  const isNew = !exists(path);
   let database: DatabaseSync | undefined;
   let isDone = false;
   try {
@@ -127,15 +127,6 @@ export function importState(
     database?.close(); // takes back what is not committed
     if (isDone) clearUnwritten(dir);
     else if (isNew) ["", "-wal", "-shm"].forEach((suffix) => removeFile(path + suffix));
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 

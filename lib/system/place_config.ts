@@ -2,6 +2,7 @@
 
 import { OpenmeError } from "../values/errors.ts";
 import { clientsFolder, listClientFiles } from "./config_files.ts";
+import { isThere } from "./is_there.ts";
 import { createSecretFile, keepOldCopy, oldNameOf, stageFile, writeError } from "./write_file.ts";
 
 /** A file of `clients.d` as it is to be. */
@@ -88,15 +89,6 @@ function hasPeople(path: string): boolean {
     return listClientFiles(path).length > 0;
   } catch (cause) {
     return cause instanceof OpenmeError; // a file that openme does not read
-  }
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -5,6 +5,7 @@ import { isDamage } from "../../state/database.ts";
 import { exportState, floorOfRestore } from "../../state/transfer.ts";
 import { clientsFolder } from "../../system/config_files.ts";
 import { withFileLock } from "../../system/write_file.ts";
+import { isThere } from "../../system/is_there.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable, quote } from "../../values/text.ts";
 import { VERSION } from "../../values/version.ts";
@@ -42,7 +43,7 @@ tar -t lists it. Grants are not in it; nor are programs that the configuration n
     const path = configPath(args);
     await readServerText(path); // before the lock: a missing file gets its own error
     const { config, text, people } = await withFileLock(path, () => loadServerConfig(path));
-    await refuseExisting(file);
+    refuseExisting(file);
     const madeAtMs = Date.now();
     const { replayWindowMs, host } = config;
     const backup: Backup = {
@@ -87,9 +88,8 @@ function readState(dir: string, floorNs: bigint, { stderr }: Context): string | 
 }
 
 /** Before a passphrase is asked for. */
-async function refuseExisting(file: string): Promise<void> {
-  const isThere = await Deno.lstat(file).then(() => true, () => false);
-  if (!isThere) return;
+function refuseExisting(file: string): void {
+  if (!isThere(file)) return;
   throw new OpenmeError("CONFIG", `cannot write ${quote(file, 1000)}: it exists already`, {
     hint: "choose another name, or remove it",
   });

@@ -1,5 +1,6 @@
 /** The systemd units of packaging/, which the program brings along for machines where no package has installed them. */
 
+import { isThere } from "../../system/is_there.ts";
 import { replaceFile } from "../../system/write_file.ts";
 import { UNITS } from "./steps.ts";
 
@@ -20,7 +21,7 @@ export async function writeUnits(folder: string): Promise<string[]> {
   const written: string[] = [];
   for (const name of UNITS) {
     const path = `${folder}/${name}`;
-    if (await Deno.lstat(path).then(() => true, () => false)) continue;
+    if (isThere(path)) continue;
     await replaceFile(path, await unitText(name));
     await Deno.chmod(path, 0o644); // systemctl cat is for everyone
     written.push(path);

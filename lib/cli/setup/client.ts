@@ -22,7 +22,7 @@ export interface Caller {
   /** The user that called `sudo`; `undefined` for root itself. */
   readonly user: string | undefined;
   /** Whether `sudo` asks that user for no password, so that it works without a terminal. */
-  readonly isFree: boolean;
+  readonly needsNoPassword: boolean;
   readonly home: string | undefined;
   readonly sshPort: number;
 }
@@ -34,14 +34,14 @@ export async function findCaller(
 ): Promise<Caller> {
   const user = env("SUDO_USER");
   if (!isPlainUser(user) || user === "root") {
-    return { user: undefined, isFree: true, home: undefined, sshPort };
+    return { user: undefined, needsNoPassword: true, home: undefined, sshPort };
   }
   // -k: what the user typed a minute ago does not count at another terminal.
   const asks = ["-n", "-u", user, "--", "sudo", "-k", "-n", "openme", "version"];
-  const isFree = await succeeds(run, "sudo", asks);
+  const needsNoPassword = await succeeds(run, "sudo", asks);
   const entry = await run({ program: "getent", args: ["passwd", user], timeoutMs: 10_000 })
     .catch(() => "");
-  return { user, isFree, home: entry.trim().split(":")[5] || undefined, sshPort };
+  return { user, needsNoPassword, home: entry.trim().split(":")[5] || undefined, sshPort };
 }
 
 async function succeeds(run: RunProgram, program: string, args: readonly string[]) {
@@ -51,7 +51,7 @@ async function succeeds(run: RunProgram, program: string, args: readonly string[
 /** What registers the client and brings its profile there. */
 export function introduce(
   { host, client, way }: Pick<Wishes, "host" | "client" | "way">,
-  { user, isFree, home, sshPort }: Caller,
+  { user, needsNoPassword, home, sshPort }: Caller,
   groups: readonly string[],
 ): Introduction {
   const ports = groups.length > 0 ? ["--ports", groups.join(",")] : [];
@@ -65,7 +65,7 @@ export function introduce(
     return { add: add(...key, ...out), atClient: undefined, file: way.file };
   }
   const errand = { host, user: user ?? "root", sshPort, profile: profileName(host) };
-  if (!isFree && home !== undefined) {
+  if (!needsNoPassword && home !== undefined) {
     const name = `openme-${client}.yaml`;
     const file = `${home}/${name}`;
     const remote = [`cat ${name} && rm ${name}`];

@@ -185,10 +185,15 @@ Deno.test("how a client gets its profile, by flags", async () => {
 Deno.test("the one command for the client, as its user can run it", () => {
   const wishes = { host: "vps.example.org", client: "laptop" };
   const ssh = { by: "ssh", key: undefined } as const;
-  const anna = { user: "anna", isFree: true, home: "/home/anna", sshPort: 22 };
+  const anna = { user: "anna", needsNoPassword: true, home: "/home/anna", sshPort: 22 };
   const knock = "openme import - --as vps && openme knock vps --check --timeout 2m";
   const of = (
-    caller: typeof anna | { user: undefined; isFree: true; home: undefined; sshPort: number },
+    caller: typeof anna | {
+      user: undefined;
+      needsNoPassword: true;
+      home: undefined;
+      sshPort: number;
+    },
     key?: string,
   ) => introduce({ ...wishes, way: { ...ssh, key } }, caller, []);
   assert.deepEqual(of(anna), {
@@ -197,13 +202,13 @@ Deno.test("the one command for the client, as its user can run it", () => {
       `ssh anna@vps.example.org sudo openme add laptop | ${knock} && ssh anna@vps.example.org`,
     file: undefined,
   });
-  const root = { user: undefined, isFree: true, home: undefined, sshPort: 2222 } as const;
+  const root = { user: undefined, needsNoPassword: true, home: undefined, sshPort: 2222 } as const;
   assert.equal(
     of(root, "AbC/+=").atClient,
     `ssh -p 2222 root@vps.example.org openme add laptop --pubkey AbC/+= | ${knock} && ssh -p 2222 root@vps.example.org`,
   );
   // Where sudo asks for a password there is no terminal to type it at: the profile waits in a file.
-  assert.deepEqual(of({ ...anna, isFree: false }), {
+  assert.deepEqual(of({ ...anna, needsNoPassword: false }), {
     add: ["add", "laptop", "--out", "/home/anna/openme-laptop.yaml"],
     atClient:
       `ssh anna@vps.example.org 'cat openme-laptop.yaml && rm openme-laptop.yaml' | ${knock} && ssh anna@vps.example.org`,

@@ -60,6 +60,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...["server", "receive", "config", "state", "firewall/guard", "firewall/host", "system"],
     "values",
   ]),
+  ...parts("separate", [
+    ...["receive", "health", "config", "gate", "packet", "grants", "crypto", "system", "values"],
+  ]),
 };
 /** Each imports any part of the table, and those before itself. */
 const ABOVE = ["cli", "cli/import", "cli/serve", "cli/setup", "cli/commands", "cli/catalog"];
@@ -71,7 +74,7 @@ const TOUCHING =
 
 /** The server's side, of which the client's may load nothing. */
 const SERVER_SIDE =
-  /^(state|receive|health|control|server|gate|replay|backup)(\/|\.ts$)|^firewall\/(?!plan)/;
+  /^(state|receive|health|control|separate|server|gate|replay|backup)(\/|\.ts$)|^firewall\/(?!plan)/;
 
 function parts(names: string, may: readonly string[]): Record<string, readonly string[]> {
   return Object.fromEntries(names.split(" ").map((name) => [name, may]));

@@ -1,0 +1,106 @@
+/**
+ * Messages between the processes of one server: a line of JSON each. The side that is not trusted may send anything: what
+ * is no message comes out as `undefined`, and what is too long is skipped, in bounded memory.
+ */
+
+/** Both ends of a stream of bytes, such as a `Deno.Conn`. */
+export interface Ends {
+  read(buffer: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  close(): void;
+}
+
+/** A stream of messages both ways. */
+export interface Channel {
+  /** What comes, as parsed JSON; ends where the other side has closed it, or was killed. To be read once. */
+  readonly messages: AsyncIterable<unknown>;
+  /** Never throws. What is sent to a side that does not read is dropped once {@linkcode MOST_WAITING} bytes wait. */
+  send(message: object): void;
+  close(): void;
+}
+
+/** Starts another process of this server, for knocks or for the health port, with no rights of its own. */
+export type StartProcess = () => Promise<Channel>;
+
+/** Bytes that may wait for the other side to read them; a message that is longer goes out alone. */
+const MOST_WAITING = 4 * 1024 * 1024;
+const READ_BYTES = 65_536;
+
+/** A channel over a stream. A line from the other side may have `mostBytes`. */
+export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): Channel {
+  const encoder = new TextEncoder();
+  const waiting: Uint8Array[] = [];
+  let waitingBytes = 0;
+  let closed = false;
+  let writing = false;
+  const close = () => {
+    if (closed) return;
+    closed = true;
+    try {
+      ends.close();
+    } catch {
+      // Closed already.
+    }
+  };
+  const write = async () => {
+    writing = true;
+    try {
+      for (let next = waiting.shift(); next && !closed; next = waiting.shift()) {
+        for (let at = 0; at < next.length;) at += await ends.write(next.subarray(at));
+        waitingBytes -= next.length;
+      }
+    } catch {
+      // The reader hears of the end.
+    }
+    writing = false;
+  };
+  return {
+    messages: readMessages(ends, mostBytes),
+    send: (message) => {
+      const bytes = encoder.encode(JSON.stringify(message) + "\n");
+      if (closed || (waitingBytes > 0 && waitingBytes + bytes.length > MOST_WAITING)) return;
+      waiting.push(bytes);
+      waitingBytes += bytes.length;
+      if (!writing) write();
+    },
+    close,
+  };
+}
+
+async function* readMessages(
+  ends: Pick<Ends, "read">,
+  mostBytes: number,
+): AsyncGenerator<unknown> {
+  const buffer = new Uint8Array(READ_BYTES);
+  let line = new Uint8Array(0);
+  let tooLong = false;
+  while (true) {
+    const size = await ends.read(buffer).catch(() => null);
+    if (size === null) return;
+    let rest = buffer.subarray(0, size);
+    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      const whole = concat(line, rest.subarray(0, end));
+      yield tooLong || whole.length > mostBytes ? undefined : parse(whole);
+      line = new Uint8Array(0);
+      tooLong = false;
+      rest = rest.subarray(end + 1);
+    }
+    tooLong ||= line.length + rest.length > mostBytes;
+    line = tooLong ? new Uint8Array(0) : concat(line, rest);
+  }
+}
+
+function parse(line: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
+  } catch {
+    return undefined;
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}

@@ -11,8 +11,7 @@ import type { ReplayMemory } from "./replay.ts";
 
 /** Why a datagram was dropped, in the order of the checks. The list is closed. */
 export type DropReason =
-  | UnsealFailure // size, version, key_agreement, decrypt
-  | "signature"
+  | Unidentified // size, version, key_agreement, decrypt, signature
   | "expired"
   | "stale"
   | "target"
@@ -35,21 +34,45 @@ export interface Candidates {
   hinted(randomNonce: Uint8Array): readonly GateClient[];
   /** Every client once, those that the hint names first. */
   inOrder(randomNonce: Uint8Array, source: Address): Iterable<GateClient>;
-  /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
-  accepted(client: GateClient, source: Address): void;
+  /** Remembers that a knock under this key was accepted from there. Only for knocks that passed every check. */
+  accepted(key: string, source: Address): void;
 }
 
-/** What the gate decides by. `replay` is the only part that a judgement changes. */
-export interface GateRules {
+/** By what it is found out who has signed. Nothing here changes. */
+export interface IdentifyRules {
   readonly agree: KeyAgreement;
   /** The server's key before this one, while a rotation is under way. */
   readonly previousAgree?: KeyAgreement | undefined;
   readonly candidates: Candidates;
+}
+
+/** By what a signed knock is decided. `replay` is the only part that a decision changes. */
+export interface DecideRules {
+  /** The clients that are registered now, by their keys in hex. */
+  readonly clients: ReadonlyMap<string, GateClient>;
   readonly replayWindowNs: bigint;
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
   readonly hasRoom: (client: GateClient, address: Address) => boolean;
 }
+
+/** What the gate decides by. */
+export type GateRules = IdentifyRules & DecideRules;
+
+/** A knock whose signature is good. It may be old, and anyone may have sent it again. */
+export interface SignedKnock {
+  /** The client's Ed25519 public key in hex. */
+  readonly key: string;
+  /** Where the datagram came from. */
+  readonly source: Address;
+  readonly randomNonce: Uint8Array;
+  readonly timestampNs: bigint;
+  /** Whom to let in; `undefined` for the source. */
+  readonly target: Address | undefined;
+}
+
+/** Why it cannot be told who has signed a datagram. */
+export type Unidentified = UnsealFailure | "signature";
 
 /** Let `address` in for `client`; the nonce is remembered in memory, and must be on disk before anything opens. */
 export interface GrantVerdict {
@@ -74,8 +97,8 @@ export interface DropVerdict {
 export type Verdict = GrantVerdict | DropVerdict;
 
 /**
- * Judges one datagram. Synchronous on purpose: check and remember cannot be interleaved, so of two copies in flight at
- * most one passes.
+ * Judges one datagram: {@linkcode identifying} and {@linkcode decide} in one step. Synchronous on purpose: check and
+ * remember cannot be interleaved, so of two copies in flight at most one passes.
  *
  * @example
  * ```ts
@@ -85,6 +108,7 @@ export type Verdict = GrantVerdict | DropVerdict;
  * const rules = {
  *   agree: () => undefined,
  *   candidates: { hinted: () => [], inOrder: () => [], accepted() {} },
+ *   clients: new Map(),
  *   replayWindowNs: 60_000_000_000n,
  *   replay: new ReplayMemory(),
  *   hasRoom: () => true,
@@ -99,64 +123,60 @@ export function judge(
   nowNs: bigint,
   rules: GateRules,
 ): Verdict {
-  return atOnce(judging(datagram, source, rules, () => nowNs));
+  const signed = atOnce(identifying(datagram, source, rules));
+  if (typeof signed === "string") return drop(signed);
+  const verdict = decide(signed, nowNs, rules);
+  if (verdict.kind === "grant") rules.candidates.accepted(signed.key, source);
+  return verdict;
 }
 
 /**
- * {@linkcode judge} in steps, so that a long search for the client can be interrupted: yields the knock once it is
- * unsealed, and again after each key that does not fit. The datagram's bytes must stay as they are until the verdict.
- * With `hintedOnly` only the keys are tried that the knock's own hint names.
+ * Finds out who has signed a datagram, in steps, so that a long search can be interrupted: yields the knock once it is
+ * unsealed, and again after each key that does not fit. The datagram's bytes must stay as they are until the end. With
+ * `hintedOnly` only the keys are tried that the knock's own hint names.
  */
-export function* judging(
+export function* identifying(
   datagram: Uint8Array,
   source: Address,
-  rules: GateRules,
-  nowNs: () => bigint,
+  rules: IdentifyRules,
   { hintedOnly = false }: { readonly hintedOnly?: boolean } = {},
-): Generator<Knock, Verdict, void> {
+): Generator<Knock, SignedKnock | Unidentified, void> {
   const unsealed = unseal(datagram, rules);
-  if (typeof unsealed === "string") return drop(unsealed);
+  if (typeof unsealed === "string") return unsealed;
   const { knock, signedBytes, signature } = unsealed;
   yield knock;
   const candidates = hintedOnly
     ? rules.candidates.hinted(knock.randomNonce)
     : rules.candidates.inOrder(knock.randomNonce, source);
-  for (const client of candidates) {
-    if (client.verify(signedBytes, signature)) {
-      const verdict = judgeSigned(knock, client, source, nowNs(), rules);
-      if (verdict.kind === "grant") rules.candidates.accepted(client, source);
-      return verdict;
-    }
+  for (const { key, verify } of candidates) {
+    const { randomNonce, timestampNs, target } = knock;
+    if (verify(signedBytes, signature)) return { key, source, randomNonce, timestampNs, target };
     yield knock;
   }
-  return drop("signature");
+  return "signature";
 }
 
 /** Whether a knock's time is wrong. */
 export function isStale(
-  { timestampNs }: Knock,
+  { timestampNs }: Pick<Knock, "timestampNs">,
   nowNs: bigint,
-  { replayWindowNs }: Pick<GateRules, "replayWindowNs">,
+  { replayWindowNs }: Pick<DecideRules, "replayWindowNs">,
 ): boolean {
   const ageNs = nowNs - timestampNs; // bigint: no overflow at the ends of int64
   return ageNs > replayWindowNs || -ageNs > replayWindowNs;
 }
 
-function judgeSigned(
-  knock: Knock,
-  client: GateClient,
-  source: Address,
-  nowNs: bigint,
-  rules: GateRules,
-): Verdict {
-  // From here on the author is known, but the datagram may be old, and anyone may have sent it again.
+/** Decides about a signed knock. */
+export function decide(signed: SignedKnock, nowNs: bigint, rules: DecideRules): Verdict {
+  const client = rules.clients.get(signed.key);
+  if (!client) return drop("signature");
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
-  const { timestampNs, randomNonce } = knock;
-  if (isStale(knock, nowNs, rules)) {
+  const { timestampNs, randomNonce } = signed;
+  if (isStale(signed, nowNs, rules)) {
     const seen = rules.replay.has(client.key, randomNonce, timestampNs);
     return { kind: "drop", reason: "stale", client, clock: { aheadNs: timestampNs - nowNs, seen } };
   }
-  const address = knock.target ?? source;
+  const address = signed.target ?? signed.source;
   if (!isHoldable(address)) return drop("target", client);
 
   // Remember last: until here nothing has changed, so nothing that an unauthenticated sender does can burn a nonce.
@@ -175,7 +195,7 @@ function judgeSigned(
 /** With the server's key, and with the one before it where both are good. The first one's failure is the reason. */
 function unseal(
   datagram: Uint8Array,
-  { agree, previousAgree }: GateRules,
+  { agree, previousAgree }: IdentifyRules,
 ): Unsealed | UnsealFailure {
   const unsealed = unsealKnock(datagram, agree);
   if (unsealed !== "decrypt" || !previousAgree) return unsealed;

@@ -1,6 +1,6 @@
 /**
  * The server's life: state, guard, socket, and the way back. docs/protocol.md, "What the server does". What happens to
- * a datagram begins in `receive/intake.ts`. Nothing is ever sent.
+ * a datagram begins in `receive/intake.ts`.
  */
 
 import type { Address } from "./values/address.ts";
@@ -19,11 +19,11 @@ import type { ServerConfig } from "./config/server.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
-import { Intake } from "./receive/intake.ts";
+import type { KnockSink, KnockSource } from "./receive/intake.ts";
+import { Pipeline } from "./receive/pipeline.ts";
 import type { DropCounts } from "./receive/recent_drops.ts";
 import type { Opened } from "./receive/reporter.ts";
 import { ServerLog } from "./receive/server_log.ts";
-import type { KnockSocket } from "./receive/socket.ts";
 import type { CurrentStamps } from "./receive/stamps.ts";
 
 const SECOND_MS = 1000;
@@ -34,7 +34,8 @@ const KERNEL_DROPS_MS = 30_000;
 /** What a server runs on. All of it is open already; {@linkcode runServer} closes the state and empties the firewall. */
 export interface ServerParts {
   readonly config: ServerConfig;
-  readonly socket: KnockSocket;
+  /** Where knocks come from. */
+  readonly knocks: (sink: KnockSink) => KnockSource;
   readonly backend: Backend;
   /** A folder for this server alone. */
   readonly stateDir: string;
@@ -109,7 +110,8 @@ class Server {
   readonly #grants = new Grants();
   readonly #store: StateStore;
   readonly #guard: Guard;
-  readonly #intake: Intake;
+  readonly #pipeline: Pipeline;
+  readonly #knocks: KnockSource;
   #config: ServerConfig;
   /** The plan, as text, that is put back if this guard is not confirmed; "" for none. */
   #former: string;
@@ -117,7 +119,7 @@ class Server {
 
   /** Opens the state, and resumes the grants in it; touches no firewall. */
   constructor(parts: ServerParts) {
-    const { config, socket, backend, stamps, clock } = parts;
+    const { config, backend, clock } = parts;
     this.#parts = parts;
     this.#config = config;
     const drops = this.#serverLog = new ServerLog(parts.log);
@@ -131,10 +133,12 @@ class Server {
     this.#store = store;
     this.#former = stored.guard;
     const guard = this.#guard = new Guard({ backend, grants, clock, log });
-    this.#intake = new Intake(config, {
-      ...{ socket, stamps, grants, replay, store, guard, clock, log, drops },
+    const pipeline = this.#pipeline = new Pipeline(config, {
+      ...{ grants, replay, store, guard, clock, log, drops },
+      accepted: (key, source) => this.#knocks.accepted(key, source),
     });
-    this.#intake.pipeline.resume(stored);
+    this.#knocks = parts.knocks(pipeline);
+    pipeline.resume(stored);
   }
 
   get #replayWindowNs(): bigint {
@@ -179,7 +183,7 @@ class Server {
       drop_ports: config.dropPorts,
       ...this.#countFields(),
     });
-    await this.#intake.listen(signal);
+    await this.#knocks.listen(signal);
     if (!signal.aborted) {
       throw new OpenmeError("SOCKET", "the knock socket was closed from elsewhere");
     }
@@ -190,11 +194,11 @@ class Server {
    * Returns whether a guard is left.
    */
   async stop(): Promise<boolean> {
-    const { socket, backend, signal, restart } = this.#parts;
+    const { backend, signal, restart } = this.#parts;
     /** Whether grants stand in the firewall when this process has ended. */
     let grantsStand = true;
     try {
-      this.#intake.stop();
+      this.#knocks.stop();
       let leavesGuard: boolean;
       if (this.#isConfirmed) {
         const isRestart = restart?.aborted ?? false;
@@ -209,7 +213,7 @@ class Server {
       return leavesGuard;
     } finally {
       this.#stopTasks();
-      socket.close();
+      this.#knocks.close();
       this.#store.close({ grantsStand });
     }
   }
@@ -233,7 +237,7 @@ class Server {
     const kernelDrops = async () => this.#serverLog.kernelHas(await backend.kernelDrops?.() ?? {});
     return [
       { everyMs: SECOND_MS, do: () => this.#serverLog.tick() },
-      { everyMs: SECOND_MS, do: () => this.#intake.pipeline.expire() },
+      { everyMs: SECOND_MS, do: () => this.#pipeline.expire() },
       { everyMs: SECOND_MS, do: () => this.#store.isSound() || this.#tend() },
       { everyMs: SECOND_MS, do: () => this.#restamp() },
       { everyMs: TEND_MS, do: () => this.#tend() },
@@ -264,7 +268,8 @@ class Server {
     warnOfPortsLeft(oldPlan, newPlan, this.#log);
     this.#config = config;
     this.#parts.stamps.reconfigure(config, this.#parts.clock.now());
-    this.#intake.reconfigure(config);
+    this.#knocks.reconfigure(config);
+    this.#pipeline.reconfigure(config);
     if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) this.#guard.reconfigure(newPlan);
     else this.#guard.restamp();
     this.#recordGuard();
@@ -283,7 +288,7 @@ class Server {
   }
 
   #running(): Running {
-    const { pipeline } = this.#intake;
+    const pipeline = this.#pipeline;
     return {
       log: this.#log,
       config: () => this.#config,

@@ -263,22 +263,24 @@ function rulesFor(
   replay = new ReplayMemory(),
   others = 0,
 ): GateRules {
+  const keys = indexOf([
+    ...Array.from({ length: others }, (_, i) => ({
+      name: `other${i}`,
+      key: i.toString(16).padStart(64, "0"),
+      verify: () => false,
+      expiresNs: undefined,
+    })),
+    ...clients.map(({ publicKey }, i) => ({
+      name: clientName(i),
+      key: bytesToHex(publicKey),
+      verify: signatureVerifier(publicKey),
+      expiresNs: undefined,
+    })),
+  ]);
   return {
     agree,
-    candidates: new RankedCandidates(indexOf([
-      ...Array.from({ length: others }, (_, i) => ({
-        name: `other${i}`,
-        key: i.toString(16).padStart(64, "0"),
-        verify: () => false,
-        expiresNs: undefined,
-      })),
-      ...clients.map(({ publicKey }, i) => ({
-        name: clientName(i),
-        key: bytesToHex(publicKey),
-        verify: signatureVerifier(publicKey),
-        expiresNs: undefined,
-      })),
-    ])),
+    candidates: new RankedCandidates(keys),
+    clients: keys.byKey,
     replayWindowNs: 3_600_000_000_000n,
     replay,
     hasRoom: () => true,

@@ -17,6 +17,7 @@ import { encodeBase64 } from "../lib/crypto/keys.ts";
 import { publicKeyOf } from "../lib/crypto/sync.ts";
 import { createNoneBackend } from "../lib/firewall/none.ts";
 import { type Running, runServer } from "../lib/server.ts";
+import { Intake } from "../lib/receive/intake.ts";
 import { CurrentStamps } from "../lib/receive/stamps.ts";
 import { processClock } from "../lib/system/clock.ts";
 import type { Log } from "../lib/system/log.ts";
@@ -138,10 +139,12 @@ async function reload(path: string): Promise<Measured> {
   const run = () => Promise.resolve("");
   const backend = createNoneBackend(guardPlanOf(config), run);
   const running = Promise.withResolvers<Running>();
+  const stamps = new CurrentStamps(config, clock.now());
+  const socket = { listen: () => stopped, close: () => {} };
   const server = runServer({
     ...{ config, backend, stateDir, clock, log, signal: stop.signal },
-    socket: { listen: () => stopped, close: () => {} },
-    stamps: new CurrentStamps(config, clock.now()),
+    knocks: (sink) => new Intake(config, { socket, stamps, clock, sink }),
+    stamps,
     onListening: running.resolve,
   });
   try {

@@ -11,6 +11,7 @@ import { ServerLog } from "../lib/receive/server_log.ts";
 import { Guard } from "../lib/firewall/guard.ts";
 import { createNoneBackend } from "../lib/firewall/none.ts";
 import { Grants } from "../lib/grants.ts";
+import { Pipeline } from "../lib/receive/pipeline.ts";
 import { Intake } from "../lib/receive/intake.ts";
 import type { TakeDatagram } from "../lib/receive/socket.ts";
 import { CurrentStamps } from "../lib/receive/stamps.ts";
@@ -95,10 +96,12 @@ export async function realPipeline(
     close: () => {},
   };
   const stamps = new CurrentStamps(config, clock.now());
-  const intake = new Intake(config, {
-    ...{ socket, stamps, grants, replay, store, guard, clock, log, drops },
+  const pipeline: Pipeline = new Pipeline(config, {
+    ...{ grants, replay, store, guard, clock, log, drops },
+    accepted: (key, source) => intake.accepted(key, source),
   });
-  intake.pipeline.reporter.onOpened(() => void opened++);
+  const intake = new Intake(config, { socket, stamps, clock, sink: pipeline });
+  pipeline.reporter.onOpened(() => void opened++);
   await intake.listen(new AbortController().signal);
   await guard.start();
   Deno.unrefTimer(setInterval(() => drops.tick(), 1000));

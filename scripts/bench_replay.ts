@@ -33,12 +33,14 @@ export async function besideAMillion(): Promise<boolean> {
     knocks.push((await sealFresh(profile, undefined)).datagram);
   }
   const key = bytesToHex(client.publicKey);
-  const candidates = new RankedCandidates(indexOf([
+  const keys = indexOf([
     { name: "alice", key, verify: signatureVerifier(client.publicKey), expiresNs: undefined },
-  ]));
+  ]);
+  const candidates = new RankedCandidates(keys);
   const rulesWith = (replay: ReplayMemory) => ({
     agree: keyAgreement(server.privateKey),
     candidates,
+    clients: keys.byKey,
     replayWindowNs: WINDOW_NS,
     replay,
     hasRoom: () => true,

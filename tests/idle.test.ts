@@ -6,6 +6,7 @@ import { parseServerConfig } from "../lib/config/server.ts";
 import type { BackendParts } from "../lib/firewall/backend.ts";
 import { BACKENDS } from "../lib/firewall/catalog.ts";
 import type { BackendName } from "../lib/firewall/plan.ts";
+import { Intake } from "../lib/receive/intake.ts";
 import { CurrentStamps } from "../lib/receive/stamps.ts";
 import { runServer } from "../lib/server.ts";
 import { processClock } from "../lib/system/clock.ts";
@@ -113,12 +114,14 @@ for (const name of ["nft", "iptables-nft", "iptables-legacy", "firewalld"] as co
     using time = new VirtualTime();
     const stop = new AbortController();
     const stopped = new Promise<void>((resolve) => stop.signal.onabort = () => resolve());
+    const stamps = new CurrentStamps(config, clock.now());
+    const socket = { listen: () => stopped, close: () => {} };
     const running = runServer({
       config,
-      socket: { listen: () => stopped, close: () => {} },
+      knocks: (sink) => new Intake(config, { socket, stamps, clock, sink }),
       backend,
       stateDir: folder.path,
-      stamps: new CurrentStamps(config, clock.now()),
+      stamps,
       clock,
       log,
       signal: stop.signal,

@@ -43,6 +43,12 @@ export interface Admitted {
  */
 export type NotAdmitted = "size" | "version" | "tag" | "unstamped" | "overload";
 
+/** What it takes of a configuration. */
+export type AdmissionConfig = Pick<
+  ServerConfig,
+  "publicKey" | "previousPrivateKey" | "onlyStampedKnocks"
+>;
+
 /** Decides about each datagram, with the keys of one configuration after the other. */
 export class Admission {
   readonly #stamps: Pick<CurrentStamps, "has">;
@@ -53,7 +59,7 @@ export class Admission {
   #onlyStamped = false;
 
   constructor(
-    config: ServerConfig,
+    config: AdmissionConfig,
     { stamps, keys }: {
       readonly stamps: Pick<CurrentStamps, "has">;
       readonly keys: EphemeralKeys;
@@ -65,7 +71,7 @@ export class Admission {
   }
 
   /** From now on these keys count: the server's, and the one before it while a rotation is under way. */
-  reconfigure({ publicKey, previousPrivateKey, onlyStampedKnocks }: ServerConfig): void {
+  reconfigure({ publicKey, previousPrivateKey, onlyStampedKnocks }: AdmissionConfig): void {
     const previous = previousPrivateKey ? [publicKeyOf("X25519", previousPrivateKey)] : [];
     this.#tags = [publicKey, ...previous].map(knockTags);
     this.#onlyStamped = onlyStampedKnocks;

@@ -60,8 +60,8 @@ export class RankedCandidates implements Candidates {
     for (const client of this.#keys.byKey.values()) if (!first.has(client)) yield client;
   }
 
-  /** Remembers that a knock of this client was accepted from there. Only for knocks that passed every check. */
-  accepted({ key }: GateClient, source: Address): void {
+  /** Remembers that a knock under this key was accepted from there. Only for knocks that passed every check. */
+  accepted(key: string, source: Address): void {
     const { bySource, all } = this.#recency;
     const text = formatAddress(source);
     const keys = [key, ...(bySource.get(text) ?? []).filter((each) => each !== key)];

@@ -5,7 +5,7 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { Candidates, Verdict } from "../gate.ts";
+import type { Candidates, SignedKnock, Unidentified } from "../gate.ts";
 import { keyName } from "./ephemeral_keys.ts";
 import { ephemeralKeyOf, type Knock } from "../packet.ts";
 
@@ -20,8 +20,8 @@ export interface Deferred {
   readonly knock: Knock;
   /** By which it is judged. */
   readonly candidates: Candidates;
-  /** The steps of its judgement, of which each tries one key. */
-  readonly steps: Iterator<Knock, Verdict>;
+  /** The steps of the search for its signer, of which each tries one key. */
+  readonly steps: Iterator<Knock, SignedKnock | Unidentified>;
 }
 
 /** The knocks whose verification goes on; one at a time under an ephemeral key. */

@@ -1,77 +1,113 @@
-/** The way of datagrams, put together: socket, admission, judge, pipeline. */
+/** The way of datagrams up to the signature, put together: socket, admission, the search for the signer. */
 
 import type { ServerConfig } from "../config/server.ts";
-import { formatAddress, parseAddress } from "../values/address.ts";
-import { Admission } from "./admission.ts";
+import type { SignedKnock } from "../gate.ts";
+import { type Address, parseAddress } from "../values/address.ts";
+import type { Clock } from "../values/moment.ts";
+import { Admission, type AdmissionConfig } from "./admission.ts";
 import { EphemeralKeys } from "./ephemeral_keys.ts";
-import { Pipeline, type PipelineParts } from "./pipeline.ts";
+import { type SearchConfig, SignerSearch } from "./signer_search.ts";
 import type { KnockSocket } from "./socket.ts";
-import type { CurrentStamps } from "./stamps.ts";
+import type { CurrentStamps, StampsConfig } from "./stamps.ts";
 
-/** What an intake works with. */
-export interface IntakeParts extends Omit<PipelineParts, "keys"> {
-  readonly socket: KnockSocket;
-  readonly stamps: Pick<CurrentStamps, "has">;
+/** What is needed of a configuration to tell knocks of registered clients from everything else. */
+export type KnockConfig = AdmissionConfig & SearchConfig & StampsConfig;
+
+/** Is told what was received. */
+export interface KnockSink {
+  /** A knock with a good signature. */
+  readonly signed: (knock: SignedKnock) => void;
+  /** A datagram was dropped. `source` parses it: that takes as long as all before. */
+  readonly dropped: (reason: string, source: () => Address) => void;
+  /** So many more were dropped, from anywhere. */
+  readonly droppedMore: (reason: string, datagrams: number) => void;
 }
 
-/** Takes knocks off a socket and has them judged. */
-export class Intake {
-  readonly pipeline: Pipeline;
+/** Where knocks come from: this process, or another one. */
+export interface KnockSource {
+  /** Takes knocks until `signal` aborts; rejects where it can no longer receive. */
+  listen(signal: AbortSignal): Promise<void>;
+  /** From now on this configuration holds. */
+  reconfigure(config: ServerConfig): void;
+  /** A knock under this key from there passed every check. */
+  accepted(key: string, source: Address): void;
+  /** Nothing more is told to the sink. */
+  stop(): void;
+  /** Lets the knock port go. */
+  close(): void;
+}
+
+/** What an intake works with. */
+export interface IntakeParts {
+  readonly socket: KnockSocket;
+  readonly stamps: Pick<CurrentStamps, "has">;
+  readonly clock: Clock;
+  readonly sink: Omit<KnockSink, "droppedMore">;
+}
+
+/** Takes datagrams off a socket, and finds the knocks among them. */
+export class Intake implements KnockSource {
   readonly #parts: IntakeParts;
   readonly #admission: Admission;
+  readonly #search: SignerSearch;
   #searching = false;
   #stopped = false;
 
-  constructor(config: ServerConfig, parts: IntakeParts) {
+  constructor(config: KnockConfig, parts: IntakeParts) {
+    const { stamps, clock, sink: { signed, dropped } } = parts;
     const keys = new EphemeralKeys();
     this.#parts = parts;
-    this.pipeline = new Pipeline(config, { ...parts, keys });
-    this.#admission = new Admission(config, { stamps: parts.stamps, keys });
+    this.#admission = new Admission(config, { stamps, keys });
+    this.#search = new SignerSearch(config, {
+      ...{ clock, keys, signed },
+      dropped: (reason, source) => dropped(reason, () => source),
+    });
   }
 
-  /** Takes knocks until `signal` aborts; throws where the socket fails. */
   async listen(signal: AbortSignal): Promise<void> {
     await this.#parts.socket.listen((datagram, from) => this.#take(datagram, from), signal);
   }
 
-  /** From now on this configuration holds. */
-  reconfigure(config: ServerConfig): void {
-    this.pipeline.reconfigure(config);
+  reconfigure(config: KnockConfig): void {
+    this.#search.reconfigure(config);
     this.#admission.reconfigure(config);
   }
 
-  /** Judges nothing more. */
+  accepted(key: string, source: Address): void {
+    this.#search.accepted(key, source);
+  }
+
   stop(): void {
     this.#stopped = true;
   }
 
-  /** Judges a datagram in the step that received it: a knock waits for no timer, and no turn of the event loop. */
+  close(): void {
+    this.#parts.socket.close();
+  }
+
+  /** Looks at a datagram in the step that received it: a knock waits for no timer, and no turn of the event loop. */
   #take(datagram: Uint8Array, from: string): void {
     if (this.#stopped) return;
-    const { clock, drops } = this.#parts;
+    const { clock, sink } = this.#parts;
     const { steadyMs } = clock.now();
     const admitted = this.#admission.admit(datagram, steadyMs);
-    if (typeof admitted === "string") {
-      // The address is only parsed where a line is written: that takes as long as all before.
-      return drops.dropped(admitted, () => ({ source: formatAddress(parseAddress(from)!) }));
-    }
+    if (typeof admitted === "string") return sink.dropped(admitted, () => parseAddress(from)!);
     // IPv4 by its own text is read in a third of the time.
     const source = parseAddress(from.replace("::ffff:", ""));
     if (!source) return;
-    this.pipeline.judge.take(datagram, source, admitted);
+    this.#search.take(datagram, source, admitted);
     this.#admission.took(admitted, clock.now().steadyMs - steadyMs);
-    this.#search();
+    this.#searchOn();
   }
 
   /** Goes on with deferred knocks, a ms at a time and with sleep in between, in which the socket is read. */
-  #search(): void {
-    const { judge } = this.pipeline;
-    if (this.#searching || this.#stopped || !judge.hasDeferred) return;
+  #searchOn(): void {
+    if (this.#searching || this.#stopped || !this.#search.hasDeferred) return;
     this.#searching = true;
     setTimeout(() => {
       this.#searching = false;
-      if (!this.#stopped) judge.continueDeferred();
-      this.#search();
+      if (!this.#stopped) this.#search.continueDeferred();
+      this.#searchOn();
     }, 0);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What follows a verdict: written down, handed to the firewall, told. One synchronous step from the datagram up to the
+ * What follows a signed knock: decided, written down, handed to the firewall, told. One synchronous step up to the
  * firewall, so that nothing interleaves. What a command, another configuration or a restart changes of grants goes the
  * same way.
  */
@@ -8,11 +8,16 @@ import { type Address, formatAddress } from "../values/address.ts";
 import { type Moment, wallMsOf } from "../values/moment.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Guard } from "../firewall/guard.ts";
-import type { DropVerdict, GateClient, GrantVerdict } from "../gate.ts";
+import {
+  decide,
+  type DropVerdict,
+  type GateClient,
+  type GrantVerdict,
+  type SignedKnock,
+} from "../gate.ts";
 import type { Grant, Grants } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
 import type { KnockRecord } from "../state/history_writer.ts";
-import type { EphemeralKeys } from "./ephemeral_keys.ts";
 import {
   changesUnder,
   type GrantChange,
@@ -20,7 +25,7 @@ import {
   resumeGrant,
   whyUnder,
 } from "./grant_changes.ts";
-import { Judge } from "./judge.ts";
+import type { KnockSink } from "./intake.ts";
 import { RecentKnocks } from "./recent_knocks.ts";
 import { Reporter, type ReporterParts } from "./reporter.ts";
 import type { ServerLog } from "./server_log.ts";
@@ -34,15 +39,14 @@ export interface PipelineParts extends ReporterParts {
   readonly replay: ReplayMemory;
   readonly guard: Guard;
   /** Told of each datagram that was dropped. */
-  readonly drops: Pick<ServerLog, "dropped">;
-  /** The ephemeral keys by which datagrams are admitted. */
-  readonly keys: EphemeralKeys;
+  readonly drops: Pick<ServerLog, "dropped" | "droppedMore">;
+  /** Told of each knock that passed every check. */
+  readonly accepted: (key: string, source: Address) => void;
 }
 
-/** From datagrams to grants, under the configuration of now. */
-export class Pipeline {
+/** From signed knocks to grants, under the configuration of now. */
+export class Pipeline implements KnockSink {
   readonly #parts: PipelineParts;
-  readonly judge: Judge;
   readonly reporter: Reporter;
   readonly knocks = new RecentKnocks();
   #config: ServerConfig;
@@ -53,23 +57,36 @@ export class Pipeline {
     this.#parts = parts;
     this.#config = config;
     this.reporter = new Reporter(parts);
-    this.judge = new Judge(config, {
-      ...parts,
+  }
+
+  /** Decides about a knock, and lets in whom it names. */
+  readonly signed = (knock: SignedKnock): void => {
+    const { replay, grants, clock, accepted } = this.#parts;
+    const { keys: { byKey: clients }, replayWindowMs } = this.#config;
+    const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
+    const verdict = decide(knock, clock.now().wallNs, {
+      ...{ clients, replayWindowNs, replay },
       hasRoom: ({ key }, address) => {
         const permission = this.#permissionOf(key);
         return permission !== undefined &&
-          parts.grants.hasRoom(permission.client, address, permission.prefix);
+          grants.hasRoom(permission.client, address, permission.prefix);
       },
-      decided: (verdict, source) =>
-        verdict.kind === "grant" ? this.#open(verdict, source) : this.#refuse(verdict, source),
-      dropped: (reason, source) => this.drop(reason, source),
     });
-  }
+    if (verdict.kind === "drop") return this.#refuse(verdict, knock.source);
+    accepted(knock.key, knock.source);
+    this.#open(verdict, knock.source);
+  };
 
   /** Counts, and at debug says, that a datagram was dropped. */
-  drop(reason: string, source: Address, client?: string): void {
-    this.#parts.drops.dropped(reason, () => ({ source: formatAddress(source), client }));
-  }
+  readonly dropped = (reason: string, source: () => Address, client?: string): void => {
+    this.reporter.dropped(reason, 1);
+    this.#parts.drops.dropped(reason, () => ({ source: formatAddress(source()), client }));
+  };
+
+  readonly droppedMore = (reason: string, datagrams: number): void => {
+    this.reporter.dropped(reason, datagrams);
+    this.#parts.drops.droppedMore(reason, datagrams);
+  };
 
   /** Puts back the grants of an earlier process that may go on; forgets the others. */
   resume(stored: { readonly grants: readonly Grant[]; readonly sameBoot: boolean }): void {
@@ -100,7 +117,6 @@ export class Pipeline {
   /** From now on this configuration holds; grants are withdrawn or narrowed to what it allows. */
   reconfigure(config: ServerConfig): void {
     this.#config = config;
-    this.judge.reconfigure(config);
     const { grants, clock } = this.#parts;
     this.#apply(changesUnder(this.#permissionOf, grants.list(), clock.now()));
   }
@@ -198,7 +214,7 @@ export class Pipeline {
       store.recordKnock(recordOf({ ...remembered, client, source, at, opened: undefined }));
     } else if (client && reason === "limit") store.recordWatermarks();
     this.reporter.refused(verdict, source);
-    this.drop(reason, source, client?.name);
+    this.dropped(reason, () => source, client?.name);
   }
 }
 

@@ -36,8 +36,8 @@ export function tellDrops({ decrypt, signature }: DropCounts): string[] {
 export class RecentDrops {
   #minutes: { readonly minute: number; readonly counts: Record<Counted, number> }[] = [];
 
-  /** One datagram was dropped; other reasons are ignored. */
-  count(reason: string, steadyMs: number): void {
+  /** So many datagrams were dropped; other reasons are ignored. */
+  count(reason: string, steadyMs: number, datagrams = 1): void {
     if (reason !== "decrypt" && reason !== "signature") return;
     const minute = this.#forget(steadyMs);
     let latest = this.#minutes.at(-1);
@@ -45,7 +45,7 @@ export class RecentDrops {
       latest = { minute, counts: { decrypt: 0, signature: 0 } };
       this.#minutes.push(latest);
     }
-    latest.counts[reason]++;
+    latest.counts[reason] += datagrams;
   }
 
   /** Of this minute, and the 59 before. */

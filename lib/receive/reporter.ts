@@ -94,10 +94,14 @@ export class Reporter {
     this.#parts.log.info("expired", { client, address: formatNetwork(address) });
   }
 
-  /** The gate has refused a datagram. A clock that is off is worth a line in the log, since nothing else tells of it. */
+  /** So many datagrams were dropped. */
+  dropped(reason: string, datagrams: number): void {
+    this.#recentDrops.count(reason, this.#parts.clock.now().steadyMs, datagrams);
+  }
+
+  /** The gate has refused a knock. A clock that is off is worth a line in the log, since nothing else tells of it. */
   refused(verdict: DropVerdict, source: Address): void {
     const now = this.#parts.clock.now();
-    this.#recentDrops.count(verdict.reason, now.steadyMs);
     if (!this.#refusals.isWorthTelling(verdict, now)) return;
     const { reason, client: { name: client }, clock } = verdict;
     const aheadMs = clock && Number(clock.aheadNs / 1_000_000n);

@@ -55,6 +55,12 @@ export class ServerLog {
     }
   }
 
+  /** So many more datagrams were dropped, of which only the next summary tells. */
+  droppedMore(reason: string, datagrams: number): void {
+    add(this.#drops, reason, datagrams);
+    this.#dropsLeftOut += datagrams;
+  }
+
   /** What the kernel has dropped so far, by reason; the next summary says what is new of it. */
   kernelHas(totals: Readonly<Record<string, number>>): void {
     for (const [reason, total] of Object.entries(totals)) {

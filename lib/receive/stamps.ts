@@ -17,6 +17,12 @@ const AHEAD = 10;
 /** The wall clock was set if it has moved by so much against the steady one. */
 const CLOCK_SET_MS = 1000;
 
+/** What it takes of a configuration. */
+export type StampsConfig = Pick<
+  ServerConfig,
+  "publicKey" | "previousPrivateKey" | "replayWindowMs"
+>;
+
 /** Stamps of a server's key, and of the one before it while a rotation is under way. */
 export class CurrentStamps {
   #makers: readonly KnockStamps[] = [];
@@ -28,12 +34,12 @@ export class CurrentStamps {
   /** Wall clock less steady clock. */
   #offsetMs = 0;
 
-  constructor(config: ServerConfig, now: Moment) {
+  constructor(config: StampsConfig, now: Moment) {
     this.reconfigure(config, now);
   }
 
   /** From now on this configuration holds. */
-  reconfigure({ publicKey, previousPrivateKey, replayWindowMs }: ServerConfig, now: Moment): void {
+  reconfigure({ publicKey, previousPrivateKey, replayWindowMs }: StampsConfig, now: Moment): void {
     const previous = previousPrivateKey ? [publicKeyOf("X25519", previousPrivateKey)] : [];
     this.#makers = [publicKey, ...previous].map(knockStamps);
     this.#replayWindowMs = replayWindowMs;

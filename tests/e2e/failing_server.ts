@@ -10,7 +10,8 @@ import { runProgram } from "../../lib/system/run_program.ts";
 import { runServer } from "../../lib/server.ts";
 import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { bootClock } from "../../lib/system/clock.ts";
-import { bindKnockSocket } from "../../lib/receive/socket.ts";
+import { Intake } from "../../lib/receive/intake.ts";
+import { bindKnockSocket, type KnockSocket } from "../../lib/receive/socket.ts";
 import { CurrentStamps } from "../../lib/receive/stamps.ts";
 
 /** The ways to fail. */
@@ -23,21 +24,23 @@ if (import.meta.main) {
   const socket = await bindKnockSocket(config.udpPort, runProgram);
   const clock = await bootClock(runProgram);
   const wake = Promise.withResolvers<void>();
+  const stamps = new CurrentStamps(config, clock.now());
+  const failing: KnockSocket = {
+    ...socket,
+    listen: async (take, signal) => {
+      const listening = socket.listen(take, signal);
+      await Promise.race([listening, wake.promise]);
+      if (failure === "listen throws") throw new Error("as told");
+      if (failure === "listen ends") return;
+      await listening;
+    },
+  };
   await runServer({
     config,
-    socket: {
-      ...socket,
-      listen: async (handlers, signal) => {
-        const listening = socket.listen(handlers, signal);
-        await Promise.race([listening, wake.promise]);
-        if (failure === "listen throws") throw new Error("as told");
-        if (failure === "listen ends") return;
-        await listening;
-      },
-    },
+    knocks: (sink) => new Intake(config, { socket: failing, stamps, clock, sink }),
     backend: createNftBackend(guardPlanOf(config), runProgram),
     stateDir: config.stateDir,
-    stamps: new CurrentStamps(config, clock.now()),
+    stamps,
     clock,
     log: createLog({
       level: "info",

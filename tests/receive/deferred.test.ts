@@ -99,11 +99,11 @@ Deno.test("a reload judges anew what waits for its client: with those of now", a
       aeadNonce: random(12),
     });
     assert.equal(server.take(datagram, SOURCE), undefined);
-    server.pipeline.judge.continueDeferred();
+    server.search.continueDeferred();
     assert.equal(server.grants.size, 0, "it was found too early for this test");
     const others = server.clients.slice(0, 100);
-    server.pipeline.reconfigure(server.configOf(stays ? [...others, last] : others));
-    for (let i = 0; i < 100; i++) server.pipeline.judge.continueDeferred();
+    server.reconfigure(stays ? [...others, last] : others);
+    for (let i = 0; i < 100; i++) server.search.continueDeferred();
     assert.equal(server.grants.size, stays ? 1 : 0);
   }
 });

@@ -13,6 +13,7 @@ import { Guard } from "../../lib/firewall/guard.ts";
 import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../../lib/grants.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
+import { SignerSearch } from "../../lib/receive/signer_search.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from "../../lib/state/schema.ts";
@@ -68,6 +69,7 @@ class Process implements AsyncDisposable {
   readonly clock: MovedClock;
   readonly grants: Grants;
   readonly pipeline: Pipeline;
+  readonly search: SignerSearch;
   /** What was on disk, and what was asked of the firewall then. */
   readonly asked: { changes: readonly ClientOpenings[]; nonces: number; grants: Grant[] }[] = [];
   readonly #dir: string;
@@ -104,9 +106,16 @@ class Process implements AsyncDisposable {
     this.#guard = new Guard({ backend, grants: this.grants, clock, log });
     const drops = new ServerLog(log);
     const { grants } = this;
-    const keys = new EphemeralKeys();
-    const parts = { grants, replay, store, guard: this.#guard, clock, log, drops, keys };
-    this.pipeline = new Pipeline(config, parts);
+    const parts = { grants, replay, store, guard: this.#guard, clock, log, drops };
+    this.pipeline = new Pipeline(config, {
+      ...parts,
+      accepted: (key, source) => this.search.accepted(key, source),
+    });
+    const { signed, dropped } = this.pipeline;
+    this.search = new SignerSearch(config, {
+      ...{ clock, signed, keys: new EphemeralKeys() },
+      dropped: (reason, source) => dropped(reason, () => source),
+    });
     this.pipeline.resume(stored);
   }
 
@@ -122,7 +131,7 @@ class Process implements AsyncDisposable {
   /** Takes a datagram; gives the reason where it was dropped. */
   take(datagram: Uint8Array): string {
     const seen = this.#events.length;
-    this.pipeline.judge.take(datagram, SOURCE, { tagged: false, key: undefined, isOther: true });
+    this.search.take(datagram, SOURCE, { tagged: false, key: undefined, isOther: true });
     const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
     return drop ? String(drop.fields["reason"]) : "granted";
   }

@@ -15,6 +15,7 @@ import { Admission } from "../../lib/receive/admission.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import type { Log } from "../../lib/system/log.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
+import { SignerSearch } from "../../lib/receive/signer_search.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import { CurrentStamps } from "../../lib/receive/stamps.ts";
@@ -69,6 +70,7 @@ export class SimulatedServer implements Disposable {
   readonly grants = new Grants();
   readonly replay = new ReplayMemory();
   readonly pipeline: Pipeline;
+  readonly search: SignerSearch;
   /** The first start is a moment before: what is dated earlier is refused. */
   #nowMs = -1;
   readonly #dir = Deno.makeTempDirSync({ prefix: "openme-attack-" });
@@ -113,7 +115,12 @@ export class SimulatedServer implements Disposable {
       clock,
       log: SILENT,
       drops,
-      keys: this.#keys,
+      accepted: (key, source) => this.search.accepted(key, source),
+    });
+    const { signed, dropped } = this.pipeline;
+    this.search = new SignerSearch(this.configOf(clients), {
+      ...{ clock, signed, keys: this.#keys },
+      dropped: (reason, source) => dropped(reason, () => source),
     });
     this.#stamps = new CurrentStamps(this.configOf(clients), clock.now());
     this.#admission = new Admission(this.configOf(clients), {
@@ -161,19 +168,19 @@ export class SimulatedServer implements Disposable {
     if (typeof admitted === "string") return admitted;
     const startMs = this.#nowMs;
     this.#nowMs += again ? COST.unsealAgain : COST.unseal;
-    this.pipeline.judge.take(datagram, source, admitted);
+    this.search.take(datagram, source, admitted);
     this.#admission.took(admitted, this.#nowMs - startMs);
     if (this.#searchMs === Infinity) this.#searchLater();
     return undefined;
   }
 
   #search(): void {
-    this.pipeline.judge.continueDeferred();
+    this.search.continueDeferred();
     this.#searchLater();
   }
 
   #searchLater(): void {
-    this.#searchMs = this.pipeline.judge.hasDeferred ? this.#nowMs + COST.sleep : Infinity;
+    this.#searchMs = this.search.hasDeferred ? this.#nowMs + COST.sleep : Infinity;
   }
 
   /** Whether the kernel passes a datagram on, as nft does. */
@@ -188,6 +195,13 @@ export class SimulatedServer implements Disposable {
   [Symbol.dispose](): void {
     this.#store.close();
     Deno.removeSync(this.#dir, { recursive: true });
+  }
+
+  /** From now on these are the clients. */
+  reconfigure(some: readonly KeyPair[]): void {
+    const config = this.configOf(some);
+    this.search.reconfigure(config);
+    this.pipeline.reconfigure(config);
   }
 
   /** A configuration with these clients, named after their place among all of them. */

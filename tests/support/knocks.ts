@@ -158,12 +158,15 @@ export function indexOf<T extends { readonly key: string }>(keys: readonly T[]) 
 
 /** Rules with a fresh memory and room for everyone, for alice and bob unless told otherwise. */
 export function freshRules(
-  { clients = [ALICE, BOB], ...rules }: Partial<GateRules> & { clients?: readonly GateClient[] } =
-    {},
+  { clients = [ALICE, BOB], ...rules }:
+    & Partial<Omit<GateRules, "clients">>
+    & { clients?: readonly GateClient[] } = {},
 ): GateRules {
+  const keys = indexOf(clients);
   return {
     agree: agreeAsServer,
-    candidates: new RankedCandidates(indexOf(clients)),
+    candidates: new RankedCandidates(keys),
+    clients: keys.byKey,
     replayWindowNs: WINDOW_NS,
     replay: new ReplayMemory(),
     hasRoom: () => true,

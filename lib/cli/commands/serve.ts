@@ -38,6 +38,7 @@ import { runServer } from "../../server.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
 import { bootClock } from "../../system/clock.ts";
+import { Intake } from "../../receive/intake.ts";
 import { bindKnockSocket, wildcards } from "../../receive/socket.ts";
 import { CurrentStamps } from "../../receive/stamps.ts";
 
@@ -126,7 +127,7 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
     const signal = confirmation?.signal ?? stop;
     await runServer({
       config,
-      socket,
+      knocks: (sink) => new Intake(config, { socket, stamps, clock, sink }),
       backend: isDry ? createDryBackend(backend) : backend,
       stateDir: dry?.dir ?? stateDir,
       stamps,

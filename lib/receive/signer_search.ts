@@ -1,6 +1,6 @@
 /**
- * Gives each admitted datagram its verdict: at once where the client is among the first candidates, otherwise a few
- * signatures at a time. The one place that knows by which configuration knocks are judged now.
+ * Finds out who has signed each admitted datagram: at once where the client is among the first candidates, otherwise a few
+ * signatures at a time.
  */
 
 import type { Address } from "../values/address.ts";
@@ -8,11 +8,16 @@ import type { Clock } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { keyAgreement } from "../crypto/sync.ts";
-import { type GateRules, isStale, judging, type Verdict } from "../gate.ts";
+import {
+  identifying,
+  type IdentifyRules,
+  isStale,
+  type SignedKnock,
+  type Unidentified,
+} from "../gate.ts";
 import { ephemeralKeyOf } from "../packet.ts";
-import type { ReplayMemory } from "../replay.ts";
 import type { Admitted } from "./admission.ts";
-import { FREE_CANDIDATES, RankedCandidates } from "./candidates.ts";
+import { FREE_CANDIDATES, type KeyIndex, RankedCandidates } from "./candidates.ts";
 import { type Deferred, DeferredVerifications } from "./deferred.ts";
 import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
 
@@ -21,33 +26,40 @@ const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
 /** In one turn: 1 ms. */
 const VERIFICATIONS_PER_TURN = 20;
 
-/** What a judge works with. */
-export interface JudgeParts {
-  readonly replay: ReplayMemory;
+/** What it takes of a configuration. */
+export interface SearchConfig
+  extends Pick<ServerConfig, "privateKey" | "previousPrivateKey" | "replayWindowMs"> {
+  readonly keys: KeyIndex;
+}
+
+/** What a search works with. */
+export interface SearchParts {
   readonly clock: Clock;
   /** The ephemeral keys by which datagrams are admitted. */
   readonly keys: EphemeralKeys;
-  readonly hasRoom: GateRules["hasRoom"];
-  /** Told each verdict, before anything else is judged. */
-  readonly decided: (verdict: Verdict, source: Address) => void;
-  /** Told of each datagram that is given up without a verdict. */
-  readonly dropped: (reason: "overload", source: Address) => void;
+  /** Told each knock whose signer was found, before anything else is looked at. */
+  readonly signed: (knock: SignedKnock) => void;
+  /** Told of each datagram that no client has signed, and of each that is given up. */
+  readonly dropped: (reason: Unidentified | "overload", source: Address) => void;
 }
 
-/** Judges under one configuration after the other. */
-export class Judge {
-  readonly #parts: JudgeParts;
+/** Searches under one configuration after the other. */
+export class SignerSearch {
+  readonly #parts: SearchParts;
   readonly #verifications = new TokenBucket(VERIFICATIONS);
   readonly #deferred: DeferredVerifications;
   #candidates: RankedCandidates;
-  #rules: GateRules;
+  #rules: IdentifyRules;
+  #replayWindowNs: bigint;
 
-  constructor(config: ServerConfig, parts: JudgeParts) {
+  constructor(config: SearchConfig, parts: SearchParts) {
     this.#parts = parts;
     this.#candidates = new RankedCandidates(config.keys);
     this.#rules = this.#rulesOf(config);
+    this.#replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
     this.#deferred = new DeferredVerifications({
-      isStale: ({ knock }) => isStale(knock, this.#nowNs(), this.#rules),
+      isStale: ({ knock }) =>
+        isStale(knock, parts.clock.now().wallNs, { replayWindowNs: this.#replayWindowNs }),
       dropped: (source) => parts.dropped("overload", source),
     });
   }
@@ -57,74 +69,79 @@ export class Judge {
     return this.#deferred.size > 0;
   }
 
-  /** Judges a datagram, or defers its verification. The bytes are not kept. */
+  /** Looks for the signer of a datagram, or defers that. The bytes are not kept. */
   take(datagram: Uint8Array, source: Address, { tagged, key }: Admitted): void {
-    const { keys, decided } = this.#parts;
+    const { keys } = this.#parts;
     const rules = key ? remembering(this.#rules, key) : this.#rules;
-    // A tagged knock is judged to its end here: it is not deferred.
+    // A search for a tagged knock ends here: it is not deferred.
     const begun = this.#begin(tagged ? datagram : datagram.slice(), source, rules, tagged);
-    if ("kind" in begun) return decided(begun, source);
+    if (typeof begun === "string") return this.#tell(begun, source);
     // It was sealed to this server: strangers, who do not have its public key, add nothing here.
     const known = key ?? keys.note(ephemeralKeyOf(datagram));
-    const verdict = tryKeys(begun, tagged ? Infinity : FREE_CANDIDATES);
+    const found = tryKeys(begun, tagged ? Infinity : FREE_CANDIDATES);
     // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
-    if (verdict?.client && tagged) known.spend();
-    if (verdict) decided(verdict, source);
+    if (typeof found === "object" && tagged) known.spend();
+    if (found) this.#tell(found, source);
     else this.#deferred.add(begun);
   }
 
   /** Tries a few more candidates for one deferred knock, by turns. */
   continueDeferred(): void {
-    const { decided, clock } = this.#parts;
+    const { clock } = this.#parts;
     const allowed = this.#verifications.take(VERIFICATIONS_PER_TURN, clock.now().steadyMs);
     let deferred = allowed > 0 ? this.#deferred.take() : undefined;
     if (!deferred) return;
     if (deferred.candidates !== this.#candidates) {
       // The configuration has changed since.
       const begun = this.#begin(deferred.datagram, deferred.source, this.#rules, false);
-      if ("kind" in begun) return;
+      if (typeof begun === "string") return;
       deferred = begun;
     }
-    const verdict = tryKeys(deferred, allowed);
-    if (verdict) decided(verdict, deferred.source);
+    const found = tryKeys(deferred, allowed);
+    if (found) this.#tell(found, deferred.source);
     else this.#deferred.add(deferred);
   }
 
   /** From now on this configuration holds, for deferred knocks too: their search begins anew when it is their turn. */
-  reconfigure(config: ServerConfig): void {
+  reconfigure(config: SearchConfig): void {
     this.#candidates = new RankedCandidates(config.keys, this.#candidates);
     this.#rules = this.#rulesOf(config);
+    this.#replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
+  }
+
+  /** A knock under this key from there passed every check: the key is tried among the first from now on. */
+  accepted(key: string, source: Address): void {
+    this.#candidates.accepted(key, source);
   }
 
   #begin(
     datagram: Uint8Array,
     source: Address,
-    rules: GateRules,
+    rules: IdentifyRules,
     hintedOnly: boolean,
-  ): Deferred | Verdict {
-    const steps = judging(datagram, source, rules, () => this.#nowNs(), { hintedOnly });
+  ): Deferred | Unidentified {
+    const steps = identifying(datagram, source, rules, { hintedOnly });
     const { done, value } = steps.next();
-    return done ? value : { datagram, source, knock: value, candidates: this.#candidates, steps };
+    if (!done) return { datagram, source, knock: value, candidates: this.#candidates, steps };
+    return value as Unidentified; // the first step unseals, and tries no key
   }
 
-  #rulesOf({ privateKey, previousPrivateKey, replayWindowMs }: ServerConfig): GateRules {
+  #tell(found: SignedKnock | Unidentified, source: Address): void {
+    if (typeof found === "string") this.#parts.dropped(found, source);
+    else this.#parts.signed(found);
+  }
+
+  #rulesOf({ privateKey, previousPrivateKey }: SearchConfig): IdentifyRules {
     return {
       agree: keyAgreement(privateKey),
       previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
       candidates: this.#candidates,
-      replayWindowNs: BigInt(replayWindowMs) * 1_000_000n,
-      replay: this.#parts.replay,
-      hasRoom: this.#parts.hasRoom,
     };
-  }
-
-  #nowNs(): bigint {
-    return this.#parts.clock.now().wallNs;
   }
 }
 
 /** Tries so many keys; `undefined` where more are left to try. */
-function tryKeys({ steps }: Deferred, keys: number): Verdict | undefined {
+function tryKeys({ steps }: Deferred, keys: number): SignedKnock | Unidentified | undefined {
   for (let tried = 0; tried < keys; tried++) {
     const { done, value } = steps.next();
     if (done) return value;
@@ -132,7 +149,7 @@ function tryKeys({ steps }: Deferred, keys: number): Verdict | undefined {
   return undefined;
 }
 
-function remembering(rules: GateRules, key: KnownKey): GateRules {
+function remembering(rules: IdentifyRules, key: KnownKey): IdentifyRules {
   const { agree, previousAgree } = rules;
   return {
     ...rules,

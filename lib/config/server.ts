@@ -40,6 +40,9 @@ export const DEFAULT_PROFILE = "default";
 /** Whether guarded ports are open or closed after a stop. */
 export const ON_STOP = ["open", "closed"] as const;
 
+/** Whether `serve` is several processes: where it has the rights to be (`auto`), or never. */
+export const SEPARATE = ["auto", "off"] as const;
+
 /** Everything `serve` needs to know, checked. */
 export interface ServerConfig {
   /** The name or address by which clients reach this server. */
@@ -66,6 +69,7 @@ export interface ServerConfig {
   readonly dropPorts: boolean;
   readonly closedAs: ClosedAs;
   readonly onStop: typeof ON_STOP[number];
+  readonly separate: typeof SEPARATE[number];
   /** The one network interface to guard; all of them where it is `undefined`. */
   readonly interface: string | undefined;
   readonly defaultProfile: string;
@@ -91,6 +95,7 @@ const SERVER_KEYS = [
   "mark",
   "closed_as",
   "on_stop",
+  "separate",
   "knock_timeout",
   "replay_window",
   "private_key",
@@ -182,6 +187,7 @@ function* readDocument(
     dropPorts: server.optional("drop_ports")?.flag() ?? false,
     closedAs: server.optional("closed_as")?.choice(CLOSED_AS) ?? "drop",
     onStop: server.optional("on_stop")?.choice(ON_STOP) ?? "open",
+    separate: server.optional("separate")?.choice(SEPARATE) ?? "auto",
     interface: server.optional("interface")
       ?.string(`the name of a network interface, such as "eth0"`, INTERFACE_PATTERN),
     defaultProfile: server.optional("default_profile")?.name() ?? DEFAULT_PROFILE,

@@ -109,6 +109,8 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     error: error!,
   })),
   { server: ["on_stop: shut"], error: 'server.on_stop: expected "open" or "closed", got "shut"' },
+  { server: ["separate: on"], error: 'server.separate: expected "auto" or "off", got "on"' },
+  { server: ["separate: false"], error: 'server.separate: expected "auto" or "off", got false' },
   {
     server: ["closed_as: hidden"],
     error: 'server.closed_as: expected "drop" or "reject", got "hidden"',

@@ -24,6 +24,7 @@ server:
   health_port: 7778
   firewall: nft
   mark: 0x20000000
+  separate: off
   knock_timeout: 1m0s
   replay_window: 90s
   private_key: "${SERVER_KEY}"
@@ -94,6 +95,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     mark: 0x2000_0000,
     closedAs: "drop",
     onStop: "open",
+    separate: "off",
     forwardedPorts: [],
     knockTimeoutMs: 60_000,
     replayWindowMs: 90_000,
@@ -165,6 +167,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     mark: 0x4000_0000,
     closedAs: "drop",
     onStop: "open",
+    separate: "auto",
     forwardedPorts: [],
     knockTimeoutMs: 30_000,
     replayWindowMs: 60_000,

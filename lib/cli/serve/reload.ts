@@ -13,6 +13,7 @@ const FIXED = [
   ["firewall", "firewall"],
   ["command", "command"],
   ["mark", "mark"],
+  ["separate", "separate"],
 ] as const;
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. `started` is what serve began with. */
@@ -36,8 +37,8 @@ export async function reloadFrom(
         doing: "going on with the old value",
       });
     }
-    const { namedUdpPort, stateDir, firewall, command, mark } = started;
-    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark });
+    const { namedUdpPort, stateDir, firewall, command, mark, separate } = started;
+    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark, separate });
   } catch (error) {
     log.error("config_rejected", {
       ...errorFields(error),

@@ -45,6 +45,14 @@ Deno.test("openme serve leaves at its stop what on_stop says then, not what it s
   assert.match(program.stderr.all.at(-1)!, /event=stopped backend=nft guard="left closed"/);
 });
 
+Deno.test("openme serve goes on as it was started where a file changes server.separate", async () => {
+  await using site = await Site.create();
+  await using program = await site.start();
+  await site.folder.write("server.yaml", site.yaml(["separate: off"]));
+  await program.stderr.waitFor(/event=restart_needed changed=server\.separate doing=/);
+  await program.stderr.waitFor(/event=reloaded/);
+});
+
 Deno.test("openme serve warns where the configuration asks to guard the knock port", async () => {
   await using site = await Site.create();
   await site.folder.write("server.yaml", site.yaml([], `ports: {vpn: [${site.port}/udp]}`));

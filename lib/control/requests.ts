@@ -42,7 +42,17 @@ export interface ServerReport {
   readonly grants: number;
   /** Knocks of the last hour with a wrong or unknown key. */
   readonly recentDrops: DropCounts;
+  readonly separate: { readonly separated: boolean; readonly why: string | null };
 }
+
+/** Whether another process, without rights, reads what strangers send; if not, why. */
+export interface Separation {
+  readonly separated: boolean;
+  readonly why: string | undefined;
+}
+
+/** The `why` of a server that is one process because its configuration says so. */
+export const SEPARATE_OFF = "server.separate is off";
 
 /** The state of a running server's firewall. */
 export interface FirewallReport {
@@ -84,6 +94,7 @@ export interface ControlParts {
   readonly lookAtConfig: () => Promise<void>;
   /** Confirms a `serve --confirm`; throws where none waits. */
   readonly confirm: () => void;
+  readonly separation: () => Separation;
 }
 
 /** Answers the requests of one running server. */
@@ -94,11 +105,13 @@ export function controlHandler(
   return async (request) => {
     const { command } = (request ?? {}) as { command?: unknown };
     if (command === "status") {
+      const { separated, why = null } = parts.separation();
       const report: ServerReport = {
         pid: Deno.pid,
         version: VERSION,
         grants: [...running.grants()].length,
         recentDrops: running.recentDrops(),
+        separate: { separated, why },
       };
       return report;
     }

@@ -6,7 +6,12 @@ import {
   examineClock as examineAgainstServer,
   examineRoute,
 } from "../../lib/cli/commands/doctor_client.ts";
-import { examineClock, examineServer } from "../../lib/cli/commands/doctor_server.ts";
+import {
+  examineClock,
+  examineSeparation,
+  examineServer,
+} from "../../lib/cli/commands/doctor_server.ts";
+import { SEPARATE_OFF } from "../../lib/control/requests.ts";
 import { OpenmeError } from "../../lib/values/errors.ts";
 import type { ProgramRun, RunProgram } from "../../lib/system/run_program.ts";
 import { ALICE_PUBLIC, profilesYaml, serverYaml } from "../support/server_yaml.ts";
@@ -81,6 +86,21 @@ Deno.test({
       "to 2001:db8::1: cannot run ip: there is no such program",
     ]);
   },
+});
+
+Deno.test("doctor tells whether a process without rights reads the datagrams, and why not", () => {
+  const [two, chosen, forced] = [
+    examineSeparation({ separated: true, why: null }),
+    examineSeparation({ separated: false, why: SEPARATE_OFF }),
+    examineSeparation({ separated: false, why: "setpriv is missing" }),
+  ];
+  assert.equal(two.level, "ok");
+  assert.match(two.found, /^two: /);
+  assert.equal(chosen.level, "ok");
+  assert.match(chosen.found, /^one, .*: server\.separate is off$/);
+  assert.equal(forced.level, "warn");
+  assert.match(forced.found, /^one, .*: setpriv is missing$/);
+  assert.match(forced.hint!, /as root.*util-linux.*server\.separate: off/);
 });
 
 Deno.test("doctor tells whose keys have ended, and that there are no clients", async () => {

@@ -2,7 +2,7 @@
 
 import type { ServerConfig } from "../../config/server.ts";
 import { askServer } from "../../control/socket.ts";
-import type { ServerReport } from "../../control/requests.ts";
+import { SEPARATE_OFF, type ServerReport } from "../../control/requests.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
 import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
@@ -73,14 +73,14 @@ async function examineMode(
   }
 }
 
-/** Whether the server runs, in which version, and how many knocks had a wrong key. */
+/** Whether the server runs, in which version, as how many processes, and how many knocks had a wrong key. */
 async function examineServe(
   path: string,
   { stateDir }: ServerConfig,
   unit: Unit | undefined,
 ): Promise<Finding[]> {
   try {
-    const { pid, version, grants, recentDrops } = await askServer(stateDir, {
+    const { pid, version, grants, recentDrops, separate } = await askServer(stateDir, {
       command: "status",
     }) as ServerReport;
     const isUnits = unit?.mainPid === pid;
@@ -88,7 +88,13 @@ async function examineServe(
     const found = `${runs}, process ${pid}, ${countOf(grants, "grant")} in force${
       isUnits ? "; its log: journalctl -u openme" : ""
     }`;
-    if (version === VERSION) return [ok("serve", found), ...examineKnocks(path, recentDrops)];
+    if (version === VERSION) {
+      return [
+        ok("serve", found),
+        examineSeparation(separate),
+        ...examineKnocks(path, recentDrops),
+      ];
+    }
     return [warn(
       "serve",
       `${found}, version ${version}; this is ${VERSION}`,
@@ -106,6 +112,20 @@ async function examineServe(
     }
     return [fail("serve", messageOf(error), hintOf(error, "start it: openme serve"))];
   }
+}
+
+/** Whether the process that reads what strangers send is one without rights. */
+export function examineSeparation({ separated, why }: ServerReport["separate"]): Finding {
+  if (separated) {
+    return ok("processes", "two: the one that reads strangers' datagrams has no rights");
+  }
+  const found = `one, with all rights, reads strangers' datagrams: ${why}`;
+  if (why === SEPARATE_OFF) return ok("processes", found);
+  return warn(
+    "processes",
+    found,
+    "run serve as root, with setpriv (in util-linux), and restart it; or set server.separate: off",
+  );
 }
 
 function examineKnocks(path: string, drops: DropCounts): Finding[] {

@@ -22,7 +22,7 @@ import { unguardable } from "../../config/server.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
-import { controlHandler } from "../../control/requests.ts";
+import { controlHandler, SEPARATE_OFF } from "../../control/requests.ts";
 import { openGeneration } from "../../firewall/host/generation.ts";
 import { openLegacyRules } from "../../firewall/host/legacy_rules.ts";
 import { openKernelSets } from "../../firewall/nft/kernel_sets.ts";
@@ -147,7 +147,8 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
             if (!confirmation) throw nothingToConfirm();
             confirmation.confirm();
           };
-          const edges = { stateDir, run, lookAtConfig: watch.look, confirm };
+          const separation = () => ({ separated: false, why: SEPARATE_OFF });
+          const edges = { stateDir, run, lookAtConfig: watch.look, confirm, separation };
           serveControl(control, { handle: controlHandler(running, edges), log, signal });
         }
         notifyOfGrants(running, { run, log });

@@ -1,46 +1,8 @@
-/** What the health listener answers: a report on the grants of one address, over HTTP, as JSON or as a page. */
+/** What the health listener answers over HTTP: a report, as JSON or as a page. */
 
-import { type Address, formatAddress } from "../values/address.ts";
-import { type HealthReport, type RecentKnock, reportToJson } from "../values/health_report.ts";
-import { type Moment, wallMsOf } from "../values/moment.ts";
-import { shownPorts } from "../values/ports.ts";
+import { type HealthReport, reportToJson } from "../values/health_report.ts";
 import { escapeUnprintable } from "../values/text.ts";
-import { hexToBytes } from "../crypto/keys.ts";
-import { fingerprint } from "../crypto/sync.ts";
-import type { Grant } from "../grants.ts";
 import { healthPage, type PageParts } from "./page.ts";
-
-/** What a report takes from the server, beside the grants. */
-export interface ReportParts {
-  readonly healthPort: number;
-  /** Whether the firewall has refused the grant so far. */
-  readonly isRefused: (grant: Grant) => boolean;
-  /** The latest knocks for the grant, the oldest first. */
-  readonly knocksOf: (grant: Grant) => readonly RecentKnock[];
-}
-
-/** The report on the grants of an address. What is left of them is measured on the steady clock. */
-export function reportOn(
-  address: Address,
-  grants: readonly Grant[],
-  now: Moment,
-  { healthPort, isRefused, knocksOf }: ReportParts,
-): HealthReport {
-  return {
-    address: formatAddress(address),
-    nowMs: wallMsOf(now),
-    grants: grants.map((grant) => ({
-      client: grant.client,
-      fingerprint: fingerprint(hexToBytes(grant.key)),
-      ports: shownPorts(grant.ports, healthPort),
-      openedAtMs: grant.openedAtMs,
-      expiresAtMs: grant.expiresAtMs,
-      leftMs: Math.max(0, Math.round(grant.endsSteadyMs - now.steadyMs)),
-      knocks: knocksOf(grant),
-      ...(isRefused(grant) ? { failed: true } : {}),
-    })),
-  };
-}
 
 /** The whole HTTP response to a request, of which `head` is all before the blank line. */
 export function respond(

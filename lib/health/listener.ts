@@ -1,17 +1,14 @@
 /**
- * The health listener: tells an address that holds a grant what it holds. It listens only while some grant opens the
- * health port, and closes every other connection unanswered: the firewall guards the port, this is the second lock. One
- * request a connection; sizes, times and numbers are bounded.
+ * The health listener: reads one HTTP request of each connection to the health port, and answers it with what the address
+ * holds. Connections of an address without a grant are closed unanswered: the firewall guards the port, this is the
+ * second lock. Sizes, times and numbers are bounded. It has no grants of its own, and asks a {@linkcode HealthSource}.
  */
 
 import { pause } from "../system/clock.ts";
 import { type Address, formatAddress, parseAddress, sameAddress } from "../values/address.ts";
-import type { Clock } from "../values/moment.ts";
-import type { Grant } from "../grants.ts";
+import type { HealthReport } from "../values/health_report.ts";
 import { closeQuietly, writeText } from "../system/connection.ts";
-import { errorFields, type Log } from "../system/log.ts";
-import type { Running } from "../server.ts";
-import { reportOn, respond } from "./answer.ts";
+import { respond } from "./answer.ts";
 
 /** Bounds on what addresses with a grant can make the listener hold. */
 export interface HealthLimits {
@@ -28,120 +25,75 @@ export const HEALTH_LIMITS: HealthLimits = {
   requestBytes: 8192,
   connectionMs: 5000,
 };
-/** How often it checks whether a grant for the health port is left. */
-const TICK_MS = 500;
 
-/** What the listener works with. */
-export interface HealthParts {
-  readonly running: Running;
-  /** Addresses to listen on: `::`, and `0.0.0.0` too where `::` takes no IPv4. */
-  readonly wildcards: readonly string[];
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly signal: AbortSignal;
-  /** @default {HEALTH_LIMITS} */
-  readonly limits?: HealthLimits;
+/** What a request is answered with. */
+export interface HealthAnswer {
+  readonly report: HealthReport;
+  /** The server's configured host; without one the page shows the address that the client connected to. */
+  readonly host: string | undefined;
+  /** The time of a full bar on the page. */
+  readonly lifetimeMs: number;
 }
 
-/** Listens while a grant opens the health port, until `signal` aborts. */
-export function keepHealthListener(parts: HealthParts): void {
-  const health = new Health(parts);
-  const tend = () => health.tend();
-  parts.running.onOpened(({ grant }) => health.opened(grant));
-  const timer = setInterval(tend, TICK_MS);
-  parts.signal.addEventListener("abort", () => {
-    clearInterval(timer);
-    health.stop();
-  }, { once: true });
-  tend();
+/** Who holds a grant for the health port, now. */
+export interface HealthSource {
+  /** Whether this address does. */
+  readonly knows: (address: Address) => Promise<boolean>;
+  /** The answer to a request of this address; `undefined` where it holds none. */
+  readonly answerFor: (address: Address) => Promise<HealthAnswer | undefined>;
 }
 
-class Health {
-  readonly #parts: HealthParts;
+/** A health port that is listened on. */
+export interface Listening {
+  /** Stops listening, and cuts the connections. */
+  close(): void;
+  /** Resolves where the listening has ended, by itself or by `close`; without it only `close` ends it. */
+  readonly ended?: Promise<void>;
+}
+
+/** Answers on these listeners until it is closed. */
+export function serveHealth(
+  listeners: readonly Deno.TcpListener[],
+  source: HealthSource,
+  limits: HealthLimits = HEALTH_LIMITS,
+): Listening {
+  return new HealthListener(listeners, source, limits);
+}
+
+class HealthListener implements Listening {
+  readonly #listeners: readonly Deno.TcpListener[];
+  readonly #source: HealthSource;
   readonly #limits: HealthLimits;
   readonly #connections = new Map<Deno.Conn, Address>();
-  #listeners: Deno.TcpListener[] = [];
-  #port: number | undefined;
-  /** The port that could not be opened, so that it is logged once. */
-  #unavailable: number | undefined;
+  #isClosed = false;
 
-  constructor(parts: HealthParts) {
-    this.#parts = parts;
-    this.#limits = parts.limits ?? HEALTH_LIMITS;
+  constructor(
+    listeners: readonly Deno.TcpListener[],
+    source: HealthSource,
+    limits: HealthLimits,
+  ) {
+    this.#listeners = listeners;
+    this.#source = source;
+    this.#limits = limits;
+    for (const listener of listeners) this.#acceptAll(listener);
   }
 
-  /** Starts or stops listening, as the current grants ask for. */
-  tend(): void {
-    const { running } = this.#parts;
-    let wanted: number | undefined;
-    for (const grant of running.grants()) {
-      if (!this.#concerns(grant)) continue;
-      wanted = running.config().healthPort;
-      break;
-    }
-    if (wanted === this.#port) return;
-    this.#close();
-    if (wanted !== undefined) this.#listen(wanted);
-    else this.#unavailable = undefined;
-  }
-
-  /** Called for each new or renewed grant. */
-  opened(grant: Grant): void {
-    if (this.#port === undefined && this.#concerns(grant)) this.tend();
-  }
-
-  stop(): void {
-    this.#close();
+  close(): void {
+    this.#isClosed = true;
+    for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections.keys()) this.#drop(connection);
   }
 
-  #concerns({ ports, endsSteadyMs }: Grant): boolean {
-    const { running, clock } = this.#parts;
-    const { healthPort } = running.config();
-    return endsSteadyMs > clock.now().steadyMs &&
-      ports.some(({ protocol, first, last }) =>
-        protocol === "tcp" && first <= healthPort && healthPort <= last
-      );
-  }
-
-  #listen(port: number): void {
-    const { wildcards, log } = this.#parts;
-    try {
-      for (const hostname of wildcards) {
-        const listener = listenOn(hostname, port);
-        this.#listeners.push(listener);
-        this.#acceptAll(listener);
-      }
-      this.#port = port;
-    } catch (error) {
-      this.#close();
-      if (this.#unavailable !== port) {
-        log.warn("health_unavailable", { port, ...errorFields(error) });
-      }
-      this.#unavailable = port;
-    }
-  }
-
-  #close(): void {
-    for (const listener of this.#listeners) listener.close();
-    this.#listeners = [];
-    this.#port = undefined;
-  }
-
   async #acceptAll(listener: Deno.TcpListener): Promise<void> {
-    while (this.#listeners.includes(listener)) {
+    while (!this.#isClosed) {
       try {
         const connection = await listener.accept();
         const address = parseAddress(connection.remoteAddr.hostname);
-        if (address && this.#hasRoom(address) && this.#grantsOf(address).length > 0) {
-          this.#answer(connection, address);
-        } else {
-          connection.close();
-        }
+        if (address && this.#hasRoom(address)) this.#answer(connection, address);
+        else connection.close();
       } catch {
-        if (!this.#listeners.includes(listener)) return;
         // The connection was gone before accept, or the process is out of descriptors: do not spin.
-        await pause(100);
+        if (!this.#isClosed) await pause(100);
       }
     }
   }
@@ -152,28 +104,19 @@ class Health {
       here.length < this.#limits.perAddress;
   }
 
-  #grantsOf(address: Address): Grant[] {
-    return this.#parts.running.grantsAt(address).filter((grant) => this.#concerns(grant));
-  }
-
   async #answer(connection: Deno.Conn, address: Address): Promise<void> {
     this.#connections.set(connection, address);
     const timer = setTimeout(() => this.#drop(connection), this.#limits.connectionMs);
     try {
+      if (!await this.#source.knows(address)) return;
       const head = await readHead(connection, this.#limits.requestBytes);
-      const grants = this.#grantsOf(address);
-      // Again: the grant may have ended meanwhile.
-      if (head === undefined || grants.length === 0) return;
-      const { clock, running, log } = this.#parts;
-      const { healthPort, host, knockTimeoutMs } = running.config();
-      const report = reportOn(address, grants, clock.now(), {
-        healthPort,
-        isRefused: (grant) => running.isRefused(grant),
-        knocksOf: (grant) => running.knocksOf(grant),
-      });
-      const parts = { server: host ?? localAddress(connection), lifetimeMs: knockTimeoutMs };
+      if (head === undefined) return;
+      // The grant may have ended meanwhile.
+      const answer = await this.#source.answerFor(address);
+      if (!answer) return;
+      const { report, host, lifetimeMs } = answer;
+      const parts = { server: host ?? localAddress(connection), lifetimeMs };
       await writeText(connection, respond(head, report, parts));
-      log.debug("health_asked", { address: formatAddress(address) });
     } catch {
       // It hung up, or took too long.
     } finally {
@@ -185,6 +128,21 @@ class Health {
   #drop(connection: Deno.Conn): void {
     this.#connections.delete(connection);
     closeQuietly(connection);
+  }
+}
+
+/**
+ * Binds the port: `wildcards` are `::`, and `0.0.0.0` too where `::` takes no IPv4. Connections wait in the kernel until
+ * {@linkcode serveHealth}. Throws where another program has the port.
+ */
+export function bindHealthPort(port: number, wildcards: readonly string[]): Deno.TcpListener[] {
+  const listeners: Deno.TcpListener[] = [];
+  try {
+    for (const hostname of wildcards) listeners.push(listenOn(hostname, port));
+    return listeners;
+  } catch (cause) {
+    for (const listener of listeners) listener.close();
+    throw cause;
   }
 }
 

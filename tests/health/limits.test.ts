@@ -2,7 +2,13 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import { HEALTH_LIMITS, type HealthLimits, keepHealthListener } from "../../lib/health/listener.ts";
+import {
+  bindHealthPort,
+  HEALTH_LIMITS,
+  type HealthLimits,
+  serveHealth,
+} from "../../lib/health/listener.ts";
+import { keepHealthListener } from "../../lib/health/port.ts";
 import type { Running } from "../../lib/server.ts";
 import { serverYaml } from "../support/server_yaml.ts";
 import "../support/loopback.ts";
@@ -39,7 +45,10 @@ async function withListener(
   const stop = new AbortController();
   const { log, events } = memoryLog();
   const wildcards = ["127.0.0.1"];
-  keepHealthListener({ running, wildcards, clock, log, signal: stop.signal, limits });
+  keepHealthListener({
+    ...{ running, clock, log, signal: stop.signal },
+    listen: (port, source) => serveHealth(bindHealthPort(port, wildcards), source, limits),
+  });
   const all: Deno.Conn[] = [];
   try {
     await body(async (count) => {

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { parseAddress } from "../../lib/values/address.ts";
 import type { Moment } from "../../lib/values/moment.ts";
-import { reportOn, respond } from "../../lib/health/answer.ts";
+import { respond } from "../../lib/health/answer.ts";
+import { reportOn } from "../../lib/health/report.ts";
 import { parseAnswer } from "../../lib/client/ask_health.ts";
 import {
   type HealthReport,

@@ -29,7 +29,8 @@ import { openKernelSets } from "../../firewall/nft/kernel_sets.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
 import { createDryBackend } from "../../firewall/none.ts";
-import { keepHealthListener } from "../../health/listener.ts";
+import { bindHealthPort, serveHealth } from "../../health/listener.ts";
+import { keepHealthListener } from "../../health/port.ts";
 import { LineWriter } from "../../system/line_writer.ts";
 import { errorFields, type Log, withFields } from "../../system/log.ts";
 import { notifyOfGrants } from "../../control/notify.ts";
@@ -156,7 +157,10 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
           tellOfUnstamped(config, { backend, log })
             .catch((error) => log.warn("check_failed", errorFields(error)));
         }
-        keepHealthListener({ running, wildcards: hostnames, clock, log, signal });
+        keepHealthListener({
+          ...{ running, clock, log, signal },
+          listen: (port, source) => serveHealth(bindHealthPort(port, hostnames), source),
+        });
         confirmation?.begin();
       },
     });

@@ -22,8 +22,11 @@ export type Dialled =
 
 /** How long after one address the next is tried (RFC 8305 section 5). */
 const HEAD_START_MS = 250;
-/** How soon an address that refused is tried again: its port may be about to open. */
-const RETRY_MS = 250;
+/**
+ * How soon an address that refused is tried again, since its port may be about to open: a quarter later each time. A
+ * server may need 200 ms from the knock until it listens on its health port.
+ */
+const RETRY_MS = { first: 50, most: 250 };
 
 /**
  * Tries all addresses until one accepts or `signal` aborts, and tries again where one refuses. Where an address does not
@@ -42,7 +45,11 @@ export async function dialFirst(
   let winner: { connection: Connection; address: Address } | undefined;
   const attempt = async (address: Address, headStartMs: number) => {
     await pause(headStartMs, over);
-    while (!over.aborted) {
+    for (
+      let retryMs = RETRY_MS.first;
+      !over.aborted;
+      retryMs = Math.min(1.25 * retryMs, RETRY_MS.most)
+    ) {
       try {
         const connection = await connect(address, port, over);
         if (winner) connection.close();
@@ -51,7 +58,7 @@ export async function dialFirst(
       } catch (cause) {
         if (over.aborted) return;
         outcomes.set(address, outcomeOf(cause));
-        await pause(RETRY_MS, over);
+        await pause(retryMs, over);
       }
     }
   };

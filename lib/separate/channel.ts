@@ -7,6 +7,8 @@
 export interface Ends {
   read(buffer: Uint8Array): Promise<number | null>;
   write(bytes: Uint8Array): Promise<number>;
+  /** Nothing more is written: the other side reads the end. */
+  closeWrite(): Promise<void>;
   close(): void;
 }
 
@@ -16,6 +18,7 @@ export interface Channel {
   readonly messages: AsyncIterable<unknown>;
   /** Never throws. What is sent to a side that does not read is dropped once {@linkcode MOST_WAITING} bytes wait. */
   send(message: object): void;
+  /** Asks the other side to end: `messages` ends once it has. */
   close(): void;
 }
 
@@ -36,11 +39,7 @@ export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): C
   const close = () => {
     if (closed) return;
     closed = true;
-    try {
-      ends.close();
-    } catch {
-      // Closed already.
-    }
+    ends.closeWrite().catch(() => {}); // the other side has ended
   };
   const write = async () => {
     writing = true;
@@ -68,7 +67,7 @@ export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): C
 }
 
 async function* readMessages(
-  ends: Pick<Ends, "read">,
+  ends: Pick<Ends, "read" | "close">,
   mostBytes: number,
 ): AsyncGenerator<unknown> {
   const buffer = new Uint8Array(READ_BYTES);
@@ -76,7 +75,7 @@ async function* readMessages(
   let tooLong = false;
   while (true) {
     const size = await ends.read(buffer).catch(() => null);
-    if (size === null) return;
+    if (size === null) return closeQuietly(ends);
     let rest = buffer.subarray(0, size);
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
       const whole = concat(line, rest.subarray(0, end));
@@ -87,6 +86,14 @@ async function* readMessages(
     }
     tooLong ||= line.length + rest.length > mostBytes;
     line = tooLong ? new Uint8Array(0) : concat(line, rest);
+  }
+}
+
+function closeQuietly(ends: Pick<Ends, "close">): void {
+  try {
+    ends.close();
+  } catch {
+    // Closed already.
   }
 }
 

@@ -17,6 +17,7 @@ function endsWith(...pieces: string[]): Ends & { readonly written: string[] } {
       written.push(new TextDecoder().decode(bytes));
       return Promise.resolve(bytes.length);
     },
+    closeWrite: () => Promise.resolve(),
     close: () => {},
   };
 }

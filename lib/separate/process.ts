@@ -1,0 +1,199 @@
+/**
+ * Starts another process of this program that has no rights: by systemd, or with `setpriv` (util-linux), which leaves it
+ * what it takes to bind the knock port and to become another user (drop.ts).
+ */
+
+import { fileURLToPath } from "node:url";
+import { messageOf, OpenmeError } from "../values/errors.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
+import { enlargeBufferOf } from "../receive/receive_buffer.ts";
+import { closeQuietly } from "../system/connection.ts";
+import { programEnvironment, type RunProgram } from "../system/run_program.ts";
+import { type Channel, channelOver, type Ends } from "./channel.ts";
+import { closeDescriptor, receiveDescriptors } from "./descriptor.ts";
+import { unprivilegedIds } from "./drop.ts";
+
+/** Where processes without rights come from: systemd's socket, or setpriv. */
+export type Origin = { readonly socketPath: string } | { readonly setpriv: true };
+
+/** A process that was started, without rights but for its start. */
+export interface StartedProcess {
+  readonly channel: Channel;
+  /** With systemd: enlarges the buffers of the sockets that it passes before its first message. Needs ffi. */
+  enlargeBuffer(): Promise<void>;
+  /** Ends one that hangs, as far as that is this process's to do: systemd ends its own. */
+  kill(): void;
+}
+
+/** A line of what it sends: a signed knock is some 300 bytes. */
+const MOST_BYTES = 1024;
+/** Of its standard error, in all; the journal has what systemd's says. */
+const MOST_LINES = 20;
+const MOST_CHARACTERS = 500;
+const PROBE_MS = 10_000;
+/** How long systemd may take to start one, and that to bind its port. */
+const DESCRIPTOR_MS = 10_000;
+
+/** Names the hidden command (lib/cli/catalog.ts). */
+const COMMAND = "__taker";
+/** Bind a port below 1024, give it a large buffer, become another user: gone with that. */
+const CAPABILITIES = "-all,+net_admin,+net_bind_service,+setgid,+setuid";
+
+/** setpriv, with which `command` starts as root with those capabilities, and no program that it runs has more. */
+function withoutRights(capabilities: string, command: readonly string[]): string[] {
+  // The first still may leave them to the second, which then takes all others away.
+  const second = ["setpriv", "--bounding-set=-all", "--no-new-privs", ...command];
+  return [`--inh-caps=${capabilities}`, ...second];
+}
+
+/** Where this process can start others without rights from; or why it cannot. */
+export async function originOf(
+  { env, run }: { env: (name: string) => string | undefined; run: RunProgram },
+): Promise<Origin | { readonly why: string }> {
+  const socketPath = env("OPENME_TAKER_SOCKET");
+  if (socketPath) {
+    return isSocket(socketPath)
+      ? { socketPath }
+      : { why: `there is no socket ${quote(socketPath)}: systemctl start openme-taker.socket` };
+  }
+  if (Deno.build.os !== "linux") return { why: "only Linux has the means" };
+  const { uid, gid } = unprivilegedIds();
+  const become = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "true"];
+  // kill: for one that hangs.
+  const args = withoutRights(`${CAPABILITIES},+kill`, become);
+  try {
+    await run({ program: "setpriv", args, timeoutMs: PROBE_MS, missingHint: "install util-linux" });
+    return { setpriv: true };
+  } catch (cause) {
+    return { why: Deno.uid() === 0 ? reasonOf(cause) : "openme does not run as root" };
+  }
+}
+
+function reasonOf(cause: unknown): string {
+  const hint = cause instanceof OpenmeError && cause.hint ? `: ${cause.hint}` : "";
+  return messageOf(cause).replace(/^setpriv .* exit code \d+: /, "") + hint;
+}
+
+function isSocket(path: string): boolean {
+  try {
+    return Deno.statSync(path).isSocket === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Starts one. `said` is given what it writes to standard error, safe to print. Throws where it cannot be started. */
+export async function startProcess(
+  origin: Origin,
+  { said, command = thisProgram() }: {
+    said: (line: string) => void;
+    /** The program and its arguments; another one in tests. */
+    command?: readonly string[];
+  },
+): Promise<StartedProcess> {
+  return "setpriv" in origin ? startWithSetpriv(command, said) : await connect(origin.socketPath);
+}
+
+async function connect(path: string): Promise<StartedProcess> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  return {
+    channel: channelOver(connection, { mostBytes: MOST_BYTES }),
+    enlargeBuffer: async () => {
+      for (const descriptor of await receiveDescriptors(connection, DESCRIPTOR_MS)) {
+        enlargeBufferOf(descriptor);
+        closeDescriptor(descriptor);
+      }
+    },
+    kill: () => closeQuietly(connection),
+  };
+}
+
+function startWithSetpriv(
+  command: readonly string[],
+  said: (line: string) => void,
+): StartedProcess {
+  const child = new Deno.Command("setpriv", {
+    args: withoutRights(CAPABILITIES, command),
+    clearEnv: true,
+    env: environment(),
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true, // Ctrl-C and Ctrl-Z in the terminal are for the keeper
+  }).spawn();
+  tell(child.stderr, said).catch(() => {});
+  return {
+    channel: channelOver(endsOf(child), { mostBytes: MOST_BYTES }),
+    enlargeBuffer: () => Promise.resolve(),
+    kill: () => {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    },
+  };
+}
+
+/** This program: compiled, or its sources and the permissions that it begins with. */
+function thisProgram(): string[] {
+  if (Deno.build.standalone) return [Deno.execPath(), COMMAND];
+  const main = fileURLToPath(Deno.mainModule);
+  const permissions = ["--allow-net", "--allow-read", "--allow-env", "--allow-ffi"];
+  // A cache of code that root runs must not be open in a process that strangers talk to.
+  const flags = ["--quiet", "--cached-only", "--no-prompt", "--no-code-cache"];
+  return [Deno.execPath(), "run", ...flags, ...permissions, main, COMMAND];
+}
+
+/** What the program needs of the environment: the rest may hold secrets. */
+function environment(): Record<string, string> {
+  const names = Deno.build.standalone ? [] : ["HOME", "DENO_DIR", "XDG_CACHE_HOME"];
+  const kept = names.map((name) => [name, Deno.env.get(name)]).filter(([, value]) => value);
+  return { ...programEnvironment(), ...Object.fromEntries(kept) };
+}
+
+function endsOf({ stdin, stdout }: Deno.ChildProcess): Ends {
+  const writer = stdin.getWriter();
+  const reader = stdout.getReader();
+  let rest = new Uint8Array(0);
+  return {
+    read: async (buffer) => {
+      if (rest.length === 0) {
+        const { value } = await reader.read();
+        if (!value) return null;
+        rest = value;
+      }
+      const size = Math.min(rest.length, buffer.length);
+      buffer.set(rest.subarray(0, size));
+      rest = rest.subarray(size);
+      return size;
+    },
+    write: async (bytes) => {
+      await writer.write(bytes);
+      return bytes.length;
+    },
+    closeWrite: () => writer.close(),
+    close: () => {
+      reader.cancel().catch(() => {});
+    },
+  };
+}
+
+/** Gives the first lines of a stream; a long one comes in pieces. What follows is not read. */
+async function tell(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  said: (line: string) => void,
+): Promise<void> {
+  const pieces = new RegExp(`[^\\n]{1,${MOST_CHARACTERS}}`, "g");
+  let rest = "";
+  let left = MOST_LINES;
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).match(pieces) ?? [];
+    rest = text.endsWith("\n") ? "" : lines.pop() ?? "";
+    for (const line of lines) {
+      said(escapeUnprintable(line));
+      if (--left === 0) return;
+    }
+  }
+  if (rest) said(escapeUnprintable(rest));
+}

@@ -213,8 +213,8 @@ class Server {
       return leavesGuard;
     } finally {
       this.#stopTasks();
-      this.#knocks.close();
       this.#store.close({ grantsStand });
+      await this.#knocks.close();
     }
   }
 

@@ -152,12 +152,17 @@ export const COMMANDS: Commands = {
   },
 };
 
-/** What completion scripts and setup call, and no help speaks of. */
+/** What completion scripts, setup and serve call, and no help speaks of. */
 export const HIDDEN_COMMANDS: Commands = {
   __complete: {
     summary: "print what may come next",
     permissions: ["read", "env"],
     load: async () => (await import("./commands/complete.ts")).complete,
+  },
+  "__taker": {
+    summary: "take what strangers send, for serve",
+    permissions: ["net", "read", "env", "ffi"],
+    load: async () => (await import("./commands/taker.ts")).taker,
   },
   "__setup_watch": {
     summary: "put back what a setup that was killed has made",

@@ -8,7 +8,7 @@ import {
   signingKeyFlaw,
   type VerifySignature,
 } from "../crypto/keys.ts";
-import { fingerprint, fingerprintBytes, signatureVerifier } from "../crypto/sync.ts";
+import { clientKeyHint, fingerprint, signatureVerifier } from "../crypto/sync.ts";
 import type { PrefixLengths } from "../values/network.ts";
 import { comparePortRanges, type PortRange } from "../values/ports.ts";
 import { ConfigError, type Field } from "./fields.ts";
@@ -81,9 +81,12 @@ export class KeyRegister implements ClientKeys {
     const publicKey = field.key(what, [KEY_SIZE]);
     const key = bytesToHex(publicKey);
     const known = this.#former?.byKey.get(key);
-    return known
-      ? { publicKey, key, hint: known.hint, verify: known.verify }
-      : { publicKey, key, hint: hintOf(publicKey), verify: verifierOf(publicKey, field.path) };
+    return known ? { publicKey, key, hint: known.hint, verify: known.verify } : {
+      publicKey,
+      key,
+      hint: clientKeyHint(publicKey),
+      verify: verifierOf(publicKey, field.path),
+    };
   }
 
   /** The client as the configuration before has it, if that is the same; otherwise this one. */
@@ -147,9 +150,4 @@ function verifierOf(publicKey: Bytes, path: string): VerifySignature {
   } catch {
     throw new ConfigError(path, `${expected}, got bytes that are not a point of the curve`);
   }
-}
-
-function hintOf(publicKey: Bytes): number {
-  const { buffer, byteOffset } = fingerprintBytes(publicKey);
-  return new DataView(buffer, byteOffset).getUint32(0);
 }

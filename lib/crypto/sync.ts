@@ -121,6 +121,12 @@ export function fingerprintBytes(publicKey: Uint8Array): Uint8Array {
   return createHash("sha256").update(publicKey).digest().subarray(0, FINGERPRINT_SIZE);
 }
 
+/** The hint of a client's public key: the first four bytes of its fingerprint, big-endian. */
+export function clientKeyHint(publicKey: Uint8Array): number {
+  const { buffer, byteOffset } = fingerprintBytes(publicKey);
+  return new DataView(buffer, byteOffset).getUint32(0);
+}
+
 /** The verifier of one client's key, 32 bytes. Throws `RangeError` where they are not a point of the curve. */
 export function signatureVerifier(publicKey: Uint8Array): VerifySignature {
   let key: KeyObject;

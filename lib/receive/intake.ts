@@ -33,8 +33,8 @@ export interface KnockSource {
   accepted(key: string, source: Address): void;
   /** Nothing more is told to the sink. */
   stop(): void;
-  /** Lets the knock port go. */
-  close(): void;
+  /** Lets the knock port go; resolves once it is free. */
+  close(): Promise<void>;
 }
 
 /** What an intake works with. */
@@ -81,8 +81,9 @@ export class Intake implements KnockSource {
     this.#stopped = true;
   }
 
-  close(): void {
+  close(): Promise<void> {
     this.#parts.socket.close();
+    return Promise.resolve();
   }
 
   /** Looks at a datagram in the step that received it: a knock waits for no timer, and no turn of the event loop. */

@@ -22,8 +22,12 @@ export interface KnockSocket {
   close(): void;
 }
 
-/** Binds the port for IPv6 and IPv4; throws where another program has it. */
-export async function bindKnockSocket(port: number, run: RunProgram): Promise<KnockSocket> {
+/** Binds the port on these addresses; throws where another program has it. `prepare` is given the sockets. */
+export function bindKnockSocket(
+  port: number,
+  hostnames: readonly string[],
+  prepare: (sockets: readonly Deno.DatagramConn[]) => void = () => {},
+): KnockSocket {
   const sockets: Deno.DatagramConn[] = [];
   let closed = false;
   const closeAll = () => {
@@ -31,7 +35,7 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
     sockets.forEach(close);
   };
   try {
-    for (const hostname of await wildcards(run)) {
+    for (const hostname of hostnames) {
       const socket = bind(hostname, port);
       if (socket) sockets.push(socket);
     }
@@ -40,6 +44,7 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
     throw cause;
   }
   sockets.forEach(enlargeReceiveBuffer);
+  prepare(sockets);
   return {
     listen: async (take, signal) => {
       signal.addEventListener("abort", closeAll, { once: true });
@@ -50,7 +55,7 @@ export async function bindKnockSocket(port: number, run: RunProgram): Promise<Kn
   };
 }
 
-/** One dual-stack socket where the system has such; with `net.ipv6.bindv6only=1` it takes two. */
+/** The addresses for IPv6 and IPv4: one dual-stack socket where the system has such; with `net.ipv6.bindv6only=1` it takes two. */
 export async function wildcards(run: RunProgram): Promise<string[]> {
   const only6 = await tryReadProc("/proc/sys/net/ipv6/bindv6only", run);
   return only6.trim() === "1" ? ["::", "0.0.0.0"] : ["::"];

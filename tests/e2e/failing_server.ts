@@ -11,7 +11,7 @@ import { runServer } from "../../lib/server.ts";
 import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { bootClock } from "../../lib/system/clock.ts";
 import { Intake } from "../../lib/receive/intake.ts";
-import { bindKnockSocket, type KnockSocket } from "../../lib/receive/socket.ts";
+import { bindKnockSocket, type KnockSocket, wildcards } from "../../lib/receive/socket.ts";
 import { CurrentStamps } from "../../lib/receive/stamps.ts";
 
 /** The ways to fail. */
@@ -21,7 +21,7 @@ if (import.meta.main) {
   const { config } = await loadServerConfig(Deno.args[0] ?? "");
   const failure = Deno.args[1];
   Deno.mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
-  const socket = await bindKnockSocket(config.udpPort, runProgram);
+  const socket = bindKnockSocket(config.udpPort, await wildcards(runProgram));
   const clock = await bootClock(runProgram);
   const wake = Promise.withResolvers<void>();
   const stamps = new CurrentStamps(config, clock.now());

@@ -17,6 +17,9 @@ import { KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab, type Output, type Side } from "./lab.ts";
 import { knock, openme, serve, type Served, startServe } from "./openme.ts";
 
+/** In how many processes servers run whose tests say nothing of it: `auto`, unless OPENME_TEST_SEPARATE says `off`. */
+export const SEPARATE = Deno.env.get("OPENME_TEST_SEPARATE") ?? "auto";
+
 /** The lines of the server's configuration that tests change. */
 export interface SiteOptions {
   /** Ports, or groups, by client. Keys are made for each name that appears for the first time. */
@@ -206,6 +209,7 @@ export class Site implements AsyncDisposable {
       `  state_dir: ${this.stateDir}`,
       `  private_key: ${encodeBase64(this.#server.privateKey)}`,
       `  public_key: ${encodeBase64(this.#server.publicKey)}`,
+      ...(server.some((line) => line.startsWith("separate:")) ? [] : [`  separate: ${SEPARATE}`]),
       ...server.map((line) => `  ${line}`),
       ...(Object.keys(ports).length > 0 ? ["ports:"] : []),
       ...Object.entries(ports).map(([group, specs]) => `  ${group}: [${specs.join(", ")}]`),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
 import { runProgram } from "../../lib/system/run_program.ts";
-import { bindKnockSocket } from "../../lib/receive/socket.ts";
+import { bindKnockSocket, wildcards } from "../../lib/receive/socket.ts";
 import { enlargeReceiveBuffer } from "../../lib/receive/receive_buffer.ts";
 import { must } from "../support/knocks.ts";
 import { ONE_USER } from "../support/one_user.ts";
@@ -23,7 +23,7 @@ function listen(hostname: string): Deno.DatagramConn & Disposable {
 
 Deno.test("bindKnockSocket() gives datagrams of every size with their sources, and frees the port", async () => {
   const port = freePort();
-  const socket = await bindKnockSocket(port, runProgram);
+  const socket = bindKnockSocket(port, await wildcards(runProgram));
   const sizes = [0, 1, 44, 45, 101, 164, 165, 166, 511, 512, 513, 1400, 9000];
   const datagrams = sizes.map(random);
   const [taken, sent]: string[][] = [[], []];
@@ -43,7 +43,7 @@ Deno.test("bindKnockSocket() gives datagrams of every size with their sources, a
   assert.deepEqual(taken, sent);
   stop.abort();
   await listening;
-  (await bindKnockSocket(port, runProgram)).close();
+  bindKnockSocket(port, await wildcards(runProgram)).close();
 });
 
 Deno.test({
@@ -51,7 +51,7 @@ Deno.test({
   ignore: !MAY_ENLARGE,
   fn: async () => {
     const port = freePort();
-    const socket = await bindKnockSocket(port, runProgram);
+    const socket = bindKnockSocket(port, await wildcards(runProgram));
     using sender = listen("127.0.0.1");
     for (let i = 0; i < 1500; i++) {
       await sender.send(random(165), { transport: "udp", hostname: "127.0.0.1", port });
@@ -68,7 +68,7 @@ Deno.test({
 Deno.test("what the taker of datagrams throws ends listening, and does not pass for a failing socket", async () => {
   for (const nth of [1, 40]) {
     const port = freePort();
-    const socket = await bindKnockSocket(port, runProgram);
+    const socket = bindKnockSocket(port, await wildcards(runProgram));
     using sender = listen("127.0.0.1");
     const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port };
     for (let i = 0; i < 40; i++) await sender.send(random(165), to);
@@ -129,8 +129,8 @@ Deno.test({
 
 Deno.test("bindKnockSocket() says that another program has the port", async () => {
   const port = freePort();
-  const first = await bindKnockSocket(port, runProgram);
-  await assert.rejects(bindKnockSocket(port, runProgram), {
+  const first = bindKnockSocket(port, await wildcards(runProgram));
+  await assert.rejects(async () => bindKnockSocket(port, await wildcards(runProgram)), {
     message: `cannot listen on UDP port ${port}: another program has it`,
   });
   first.close();

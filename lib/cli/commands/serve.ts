@@ -2,6 +2,7 @@
 
 import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
+import { openKnockPort } from "../serve/knocks.ts";
 import { reloadFrom } from "../serve/reload.ts";
 import { restartSignal } from "../serve/restart.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
@@ -22,7 +23,7 @@ import { unguardable } from "../../config/server.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
-import { controlHandler, SEPARATE_OFF } from "../../control/requests.ts";
+import { controlHandler } from "../../control/requests.ts";
 import { openGeneration } from "../../firewall/host/generation.ts";
 import { openLegacyRules } from "../../firewall/host/legacy_rules.ts";
 import { openKernelSets } from "../../firewall/nft/kernel_sets.ts";
@@ -39,8 +40,7 @@ import { runServer } from "../../server.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { takeLock } from "../../state/lock.ts";
 import { bootClock } from "../../system/clock.ts";
-import { Intake } from "../../receive/intake.ts";
-import { bindKnockSocket, wildcards } from "../../receive/socket.ts";
+import { wildcards } from "../../receive/socket.ts";
 import { CurrentStamps } from "../../receive/stamps.ts";
 
 export const serve: Command = {
@@ -81,8 +81,9 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
     open.adopt(takeLock(stateDir, isDry ? { hint } : {}), (lock) => lock.release());
     const control = bindControlSocket(stateDir, { isNeeded: confirmMs !== undefined, log });
     open.defer(() => control?.close());
-    const bound = bindKnockSocket(config.udpPort, context.run);
-    const socket = open.adopt(await bound, (socket) => socket.close());
+    const hostnames = await wildcards(context.run);
+    const opening = openKnockPort(config, { context, log, wildcards: hostnames, isDry });
+    const port = open.adopt(await opening, (port) => port.close());
     const readGeneration = openGeneration();
     const quickSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
@@ -124,11 +125,10 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
       isDry,
       isTrial: confirmation !== undefined,
     });
-    const hostnames = await wildcards(context.run);
     const signal = confirmation?.signal ?? stop;
     await runServer({
       config,
-      knocks: (sink) => new Intake(config, { socket, stamps, clock, sink }),
+      knocks: (sink) => port.knocks(sink, { stamps, clock, log }),
       backend: isDry ? createDryBackend(backend) : backend,
       stateDir: dry?.dir ?? stateDir,
       stamps,
@@ -148,7 +148,7 @@ restart: the ports stay closed, whatever on_stop says, and grants go on.`,
             if (!confirmation) throw nothingToConfirm();
             confirmation.confirm();
           };
-          const separation = () => ({ separated: false, why: SEPARATE_OFF });
+          const separation = () => port.separation;
           const edges = { stateDir, run, lookAtConfig: watch.look, confirm, separation };
           serveControl(control, { handle: controlHandler(running, edges), log, signal });
         }

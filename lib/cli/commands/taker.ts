@@ -1,0 +1,39 @@
+/** The hidden command of the processes that `serve` starts: they deal with strangers, and can do nothing else. */
+
+import type { Command } from "../context.ts";
+import { bindKnockSocket } from "../../receive/socket.ts";
+import { passDescriptors } from "../../separate/descriptor.ts";
+import { dropRights } from "../../separate/drop.ts";
+import type { KnocksRole } from "../../separate/messages.ts";
+import { networkNamespace } from "../../separate/namespace.ts";
+import { channelOfStdio } from "../../separate/stdio.ts";
+import { processClock } from "../../system/clock.ts";
+
+/** They end with their channel: these are for the process that has started them. */
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTSTP"] as const;
+
+export const taker: Command = {
+  about: "Started by openme serve: takes datagrams or requests of strangers, without any right.",
+  example: "openme __taker",
+  parameters: {},
+  run: async (_args, context) => {
+    for (const signal of SIGNALS) Deno.addSignalListener(signal, () => {});
+    const channel = channelOfStdio();
+    const messages = channel.messages[Symbol.asyncIterator]();
+    const first = await messages.next();
+    if (first.done) return 0;
+    const giveUpRights = async () => {
+      dropRights();
+      await context.keepPermissions([]);
+    };
+    const role = first.value as KnocksRole;
+    const { runTaker } = await import("../../separate/taker.ts");
+    await runTaker(role, {
+      ...{ messages, channel, giveUpRights },
+      bind: (port, wildcards) => bindKnockSocket(port, wildcards, passDescriptors),
+      namespace: networkNamespace(),
+      clock: processClock(),
+    });
+    return 0;
+  },
+};

@@ -1,0 +1,98 @@
+/** Where `serve` takes knocks from: a process of its own without rights where that can be had, otherwise this one. */
+
+import type { Context } from "../context.ts";
+import type { ServerConfig } from "../../config/server.ts";
+import { SEPARATE_OFF, type Separation } from "../../control/requests.ts";
+import { Intake, type KnockSink, type KnockSource } from "../../receive/intake.ts";
+import { bindKnockSocket } from "../../receive/socket.ts";
+import type { CurrentStamps } from "../../receive/stamps.ts";
+import type { Channel, StartProcess } from "../../separate/channel.ts";
+import { Taker } from "../../separate/knocks.ts";
+import { networkNamespace } from "../../separate/namespace.ts";
+import { type Origin, originOf, startProcess } from "../../separate/process.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
+import type { Clock } from "../../values/moment.ts";
+import type { Log } from "../../system/log.ts";
+
+/** The knock port, bound. Datagrams wait in the kernel. */
+export interface KnockPort {
+  readonly separation: Separation;
+  /** Starts one more process without rights; `undefined` where there is none. */
+  readonly start: StartProcess | undefined;
+  readonly knocks: (
+    sink: KnockSink,
+    parts: { readonly stamps: CurrentStamps; readonly clock: Clock; readonly log: Log },
+  ) => KnockSource;
+  close(): void;
+}
+
+/** What it takes to open the port. */
+export interface KnockPortParts {
+  readonly context: Pick<Context, "env" | "run">;
+  readonly log: Log;
+  readonly wildcards: readonly string[];
+  /** A dry run is one process. */
+  readonly isDry: boolean;
+}
+
+/** Binds the port; throws where another program has it. */
+export async function openKnockPort(
+  config: ServerConfig,
+  { context, log, wildcards, isDry }: KnockPortParts,
+): Promise<KnockPort> {
+  const isOff = config.separate === "off" || isDry;
+  const origin = isOff ? { why: SEPARATE_OFF } : await originOf(context);
+  if (!("why" in origin)) {
+    try {
+      return await openInProcess(config, origin, { log, wildcards });
+    } catch (cause) {
+      if (cause instanceof OpenmeError && cause.code === "SOCKET") throw cause;
+      return openHere(config, wildcards, tellWhy(messageOf(cause), log));
+    }
+  }
+  return openHere(config, wildcards, isOff ? origin.why : tellWhy(origin.why, log));
+}
+
+async function openInProcess(
+  config: ServerConfig,
+  origin: Origin,
+  { log, wildcards }: Pick<KnockPortParts, "log" | "wildcards">,
+): Promise<KnockPort> {
+  const said = (line: string) => log.warn("taker_said", { line });
+  const process = await startProcess(origin, { said });
+  const begun = Taker.begin(process.channel, {
+    ...{ port: config.udpPort, wildcards, config },
+    namespace: networkNamespace(),
+  });
+  const [taker] = await Promise.all([begun, process.enlargeBuffer()]).catch((cause) => {
+    process.kill();
+    throw cause;
+  });
+  return {
+    separation: { separated: true, why: undefined },
+    start: async (): Promise<Channel> => (await startProcess(origin, { said })).channel,
+    knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
+    close: () => {
+      taker.close();
+      process.kill();
+    },
+  };
+}
+
+function openHere(config: ServerConfig, wildcards: readonly string[], why: string): KnockPort {
+  const socket = bindKnockSocket(config.udpPort, wildcards);
+  return {
+    separation: { separated: false, why },
+    start: undefined,
+    knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
+    close: () => socket.close(),
+  };
+}
+
+function tellWhy(why: string, log: Log): string {
+  log.info("not_separated", {
+    why,
+    doing: "reading datagrams in this process, which may change the firewall",
+  });
+  return why;
+}

@@ -1,0 +1,186 @@
+/**
+ * The keeper's side of a taker: knocks that another process receives, which can do nothing else. Nothing that it sends is
+ * trusted: it may name registered clients, and the keeper decides as for any knock. Its messages cost bounded time and
+ * memory. When it ends, the server ends.
+ */
+
+import { type Address, formatAddress, parseAddress } from "../values/address.ts";
+import { OpenmeError } from "../values/errors.ts";
+import type { Clock } from "../values/moment.ts";
+import { escapeUnprintable } from "../values/text.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
+import { pause } from "../system/clock.ts";
+import type { Log } from "../system/log.ts";
+import type { KnockConfig, KnockSink, KnockSource } from "../receive/intake.ts";
+import type { Channel } from "./channel.ts";
+import {
+  type FromTaker,
+  type KnocksRole,
+  readMessage,
+  sentConfig,
+  type ToTaker,
+} from "./messages.ts";
+
+/** Messages that are read; an honest taker finds fewer knocks. It waits while others are not read. */
+const MESSAGES = { perSecond: 5000, capacity: 2000 };
+/** How long a taker may take to begin, and to end. */
+const START_MS = 10_000;
+const END_MS = 1000;
+const TELL_AGAIN_MS = 60_000;
+
+/** A process that has bound the knock port and given up its rights. */
+export class Taker {
+  readonly #channel: Channel;
+  readonly #messages: AsyncIterator<unknown>;
+
+  private constructor(channel: Channel, messages: AsyncIterator<unknown>) {
+    this.#channel = channel;
+    this.#messages = messages;
+  }
+
+  /**
+   * Has a process that was just started bind the port. `namespace`: the network namespace that it must be in. Throws
+   * `OpenmeError`: `SOCKET` where the port cannot be bound, `STATE` where the process cannot be used.
+   */
+  static async begin(
+    channel: Channel,
+    { port, wildcards, config, namespace }: {
+      readonly port: number;
+      readonly wildcards: readonly string[];
+      readonly config: KnockConfig;
+      readonly namespace: string;
+    },
+  ): Promise<Taker> {
+    const messages = channel.messages[Symbol.asyncIterator]();
+    const role: KnocksRole = { role: "knocks", port, wildcards, config: sentConfig(config) };
+    channel.send(role);
+    const timeout = new AbortController();
+    const late = pause(START_MS, timeout.signal).then(() => undefined);
+    const first = await Promise.race([messages.next(), late]).finally(() => timeout.abort());
+    const message = first && !first.done ? readMessage(first.value) : undefined;
+    if (message && "bound" in message && message.bound === namespace) {
+      return new Taker(channel, messages);
+    }
+    channel.close();
+    if (message && "failed" in message) {
+      const text = (words: string) => escapeUnprintable(words.slice(0, 500));
+      const hint = message.hint === undefined ? undefined : text(message.hint);
+      throw new OpenmeError("SOCKET", text(message.failed), { hint });
+    }
+    const why = !first
+      ? `it did not begin within ${START_MS / 1000} s`
+      : first.done
+      ? "it ended at once"
+      : message && "bound" in message
+      ? "it runs in another network namespace"
+      : "it answered with something else than expected";
+    throw new OpenmeError("STATE", `the process that is to take knocks cannot be used: ${why}`);
+  }
+
+  /** Its knocks, for this sink. */
+  knocks(sink: KnockSink, parts: { readonly clock: Clock; readonly log: Log }): KnockSource {
+    return new TakersKnocks(this.#channel, this.#messages, { sink, ...parts });
+  }
+
+  /** Ends it. */
+  close(): void {
+    this.#channel.close();
+  }
+}
+
+class TakersKnocks implements KnockSource {
+  readonly #channel: Channel;
+  readonly #messages: AsyncIterator<unknown>;
+  readonly #parts: { readonly sink: KnockSink; readonly clock: Clock; readonly log: Log };
+  readonly #allowed = new TokenBucket(MESSAGES);
+  #stopped = false;
+  #ended: Promise<void> | undefined;
+  #junk = 0;
+  #toldAtMs = -Infinity;
+
+  constructor(
+    channel: Channel,
+    messages: AsyncIterator<unknown>,
+    parts: { readonly sink: KnockSink; readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#channel = channel;
+    this.#messages = messages;
+    this.#parts = parts;
+  }
+
+  async listen(signal: AbortSignal): Promise<void> {
+    this.#send({ take: true });
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    this.#ended = this.#takeAll();
+    await Promise.race([this.#ended, aborted]);
+    if (signal.aborted) return;
+    throw new OpenmeError("SOCKET", "the process that takes knocks has ended", {
+      hint: "the log says more: taker_said, or journalctl -u 'openme-taker@*'",
+    });
+  }
+
+  reconfigure(config: KnockConfig): void {
+    this.#send({ config: sentConfig(config) });
+  }
+
+  accepted(key: string, source: Address): void {
+    this.#send({ accepted: key, source: formatAddress(source) });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Resolves once it has ended, and the port is free, or after a second. */
+  async close(): Promise<void> {
+    this.#channel.close();
+    this.#stopped = true;
+    const late = new AbortController();
+    await Promise.race([this.#ended ?? this.#takeAll(), pause(END_MS, late.signal)]);
+    late.abort();
+  }
+
+  #send(message: ToTaker): void {
+    this.#channel.send(message);
+  }
+
+  async #takeAll(): Promise<void> {
+    for (;;) {
+      const { done, value } = await this.#messages.next();
+      if (done) return;
+      if (this.#stopped) continue;
+      const { steadyMs } = this.#parts.clock.now();
+      if (this.#allowed.left(steadyMs) < 1) await pause(1000 / MESSAGES.perSecond * 50);
+      this.#allowed.charge(1);
+      this.#take(readMessage(value), steadyMs);
+    }
+  }
+
+  #take(message: FromTaker | undefined, steadyMs: number): void {
+    const { sink } = this.#parts;
+    if (!message || "bound" in message || "failed" in message) return this.#tellOfJunk(steadyMs);
+    if ("signed" in message) return sink.signed(message.signed);
+    if ("dropped" in message) {
+      const { dropped, source } = message;
+      return sink.dropped(dropped, () => parseAddress(source)!);
+    }
+    for (const [reason, datagrams] of Object.entries(message.droppedMore)) {
+      sink.droppedMore(reason, datagrams);
+    }
+  }
+
+  #tellOfJunk(steadyMs: number): void {
+    this.#junk++;
+    if (steadyMs - this.#toldAtMs < TELL_AGAIN_MS) return;
+    this.#toldAtMs = steadyMs;
+    this.#parts.log.error("taker_misbehaves", {
+      messages: this.#junk,
+      why: "it sent what openme's own process never sends: it may have been taken over",
+      doing: "ignoring these; it can open what registered clients can, and nothing else",
+      hint: "stop openme, and report this",
+    });
+  }
+}

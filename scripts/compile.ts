@@ -8,6 +8,7 @@
 
 import { cp } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { UNITS } from "../lib/cli/setup/steps.ts";
 import { print, run } from "./run.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -82,9 +83,8 @@ async function compileBundle(
 
 /** The systemd units by name, which openme setup installs (lib/cli/setup/units.ts). */
 async function readUnits(): Promise<Record<string, string>> {
-  const names = ["openme.service", "openme-guard.service"];
-  const texts = names.map((name) => Deno.readTextFile(`${ROOT}/packaging/${name}`));
-  return Object.fromEntries((await Promise.all(texts)).map((text, i) => [names[i], text]));
+  const texts = UNITS.map((name) => Deno.readTextFile(`${ROOT}/packaging/${name}`));
+  return Object.fromEntries((await Promise.all(texts)).map((text, i) => [UNITS[i], text]));
 }
 
 /** The same without a bundle, from the files themselves. */

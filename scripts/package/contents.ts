@@ -1,8 +1,9 @@
 /** What the packages for dpkg, rpm and pacman have in them. */
 
+import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { run } from "../run.ts";
 import { debianChangelog } from "./changelog.ts";
-import { COMPLETIONS, MAN_PAGE, ROOT, UNITS, writeFile, writePrinted } from "./files.ts";
+import { COMPLETIONS, MAN_PAGE, ROOT, writeFile, writePrinted } from "./files.ts";
 import type { PackageOptions } from "./options.ts";
 
 /** A file of a package, or a folder of its own. All belong to root. */

@@ -5,9 +5,6 @@ import { capture } from "../run.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The systemd units, in packaging/. */
-export const UNITS = ["openme.service", "openme-guard.service"];
-
 /** Where each shell looks for its completion of openme, under /usr or /usr/local. */
 export const COMPLETIONS = {
   bash: "share/bash-completion/completions/openme",

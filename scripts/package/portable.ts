@@ -3,11 +3,12 @@
  * `tar -C / -xf` installs it. No variable is set for them, so the programs that openme starts load their own.
  */
 
+import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { compileOpenme } from "../compile.ts";
 import { capture } from "../run.ts";
 import { archive } from "./archive.ts";
 import { copyBase } from "./base.ts";
-import { copyFile, UNITS, writeFile } from "./files.ts";
+import { copyFile, writeFile } from "./files.ts";
 import { FOLDER, installGlibc, LOADERS } from "./glibc.ts";
 import type { PackageOptions } from "./options.ts";
 import { type PypiProgram, pypiProgram } from "./pypi.ts";

@@ -3,8 +3,9 @@
  * there.
  */
 
+import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { archive } from "./archive.ts";
-import { copyFile, UNITS, writePrinted } from "./files.ts";
+import { copyFile, writePrinted } from "./files.ts";
 import type { PackageOptions } from "./options.ts";
 
 export const TEXTS = ["README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"];

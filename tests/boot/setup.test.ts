@@ -25,7 +25,8 @@ const PRINTED = README.flatMap(({ text }) => text.split("\n")).map((line) => lin
 
 /** Everything of openme's that setup may leave, and what systemd has of it. */
 const TRACES = `ls -d /etc/openme /var/lib/openme /etc/systemd/system/openme* \\
-  /etc/systemd/system/*.wants/openme* /run/systemd/system/openme* *openme*.yaml 2>&-
+  /etc/systemd/system/*.wants/openme* /run/systemd/system/openme* /run/openme-taker* \\
+  *openme*.yaml 2>&-
 systemctl list-units --all --plain --no-legend 'openme*'
 sudo nft list ruleset | grep openme`;
 

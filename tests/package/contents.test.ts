@@ -1,6 +1,7 @@
 /** What is in each package: paths, modes, owners, what it depends on; and the sums of all. */
 
 import assert from "node:assert/strict";
+import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { VERSION } from "../../lib/values/version.ts";
 import { entriesOf, NAMES, packagePath, succeed, testPackages } from "./dist.ts";
 
@@ -8,8 +9,7 @@ const FILE = "-rw-r--r-- root/root";
 const COMMON = [
   `drwx------ root/root /etc/openme/`,
   `-rwxr-xr-x root/root /usr/bin/openme`,
-  `${FILE} /usr/lib/systemd/system/openme-guard.service`,
-  `${FILE} /usr/lib/systemd/system/openme.service`,
+  ...UNITS.map((name) => `${FILE} /usr/lib/systemd/system/${name}`),
   `${FILE} /usr/share/bash-completion/completions/openme`,
   `${FILE} /usr/share/fish/vendor_completions.d/openme.fish`,
   `${FILE} /usr/share/man/man1/openme.1.gz`,
@@ -108,8 +108,7 @@ await testPackages(["tar", "xz"], "the archive is laid out like /usr/local", asy
   assert.deepEqual(entries, [
     ...["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"].map((name) => `${FILE} ${name}`),
     "-rwxr-xr-x root/root bin/openme",
-    `${FILE} lib/systemd/system/openme-guard.service`,
-    `${FILE} lib/systemd/system/openme.service`,
+    ...UNITS.toSorted().map((name) => `${FILE} lib/systemd/system/${name}`),
     `${FILE} share/bash-completion/completions/openme`,
     `${FILE} share/fish/vendor_completions.d/openme.fish`,
     `${FILE} share/man/man1/openme.1`,

@@ -94,12 +94,12 @@ export interface Unit {
   readonly isEnabled: boolean;
 }
 
-/** Reads what `systemctl show` prints of some units: blocks of `KEY=VALUE`. */
+/** Reads what `systemctl show` prints of some units: blocks of `KEY=VALUE`. An instance tells of its template. */
 export function parseUnits(text: string): Map<string, Unit> {
   return new Map(
     text.split("\n\n").map((block): [string, Unit] => {
       const valueOf = (key: string) => new RegExp(`^${key}=(.*)$`, "m").exec(block)?.[1] ?? "";
-      return [valueOf("Id"), {
+      return [valueOf("Id").replace(/@.*\./, "@."), {
         isThere: valueOf("LoadState") === "loaded",
         isMasked: valueOf("LoadState") === "masked",
         isActive: ["active", "activating", "reloading"].includes(valueOf("ActiveState")),
@@ -110,7 +110,9 @@ export function parseUnits(text: string): Map<string, Unit> {
 }
 
 export async function lookAtUnits(run: RunProgram): Promise<Map<string, Unit>> {
-  const args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState", ...UNITS];
+  // It shows no template.
+  const names = UNITS.map((name) => name.replace("@.", "@setup."));
+  const args = ["show", "--property=Id,LoadState,ActiveState,UnitFileState", ...names];
   return parseUnits(await run({ program: "systemctl", args, timeoutMs: 30_000 }));
 }
 

@@ -16,7 +16,13 @@ export const PLACES = {
 
 export const SERVER_UNIT = "openme.service";
 export const GUARD_UNIT = "openme-guard.service";
-export const UNITS = [SERVER_UNIT, GUARD_UNIT] as const;
+/** In packaging/, where each has its purpose in its first lines. The last ones come and go with the server. */
+export const UNITS = [
+  SERVER_UNIT,
+  GUARD_UNIT,
+  "openme-taker.socket",
+  "openme-taker@.service",
+] as const;
 
 /** One step. Removing what is not there is no failure. */
 export type Step =

@@ -84,13 +84,16 @@ Deno.test("of a state directory only openme's own goes, and folders that hold an
 Deno.test("openme setup --units writes the units that are missing", async () => {
   await using folder = await Folder.create();
   const setup = () => openme(["setup", "--units", folder.path]);
-  const [first, second] = UNITS;
+  const [first, ...others] = UNITS;
   await folder.write(first, "mine");
-  assert.deepEqual(await setup(), good([`openme: wrote ${folder.path}/${second}`]));
+  const wrote = others.map((name) => `openme: wrote ${folder.path}/${name}`);
+  assert.deepEqual(await setup(), good(wrote));
   assert.equal(await folder.read(first), "mine");
-  assert.equal(await folder.mode(second), 0o644);
-  const packaged = new URL(`../../../packaging/${second}`, import.meta.url);
-  assert.equal(await folder.read(second), await Deno.readTextFile(packaged));
+  for (const name of others) {
+    assert.equal(await folder.mode(name), 0o644);
+    const packaged = new URL(`../../../packaging/${name}`, import.meta.url);
+    assert.equal(await folder.read(name), await Deno.readTextFile(packaged));
+  }
   assert.deepEqual(await setup(), good(["openme: the units are there already"]));
   const missing = `${folder.path}/none`;
   assert.deepEqual(

@@ -11,12 +11,11 @@ import {
   preparingSteps,
   trialSteps,
   undoSteps,
+  UNITS,
 } from "../../../lib/cli/setup/steps.ts";
 import { parseServerConfig } from "../../../lib/config/server.ts";
 import { parseRecord } from "../../../lib/cli/setup/record.ts";
 import { serverYaml } from "../../support/server_yaml.ts";
-
-const UNITS = ["openme.service", "openme-guard.service"];
 
 /** A host that has nothing. */
 const NOTHING: Found = {
@@ -69,7 +68,8 @@ Deno.test("on a host with nothing, all is made, and all of it is taken back", ()
     "openme uninstall",
     "systemctl stop openme-guard.service",
     "rm -f /run/systemd/system/openme.service.d/setup.conf /etc/systemd/system/openme.service " +
-    "/etc/systemd/system/openme-guard.service",
+    "/etc/systemd/system/openme-guard.service /etc/systemd/system/openme-taker.socket " +
+    "/etc/systemd/system/openme-taker@.service",
     "rmdir --ignore-fail-on-non-empty /run/systemd/system/openme.service.d",
     "systemctl daemon-reload",
     "systemctl reset-failed openme.service",
@@ -107,14 +107,14 @@ Deno.test("what was there before stays: a configuration, units, state, a guard, 
 
 Deno.test("no reboot starts a server on trial: units that are enabled are disabled until it is confirmed", () => {
   const made = madeOn(foundWith({ isEnabled: true }), ["/etc/openme"]);
-  const names = UNITS.join(" ");
   assert.equal(
     commands(...trialSteps("5m", made))[0],
     "systemctl disable openme-guard.service openme.service",
   );
-  assert.ok(commands(...keepingSteps(made)).includes(`systemctl enable ${names}`));
+  const enable = "systemctl enable openme.service openme-guard.service";
+  assert.ok(commands(...keepingSteps(made)).includes(enable));
   const undo = commands(...undoSteps(made));
-  assert.ok(undo.includes(`systemctl enable ${names}`));
+  assert.ok(undo.includes(enable));
   assert.ok(!undo.some((each) => each.includes("disable")));
 });
 
@@ -138,12 +138,18 @@ Id=openme-guard.service
 LoadState=not-found
 ActiveState=inactive
 UnitFileState=
+
+Id=openme-taker@setup.service
+LoadState=loaded
+ActiveState=inactive
+UnitFileState=static
 `;
   assert.deepEqual(
     parseUnits(text),
     new Map([
       ["openme.service", { isThere: true, isMasked: false, isActive: true, isEnabled: true }],
       ["openme-guard.service", { ...UNIT, isThere: false }],
+      ["openme-taker@.service", UNIT],
     ]),
   );
 });

@@ -95,11 +95,11 @@ Deno.test("doctor tells whether a process without rights reads the datagrams, an
     examineSeparation({ separated: false, why: "setpriv is missing" }),
   ];
   assert.equal(two.level, "ok");
-  assert.match(two.found, /^two: /);
+  assert.match(two.found, /^serve is two processes: /);
   assert.equal(chosen.level, "ok");
-  assert.match(chosen.found, /^one, .*: server\.separate is off$/);
+  assert.match(chosen.found, /^serve is one process, which .*: server\.separate is off$/);
   assert.equal(forced.level, "warn");
-  assert.match(forced.found, /^one, .*: setpriv is missing$/);
+  assert.match(forced.found, /^serve is one process, which .*: setpriv is missing$/);
   assert.match(forced.hint!, /as root.*util-linux.*server\.separate: off/);
 });
 

@@ -9,7 +9,7 @@ import { e2e } from "./e2e.ts";
 import type { Lab } from "./lab.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme } from "./openme.ts";
-import { Site } from "./site.ts";
+import { SEPARATE, Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
 
 interface Finding {
@@ -70,6 +70,8 @@ e2e("doctor on a server and on a client", async (lab, t) => {
     assert.deepEqual(fails, []);
     const serves = findings.find(({ what }) => what === "serve");
     assert.match(serves!.found, /^runs, process \d+, 0 grants in force$/);
+    const { found: processes } = findings.find(({ what }) => what === "taker")!;
+    assert.match(processes, SEPARATE === "off" ? /^serve is one process, / : /^serve is two /);
     const { fails: clientFails, findings: clientFindings } = await client();
     assert.deepEqual(clientFails, []);
     const found = (what: string) => clientFindings.filter((each) => each.what === what);

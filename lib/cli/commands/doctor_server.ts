@@ -117,12 +117,16 @@ async function examineServe(
 /** Whether the process that reads what strangers send is one without rights. */
 export function examineSeparation({ separated, why }: ServerReport["separate"]): Finding {
   if (separated) {
-    return ok("processes", "two: the one that reads strangers' datagrams has no rights");
+    return ok(
+      "taker",
+      "serve is two processes: the one that reads strangers' datagrams has no rights",
+    );
   }
-  const found = `one, with all rights, reads strangers' datagrams: ${why}`;
-  if (why === SEPARATE_OFF) return ok("processes", found);
+  const found =
+    `serve is one process, which reads strangers' datagrams with all its rights: ${why}`;
+  if (why === SEPARATE_OFF) return ok("taker", found);
   return warn(
-    "processes",
+    "taker",
     found,
     "run serve as root, with setpriv (in util-linux), and restart it; or set server.separate: off",
   );

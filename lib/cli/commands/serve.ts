@@ -48,7 +48,8 @@ export const serve: Command = {
     `Guards the ports of this host and takes knocks, until it is stopped (SIGINT, SIGTERM). A changed
 configuration is read at once, or on SIGHUP; one that is wrong changes nothing. Where it was
 started on a terminal, SIGHUP says that the terminal is gone: it goes on. SIGUSR1 stops it for a
-restart: the ports stay closed, whatever on_stop says, and grants go on.`,
+restart: the ports stay closed, whatever on_stop says, and grants go on. Where it can, it lets a
+second process, without rights, read what strangers send (server.separate).`,
   parameters: {
     "--state-dir DIR": "where nonces, grants and history are kept (default: server.state_dir)",
     "--interface IF": "guard only what arrives on this interface (default: server.interface)",

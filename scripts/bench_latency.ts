@@ -9,7 +9,7 @@ import { bytesToHex } from "../lib/crypto/keys.ts";
 import { taggedKnock } from "../tests/attack/siege.ts";
 import { Lab } from "../tests/e2e/lab.ts";
 import { OPENME } from "../tests/support/openme_command.ts";
-import { Site } from "../tests/e2e/site.ts";
+import { SEPARATE, Site } from "../tests/e2e/site.ts";
 import { KNOCK_PORT } from "../tests/e2e/e2e.ts";
 import type { Task, Times } from "./bench_latency_sender.ts";
 import { print } from "./run.ts";
@@ -47,11 +47,29 @@ export async function datagramToRule(): Promise<boolean> {
 }
 
 async function measure({ how, apartMs, busy, before }: Row): Promise<number> {
+  const { rule, told } = await latencies({ apartMs, busy });
+  print(
+    `datagram to rule, ${KNOCKS} knocks ${how}: p50 ${rule.text} ms (at most ${MOST_MS}; before: ${
+      before[0]
+    }); in the log ${told.text} (before: ${before[1]})`,
+  );
+  return rule.p50;
+}
+
+/** How long after each of so many knocks the kernel had its rule, and the log its line, in ms. */
+export async function latencies(
+  { apartMs, busy, separate = SEPARATE }: {
+    readonly apartMs: number;
+    readonly busy?: boolean | undefined;
+    readonly separate?: string;
+  },
+): Promise<{ readonly rule: Percentiles; readonly told: Percentiles }> {
   await using lab = await Lab.create();
   const names = Array.from({ length: KNOCKS }, (_, i) => `client${i}`);
   await using site = await Site.create(lab, {
     clients: Object.fromEntries(names.map((name) => [name, ["22/tcp"]])),
     knockTimeout: "30s",
+    server: [`separate: ${separate}`],
   });
   // Once before the knocks are sealed: a new database refuses what is dated before its start.
   await (await site.serve()).stop();
@@ -71,17 +89,19 @@ async function measure({ how, apartMs, busy, before }: Row): Promise<number> {
   if (busy) lab.start("other", ["sh", "-c", "while :; do :; done"]);
   const output = await lab.run("server", [Deno.execPath(), "run", ...flags, script, path]);
   const times = JSON.parse(output) as Times[];
-  const rule = percentiles(times.map(({ rule }) => rule));
-  const told = percentiles(times.map(({ told }) => told));
-  print(
-    `datagram to rule, ${KNOCKS} knocks ${how}: p50 ${rule.text} ms (at most ${MOST_MS}; before: ${
-      before[0]
-    }); in the log ${told.text} (before: ${before[1]})`,
-  );
-  return rule.p50;
+  return {
+    rule: percentiles(times.map(({ rule }) => rule)),
+    told: percentiles(times.map(({ told }) => told)),
+  };
 }
 
-function percentiles(times: readonly number[]): { readonly p50: number; readonly text: string } {
+/** Of times in ms. */
+export interface Percentiles {
+  readonly p50: number;
+  readonly text: string;
+}
+
+function percentiles(times: readonly number[]): Percentiles {
   const sorted = times.toSorted((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))] ?? NaN;
   return { p50: at(0.5), text: `${at(0.5).toFixed(2)}, p95 ${at(0.95).toFixed(2)}` };

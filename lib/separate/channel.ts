@@ -97,9 +97,11 @@ function closeQuietly(ends: Pick<Ends, "close">): void {
   }
 }
 
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
 function parse(line: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
+    return JSON.parse(decoder.decode(line));
   } catch {
     return undefined;
   }

@@ -27,6 +27,9 @@ const MESSAGES = { perSecond: 5000, capacity: 2000 };
 const START_MS = 10_000;
 const END_MS = 1000;
 const TELL_AGAIN_MS = 60_000;
+/** When the taker hears whose knocks were accepted, and of how many at once: it remembers no more. */
+const TELL_MS = 50;
+const MOST_ACCEPTED = 256;
 
 /** A process that has bound the knock port and given up its rights. */
 export class Taker {
@@ -93,6 +96,7 @@ class TakersKnocks implements KnockSource {
   readonly #messages: AsyncIterator<unknown>;
   readonly #parts: { readonly sink: KnockSink; readonly clock: Clock; readonly log: Log };
   readonly #allowed = new TokenBucket(MESSAGES);
+  readonly #accepted: [key: string, source: Address][] = [];
   #stopped = false;
   #ended: Promise<void> | undefined;
   #junk = 0;
@@ -127,7 +131,8 @@ class TakersKnocks implements KnockSource {
   }
 
   accepted(key: string, source: Address): void {
-    this.#send({ accepted: key, source: formatAddress(source) });
+    // Later: to write costs as much time as half of what opens.
+    if (this.#accepted.push([key, source]) === 1) setTimeout(() => this.#tellAccepted(), TELL_MS);
   }
 
   stop(): void {
@@ -141,6 +146,12 @@ class TakersKnocks implements KnockSource {
     const late = new AbortController();
     await Promise.race([this.#ended ?? this.#takeAll(), pause(END_MS, late.signal)]);
     late.abort();
+  }
+
+  #tellAccepted(): void {
+    const accepted = this.#accepted.splice(0).slice(-MOST_ACCEPTED);
+    const sources = accepted.map(([key, source]) => [key, formatAddress(source)] as const);
+    this.#send({ accepted: sources });
   }
 
   #send(message: ToTaker): void {

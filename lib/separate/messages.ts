@@ -21,8 +21,8 @@ export interface KnocksRole {
 export type ToTaker =
   | { readonly take: true }
   | { readonly config: SentConfig }
-  /** A knock under this key, in hex, from there passed every check. */
-  | { readonly accepted: string; readonly source: string };
+  /** Knocks under these keys, in hex, from there passed every check, the oldest first. */
+  | { readonly accepted: readonly (readonly [key: string, source: string])[] };
 
 /** The part of the configuration that a taker gets. Keys are in hex; a client's key is all that it learns of one. */
 export interface SentConfig {

@@ -82,7 +82,9 @@ export async function runTaker(
       const changed = await keys.configOf(message.config);
       stamps.reconfigure(changed, clock.now());
       intake.reconfigure(changed);
-    } else intake.accepted(message.accepted, parseAddress(message.source)!);
+    } else {
+      for (const [key, source] of message.accepted) intake.accepted(key, parseAddress(source)!);
+    }
   }
   clearInterval(timer);
   end.abort();

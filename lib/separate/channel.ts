@@ -71,21 +71,24 @@ async function* readMessages(
   mostBytes: number,
 ): AsyncGenerator<unknown> {
   const buffer = new Uint8Array(READ_BYTES);
-  let line = new Uint8Array(0);
-  let tooLong = false;
+  let line: Uint8Array[] = []; // so far, put together once: it may be long
+  let length = 0;
   while (true) {
     const size = await ends.read(buffer).catch(() => null);
     if (size === null) return closeQuietly(ends);
     let rest = buffer.subarray(0, size);
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      const whole = concat(line, rest.subarray(0, end));
-      yield tooLong || whole.length > mostBytes ? undefined : parse(whole);
-      line = new Uint8Array(0);
-      tooLong = false;
+      length += end;
+      yield length > mostBytes
+        ? undefined
+        : parse(concat([...line, rest.subarray(0, end)], length));
+      line = [];
+      length = 0;
       rest = rest.subarray(end + 1);
     }
-    tooLong ||= line.length + rest.length > mostBytes;
-    line = tooLong ? new Uint8Array(0) : concat(line, rest);
+    length += rest.length;
+    if (length > mostBytes) line = [];
+    else line.push(rest.slice());
   }
 }
 
@@ -107,9 +110,12 @@ function parse(line: Uint8Array): unknown {
   }
 }
 
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
+function concat(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

@@ -15,17 +15,24 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const POLLIN = 1;
+const SYS_CLOSE_RANGE = 436n;
+const CLOSE_RANGE_CLOEXEC = 4n;
 
 const LIBC = {
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
   recvmsg: { parameters: ["i32", "buffer", "i32"], result: "isize" },
+  recv: { parameters: ["i32", "buffer", "usize", "i32"], result: "isize" },
   close: { parameters: ["i32"], result: "i32" },
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32", nonblocking: true },
 } as const;
 
+const SYSCALL = {
+  syscall: { parameters: ["i64", "u64", "u64", "u64"], result: "i64" }, // glibc has close_range since 2.34
+} as const;
+
 /** One for IPv6 and IPv4, or two. */
 const MOST_DESCRIPTORS = 2;
-/** They go with one byte at least: JSON skips this one, so that the reader of messages may see it too. */
+/** They go with one byte at least. JSON skips this one. */
 const SPACE = 32;
 
 /** struct msghdr (56 bytes), and what it points to: struct iovec (16), the byte (8), struct cmsghdr (16), descriptors. */
@@ -67,7 +74,7 @@ export function passDescriptors(sockets: readonly Deno.DatagramConn[], over = 0)
 
 /**
  * The descriptors that the other side passes first; none where it sends something else first, or nothing for
- * `timeoutMs`. All bytes stay there to be read. Whoever calls closes the descriptors.
+ * `timeoutMs`. Messages stay there to be read, which must not begin before. The caller closes the descriptors.
  */
 export async function receiveDescriptors(
   over: Deno.UnixConn,
@@ -78,16 +85,23 @@ export async function receiveDescriptors(
   if (!libc || socket === undefined) return [];
   await libc.poll(Int32Array.of(socket, POLLIN), 1n, timeoutMs);
   const message = newMessage(MOST_DESCRIPTORS);
-  // Only looked at: so nothing is taken from the messages. The kernel gives the descriptors each time.
+  // Only looked at, for what comes may be a message. The kernel gives the descriptors each time.
   const flags = MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
   if (Number(libc.recvmsg(socket, new Uint8Array(message.buffer), flags)) !== 1) return [];
   const hasDescriptors = message.getInt32(CONTROL + 8, true) === SOL_SOCKET &&
     message.getInt32(CONTROL + 12, true) === SCM_RIGHTS;
   if (!hasDescriptors) return [];
+  // Left to the runtime, that byte would come alone, and then the runtime would believe that no more is there.
+  libc.recv(socket, new Uint8Array(1), 1n, MSG_DONTWAIT);
   const count = (Number(message.getBigUint64(CONTROL, true)) - (DESCRIPTORS - CONTROL)) / 4;
   return Array.from({ length: count }, (_, i) => message.getInt32(DESCRIPTORS + 4 * i, true));
 }
 
 export function closeDescriptor(descriptor: number): void {
   openLibc(LIBC)?.close(descriptor);
+}
+
+/** Processes that this one starts get none of its descriptors, such as those it was started with. Linux 5.11. */
+export function passNoDescriptors(): void {
+  openLibc(SYSCALL)?.syscall(SYS_CLOSE_RANGE, 3n, 0xffff_ffffn, CLOSE_RANGE_CLOEXEC);
 }

@@ -26,11 +26,11 @@ const LIBC = {
   close: { parameters: ["i32"], result: "i32" },
 } as const;
 
-/** What /proc/self/status has then: no id is 0. */
+/** /proc/PID/status of a process that has no rights: no id is 0. */
 const WITHOUT_RIGHTS = {
-  Uid: /^([1-9]\d*\s*){4}$/,
-  Gid: /^([1-9]\d*\s*){4}$/,
-  Groups: /^([1-9]\d*\s*)*$/,
+  Uid: /^(?!.*\b0\b).*\d/,
+  Gid: /^(?!.*\b0\b).*\d/,
+  Groups: /^(?!.*\b0\b)/,
   CapPrm: /^0+$/,
   CapEff: /^0+$/,
   CapBnd: /^0+$/,
@@ -64,11 +64,17 @@ export function dropRights(): void {
     changeIds(libc);
     endWithParent(libc);
   }
-  const status = readStatus(libc);
+  const right = rightIn(readStatus(libc));
+  if (right !== undefined) throw cannot(right);
+}
+
+/** The first right that a process still has by its /proc/PID/status; `undefined` for none. */
+export function rightIn(status: string): string | undefined {
   for (const [field, expected] of Object.entries(WITHOUT_RIGHTS)) {
     const value = new RegExp(`^${field}:[ \\t]*(.*)$`, "m").exec(status)?.[1] ?? "";
-    if (!expected.test(value)) throw cannot(`/proc/self/status has ${field} ${quote(value)}`);
+    if (!expected.test(value)) return `/proc/PID/status has ${field} ${quote(value)}`;
   }
+  return undefined;
 }
 
 /** In every thread, which glibc sees to. With the last id of root's the kernel clears the capabilities. */

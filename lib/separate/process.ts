@@ -4,14 +4,14 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { messageOf, OpenmeError } from "../values/errors.ts";
+import { messageOf } from "../values/errors.ts";
 import { escapeUnprintable, quote } from "../values/text.ts";
 import { enlargeBufferOf } from "../receive/receive_buffer.ts";
 import { closeQuietly } from "../system/connection.ts";
 import { programEnvironment, type RunProgram } from "../system/run_program.ts";
 import { type Channel, channelOver, type Ends } from "./channel.ts";
-import { closeDescriptor, receiveDescriptors } from "./descriptor.ts";
-import { unprivilegedIds } from "./drop.ts";
+import { closeDescriptor, passNoDescriptors, receiveDescriptors } from "./descriptor.ts";
+import { rightIn, unprivilegedIds } from "./drop.ts";
 
 /** Where processes without rights come from: systemd's socket, or setpriv. */
 export type Origin = { readonly socketPath: string } | { readonly setpriv: true };
@@ -19,7 +19,10 @@ export type Origin = { readonly socketPath: string } | { readonly setpriv: true 
 /** A process that was started, without rights but for its start. */
 export interface StartedProcess {
   readonly channel: Channel;
-  /** With systemd: enlarges the buffers of the sockets that it passes before its first message. Needs ffi. */
+  /**
+   * With systemd: enlarges the buffers of the sockets that it passes before its first message. Needs ffi; to be called
+   * before that message is waited for.
+   */
   enlargeBuffer(): Promise<void>;
   /** Ends one that hangs, as far as that is this process's to do: systemd ends its own. */
   kill(): void;
@@ -31,7 +34,7 @@ const MOST_BYTES = 1024;
 const MOST_LINES = 20;
 const MOST_CHARACTERS = 500;
 const PROBE_MS = 10_000;
-/** How long systemd may take to start one, and that to bind its port. */
+/** For systemd to start a process, and for that process to bind its port. */
 const DESCRIPTOR_MS = 10_000;
 
 /** Names the hidden command (lib/cli/catalog.ts). */
@@ -39,9 +42,9 @@ const COMMAND = "__taker";
 /** Bind a port below 1024, give it a large buffer, become another user: gone with that. */
 const CAPABILITIES = "-all,+net_admin,+net_bind_service,+setgid,+setuid";
 
-/** setpriv, with which `command` starts as root with those capabilities, and no program that it runs has more. */
+/** Arguments of setpriv: `command` runs as root with these capabilities alone, and so does all that it runs. */
 function withoutRights(capabilities: string, command: readonly string[]): string[] {
-  // The first still may leave them to the second, which then takes all others away.
+  // In two steps: a program that root runs has the capabilities of its bounding set, or else those left to it.
   const second = ["setpriv", "--bounding-set=-all", "--no-new-privs", ...command];
   return [`--inh-caps=${capabilities}`, ...second];
 }
@@ -57,21 +60,23 @@ export async function originOf(
       : { why: `there is no socket ${quote(socketPath)}: systemctl start openme-taker.socket` };
   }
   if (Deno.build.os !== "linux") return { why: "only Linux has the means" };
+  passNoDescriptors();
   const { uid, gid } = unprivilegedIds();
-  const become = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "true"];
-  // kill: for one that hangs.
-  const args = withoutRights(`${CAPABILITIES},+kill`, become);
+  const become = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"];
+  // kill: the keeper must be able to end one that hangs.
+  const args = withoutRights(`${CAPABILITIES},+kill`, [...become, "cat", "/proc/self/status"]);
   try {
-    await run({ program: "setpriv", args, timeoutMs: PROBE_MS, missingHint: "install util-linux" });
-    return { setpriv: true };
+    const right = rightIn(await run({ program: "setpriv", args, timeoutMs: PROBE_MS }));
+    return right === undefined ? { setpriv: true } : { why: `setpriv took too little: ${right}` };
   } catch (cause) {
-    return { why: Deno.uid() === 0 ? reasonOf(cause) : "openme does not run as root" };
+    const complaint = messageOf(cause).replace(/^setpriv .* exit code \d+: /, "");
+    const reason = complaint.includes("not permitted")
+      ? "openme is not root, or lacks a capability"
+      : complaint.includes("Invalid argument")
+      ? `this container has no user ${uid}`
+      : "it takes setpriv of util-linux";
+    return { why: `${reason} (${complaint})` };
   }
-}
-
-function reasonOf(cause: unknown): string {
-  const hint = cause instanceof OpenmeError && cause.hint ? `: ${cause.hint}` : "";
-  return messageOf(cause).replace(/^setpriv .* exit code \d+: /, "") + hint;
 }
 
 function isSocket(path: string): boolean {
@@ -96,14 +101,23 @@ export async function startProcess(
 
 async function connect(path: string): Promise<StartedProcess> {
   const connection = await Deno.connect({ transport: "unix", path });
+  let enlarged = Promise.resolve();
+  const enlargeBuffer = async () => {
+    for (const descriptor of await receiveDescriptors(connection, DESCRIPTOR_MS)) {
+      enlargeBufferOf(descriptor);
+      closeDescriptor(descriptor);
+    }
+  };
+  const ends: Ends = {
+    // The first read takes the descriptors away.
+    read: (buffer) => enlarged.then(() => connection.read(buffer)),
+    write: (bytes) => connection.write(bytes),
+    closeWrite: () => connection.closeWrite(),
+    close: () => connection.close(),
+  };
   return {
-    channel: channelOver(connection, { mostBytes: MOST_BYTES }),
-    enlargeBuffer: async () => {
-      for (const descriptor of await receiveDescriptors(connection, DESCRIPTOR_MS)) {
-        enlargeBufferOf(descriptor);
-        closeDescriptor(descriptor);
-      }
-    },
+    channel: channelOver(ends, { mostBytes: MOST_BYTES }),
+    enlargeBuffer: () => enlarged = enlargeBuffer(),
     kill: () => closeQuietly(connection),
   };
 }
@@ -119,6 +133,7 @@ function startWithSetpriv(
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
+    cwd: "/",
     detached: true, // Ctrl-C and Ctrl-Z in the terminal are for the keeper
   }).spawn();
   tell(child.stderr, said).catch(() => {});

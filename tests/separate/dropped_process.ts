@@ -1,4 +1,4 @@
-/** A process as serve starts one without rights: gives up root, says so, and does what it is told. */
+/** A process as serve starts one: gives up its rights, says whether it could, and then does what it is told. */
 
 import { dropRights } from "../../lib/separate/drop.ts";
 import { channelOfStdio } from "../../lib/separate/stdio.ts";
@@ -11,6 +11,9 @@ try {
   channel.send({ error: String(error) });
 }
 for await (const message of channel.messages) {
-  if (message === "hang") { while (true); }
-  channel.send({ echo: message });
+  const { hang, complain, send } = message as { hang?: true; complain?: string; send?: number };
+  while (hang);
+  if (complain) Deno.stderr.writeSync(new TextEncoder().encode(complain));
+  if (send) channel.send({ text: "x".repeat(send) });
+  channel.send({ env: Deno.env.toObject() });
 }

@@ -70,6 +70,7 @@ export const PROGRAMS = {
   "dbus-daemon": { apt: "dbus-daemon", apk: "dbus", pacman: "dbus", zypper: "dbus-1-daemon" },
   cron: { apt: "cron", dnf: "cronie", apk: "cronie", pacman: "cronie", zypper: "cronie" },
   "systemd-analyze": { apt: "systemd" },
+  "systemd-socket-activate": { apt: "systemd" },
   systemctl: { apt: "systemd" },
   zsh: { apt: "zsh" },
   fish: { apt: "fish" },

@@ -60,11 +60,12 @@ async function openInProcess(
 ): Promise<KnockPort> {
   const said = (line: string) => log.warn("taker_said", { line });
   const process = await startProcess(origin, { said });
+  const enlarged = process.enlargeBuffer();
   const begun = Taker.begin(process.channel, {
     ...{ port: config.udpPort, wildcards, config },
     namespace: networkNamespace(),
   });
-  const [taker] = await Promise.all([begun, process.enlargeBuffer()]).catch((cause) => {
+  const [taker] = await Promise.all([begun, enlarged]).catch((cause) => {
     process.kill();
     throw cause;
   });

@@ -164,7 +164,7 @@ function thisProgram(): string[] {
 function environment(): Record<string, string> {
   const names = Deno.build.standalone ? [] : ["HOME", "DENO_DIR", "XDG_CACHE_HOME"];
   const kept = names.map((name) => [name, Deno.env.get(name)]).filter(([, value]) => value);
-  return { ...programEnvironment(), ...Object.fromEntries(kept) };
+  return { ...programEnvironment(), ...Object.fromEntries(kept), NO_COLOR: "1" };
 }
 
 function endsOf({ stdin, stdout }: Deno.ChildProcess): Ends {

@@ -79,7 +79,7 @@ e2e("doctor on a server and on a client", async (lab, t) => {
     assert.match(found("knock")[0]!.found, /^default: alice is let in from 10\.0\.0\.2 to 22\/tcp/);
     assert.equal(found("clock")[0]!.found, "as the server's");
     const text = await openme(lab, "server", ["doctor", "--server", "--config", site.config]);
-    assert.match(text.stdout, /^ok {4}config {2}\S+server\.yaml: 1 client\n/);
+    assert.match(text.stdout, /^ok {4}config +\S+server\.yaml: 1 client\n/);
   });
 
   await t.step(

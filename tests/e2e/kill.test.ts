@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
+import { hide } from "./hidden_program.ts";
 import { IPV4, IPV6, type Lab, type Output, type Side } from "./lab.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { openme, Served } from "./openme.ts";
@@ -53,12 +54,6 @@ async function isAlive(session: Program): Promise<boolean> {
   return await session.stdout.waitFor(/^still$/, 1000, from).then(() => true, () => false);
 }
 
-/** Lets a program of this folder be missing, in a mount namespace of whoever runs it. */
-const HIDE = `set -e
-dir=$1 name=$2; shift 2
-all=$(mktemp -d); mount --bind "$dir" "$all"; mount -t tmpfs tmpfs "$dir"
-PATH="$all:$PATH" ln -s "$all"/* "$dir"/; rm "$dir/$name"
-exec "$@"`;
 /** An `ss` as on a kernel that cannot end sockets: it says nothing, and exits 0. */
 const POWERLESS_SS = '#!/bin/sh\ncase " $* " in *" -K "*) exit 0;; esac\nexec SS "$@"\n';
 
@@ -149,10 +144,6 @@ e2e("close --kill says what it could not cut, and cuts the rest", async (lab, t)
   await Deno.writeTextFile(`${site.dir}/bin/ss`, POWERLESS_SS.replace("SS", await where("ss")), {
     mode: 0o755,
   });
-  const hide = (path: string) => {
-    const [, dir, name] = /^(.*)\/(.*)$/.exec(path)!;
-    return ["sh", "-c", HIDE, "sh", dir!, name!];
-  };
   const rows: [
     title: string,
     command: string[],

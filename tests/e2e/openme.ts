@@ -91,6 +91,10 @@ export class Served implements AsyncDisposable {
     return this.#program.stdout.all;
   }
 
+  get pid(): number {
+    return this.#program.pid;
+  }
+
   get status(): Promise<Deno.CommandStatus> {
     return this.#program.status;
   }

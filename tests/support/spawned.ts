@@ -23,6 +23,10 @@ export class Program implements AsyncDisposable {
     this.status = this.#child.status;
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   async writeLine(line: string): Promise<void> {
     await this.#stdin.write(new TextEncoder().encode(`${line}\n`));
   }

@@ -1,0 +1,74 @@
+/** The processes of a running `serve`, as the kernel knows them, and how a test puts another program in the taker's place. */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { ONE_USER } from "../support/one_user.ts";
+import { KNOCK_PORT } from "./e2e.ts";
+import type { Lab } from "./lab.ts";
+import { Served } from "./openme.ts";
+import type { Site } from "./site.ts";
+
+/** Why `serve` is one process here whatever its configuration says, or `undefined`. */
+export const oneProcess = ONE_USER
+  ? "needs more than one user id, which only the machine's own root has"
+  : undefined;
+
+/** Why no other program can be put in the taker's place, or `undefined`. */
+export const noStandIn = oneProcess ??
+  (Deno.env.get("OPENME_BIN") ? "needs openme to run from source" : undefined);
+
+const STAND_IN = fileURLToPath(new URL("./taker_stand_in.ts", import.meta.url));
+const DENO_DIR = Deno.env.get("DENO_DIR") ??
+  `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/deno`;
+
+/** Starts `serve` with the stand-in of this name (taker_stand_in.ts) in the place of the taker. */
+export async function serveWithStandIn(
+  lab: Lab,
+  { dir, config }: Site,
+  name: string,
+  args: readonly string[] = [],
+): Promise<Served> {
+  await Deno.writeTextFile(`${dir}/taker`, name);
+  const deno = [Deno.execPath(), "run", "--cached-only", "-A"];
+  // The home folder is how the stand-in learns of this one.
+  const options = { env: { HOME: dir, DENO_DIR } };
+  const command = [...deno, STAND_IN, "serve", "--config", config, ...args];
+  const served = new Served(lab.start("server", command, options));
+  await served.waitForLine(/event=listening/, 20_000);
+  return served;
+}
+
+/** The process that has the knock port. */
+export async function knockSocketOwner(lab: Lab): Promise<number> {
+  const sockets = await lab.run("server", ["ss", "-Hulpn", `sport = :${KNOCK_PORT}`]);
+  const pids = new Set(Array.from(sockets.matchAll(/pid=(\d+)/g), ([, pid]) => Number(pid)));
+  assert.equal(pids.size, 1, sockets);
+  return [...pids][0]!;
+}
+
+/** The taker of a server that is separated. */
+export async function takerOf(lab: Lab, served: Served): Promise<number> {
+  const taker = await knockSocketOwner(lab);
+  assert.notEqual(taker, served.pid, "the keeper has the knock port");
+  assert.equal(statusOf(taker)["PPid"], String(served.pid));
+  return taker;
+}
+
+/** /proc/PID/status, of one thread where that is given. */
+export function statusOf(pid: number, thread = pid): Record<string, string> {
+  const text = Deno.readTextFileSync(`/proc/${pid}/task/${thread}/status`);
+  return Object.fromEntries(
+    text.trim().split("\n").map((line) => line.split(/:\s*/, 2) as [string, string]),
+  );
+}
+
+export function threadsOf(pid: number): number[] {
+  return Array.from(Deno.readDirSync(`/proc/${pid}/task`), ({ name }) => Number(name));
+}
+
+/** What `ss` says of the sockets of a process that packets of a network reach. */
+export async function networkSocketsOf(lab: Lab, pid: number): Promise<string[]> {
+  const kinds = ["--udp", "--tcp", "--raw", "--packet", "--sctp"];
+  const sockets = await lab.run("server", ["ss", "-Hanp", ...kinds]);
+  return sockets.split("\n").filter((line) => line.includes(`pid=${pid},`));
+}

@@ -29,8 +29,8 @@ class CountingSource implements HealthSource {
 }
 
 /** A process that the test plays, once its first message was read. */
-async function startFake() {
-  const { keeper, process, raw, kill } = channelPair();
+async function startFake(options?: { obeys: boolean }) {
+  const { keeper, process, raw, kill } = channelPair(options);
   const source = new CountingSource();
   const listen = listenInProcess({
     start: () => Promise.resolve({ channel: keeper, kill }),
@@ -47,8 +47,8 @@ async function startFake() {
 }
 
 /** The same, after it has said that it listens. */
-async function startListening() {
-  const fake = await startFake();
+async function startListening(options?: { obeys: boolean }) {
+  const fake = await startFake(options);
   fake.process.send({ listening: true });
   return { ...fake, listening: await fake.listening };
 }
@@ -130,7 +130,7 @@ Deno.test("a health process that sends anything but a question is ended", async 
 
 Deno.test("a health process that does not end when it is told to is killed a second later", async () => {
   using time = new VirtualTime();
-  const { source, write, listening } = await startListening();
+  const { source, write, listening } = await startListening({ obeys: false });
   let isOver = false;
   listening.ended!.then(() => isOver = true);
   listening.close();

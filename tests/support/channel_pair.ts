@@ -32,8 +32,11 @@ class Pipe {
   }
 }
 
-/** The keeper's end, which takes lines of 1024 bytes, and the other process's: as bytes and as a channel. */
-export function channelPair(): {
+/**
+ * The keeper's end, which takes lines of 1024 bytes, and the other process's: as bytes and as a channel. A process that
+ * `obeys` is gone as soon as the keeper has closed its end.
+ */
+export function channelPair({ obeys = true }: { obeys?: boolean } = {}): {
   readonly keeper: Channel;
   readonly process: Channel;
   readonly raw: Ends;
@@ -45,7 +48,7 @@ export function channelPair(): {
   const ends = (from: Pipe, to: Pipe) => ({
     read: (buffer: Uint8Array) => from.read(buffer),
     write: (bytes: Uint8Array) => to.write(bytes),
-    closeWrite: () => Promise.resolve(to.close()),
+    closeWrite: () => Promise.resolve(obeys ? kill() : to.close()),
     close: kill,
   });
   const raw = ends(down, up);

@@ -78,17 +78,24 @@ async function* readMessages(
     if (size === null) return closeQuietly(ends);
     let rest = buffer.subarray(0, size);
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      const isTold = length > mostBytes;
       length += end;
-      yield length > mostBytes
-        ? undefined
-        : parse(concat([...line, rest.subarray(0, end)], length));
+      if (!isTold) {
+        yield length > mostBytes
+          ? undefined
+          : parse(concat([...line, rest.subarray(0, end)], length));
+      }
       line = [];
       length = 0;
       rest = rest.subarray(end + 1);
     }
+    const isTold = length > mostBytes;
     length += rest.length;
-    if (length > mostBytes) line = [];
-    else line.push(rest.slice());
+    if (length <= mostBytes) line.push(rest.slice());
+    else {
+      line = [];
+      if (!isTold) yield undefined; // now: such a line may never end
+    }
   }
 }
 

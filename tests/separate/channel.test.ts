@@ -39,6 +39,12 @@ Deno.test("channelOver() gives undefined for what is no message or is too long, 
   );
 });
 
+Deno.test("channelOver() gives undefined for a line that is too long before it ends, and once", async () => {
+  const long = "x".repeat(30);
+  assert.deepEqual(await messagesOf("1\n", long, long), [1, undefined]);
+  assert.deepEqual(await messagesOf("1\n", long, `${long}\n2\n`), [1, undefined, 2]);
+});
+
 Deno.test("channelOver() leaves out what the other side has not ended", async () => {
   assert.deepEqual(await messagesOf("1\n2"), [1]);
 });

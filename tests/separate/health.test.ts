@@ -119,6 +119,7 @@ Deno.test("a health process that sends anything but a question is ended", async 
     '{"ask":"1","of":"grant","address":"198.51.100.20"}\n',
     '{"ask":1,"of":"grants","address":"198.51.100.20"}\n',
     `{"ask":1,"of":"grant","address":"198.51.100.20"}${" ".repeat(1024)}\n`,
+    "x".repeat(2000), // a line that does not end
   ];
   for (const said of rows) {
     const { source, write, listening } = await startListening();

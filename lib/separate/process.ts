@@ -189,6 +189,7 @@ function endsOf({ stdin, stdout }: Deno.ChildProcess): Ends {
     },
     closeWrite: () => writer.close(),
     close: () => {
+      writer.abort().catch(() => {});
       reader.cancel().catch(() => {});
     },
   };

@@ -6,7 +6,7 @@ import { runProgram } from "../../lib/system/run_program.ts";
 import { Folder } from "../support/folder.ts";
 import { Program } from "../support/spawned.ts";
 import { waitFor } from "../support/wait.ts";
-import { next, PASSING_PROCESS, rootTest } from "./processes.ts";
+import { end, next, PASSING_PROCESS, rootTest } from "./processes.ts";
 
 const PROGRAMS = ["systemd-socket-activate", "setpriv", "ss"] as const;
 /** Counts double. */
@@ -32,7 +32,7 @@ async function withProcess(
   try {
     await test(started);
   } finally {
-    started.channel.close();
+    await end(started);
   }
 }
 

@@ -6,7 +6,7 @@ import { startProcess } from "../../lib/separate/process.ts";
 import { runToEnd } from "../e2e/lab.ts";
 import { isAlive, Program } from "../support/spawned.ts";
 import { waitFor } from "../support/wait.ts";
-import { DROPPED_PROCESS, next, rootTest, STARTING_PROCESS } from "./processes.ts";
+import { DROPPED_PROCESS, end, next, rootTest, STARTING_PROCESS } from "./processes.ts";
 
 const NONE = `Uid:\t61165\t61165\t61165\t61165
 Gid:\t61165\t61165\t61165\t61165
@@ -56,7 +56,7 @@ rootTest(["setpriv"], "dropRights() leaves no right to any thread", async () => 
   for (const { name } of threads) {
     assert.equal(rightIn(Deno.readTextFileSync(`/proc/${pid}/task/${name}/status`)), undefined);
   }
-  started.channel.close();
+  await end(started);
   await waitFor("its end", () => !isAlive(Number(pid)));
 });
 

@@ -5,7 +5,7 @@ import { originOf, startProcess } from "../../lib/separate/process.ts";
 import { type RunProgram, runProgram } from "../../lib/system/run_program.ts";
 import { Folder } from "../support/folder.ts";
 import { waitFor, within } from "../support/wait.ts";
-import { DROPPED_PROCESS, next, rootTest } from "./processes.ts";
+import { DROPPED_PROCESS, end, next, rootTest } from "./processes.ts";
 
 const SETPRIV = { setpriv: true } as const;
 const noVariable = () => undefined;
@@ -29,12 +29,17 @@ Deno.test("originOf() takes systemd's socket where its name is given, and says s
   assert.deepEqual(await origin(), { socketPath });
 });
 
-Deno.test("originOf() says that there is no setpriv", async () => {
-  const run: RunProgram = (what) => runProgram({ ...what, program: "/nonexistent/setpriv" });
-  assert.deepEqual(await originOf({ env: noVariable, run }), {
-    why: "it takes setpriv of util-linux " +
-      "(cannot run /nonexistent/setpriv: there is no such program)",
-  });
+Deno.test({
+  name: "originOf() says that there is no setpriv",
+  sanitizeResources: false, // libc stays open until the process ends
+  fn: async () => {
+    const run: RunProgram = (what) => runProgram({ ...what, program: "/nonexistent/setpriv" });
+    assert.deepEqual(await originOf({ env: noVariable, run }), {
+      why: Deno.build.os === "linux"
+        ? "it takes setpriv of util-linux (cannot run /nonexistent/setpriv: there is no such program)"
+        : "only Linux has the means",
+    });
+  },
 });
 
 rootTest(
@@ -74,7 +79,7 @@ rootTest(["setpriv"], "startProcess() gives no variable on, and a channel both w
     // More than a signed knock is no message.
     started.channel.send({ send: 2000 });
     assert.equal(await next(started), undefined);
-    started.channel.close();
+    await end(started);
   } finally {
     Deno.env.delete("OPENME_TEST_SECRET");
   }
@@ -101,7 +106,7 @@ rootTest(
       "undone",
     ]);
     assert.deepEqual(said.slice(4), Array(16).fill("more"));
-    started.kill();
+    await end(started);
   },
 );
 
@@ -135,7 +140,7 @@ rootTest(
       Deno.readLinkSync(`/proc/${pid}/fd/${name}`)
     );
     assert.ok(files.length > 3 && !files.includes(path), files.join(" "));
-    started.channel.close();
+    await end(started);
     libc.symbols.close(inherited);
     libc.close();
   },

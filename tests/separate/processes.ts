@@ -18,7 +18,10 @@ export function rootTest(
   title: string,
   fn: () => Promise<void>,
 ): void {
-  if (Deno.build.os === "linux" && Deno.uid() === 0 && !ONE_USER) testWith(programs, title, fn);
+  // libc stays open until this process ends, and another one may be reaped after the test.
+  const options = { sanitizeOps: false, sanitizeResources: false };
+  const isRoot = Deno.build.os === "linux" && Deno.uid() === 0 && !ONE_USER;
+  if (isRoot) testWith(programs, title, fn, options);
   else Deno.test.ignore(`${title} [skipped: needs root]`, fn);
 }
 
@@ -27,4 +30,10 @@ export async function next({ channel }: StartedProcess): Promise<Record<string, 
   const { value, done } = await channel.messages[Symbol.asyncIterator]().next();
   if (done) throw new Error("the process has ended");
   return value as Record<string, unknown>;
+}
+
+/** Has a process end. */
+export async function end({ channel }: StartedProcess): Promise<void> {
+  channel.close();
+  await Array.fromAsync(channel.messages);
 }

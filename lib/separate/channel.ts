@@ -22,12 +22,10 @@ export interface Channel {
   close(): void;
 }
 
-/** Starts another process of this server, for knocks or for the health port, with no rights of its own. */
-export type StartProcess = () => Promise<Channel>;
-
 /** Bytes that may wait for the other side to read them; a message that is longer goes out alone. */
 const MOST_WAITING = 4 * 1024 * 1024;
-const READ_BYTES = 65_536;
+/** What comes at once is dealt with at once: some 80 signed knocks. */
+const READ_BYTES = 16_384;
 
 /** A channel over a stream. A line from the other side may have `mostBytes`. */
 export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): Channel {

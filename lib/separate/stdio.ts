@@ -15,8 +15,9 @@ export function channelOfStdio(): Channel {
   const read = (buffer: Uint8Array) => Deno.stdin.read(buffer);
   const ends = { read, write, close, closeWrite: () => Promise.resolve(close()) };
   const { messages } = channelOver(ends, { mostBytes: MOST_BYTES });
+  const encoder = new TextEncoder();
   const send = (message: object) => {
-    const bytes = new TextEncoder().encode(JSON.stringify(message) + "\n");
+    const bytes = encoder.encode(JSON.stringify(message) + "\n");
     try {
       for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
     } catch {

@@ -74,7 +74,7 @@ rootTest(["setpriv"], "startProcess() gives no variable on, and a channel both w
     started.channel.send({ send: 900 });
     assert.deepEqual(await next(started), { text: "x".repeat(900) });
     const { env } = await next(started) as { env: Record<string, string> };
-    const known = ["DENO_DIR", "HOME", "LC_ALL", "PATH", "XDG_CACHE_HOME"];
+    const known = ["DENO_DIR", "HOME", "LC_ALL", "NO_COLOR", "PATH", "XDG_CACHE_HOME"];
     assert.deepEqual(Object.keys(env).filter((name) => !known.includes(name)), []);
     // More than a signed knock is no message.
     started.channel.send({ send: 2000 });

@@ -30,7 +30,6 @@ import { openKernelSets } from "../../firewall/nft/kernel_sets.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
 import { createDryBackend } from "../../firewall/none.ts";
-import { bindHealthPort, serveHealth } from "../../health/listener.ts";
 import { keepHealthListener } from "../../health/port.ts";
 import { LineWriter } from "../../system/line_writer.ts";
 import { errorFields, type Log, withFields } from "../../system/log.ts";
@@ -127,6 +126,10 @@ second process, without rights, read what strangers send (server.separate).`,
       isTrial: confirmation !== undefined,
     });
     const signal = confirmation?.signal ?? stop;
+    // What runs beside the server ends with it, also where it fails.
+    const end = new AbortController();
+    open.defer(() => end.abort());
+    const beside = AbortSignal.any([signal, end.signal]);
     await runServer({
       config,
       knocks: (sink) => port.knocks(sink, { stamps, clock, log }),
@@ -142,7 +145,7 @@ second process, without rights, read what strangers send (server.separate).`,
         const { run } = context;
         const { log } = running;
         const changed = () => reloadFrom(file.load, { started: config, backend, running });
-        const watch = watchConfig(file.path, file.known, changed, signal);
+        const watch = watchConfig(file.path, file.known, changed, beside);
         onHangup(watch.read);
         if (control) {
           const confirm = () => {
@@ -151,7 +154,8 @@ second process, without rights, read what strangers send (server.separate).`,
           };
           const separation = () => port.separation;
           const edges = { stateDir, run, lookAtConfig: watch.look, confirm, separation };
-          serveControl(control, { handle: controlHandler(running, edges), log, signal });
+          const handle = controlHandler(running, edges);
+          serveControl(control, { handle, log, signal: beside });
         }
         notifyOfGrants(running, { run, log });
         if (!isDry) {
@@ -159,8 +163,8 @@ second process, without rights, read what strangers send (server.separate).`,
             .catch((error) => log.warn("check_failed", errorFields(error)));
         }
         keepHealthListener({
-          ...{ running, clock, log, signal },
-          listen: (port, source) => serveHealth(bindHealthPort(port, hostnames), source),
+          ...{ running, clock, log, signal: beside },
+          listen: port.listenForHealth(clock),
         });
         confirmation?.begin();
       },

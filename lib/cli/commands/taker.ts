@@ -4,6 +4,7 @@ import type { Command } from "../context.ts";
 import { bindKnockSocket } from "../../receive/socket.ts";
 import { passDescriptors } from "../../separate/descriptor.ts";
 import { dropRights } from "../../separate/drop.ts";
+import type { HealthRole } from "../../separate/health.ts";
 import type { KnocksRole } from "../../separate/messages.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import { channelOfStdio } from "../../separate/stdio.ts";
@@ -26,7 +27,12 @@ export const taker: Command = {
       dropRights();
       await context.keepPermissions([]);
     };
-    const role = first.value as KnocksRole;
+    const role = first.value as KnocksRole | HealthRole;
+    if (role.role === "health") {
+      const { runHealthProcess } = await import("../../separate/health_process.ts");
+      await runHealthProcess(role, { messages, channel, giveUpRights });
+      return 0;
+    }
     const { runTaker } = await import("../../separate/taker.ts");
     await runTaker(role, {
       ...{ messages, channel, giveUpRights },

@@ -3,10 +3,12 @@
 import type { Context } from "../context.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { SEPARATE_OFF, type Separation } from "../../control/requests.ts";
+import { bindHealthPort, serveHealth } from "../../health/listener.ts";
+import type { Listen } from "../../health/port.ts";
 import { Intake, type KnockSink, type KnockSource } from "../../receive/intake.ts";
 import { bindKnockSocket } from "../../receive/socket.ts";
 import type { CurrentStamps } from "../../receive/stamps.ts";
-import type { Channel, StartProcess } from "../../separate/channel.ts";
+import { listenInProcess } from "../../separate/health.ts";
 import { Taker } from "../../separate/knocks.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import { type Origin, originOf, startProcess } from "../../separate/process.ts";
@@ -17,8 +19,8 @@ import type { Log } from "../../system/log.ts";
 /** The knock port, bound. Datagrams wait in the kernel. */
 export interface KnockPort {
   readonly separation: Separation;
-  /** Starts one more process without rights; `undefined` where there is none. */
-  readonly start: StartProcess | undefined;
+  /** Listens for requests on the health port, in the same way. */
+  readonly listenForHealth: (clock: Clock) => Listen;
   readonly knocks: (
     sink: KnockSink,
     parts: { readonly stamps: CurrentStamps; readonly clock: Clock; readonly log: Log },
@@ -71,7 +73,10 @@ async function openInProcess(
   });
   return {
     separation: { separated: true, why: undefined },
-    start: async (): Promise<Channel> => (await startProcess(origin, { said })).channel,
+    listenForHealth: (clock) => {
+      const start = () => startProcess(origin, { said });
+      return listenInProcess({ start, wildcards, clock });
+    },
     knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
     close: () => {
       taker.close();
@@ -84,7 +89,7 @@ function openHere(config: ServerConfig, wildcards: readonly string[], why: strin
   const socket = bindKnockSocket(config.udpPort, wildcards);
   return {
     separation: { separated: false, why },
-    start: undefined,
+    listenForHealth: () => (port, source) => serveHealth(bindHealthPort(port, wildcards), source),
     knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
     close: () => socket.close(),
   };

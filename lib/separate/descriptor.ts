@@ -83,7 +83,10 @@ export async function receiveDescriptors(
   const libc = openLibc(LIBC);
   const socket = libc && findDescriptor(over);
   if (!libc || socket === undefined) return [];
-  await libc.poll(Int32Array.of(socket, POLLIN), 1n, timeoutMs);
+  // Read afterwards, which keeps it: the engine frees what only another thread's call still uses.
+  const waiting = Int32Array.of(socket, POLLIN);
+  await libc.poll(waiting, 1n, timeoutMs);
+  if (waiting[1]! >> 16 === 0) return [];
   const message = newMessage(MOST_DESCRIPTORS);
   // Only looked at, for what comes may be a message. The kernel gives the descriptors each time.
   const flags = MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC;

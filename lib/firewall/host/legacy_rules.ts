@@ -51,8 +51,10 @@ export function openLegacyRules(): BackendParts["readLegacyTable"] {
   return async (family, table) => {
     const { level } = FAMILIES[family];
     const get = async (option: number, answer: Uint8Array<ArrayBuffer>) => {
+      // Read afterwards, which keeps it: the engine frees what only another thread's call still uses.
       const size = Uint32Array.of(answer.length);
-      return await libc.getsockopt(sockets[family], level, option, answer, size) === 0;
+      const result = await libc.getsockopt(sockets[family], level, option, answer, size);
+      return result === 0 && size[0] === answer.length;
     };
     const info = tableQuestion(table, INFO_SIZE);
     if (!await get(GET_INFO, info)) return undefined;

@@ -1,6 +1,6 @@
 /**
- * What a server costs while nothing happens: its resident memory, compiled, and the programs that it starts in a minute,
- * with nft and with iptables.
+ * What a server of one process costs while nothing happens: its resident memory, compiled, and the programs that it starts
+ * in a minute, with nft and with iptables. `bench_separate.ts` says how much more two processes cost.
  */
 
 import { labMissing } from "../tests/e2e/e2e.ts";
@@ -56,7 +56,11 @@ export async function idleServers(): Promise<boolean> {
 
 async function idle(openme: string, firewall: string) {
   await using lab = await Lab.create();
-  await using site = await Site.create(lab, { clients: { alice: ["22/tcp"] }, firewall });
+  await using site = await Site.create(lab, {
+    clients: { alice: ["22/tcp"] },
+    firewall,
+    server: ["separate: off"],
+  });
   const counted = await countingPrograms(site.dir);
   await using served = new Served(
     lab.start("server", [

@@ -40,8 +40,10 @@ const WITHOUT_RIGHTS = {
 type Libc = Deno.DynamicLibrary<typeof LIBC>["symbols"];
 
 /** The user `openme` where there is one, else one that owns nothing. */
-export function unprivilegedIds(): { readonly uid: number; readonly gid: number } {
-  const [, uid, gid] = /^openme:[^:]*:(\d+):(\d+):/m.exec(readUsers()) ?? [];
+export function unprivilegedIds(
+  users = readUsers(),
+): { readonly uid: number; readonly gid: number } {
+  const [, uid, gid] = /^openme:[^:]*:(\d+):(\d+):/m.exec(users) ?? [];
   return { uid: Number(uid ?? FREE_ID), gid: Number(gid ?? FREE_ID) };
 }
 

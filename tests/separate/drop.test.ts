@@ -39,7 +39,12 @@ Deno.test("rightIn() names each right that a status shows, and misses none that 
   }
 });
 
-Deno.test("unprivilegedIds() are not root's", () => {
+Deno.test("unprivilegedIds() are those of the user openme, or such that belong to no user", () => {
+  const root = "root:x:0:0:root:/root:/bin/bash\n";
+  const others = "myopenme:x:7:7::/:/bin/false\nopenme2:x:8:8:openme:5:5:/:/bin/false\n";
+  const openme = "openme:x:998:997:hides ports:/:/usr/sbin/nologin\n";
+  assert.deepEqual(unprivilegedIds(root + openme + others), { uid: 998, gid: 997 });
+  assert.deepEqual(unprivilegedIds(root + others), { uid: 61_165, gid: 61_165 });
   const { uid, gid } = unprivilegedIds();
   assert.ok(uid > 0 && gid > 0);
 });

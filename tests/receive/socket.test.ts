@@ -12,6 +12,8 @@ import { waitFor, within } from "../support/wait.ts";
 const LINUX = Deno.build.os === "linux";
 /** To more than the system gives everyone: what only the machine's own root may. */
 const MAY_ENLARGE = LINUX && Deno.uid() === 0 && !ONE_USER;
+/** Opened for the buffer, until the process ends. */
+const LIBC_STAYS = { sanitizeResources: false };
 const titled = (title: string) => LINUX ? title : `${title} [skipped: needs Linux]`;
 const random = (size: number) => crypto.getRandomValues(new Uint8Array(size));
 
@@ -21,32 +23,39 @@ function listen(hostname: string): Deno.DatagramConn & Disposable {
   return Object.assign(socket, { [Symbol.dispose]: () => socket.close() });
 }
 
-Deno.test("bindKnockSocket() gives datagrams of every size with their sources, and frees the port", async () => {
-  const port = freePort();
-  const socket = bindKnockSocket(port, await wildcards(runProgram));
-  const sizes = [0, 1, 44, 45, 101, 164, 165, 166, 511, 512, 513, 1400, 9000];
-  const datagrams = sizes.map(random);
-  const [taken, sent]: string[][] = [[], []];
-  const stop = new AbortController();
-  const listening = socket.listen((datagram, from) => {
-    // A longer one is seen to be longer; its end is not.
-    taken!.push(`${from} ${Math.min(datagram.length, 166)} ${bytesToHex(datagram.slice(0, 165))}`);
-  }, stop.signal);
-  for (const [hostname, from] of [["127.0.0.1", "::ffff:127.0.0.1"], ["::1", "::1"]] as const) {
-    using sender = listen(hostname);
-    for (const each of datagrams) {
-      await sender.send(each, { transport: "udp", hostname, port });
-      sent!.push(`${from} ${Math.min(each.length, 166)} ${bytesToHex(each.slice(0, 165))}`);
+Deno.test(
+  "bindKnockSocket() gives datagrams of every size with their sources, and frees the port",
+  LIBC_STAYS,
+  async () => {
+    const port = freePort();
+    const socket = bindKnockSocket(port, await wildcards(runProgram));
+    const sizes = [0, 1, 44, 45, 101, 164, 165, 166, 511, 512, 513, 1400, 9000];
+    const datagrams = sizes.map(random);
+    const [taken, sent]: string[][] = [[], []];
+    const stop = new AbortController();
+    const listening = socket.listen((datagram, from) => {
+      // A longer one is seen to be longer; its end is not.
+      taken!.push(
+        `${from} ${Math.min(datagram.length, 166)} ${bytesToHex(datagram.slice(0, 165))}`,
+      );
+    }, stop.signal);
+    for (const [hostname, from] of [["127.0.0.1", "::ffff:127.0.0.1"], ["::1", "::1"]] as const) {
+      using sender = listen(hostname);
+      for (const each of datagrams) {
+        await sender.send(each, { transport: "udp", hostname, port });
+        sent!.push(`${from} ${Math.min(each.length, 166)} ${bytesToHex(each.slice(0, 165))}`);
+      }
     }
-  }
-  await waitFor("all of them", () => taken!.length >= sent!.length, { everyMs: 5 });
-  assert.deepEqual(taken, sent);
-  stop.abort();
-  await listening;
-  bindKnockSocket(port, await wildcards(runProgram)).close();
-});
+    await waitFor("all of them", () => taken!.length >= sent!.length, { everyMs: 5 });
+    assert.deepEqual(taken, sent);
+    stop.abort();
+    await listening;
+    bindKnockSocket(port, await wildcards(runProgram)).close();
+  },
+);
 
 Deno.test({
+  ...LIBC_STAYS,
   name: titled("the kernel keeps thousands of knocks while this process does something else"),
   ignore: !MAY_ENLARGE,
   fn: async () => {
@@ -65,28 +74,33 @@ Deno.test({
   },
 });
 
-Deno.test("what the taker of datagrams throws ends listening, and does not pass for a failing socket", async () => {
-  for (const nth of [1, 40]) {
-    const port = freePort();
-    const socket = bindKnockSocket(port, await wildcards(runProgram));
-    using sender = listen("127.0.0.1");
-    const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port };
-    for (let i = 0; i < 40; i++) await sender.send(random(165), to);
-    let taken = 0;
-    const take = () => {
-      if (++taken === nth) throw new Error("as told");
-    };
-    const stop = new AbortController();
-    const listening = socket.listen(take, stop.signal);
-    try {
-      await assert.rejects(within(listening, 5000, undefined), { message: "as told" });
-    } finally {
-      socket.close();
+Deno.test(
+  "what the taker of datagrams throws ends listening, and does not pass for a failing socket",
+  LIBC_STAYS,
+  async () => {
+    for (const nth of [1, 40]) {
+      const port = freePort();
+      const socket = bindKnockSocket(port, await wildcards(runProgram));
+      using sender = listen("127.0.0.1");
+      const to: Deno.NetAddr = { transport: "udp", hostname: "127.0.0.1", port };
+      for (let i = 0; i < 40; i++) await sender.send(random(165), to);
+      let taken = 0;
+      const take = () => {
+        if (++taken === nth) throw new Error("as told");
+      };
+      const stop = new AbortController();
+      const listening = socket.listen(take, stop.signal);
+      try {
+        await assert.rejects(within(listening, 5000, undefined), { message: "as told" });
+      } finally {
+        socket.close();
+      }
     }
-  }
-});
+  },
+);
 
 Deno.test({
+  ...LIBC_STAYS,
   name: titled(
     "enlargeReceiveBuffer() leaves a buffer alone that is larger than what it would ask for",
   ),
@@ -127,7 +141,7 @@ Deno.test({
   },
 });
 
-Deno.test("bindKnockSocket() says that another program has the port", async () => {
+Deno.test("bindKnockSocket() says that another program has the port", LIBC_STAYS, async () => {
   const port = freePort();
   const first = bindKnockSocket(port, await wildcards(runProgram));
   await assert.rejects(async () => bindKnockSocket(port, await wildcards(runProgram)), {

@@ -8,6 +8,7 @@ import { processClock } from "../../lib/system/clock.ts";
 import { formatAddress } from "../../lib/values/address.ts";
 import { channelPair } from "../support/channel_pair.ts";
 import { VirtualTime } from "../support/virtual_time.ts";
+import { within } from "../support/wait.ts";
 
 const PORT = 54154;
 const GRANTED = "198.51.100.20";
@@ -54,10 +55,7 @@ async function startListening(options?: { obeys: boolean }) {
 }
 
 function hasEnded({ ended }: Listening): Promise<boolean> {
-  return Promise.race([
-    ended!.then(() => true),
-    new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 1000)),
-  ]);
+  return within(ended!.then(() => true), 1000, false);
 }
 
 Deno.test("the health process is told of addresses that hold a grant, and nothing of any other", async () => {

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { e2e } from "../e2e/e2e.ts";
+import { e2e, KNOCK_PORT } from "../e2e/e2e.ts";
 import { GuardMonitor } from "../e2e/guard_monitor.ts";
 import { makeNext, NAMES, NEXT_VERSION, packagePath, packagesMissing } from "../package/dist.ts";
 import { waitFor } from "../support/wait.ts";
@@ -47,6 +47,13 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     );
   };
   const serverPid = async () => (await type("systemctl show -P MainPID openme")).trim();
+  const pidsIn = (text: string) => [
+    ...new Set([...text.matchAll(/\bpid=(\d+)/g)].map(([, pid]) => pid!)),
+  ];
+  /** The processes that have the knock port's socket: for a moment at its start, the server too. */
+  const takerPids = async () => pidsIn(await type(`sudo ss -Hulpn sport = :${KNOCK_PORT}`));
+  const pids = async () => [await serverPid(), ...await takerPids()];
+  const takerUnits = () => type("systemctl list-units --plain --no-legend 'openme-taker*'");
 
   await t.step("it is installed, and closes nothing", async () => {
     const told = await type(`sudo apt-get install -y ./${NAMES.deb} 2>&1`);
@@ -68,8 +75,8 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     await stranger.isShutOut();
   });
 
-  await t.step("both units are confined", async () => {
-    for (const unit of ["openme", "openme-guard"]) {
+  await t.step("the units are confined", async () => {
+    for (const unit of ["openme", "openme-guard", "openme-taker@try"]) {
       await type(`systemd-analyze security --no-pager --threshold=${MOST_EXPOSED} ${unit}`);
     }
   });
@@ -93,14 +100,33 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     await laptop.logIn();
   });
 
-  await t.step("SIGKILL leaves the port closed, and systemd starts the server anew", async () => {
-    const killed = await serverPid();
-    await stranger.seesNothing(async () => {
-      await type(`sudo kill -KILL ${killed}`);
-      await waitFor("another server", async () => !["0", killed].includes(await serverPid()));
-      await knocks();
-    });
+  await t.step("what reads knocks has no right at all", async () => {
+    const [taker, ...others] = await takerPids();
+    assert.deepEqual(others, []);
+    const server = await serverPid();
+    assert.ok(!pidsIn(await type("sudo ss -Htuwnap")).includes(server), "it has a socket");
+    const status = await type(`cat /proc/${taker}/status`);
+    assert.match(status, /^Uid:\t(?!0\t)(\d+)\t\1\t\1\t\1$/m);
+    const capabilities = [...status.matchAll(/^Cap\w+:\t(\w+)$/gm)].map(([, set]) => set);
+    assert.deepEqual(capabilities, Array(5).fill("0".repeat(16)));
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    assert.match(status, /^Seccomp:\t2$/m);
   });
+
+  for (const killed of ["openme", "'openme-taker@*'"]) {
+    await t.step(`SIGKILL of ${killed} leaves the port closed, and both start anew`, async () => {
+      const before = await pids();
+      await type("sudo openme close --all");
+      await stranger.seesNothing(async () => {
+        await type(`sudo systemctl kill --kill-who=main --signal=KILL ${killed}`);
+        await waitFor("others", async () => {
+          const now = await pids();
+          return now.length === 2 && !now.some((pid) => pid === "0" || before.includes(pid));
+        }, { timeoutMs: 10_000 });
+        await knocks();
+      });
+    });
+  }
 
   await t.step(
     "a power cut in the middle of an upgrade leaves the port closed, and a knock opens it",
@@ -128,14 +154,14 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     // A stop would open the port. This session goes on without a grant.
     await set("open");
     await type("sudo openme close --all");
-    const before = await serverPid();
+    const before = await pids();
     await type("sudo dpkg --configure -a"); // after the power cut
     await stranger.seesNothing(async () => {
       await type(`sudo apt-get install --reinstall -y ./${NEXT_PACKAGE}`);
       await knocks();
     });
     assert.match(await type("dpkg-query -W openme"), new RegExp(NEXT_VERSION));
-    assert.notEqual(await serverPid(), before);
+    assert.deepEqual((await pids()).filter((pid) => before.includes(pid)), []);
     await set("closed");
     await neverOpened();
   });
@@ -144,6 +170,8 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     await type("sudo openme close --all");
     await stranger.seesNothing(async () => {
       await type("sudo systemctl stop openme");
+      await waitFor("the end of what reads knocks", async () => await takerUnits() === "");
+      await type("test ! -e /run/openme-taker.sock");
       await laptop.type("openme knock vps");
       assert.equal(await laptop.reaches(), false);
       await type("sudo systemctl start openme");
@@ -153,6 +181,7 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
 
   await t.step("removed, it leaves the port as it was before", async () => {
     await type("sudo apt-get remove -y openme");
+    assert.equal(await takerUnits(), "");
     await stranger.getsIn();
     assert.equal(await type("sudo nft list ruleset"), "");
     // The keys stay until the purge.

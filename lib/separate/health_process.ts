@@ -7,7 +7,6 @@ import {
   bindHealthPort,
   type HealthAnswer,
   type HealthSource,
-  type Listening,
   serveHealth,
 } from "../health/listener.ts";
 import { type Address, formatAddress } from "../values/address.ts";
@@ -29,14 +28,15 @@ export async function runHealthProcess(
   { messages, channel, giveUpRights }: HealthProcessParts,
 ): Promise<void> {
   const keeper = new KeeperSource(channel);
-  let listening: Listening;
+  let listeners: Deno.TcpListener[] = [];
   try {
-    const listeners = bindHealthPort(port, wildcards);
+    listeners = bindHealthPort(port, wildcards);
     await giveUpRights();
-    listening = serveHealth(listeners, keeper);
   } catch (cause) {
+    for (const listener of listeners) listener.close();
     return channel.send({ failed: messageOf(cause).slice(0, 200) });
   }
+  const listening = serveHealth(listeners, keeper);
   channel.send({ listening: true });
   for (let next = await messages.next(); !next.done; next = await messages.next()) {
     keeper.take(next.value as HealthReply);

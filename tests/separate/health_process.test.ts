@@ -10,9 +10,6 @@ import { channelPair } from "../support/channel_pair.ts";
 import { ask, readToEnd } from "../support/hostile_clients.ts";
 import "../support/loopback.ts";
 
-/** Sockets and processes are seen to end by the other side: this one may still be about to close its own. */
-const ENDS_LATER = { sanitizeOps: false, sanitizeResources: false };
-
 const REQUEST = "GET / HTTP/1.1\r\n\r\n";
 
 /** A source for which this machine holds a grant while `isOpen`. */
@@ -39,6 +36,13 @@ function freePort(): number {
 }
 
 const connect = (port: number) => Deno.connect({ hostname: "127.0.0.1", port });
+
+/** What a request is answered. */
+async function request(port: number, text = REQUEST): Promise<string | undefined> {
+  using connection = await connect(port);
+  return await ask(connection, text);
+}
+
 const wildcards = ["127.0.0.1"];
 const clock = processClock();
 
@@ -62,71 +66,58 @@ function startHere(giveUpRights: () => void | Promise<void> = () => {}) {
   };
 }
 
-Deno.test(
-  "the health process answers while the keeper says so, and ends with the channel",
-  ENDS_LATER,
-  async () => {
-    const source = new Granting();
-    const port = freePort();
-    const { ended, listen } = startHere();
-    const listening = await listen(port, source);
-    const text = await ask(await connect(port), REQUEST);
-    assert.match(text!, /^HTTP\/1\.1 200 OK\r\n[^]*"address":"127\.0\.0\.1"/);
-    const late = await connect(port);
-    await late.write(new TextEncoder().encode(REQUEST.slice(0, -2)));
-    while (source.asked < 3) await new Promise((resolve) => setTimeout(resolve, 5));
-    source.isOpen = false;
-    assert.equal(await ask(late, "\r\n"), "", "the grant ended before the request did");
-    assert.equal(await readToEnd(await connect(port), 2000), "", "closed at once");
-    listening.close();
-    await ended;
-    await assert.rejects(connect(port));
-  },
-);
+Deno.test("the health process answers while the keeper says so, and ends with the channel", async () => {
+  const source = new Granting();
+  const port = freePort();
+  const { ended, listen } = startHere();
+  const listening = await listen(port, source);
+  const text = await request(port);
+  assert.match(text!, /^HTTP\/1\.1 200 OK\r\n[^]*"address":"127\.0\.0\.1"/);
+  using late = await connect(port);
+  await late.write(new TextEncoder().encode(REQUEST.slice(0, -2)));
+  while (source.asked < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  source.isOpen = false;
+  assert.equal(await ask(late, "\r\n"), "", "the grant ended before the request did");
+  using next = await connect(port);
+  assert.equal(await readToEnd(next, 2000), "", "closed at once");
+  listening.close();
+  await ended;
+  await assert.rejects(connect(port));
+});
 
-Deno.test(
-  "the health process reads nothing of a client before it has given up its rights",
-  ENDS_LATER,
-  async () => {
-    const source = new Granting();
-    const port = freePort();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const { ended, listen } = startHere(() => promise);
-    const listening = listen(port, source);
-    let client: Deno.Conn | undefined;
-    while (!client) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      client = await connect(port).catch(() => undefined);
-    }
-    const answered = ask(client, REQUEST);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal(source.asked, 0);
-    resolve();
-    assert.match((await answered)!, /^HTTP\/1\.1 200 OK/);
-    (await listening).close();
-    await ended;
-  },
-);
+Deno.test("the health process reads nothing of a client before it has given up its rights", async () => {
+  const source = new Granting();
+  const port = freePort();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { ended, listen } = startHere(() => promise);
+  const listening = listen(port, source);
+  let client: Deno.Conn | undefined;
+  while (!client) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    client = await connect(port).catch(() => undefined);
+  }
+  const answered = ask(client, REQUEST);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(source.asked, 0);
+  resolve();
+  assert.match((await answered)!, /^HTTP\/1\.1 200 OK/);
+  client.close();
+  (await listening).close();
+  await ended;
+});
 
-Deno.test(
-  "a health process that cannot bind the port, or keeps a right, says why and ends",
-  ENDS_LATER,
-  async () => {
-    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { ended, listen } = startHere();
-    await assert.rejects(async () => await listen(taken.addr.port, new Granting()), /in use/i);
-    await ended;
-    const kept = startHere(() => {
-      throw new Error("still root");
-    });
-    const port = freePort();
-    await assert.rejects(
-      async () => await kept.listen(port, new Granting()),
-      /^Error: still root$/,
-    );
-    await kept.ended;
-  },
-);
+Deno.test("a health process that cannot bind the port, or keeps a right, says why and ends", async () => {
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { ended, listen } = startHere();
+  await assert.rejects(async () => await listen(taken.addr.port, new Granting()), /in use/i);
+  await ended;
+  const kept = startHere(() => {
+    throw new Error("still root");
+  });
+  const port = freePort();
+  await assert.rejects(async () => await kept.listen(port, new Granting()), /^Error: still root$/);
+  await kept.ended;
+});
 
 /** Starts the process for real, without any permission of Deno's once the port is bound. */
 function startApart() {
@@ -153,22 +144,21 @@ function startApart() {
     close: () => void writer.close().catch(() => {}),
   };
   const channel = channelOver(ends, { mostBytes: 1024 });
-  return Promise.resolve({ channel, kill: () => child.kill("SIGKILL") });
+  return { channel, kill: () => child.kill("SIGKILL"), exited: child.status };
 }
 
-Deno.test(
-  "the health process listens, answers and ends without any permission",
-  ENDS_LATER,
-  async () => {
-    const source = new Granting();
-    const port = freePort();
-    const listening = await listenInProcess({ start: startApart, wildcards, clock })(port, source);
-    assert.match((await ask(await connect(port), REQUEST))!, /^HTTP\/1\.1 200 OK/);
-    const page = await ask(await connect(port), "GET / HTTP/1.1\r\nAccept: text/html\r\n\r\n");
-    assert.match(page!, /<!DOCTYPE html>/);
-    source.isOpen = false;
-    assert.equal(await ask(await connect(port), REQUEST), "");
-    listening.close();
-    await listening.ended;
-  },
-);
+Deno.test("the health process listens, answers and ends without any permission", async () => {
+  const source = new Granting();
+  const port = freePort();
+  const started = startApart();
+  const start = () => Promise.resolve(started);
+  const listening = await listenInProcess({ start, wildcards, clock })(port, source);
+  assert.match((await request(port))!, /^HTTP\/1\.1 200 OK/);
+  const page = await request(port, "GET / HTTP/1.1\r\nAccept: text/html\r\n\r\n");
+  assert.match(page!, /<!DOCTYPE html>/);
+  source.isOpen = false;
+  assert.equal(await request(port), "");
+  listening.close();
+  await listening.ended;
+  assert.equal((await started.exited).code, 0);
+});

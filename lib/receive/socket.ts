@@ -55,6 +55,23 @@ export function bindKnockSocket(
   };
 }
 
+/** {@linkcode bindKnockSocket}, where a process that is about to end may have the port for so long. */
+export async function bindSoon(
+  timeoutMs: number,
+  ...args: Parameters<typeof bindKnockSocket>
+): Promise<KnockSocket> {
+  const endMs = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return bindKnockSocket(...args);
+    } catch (cause) {
+      const isTaken = (cause as Error).cause instanceof Deno.errors.AddrInUse;
+      if (!isTaken || performance.now() > endMs) throw cause;
+    }
+    await pause(50);
+  }
+}
+
 /** The addresses for IPv6 and IPv4: one dual-stack socket where the system has such; with `net.ipv6.bindv6only=1` it takes two. */
 export async function wildcards(run: RunProgram): Promise<string[]> {
   const only6 = await tryReadProc("/proc/sys/net/ipv6/bindv6only", run);

@@ -16,8 +16,11 @@ export interface Ends {
 export interface Channel {
   /** What comes, as parsed JSON; ends where the other side has closed it, or was killed. To be read once. */
   readonly messages: AsyncIterable<unknown>;
-  /** Never throws. What is sent to a side that does not read is dropped once {@linkcode MOST_WAITING} bytes wait. */
-  send(message: object): void;
+  /**
+   * Never throws. What is sent to a side that does not read is dropped once {@linkcode MOST_WAITING} bytes wait. A message
+   * that `replaces` others is never dropped: those of the same name that still wait are.
+   */
+  send(message: object, replaces?: string): void;
   /** Asks the other side to end: `messages` ends once it has. */
   close(): void;
 }
@@ -30,8 +33,7 @@ const READ_BYTES = 16_384;
 /** A channel over a stream. A line from the other side may have `mostBytes`. */
 export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): Channel {
   const encoder = new TextEncoder();
-  const waiting: Uint8Array[] = [];
-  let waitingBytes = 0;
+  let waiting: { readonly bytes: Uint8Array; readonly name: string | undefined }[] = [];
   let closed = false;
   let writing = false;
   const close = () => {
@@ -43,8 +45,8 @@ export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): C
     writing = true;
     try {
       for (let next = waiting.shift(); next && !closed; next = waiting.shift()) {
-        for (let at = 0; at < next.length;) at += await ends.write(next.subarray(at));
-        waitingBytes -= next.length;
+        const { bytes } = next;
+        for (let at = 0; at < bytes.length;) at += await ends.write(bytes.subarray(at));
       }
     } catch {
       // The reader hears of the end.
@@ -53,11 +55,13 @@ export function channelOver(ends: Ends, { mostBytes }: { mostBytes: number }): C
   };
   return {
     messages: readMessages(ends, mostBytes),
-    send: (message) => {
+    send: (message, name) => {
       const bytes = encoder.encode(JSON.stringify(message) + "\n");
-      if (closed || (waitingBytes > 0 && waitingBytes + bytes.length > MOST_WAITING)) return;
-      waiting.push(bytes);
-      waitingBytes += bytes.length;
+      if (name !== undefined) waiting = waiting.filter((each) => each.name !== name);
+      const size = waiting.reduce((sum, each) => sum + each.bytes.length, bytes.length);
+      const isTooMuch = name === undefined && waiting.length > 0 && size > MOST_WAITING;
+      if (closed || isTooMuch) return;
+      waiting.push({ bytes, name });
       if (!writing) write();
     },
     close,
@@ -76,23 +80,19 @@ async function* readMessages(
     if (size === null) return closeQuietly(ends);
     let rest = buffer.subarray(0, size);
     for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      const isTold = length > mostBytes;
       length += end;
-      if (!isTold) {
-        yield length > mostBytes
-          ? undefined
-          : parse(concat([...line, rest.subarray(0, end)], length));
-      }
+      yield length > mostBytes
+        ? undefined
+        : parse(concat([...line, rest.subarray(0, end)], length));
       line = [];
       length = 0;
       rest = rest.subarray(end + 1);
     }
-    const isTold = length > mostBytes;
     length += rest.length;
     if (length <= mostBytes) line.push(rest.slice());
     else {
       line = [];
-      if (!isTold) yield undefined; // now: such a line may never end
+      yield undefined; // each piece, so that the reader can slow down: such a line may never end
     }
   }
 }

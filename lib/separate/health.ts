@@ -42,7 +42,7 @@ export interface HealthReply {
 }
 
 /** What it takes of a process that was started for the port. */
-type Started = Pick<StartedProcess, "channel" | "kill">;
+type Started = Pick<StartedProcess, "channel"> & { kill(): unknown };
 
 /** Listens in a process of its own. */
 export function listenInProcess(
@@ -114,16 +114,11 @@ class HealthProcess implements Listening {
     for (;;) {
       const { done, value } = await this.#messages.next();
       if (done) break;
-      if (this.#isClosed) continue;
+      // At the end too: a flood must not hold up the server.
+      while (bucket.take(1, this.#clock.now().steadyMs) === 0) await pause(READ_ON_MS);
       const question = readQuestion(value);
-      if (!question) {
-        this.close();
-        continue;
-      }
-      while (!this.#isClosed && bucket.take(1, this.#clock.now().steadyMs) === 0) {
-        await pause(READ_ON_MS);
-      }
-      await this.#answer(question);
+      if (!question) this.close();
+      else if (!this.#isClosed) await this.#answer(question);
     }
     clearTimeout(this.#killer);
     this.#process.channel.close();

@@ -61,14 +61,14 @@ export class Taker {
     const late = pause(START_MS, timeout.signal).then(() => undefined);
     const first = await Promise.race([messages.next(), late]).finally(() => timeout.abort());
     const message = first && !first.done ? readMessage(first.value) : undefined;
-    if (message && "bound" in message && message.bound === namespace) {
+    if (message && "bound" in message && isSame(message.bound, namespace)) {
       return new Taker(channel, messages);
     }
     channel.close();
     if (message && "failed" in message) {
       const text = (words: string) => escapeUnprintable(words.slice(0, 500));
       const hint = message.hint === undefined ? undefined : text(message.hint);
-      throw new OpenmeError("SOCKET", text(message.failed), { hint });
+      throw new OpenmeError(message.isPort ? "SOCKET" : "STATE", text(message.failed), { hint });
     }
     const why = !first
       ? `it did not begin within ${START_MS / 1000} s`
@@ -89,6 +89,11 @@ export class Taker {
   close(): void {
     this.#channel.close();
   }
+}
+
+/** A namespace whose name one of them cannot read is taken to be the same. */
+function isSame(one: string, other: string): boolean {
+  return one === other || one === "" || other === "";
 }
 
 class TakersKnocks implements KnockSource {
@@ -127,7 +132,8 @@ class TakersKnocks implements KnockSource {
   }
 
   reconfigure(config: KnockConfig): void {
-    this.#send({ config: sentConfig(config) });
+    const message: ToTaker = { config: sentConfig(config) };
+    this.#channel.send(message, "config"); // the newest comes, also to one that was held up
   }
 
   accepted(key: string, source: Address): void {
@@ -162,11 +168,11 @@ class TakersKnocks implements KnockSource {
     for (;;) {
       const { done, value } = await this.#messages.next();
       if (done) return;
-      if (this.#stopped) continue;
       const { steadyMs } = this.#parts.clock.now();
+      // At the end too: a flood must not hold up what puts everything back.
       if (this.#allowed.left(steadyMs) < 1) await pause(1000 / MESSAGES.perSecond * 50);
       this.#allowed.charge(1);
-      this.#take(readMessage(value), steadyMs);
+      if (!this.#stopped) this.#take(readMessage(value), steadyMs);
     }
   }
 

@@ -38,8 +38,8 @@ export interface SentConfig {
 export type FromTaker =
   /** The port is bound, in this network namespace, and every right is given up. */
   | { readonly bound: string }
-  /** It could not begin. */
-  | { readonly failed: string; readonly hint?: string | undefined }
+  /** It could not begin; `isPort`: because of the port. */
+  | { readonly failed: string; readonly hint?: string | undefined; readonly isPort: boolean }
   | { readonly signed: SignedKnock }
   | { readonly dropped: TakerDrop; readonly source: string }
   /** So many more were dropped in the last second. */
@@ -81,17 +81,20 @@ export function sentMessage(message: FromTaker): object {
 /** Reads what came from a taker; `undefined` for what an honest one never sends. */
 export function readMessage(message: unknown): FromTaker | undefined {
   if (typeof message !== "object" || message === null) return undefined;
-  const { signed, source, nonce, time, target, dropped, droppedMore, bound, failed, hint } =
-    message as Record<string, unknown>;
+  const { signed, source, nonce, time, target, dropped, droppedMore, ...first } = message as Record<
+    string,
+    unknown
+  >;
   if (signed !== undefined) return readSigned({ signed, source, nonce, time, target });
   if (dropped !== undefined) {
     const from = readAddress(source);
     return isDrop(dropped) && from ? { dropped, source: formatAddress(from) } : undefined;
   }
   if (droppedMore !== undefined) return readCounts(droppedMore);
+  const { bound, failed, hint, isPort } = first;
   if (typeof bound === "string") return { bound };
   if (typeof failed !== "string") return undefined;
-  return { failed, hint: typeof hint === "string" ? hint : undefined };
+  return { failed, hint: typeof hint === "string" ? hint : undefined, isPort: isPort === true };
 }
 
 function readSigned(fields: Record<string, unknown>): FromTaker | undefined {

@@ -24,8 +24,8 @@ export interface StartedProcess {
    * before that message is waited for.
    */
   enlargeBuffer(): Promise<void>;
-  /** Ends one that hangs, as far as that is this process's to do: systemd ends its own. */
-  kill(): void;
+  /** Ends one that hangs, and resolves once it has; as far as that is this process's to do: systemd ends its own. */
+  kill(): Promise<void>;
 }
 
 /** A line of what it sends: a signed knock is some 300 bytes. */
@@ -90,10 +90,10 @@ function isSocket(path: string): boolean {
 /** Starts one. `said` is given what it writes to standard error, safe to print. Throws where it cannot be started. */
 export async function startProcess(
   origin: Origin,
-  { said, command = thisProgram() }: {
+  { said, command }: {
     said: (line: string) => void;
-    /** The program and its arguments; another one in tests. */
-    command?: readonly string[];
+    /** The program and its arguments: {@linkcode thisProgram}, but for tests. */
+    command: readonly string[];
   },
 ): Promise<StartedProcess> {
   return "setpriv" in origin ? startWithSetpriv(command, said) : await connect(origin.socketPath);
@@ -118,7 +118,7 @@ async function connect(path: string): Promise<StartedProcess> {
   return {
     channel: channelOver(ends, { mostBytes: MOST_BYTES }),
     enlargeBuffer: () => enlarged = enlargeBuffer(),
-    kill: () => closeQuietly(connection),
+    kill: () => Promise.resolve(closeQuietly(connection)),
   };
 }
 
@@ -140,18 +140,22 @@ function startWithSetpriv(
   return {
     channel: channelOver(endsOf(child), { mostBytes: MOST_BYTES }),
     enlargeBuffer: () => Promise.resolve(),
-    kill: () => {
+    kill: async () => {
       try {
         child.kill("SIGKILL");
       } catch {
         // It has ended by itself.
       }
+      await child.status;
     },
   };
 }
 
-/** This program: compiled, or its sources and the permissions that it begins with. */
-function thisProgram(): string[] {
+/**
+ * This program: compiled, or its sources and the permissions that it begins with. To be asked for when the server starts:
+ * of a program that was replaced meanwhile the kernel gives another path.
+ */
+export function thisProgram(): string[] {
   if (Deno.build.standalone) return [Deno.execPath(), COMMAND];
   const main = fileURLToPath(Deno.mainModule);
   const permissions = ["--allow-net", "--allow-read", "--allow-env", "--allow-ffi"];

@@ -31,7 +31,7 @@ const SECOND_MS = 1000;
 export interface TakerParts {
   readonly messages: AsyncIterator<unknown>;
   readonly channel: Pick<Channel, "send">;
-  readonly bind: (port: number, wildcards: readonly string[]) => KnockSocket;
+  readonly bind: (port: number, wildcards: readonly string[]) => Promise<KnockSocket>;
   /** Gives up every right of this process, for good. Throws where that fails. */
   readonly giveUpRights: () => Promise<void>;
   /** The network namespace of this process. */
@@ -46,15 +46,16 @@ export async function runTaker(
 ): Promise<void> {
   const send = (message: FromTaker) => channel.send(sentMessage(message));
   const keys = new ReceivedKeys();
-  let socket: KnockSocket;
+  let socket: KnockSocket | undefined;
   let known: KnockConfig;
   try {
-    socket = bind(port, wildcards);
+    socket = await bind(port, wildcards);
     known = await keys.configOf(config);
     await giveUpRights();
   } catch (cause) {
     const hint = cause instanceof OpenmeError ? cause.hint : undefined;
-    return send({ failed: messageOf(cause), hint });
+    socket?.close();
+    return send({ failed: messageOf(cause), hint, isPort: socket === undefined });
   }
   const stamps = new CurrentStamps(known, clock.now());
   const drops = new Drops(send);

@@ -35,14 +35,14 @@ Deno.test("channelOver() gives undefined for what is no message or is too long, 
   const long = "x".repeat(50);
   assert.deepEqual(
     await messagesOf("junk\n", `${long}${long}`, `${long}\n`, `"${long}"\n`, "\n", "7\n"),
-    [undefined, undefined, undefined, undefined, 7],
+    [undefined, undefined, undefined, undefined, undefined, 7],
   );
 });
 
-Deno.test("channelOver() gives undefined for a line that is too long before it ends, and once", async () => {
+Deno.test("channelOver() gives undefined for each piece of a line that is too long", async () => {
   const long = "x".repeat(30);
-  assert.deepEqual(await messagesOf("1\n", long, long), [1, undefined]);
-  assert.deepEqual(await messagesOf("1\n", long, `${long}\n2\n`), [1, undefined, 2]);
+  assert.deepEqual(await messagesOf("1\n", long, long), [1, undefined, undefined]);
+  assert.deepEqual(await messagesOf("1\n", long, `${long}\n2\n`), [1, undefined, undefined, 2]);
 });
 
 Deno.test("channelOver() leaves out what the other side has not ended", async () => {
@@ -65,4 +65,20 @@ Deno.test("send() drops what waits beyond its bound, and never throws", async ()
   assert.ok(writes >= 3 && writes <= 4, `${writes} messages were written`);
   channel.close();
   channel.send({ text });
+});
+
+Deno.test("send() keeps the newest of the messages that replace one another, however much waits", async () => {
+  const ends = endsWith();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => release = resolve);
+  const write = (bytes: Uint8Array) => held.then(() => ends.write(bytes));
+  const channel = channelOver({ ...ends, write }, { mostBytes: 20 });
+  channel.send({ first: 1 });
+  channel.send({ text: "x".repeat(5 * 1024 * 1024) });
+  for (let n = 0; n < 5; n++) channel.send({ config: n }, "config");
+  channel.send({ text: "x".repeat(5 * 1024 * 1024) }); // too much
+  release();
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  const shown = ends.written.map((each) => each.length > 100 ? "long" : each);
+  assert.deepEqual(shown, ['{"first":1}\n', "long", '{"config":4}\n']);
 });

@@ -28,7 +28,7 @@ async function withProcess(
     const found = await originOf({ env: () => path, run: runProgram });
     return "why" in found ? undefined : found;
   });
-  const started = await startProcess(origin, { said: (line) => assert.fail(line) });
+  const started = await startProcess(origin, { said: (line) => assert.fail(line), command: [] });
   try {
     await test(started);
   } finally {

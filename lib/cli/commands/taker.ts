@@ -1,7 +1,7 @@
 /** The hidden command of the processes that `serve` starts: they deal with strangers, and can do nothing else. */
 
 import type { Command } from "../context.ts";
-import { bindKnockSocket } from "../../receive/socket.ts";
+import { bindSoon } from "../../receive/socket.ts";
 import { passDescriptors } from "../../separate/descriptor.ts";
 import { dropRights } from "../../separate/drop.ts";
 import type { HealthRole } from "../../separate/health.ts";
@@ -12,6 +12,9 @@ import { processClock } from "../../system/clock.ts";
 
 /** They end with their channel: these are for the process that has started them. */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTSTP"] as const;
+
+/** How long the taker of a server that was killed may still have the port. */
+const FORMER_MS = 1000;
 
 export const taker: Command = {
   about: "Started by openme serve: takes datagrams or requests of strangers, without any right.",
@@ -36,7 +39,7 @@ export const taker: Command = {
     const { runTaker } = await import("../../separate/taker.ts");
     await runTaker(role, {
       ...{ messages, channel, giveUpRights },
-      bind: (port, wildcards) => bindKnockSocket(port, wildcards, passDescriptors),
+      bind: (port, wildcards) => bindSoon(FORMER_MS, port, wildcards, passDescriptors),
       namespace: networkNamespace(),
       clock: processClock(),
     });

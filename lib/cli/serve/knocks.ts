@@ -6,15 +6,22 @@ import { SEPARATE_OFF, type Separation } from "../../control/requests.ts";
 import { bindHealthPort, serveHealth } from "../../health/listener.ts";
 import type { Listen } from "../../health/port.ts";
 import { Intake, type KnockSink, type KnockSource } from "../../receive/intake.ts";
-import { bindKnockSocket } from "../../receive/socket.ts";
+import { bindSoon } from "../../receive/socket.ts";
 import type { CurrentStamps } from "../../receive/stamps.ts";
 import { listenInProcess } from "../../separate/health.ts";
 import { Taker } from "../../separate/knocks.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
-import { type Origin, originOf, startProcess } from "../../separate/process.ts";
+import { type Origin, originOf, startProcess, thisProgram } from "../../separate/process.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Clock } from "../../values/moment.ts";
+import { TokenBucket } from "../../values/token_bucket.ts";
 import type { Log } from "../../system/log.ts";
+
+/** How long a process that could not be used may still have the port. */
+const FORMER_MS = 1000;
+
+/** Lines that the processes write to standard error and the log has: those of one crash, and then a few a minute. */
+const WORDS = { perSecond: 0.1, capacity: 20 };
 
 /** The knock port, bound. Datagrams wait in the kernel. */
 export interface KnockPort {
@@ -25,7 +32,7 @@ export interface KnockPort {
     sink: KnockSink,
     parts: { readonly stamps: CurrentStamps; readonly clock: Clock; readonly log: Log },
   ) => KnockSource;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /** What it takes to open the port. */
@@ -49,10 +56,10 @@ export async function openKnockPort(
       return await openInProcess(config, origin, { log, wildcards });
     } catch (cause) {
       if (cause instanceof OpenmeError && cause.code === "SOCKET") throw cause;
-      return openHere(config, wildcards, tellWhy(messageOf(cause), log));
+      return await openHere(config, wildcards, tellWhy(messageOf(cause), log));
     }
   }
-  return openHere(config, wildcards, isOff ? origin.why : tellWhy(origin.why, log));
+  return await openHere(config, wildcards, isOff ? origin.why : tellWhy(origin.why, log));
 }
 
 async function openInProcess(
@@ -60,38 +67,46 @@ async function openInProcess(
   origin: Origin,
   { log, wildcards }: Pick<KnockPortParts, "log" | "wildcards">,
 ): Promise<KnockPort> {
-  const said = (line: string) => log.warn("taker_said", { line });
-  const process = await startProcess(origin, { said });
+  const words = new TokenBucket(WORDS);
+  const said = (line: string) => {
+    if (words.take(1, performance.now()) === 1) log.warn("taker_said", { line });
+  };
+  const command = thisProgram();
+  const process = await startProcess(origin, { said, command });
   const enlarged = process.enlargeBuffer();
   const begun = Taker.begin(process.channel, {
     ...{ port: config.udpPort, wildcards, config },
     namespace: networkNamespace(),
   });
-  const [taker] = await Promise.all([begun, enlarged]).catch((cause) => {
-    process.kill();
+  const [taker] = await Promise.all([begun, enlarged]).catch(async (cause) => {
+    await process.kill();
     throw cause;
   });
   return {
     separation: { separated: true, why: undefined },
     listenForHealth: (clock) => {
-      const start = () => startProcess(origin, { said });
+      const start = () => startProcess(origin, { said, command });
       return listenInProcess({ start, wildcards, clock });
     },
     knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
-    close: () => {
+    close: async () => {
       taker.close();
-      process.kill();
+      await process.kill();
     },
   };
 }
 
-function openHere(config: ServerConfig, wildcards: readonly string[], why: string): KnockPort {
-  const socket = bindKnockSocket(config.udpPort, wildcards);
+async function openHere(
+  config: ServerConfig,
+  wildcards: readonly string[],
+  why: string,
+): Promise<KnockPort> {
+  const socket = await bindSoon(FORMER_MS, config.udpPort, wildcards);
   return {
     separation: { separated: false, why },
     listenForHealth: () => (port, source) => serveHealth(bindHealthPort(port, wildcards), source),
     knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
-    close: () => socket.close(),
+    close: () => Promise.resolve(socket.close()),
   };
 }
 

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import type { Channel } from "../../lib/separate/channel.ts";
+import { Taker } from "../../lib/separate/knocks.ts";
+import type { KnockConfig } from "../../lib/receive/intake.ts";
+import { processClock } from "../../lib/system/clock.ts";
+import { filled } from "../support/knocks.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { pause } from "../support/wait.ts";
+
+const CONFIG: KnockConfig = {
+  privateKey: filled(1),
+  publicKey: filled(2),
+  previousPrivateKey: undefined,
+  replayWindowMs: 60_000,
+  onlyStampedKnocks: false,
+  keys: { byKey: new Map(), byHint: new Map() },
+};
+const PARTS = { port: 1, wildcards: ["::"], config: CONFIG, namespace: "net:[1]" };
+
+/** A channel to a process that sends these messages, the last one until it is ended: it does not obey. */
+function channelFrom(...messages: unknown[]) {
+  let read = 0;
+  let isOver = false;
+  return {
+    read: () => read,
+    send: () => {},
+    close: () => {},
+    end: () => void (isOver = true),
+    messages: (async function* () {
+      while (!isOver) yield messages[Math.min(read++, messages.length - 1)];
+    })(),
+  } satisfies Channel & Record<string, unknown>;
+}
+
+Deno.test("a taker that floods the keeper is read at its pace, also once the server stops: nothing else waits", async () => {
+  for (const junk of [undefined, { dropped: "size", source: "192.0.2.1" }]) {
+    const channel = channelFrom({ bound: "net:[1]" }, junk);
+    const taker = await Taker.begin(channel, PARTS);
+    const sink = { signed: () => assert.fail(), dropped: () => {}, droppedMore: () => {} };
+    const { log, events } = memoryLog();
+    const knocks = taker.knocks(sink, { clock: processClock(), log });
+    const stop = new AbortController();
+    const listening = knocks.listen(stop.signal);
+    await pause(100);
+    knocks.stop();
+    const before = channel.read();
+    const startMs = performance.now();
+    await pause(200);
+    const tookMs = performance.now() - startMs;
+    assert.ok(channel.read() - before < 20 * tookMs, `${channel.read() - before} in ${tookMs} ms`);
+    stop.abort();
+    await listening;
+    await knocks.close();
+    channel.end();
+    assert.ok(events.length <= 1, "it is told once a minute");
+  }
+});
+
+Deno.test("a process that cannot be a taker is told apart from a port that is taken", async () => {
+  for (
+    const [first, code] of [
+      [{ failed: "another program has it", isPort: true }, "SOCKET"],
+      [{ failed: "it cannot give up its rights", isPort: false }, "STATE"],
+      [{ bound: "net:[2]" }, "STATE"],
+      [{ signed: 1 }, "STATE"],
+      [undefined, "STATE"],
+    ] as const
+  ) {
+    await assert.rejects(Taker.begin(channelFrom(first), PARTS), { code });
+  }
+});
+
+Deno.test("a process that may not read the name of its network namespace may be a taker", async () => {
+  await Taker.begin(channelFrom({ bound: "" }), PARTS);
+});

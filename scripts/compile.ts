@@ -131,6 +131,8 @@ async function bundle(
       // Not what npm:yaml has for Node, which requires "process": a bundle has no such name.
       "--main-fields=module,main",
       "--external:node:*",
+      // tweetnacl, which bcrypt-pbkdf hashes with, asks Node for randomness where there is no global `crypto`.
+      "--external:crypto",
       "--log-level=warning",
     ],
     { cwd },

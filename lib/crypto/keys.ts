@@ -1,7 +1,7 @@
 /**
  * The primitives of the protocol and its keys. X25519 (RFC 7748), Ed25519 (RFC 8032), SHA-256, HMAC and HKDF (RFC 5869)
  * come from WebCrypto, which needs no import: right for a client that runs once. ChaCha20-Poly1305 (RFC 8439), which
- * WebCrypto lacks, comes from noble. A server takes the others from `sync.ts`. No file but these two names a library.
+ * WebCrypto lacks, comes from noble. A server takes the others from `sync.ts`. No file but these two and `ssh_cipher.ts` names a library.
  */
 
 import { poly1305 } from "@noble/ciphers/_poly1305.js";

@@ -12,6 +12,12 @@ export type Manager = "apt" | "dnf" | "apk" | "pacman" | "zypper";
 type Packages = { readonly apt: string } & { readonly [manager in Manager]?: string };
 
 const UTIL_LINUX: Packages = { apt: "util-linux" };
+const OPENSSH_CLIENT: Packages = {
+  apt: "openssh-client",
+  dnf: "openssh-clients",
+  pacman: "openssh",
+  zypper: "openssh-clients",
+};
 const IPTABLES: Packages = { apt: "iptables", dnf: "iptables-nft" };
 
 /** Program -> package. Whatever a test starts is to be listed: `deno task test` fetches it from here. */
@@ -48,12 +54,9 @@ export const PROGRAMS = {
     pacman: "conntrack-tools",
     zypper: "conntrack-tools",
   },
-  ssh: {
-    apt: "openssh-client",
-    dnf: "openssh-clients",
-    pacman: "openssh",
-    zypper: "openssh-clients",
-  },
+  ssh: OPENSSH_CLIENT,
+  "ssh-agent": OPENSSH_CLIENT,
+  "ssh-add": OPENSSH_CLIENT,
   sshd: { apt: "openssh-server", pacman: "openssh" },
   "ssh-keygen": {
     apt: "openssh-client",

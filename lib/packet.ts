@@ -83,15 +83,18 @@ export interface SealingKeys {
  * ```
  */
 export async function sealKnock(knock: Knock, keys: SealingKeys): Promise<Bytes> {
+  const body = await sealBody(knock, keys);
+  return concatBytes(body, await sign(keys.clientSeed, body));
+}
+
+/** Bytes 0..101 of the datagram: what the client's key signs. Throws where the server's key is of low order. */
+export async function sealBody(
+  knock: Knock,
+  keys: Omit<SealingKeys, "clientSeed">,
+): Promise<Bytes> {
   const secret = await agree(keys.ephemeral.privateKey, keys.serverPublicKey);
   const sealed = aeadSeal(await deriveAeadKey(secret), keys.aeadNonce, encodePlaintext(knock));
-  const body = concatBytes(
-    Uint8Array.of(VERSION),
-    keys.ephemeral.publicKey,
-    keys.aeadNonce,
-    sealed,
-  );
-  return concatBytes(body, await sign(keys.clientSeed, body));
+  return concatBytes(Uint8Array.of(VERSION), keys.ephemeral.publicKey, keys.aeadNonce, sealed);
 }
 
 /**

@@ -9,6 +9,7 @@ import { setImmediate } from "node:timers";
 import { type Address, parseAddress } from "../lib/values/address.ts";
 import { sealFresh } from "../lib/client/knock.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
+import { seedSigner } from "../lib/crypto/signer.ts";
 import { keyAgreement, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
 import { type GateRules, judge } from "../lib/gate.ts";
 import type { ServerConfig } from "../lib/config/server.ts";
@@ -154,9 +155,8 @@ async function subjects(): Promise<{ ofFew: Subject[]; ofMany: () => Subject[] }
   const count = (ROUNDS + WARM_UP) * PER_ROUND;
   const knocks: Uint8Array[] = []; // one after the other, as in life: their times are in order
   for (let i = 0; i < count; i++) {
-    const { privateKey, publicKey } = pick(clients, i);
-    const keys = { clientSeed: privateKey, clientPublicKey: publicKey };
-    const fresh = await sealFresh({ serverPublicKey: server.publicKey, ...keys }, undefined);
+    const signer = seedSigner(pick(clients, i));
+    const fresh = await sealFresh({ serverPublicKey: server.publicKey, signer }, undefined);
     knocks.push(fresh.datagram);
   }
   const junk = Array.from({ length: PER_ROUND }, () => Uint8Array.from([1, ...random(164)]));

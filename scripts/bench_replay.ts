@@ -3,6 +3,7 @@
 import { parseAddress } from "../lib/values/address.ts";
 import { sealFresh } from "../lib/client/knock.ts";
 import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
+import { seedSigner } from "../lib/crypto/signer.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
 import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
@@ -24,8 +25,7 @@ export async function besideAMillion(): Promise<boolean> {
   const client = await keyPairOf("Ed25519", random(32));
   const profile = {
     serverPublicKey: server.publicKey,
-    clientSeed: client.privateKey,
-    clientPublicKey: client.publicKey,
+    signer: seedSigner(client),
   };
   const source = parseAddress("192.0.2.7")!;
   const knocks: Uint8Array[] = [];

@@ -2,8 +2,7 @@
 
 import type { Attempt } from "../client/dial.ts";
 import { type Asked, knockAndAsk } from "../client/check.ts";
-import type { KnockOptions, Sent } from "../client/knock.ts";
-import type { Profile } from "../config/profiles.ts";
+import type { KnockOptions, Sent, SigningProfile } from "../client/knock.ts";
 import { formatAddress } from "../values/address.ts";
 import { formatDuration } from "../values/duration.ts";
 import type { HealthReport } from "../values/health_report.ts";
@@ -12,7 +11,7 @@ import type { Context } from "./context.ts";
 
 /** The profile to knock with, and the address to let in. */
 export interface Knocker extends KnockOptions {
-  readonly profile: Profile;
+  readonly profile: SigningProfile;
 }
 
 /** How `--check` asks. */

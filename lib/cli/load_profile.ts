@@ -7,10 +7,19 @@ import {
   pickProfile,
   type Profile,
 } from "../config/profiles.ts";
+import type { SigningProfile } from "../client/knock.ts";
+import { seedSigner } from "../crypto/signer.ts";
 import { loadingFrom } from "../config/fields.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { readSecretFile } from "../system/read_file.ts";
-import { type Arguments, clientConfigPath, type Context, flagError, textFlag } from "./context.ts";
+import {
+  type Arguments,
+  clientConfigPath,
+  type Context,
+  flagError,
+  type PermissionName,
+  textFlag,
+} from "./context.ts";
 
 /** The variable that holds a whole profile instead of a file, for CI: YAML, the JSON of a QR code, or a link. */
 export const PROFILE_VARIABLE = "OPENME_PROFILE";
@@ -28,6 +37,28 @@ export async function loadProfile(
   if (bind !== undefined && !BIND_PATTERN.test(bind)) throw flagError("bind", BIND_EXPECTED, bind);
   const profile = await readProfile(args, context, name);
   return bind === undefined ? profile : { ...profile, bind };
+}
+
+/** The profile with its key, ready to sign: asks for a passphrase where the key's file has one. */
+export async function withSigner(profile: Profile, context: Context): Promise<SigningProfile> {
+  const { clientSeed, clientPublicKey, identity } = profile;
+  if (identity) {
+    const { openIdentity } = await import("./identity.ts");
+    return { ...profile, signer: await openIdentity({ ...profile, identity }, context) };
+  }
+  if (!clientSeed || !clientPublicKey) throw new Error("a profile has a key or an identity");
+  const pair = { privateKey: clientSeed, publicKey: clientPublicKey };
+  return { ...profile, signer: seedSigner(pair) };
+}
+
+/** What knocking with a profile takes, once its key is at hand. */
+export function permissionsOf({ bind, identity }: Profile): PermissionName[] {
+  return [
+    "net",
+    ...bind === undefined ? [] : ["sys"] as const,
+    // Deno asks for both before it connects to the agent's socket.
+    ...identity?.kind === "agent" ? ["read", "write"] as const : [],
+  ];
 }
 
 async function readProfile(

@@ -5,7 +5,8 @@ import type { ServerConfig } from "../config/server.ts";
 import { type Bytes, concatBytes, decodeBase64, KEY_SIZE, signingKeyFlaw } from "../crypto/keys.ts";
 import { publicKeyOf } from "../crypto/sync.ts";
 import { OpenmeError } from "../values/errors.ts";
-import { type Arguments, givenFlag, textFlag } from "./context.ts";
+import { escapeUnprintable } from "../values/text.ts";
+import { type Arguments, type Context, givenFlag, textFlag } from "./context.ts";
 import { requireName } from "./edit_server_file.ts";
 
 /** A client's key pair; the private half may be known to the client alone. */
@@ -13,6 +14,8 @@ export interface ClientKey {
   readonly publicKey: Bytes;
   /** Seed and public key, 64 bytes. */
   readonly privateKey: Bytes | undefined;
+  /** Where the client has the private half, if it is an ssh key. */
+  readonly identity?: string;
 }
 
 export function newClientKey(): ClientKey {
@@ -21,10 +24,28 @@ export function newClientKey(): ClientKey {
   return { publicKey, privateKey: concatBytes(seed, publicKey) };
 }
 
-/** The key of `--pubkey`, else a new one. Throws, code `USAGE`, also where flags do not go together. */
-export function clientKeyOf(args: Arguments): ClientKey {
+/** The key of `--pubkey` or `--ssh-key`, else a new one. Throws `OpenmeError`, also where flags do not go together. */
+export async function clientKeyOf(args: Arguments, context: Context): Promise<ClientKey> {
+  const sshKey = textFlag(args, "ssh-key");
+  if (sshKey !== undefined) {
+    if (textFlag(args, "pubkey") !== undefined) {
+      throw new OpenmeError("USAGE", "--ssh-key and --pubkey exclude each other");
+    }
+    const { sshKeyOf } = await import("./ssh_key_flag.ts");
+    const { publicKey, fingerprint, comment, hasOptions } = await sshKeyOf(sshKey, context);
+    context.stderr(`openme: the key is ${fingerprint} ${escapeUnprintable(comment)}`.trimEnd());
+    if (hasOptions) {
+      context.stderr("openme: its options in the file are sshd's: see --ports and --expires here");
+    }
+    return { publicKey, privateKey: undefined, identity: "agent" };
+  }
+  return givenKeyOf(args) ?? newClientKey();
+}
+
+/** The key of `--pubkey`. Throws, code `USAGE`, where it is none. */
+export function givenKeyOf(args: Arguments): ClientKey | undefined {
   const text = textFlag(args, "pubkey");
-  if (text === undefined) return newClientKey();
+  if (text === undefined) return undefined;
   const showing = givenFlag(args, ["qr", "qr-out", "link"]);
   if (showing !== undefined) {
     throw new OpenmeError("USAGE", `--pubkey and ${showing} exclude each other`, {

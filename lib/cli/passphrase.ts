@@ -1,4 +1,4 @@
-/** The passphrase of a backup: from a file, from the environment, or asked on the terminal without showing it. */
+/** Passphrases: asked on the terminal without showing them; that of a backup also from a file or the environment. */
 
 import { OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
@@ -7,6 +7,8 @@ import { type Arguments, type Context, type Parameters, textFlag } from "./conte
 
 /** The variable that holds it, for programs. */
 const VARIABLE = "OPENME_PASSPHRASE";
+
+const NO_TERMINAL = `give it with --passphrase-file FILE or in ${VARIABLE}`;
 
 /** Shorter ones are found by trying. */
 const SHORTEST = 8;
@@ -23,13 +25,15 @@ export type Terminal = Pick<typeof Deno.stdin, "isTerminal" | "setRaw" | "read">
 /** The passphrase for a new file: where a person types it, twice. Throws `OpenmeError`, code `USAGE`. */
 export async function newPassphrase(args: Arguments, context: Context): Promise<string> {
   const given = await givenPassphrase(args, context);
-  const passphrase = given ?? await askHidden("Passphrase for the backup: ");
+  const passphrase = given ?? await askHidden("Passphrase for the backup: ", { hint: NO_TERMINAL });
   if ([...passphrase].length < SHORTEST) {
     throw new OpenmeError("USAGE", `the passphrase is too short: expected ${SHORTEST} characters`, {
       hint: "a thief of the file has years to try them: take five random words",
     });
   }
-  if (given === undefined && await askHidden("The same again: ") !== passphrase) {
+  if (
+    given === undefined && await askHidden("The same again: ", { hint: NO_TERMINAL }) !== passphrase
+  ) {
     throw new OpenmeError("USAGE", "the two passphrases differ", { hint: "try again" });
   }
   return passphrase;
@@ -38,7 +42,7 @@ export async function newPassphrase(args: Arguments, context: Context): Promise<
 /** The passphrase of a file that is there. Throws `OpenmeError`, code `USAGE`. */
 export async function knownPassphrase(args: Arguments, context: Context): Promise<string> {
   return await givenPassphrase(args, context) ??
-    await askHidden("Passphrase of the backup: ");
+    await askHidden("Passphrase of the backup: ", { hint: NO_TERMINAL });
 }
 
 async function givenPassphrase(args: Arguments, context: Context): Promise<string | undefined> {
@@ -63,11 +67,14 @@ function oneLine(text: string, where: string): string {
   );
 }
 
-/** Asks on the terminal. What is typed is not shown, not even its length. */
-async function askHidden(question: string, terminal: Terminal = Deno.stdin): Promise<string> {
+/** Asks on the terminal. What is typed is not shown, not even its length. `hint`: what to do where there is none. */
+export async function askHidden(
+  question: string,
+  { hint, terminal = Deno.stdin }: { readonly hint: string; readonly terminal?: Terminal },
+): Promise<string> {
   if (!terminal.isTerminal()) {
     throw new OpenmeError("USAGE", "cannot ask for the passphrase: standard input is no terminal", {
-      hint: `give it with --passphrase-file FILE or in ${VARIABLE}`,
+      hint,
     });
   }
   const line = new HiddenLine();

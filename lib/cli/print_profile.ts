@@ -26,6 +26,9 @@ export const PROFILE_FLAGS: Parameters = {
   "--profile NAME": `what the profile is called (default: server.default_profile, or "default")`,
   "--pubkey BASE64":
     `the client's own public key, from "openme keygen" there: no private key is made here`,
+  "--ssh-key FILE": `the client's own ssh key: the .pub file, or an authorized_keys (FILE#COMMENT or
+    FILE#FINGERPRINT for one of several); - for standard input. The ssh-agent there signs the knocks,
+    and no private key is made here`,
   "--out FILE": "write the profile (YAML) to a new file, mode 0600; - for standard output",
   "--qr": "show it as a QR code for the mobile apps",
   "--qr-out FILE": "write the QR code to a new file, .png or .svg, mode 0600",
@@ -52,7 +55,7 @@ export function checkProfileFlags(args: Arguments): void {
     });
   }
   // Of a key that is made here, the private half would be lost.
-  if (json && !givenFlag(args, ["out", "qr-out", "link", "pubkey"])) {
+  if (json && !givenFlag(args, ["out", "qr-out", "link", "pubkey", "ssh-key"])) {
     throw new OpenmeError("USAGE", "--json prints what was done, and not the profile", {
       hint: "say where the profile goes: --out FILE, or --link to have it in the JSON",
     });
@@ -154,9 +157,11 @@ async function requireOutput(name: string, context: Context): Promise<void> {
 }
 
 /** Says what to do with the profile. */
-export function tellHowToKeep({ privateKey }: NewProfile, context: Context): void {
+export function tellHowToKeep({ privateKey, identity }: NewProfile, context: Context): void {
   context.stderr(
-    privateKey
+    identity !== undefined
+      ? "openme: the profile has no private key in it: the client's ssh-agent signs (docs/client.md, Your ssh key)"
+      : privateKey
       ? "openme: the profile holds a private key: keep it where nobody else can read it (chmod 600)"
       : "openme: the profile has no private key in it: on the client, openme import puts the two together",
   );

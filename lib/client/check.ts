@@ -3,8 +3,7 @@
  * client behind the same address: only the id of a knock that was sent here tells that it was accepted.
  */
 
-import type { Sent } from "./knock.ts";
-import type { Profile } from "../config/profiles.ts";
+import type { Sent, SigningProfile } from "./knock.ts";
 import { knockId } from "../crypto/keys.ts";
 import { pause } from "../system/clock.ts";
 import { askHealth, type HealthAnswer } from "./ask_health.ts";
@@ -35,7 +34,7 @@ export type Asked =
 
 /** No question begins after `timeoutMs`. Rejects as {@linkcode knockUntilOpen} does. */
 export async function knockAndAsk(
-  profile: Profile,
+  profile: SigningProfile,
   { earlier, ...options }: Omit<WaitOptions, "host" | "quietMs" | "knocked"> & {
     /** Knocks that were sent already; the next is sent when they have had their time. */
     readonly earlier?: readonly Sent[] | undefined;

@@ -11,10 +11,16 @@ import {
   sourceFor,
 } from "../values/address.ts";
 import type { Profile } from "../config/profiles.ts";
-import { type Bytes, KEY_SIZE, keyPairOf, knockNonce } from "../crypto/keys.ts";
+import { type Bytes, concatBytes, KEY_SIZE, keyPairOf, knockNonce } from "../crypto/keys.ts";
+import type { Signer } from "../crypto/signer.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Log } from "../system/log.ts";
-import { HINT_SIZE, hintedNonce, PACKET_SIZE, RANDOM_NONCE_SIZE, sealKnock } from "../packet.ts";
+import { HINT_SIZE, hintedNonce, PACKET_SIZE, RANDOM_NONCE_SIZE, sealBody } from "../packet.ts";
+
+/** A profile whose key can sign. */
+export interface SigningProfile extends Profile {
+  readonly signer: Signer;
+}
 
 /** The address to let in, and the families to knock over. */
 export interface KnockOptions {
@@ -54,7 +60,7 @@ export interface Sent {
 }
 
 /** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where none could be sent. */
-export async function knock(profile: Profile, options: KnockOptions): Promise<Sent[]> {
+export async function knock(profile: SigningProfile, options: KnockOptions): Promise<Sent[]> {
   const way = await wayOf(profile, options.family);
   return await knockAt(await addressesOf(profile.serverHost, way), profile, { ...options, way });
 }
@@ -65,7 +71,7 @@ export async function knock(profile: Profile, options: KnockOptions): Promise<Se
  */
 export async function knockAt(
   addresses: readonly Address[],
-  profile: Profile,
+  profile: SigningProfile,
   { target, way, log }: Pick<KnockOptions, "target" | "log"> & { readonly way: Way },
 ): Promise<Sent[]> {
   const port = profile.serverUdpPort;
@@ -99,26 +105,22 @@ export async function knockAt(
  * the client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
  */
 export async function sealFresh(
-  { serverPublicKey, clientSeed, clientPublicKey }: Pick<
-    Profile,
-    "serverPublicKey" | "clientSeed" | "clientPublicKey"
-  >,
+  { serverPublicKey, signer }: Pick<SigningProfile, "serverPublicKey" | "signer">,
   target: Address | undefined,
 ): Promise<{ readonly datagram: Bytes; readonly randomNonce: Bytes }> {
   const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
   const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
-  const randomNonce = await hintedNonce(random, clientPublicKey);
+  const randomNonce = await hintedNonce(random, signer.publicKey);
   const nowMs = Date.now();
-  const datagram = await sealKnock(
+  const body = await sealBody(
     { timestampNs: BigInt(nowMs) * 1_000_000n, randomNonce, target },
     {
       serverPublicKey,
-      clientSeed,
       ephemeral,
       aeadNonce: await knockNonce(serverPublicKey, ephemeral.publicKey, nowMs / 1000),
     },
   );
-  return { datagram, randomNonce };
+  return { datagram: concatBytes(body, await signer.sign(body)), randomNonce };
 }
 
 /** The addresses of a host that can be used; throws `OpenmeError`, code `SOCKET`, where there is none. `source`: of the name. */

@@ -4,8 +4,7 @@
  */
 
 import type { Address } from "../values/address.ts";
-import { addressesOf, knockAt, type Sent, wayOf } from "./knock.ts";
-import type { Profile } from "../config/profiles.ts";
+import { addressesOf, knockAt, type Sent, type SigningProfile, wayOf } from "./knock.ts";
 import { pause } from "../system/clock.ts";
 import { dialFirst, type Dialled } from "./dial.ts";
 import type { Log } from "../system/log.ts";
@@ -44,12 +43,16 @@ export type Waited = Dialled & {
 };
 
 /** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
-export async function knockUntilOpen(profile: Profile, options: WaitOptions): Promise<Waited> {
+export async function knockUntilOpen(
+  profile: SigningProfile,
+  options: WaitOptions,
+): Promise<Waited> {
   const { host = profile.serverHost, port, target, family, timeoutMs } = options;
   const { quietMs = 0, knocked, log } = options;
   const way = await wayOf(profile, family);
   const over = new AbortController();
-  const timer = setTimeout(() => over.abort(), timeoutMs);
+  let timer = setTimeout(() => over.abort(), timeoutMs);
+  const startMs = performance.now();
   try {
     const knockAddresses = await inTime(addressesOf(profile.serverHost, way), over.signal);
     const addresses = host === profile.serverHost || !knockAddresses
@@ -66,7 +69,11 @@ export async function knockUntilOpen(profile: Profile, options: WaitOptions): Pr
       await knocked?.(sent);
       return sent;
     };
+    // The first knock is not on the clock: an agent may ask its user before it signs.
+    const leftMs = startMs + timeoutMs - performance.now();
+    clearTimeout(timer);
     const sent = quietMs > 0 ? [] : await knockOnce();
+    timer = setTimeout(() => over.abort(), leftMs);
     const knocking = (async () => {
       for (let pauseMs = quietMs || KNOCK_AGAIN_MS;; pauseMs = KNOCK_AGAIN_MS) {
         await pause(pauseMs, over.signal);

@@ -17,6 +17,8 @@ export interface NewProfile {
   readonly serverPublicKey: Uint8Array;
   /** Seed and public key, 64 bytes; `undefined` where the client alone has it. */
   readonly privateKey: Uint8Array | undefined;
+  /** Where the client has the key, in place of a private key: `agent`. */
+  readonly identity?: string | undefined;
   /** Ed25519, 32 bytes. */
   readonly publicKey: Uint8Array;
 }
@@ -28,6 +30,7 @@ const SHORT_KEYS = {
   server_pubkey: "server_pubkey",
   client_privkey: "private_key",
   client_pubkey: "public_key",
+  identity: "identity",
   health_port: "health_port",
 } as const;
 
@@ -46,7 +49,9 @@ export function renderProfileYaml(profile: NewProfile): string {
     `    server_udp_port: ${profile.udpPort}`,
     ...(hasOwnHealthPort(profile) ? [`    health_port: ${profile.healthPort}`] : []),
     `    server_pubkey: ${JSON.stringify(encodeBase64(profile.serverPublicKey))}`,
-    profile.privateKey
+    profile.identity !== undefined
+      ? `    identity: ${profile.identity}`
+      : profile.privateKey
       ? `    private_key: ${JSON.stringify(encodeBase64(profile.privateKey))}`
       : "    # private_key: stays with the client; openme import puts it here",
     `    public_key: ${JSON.stringify(encodeBase64(profile.publicKey))}`,
@@ -64,7 +69,7 @@ export function renderProfileJson(profile: NewProfile): string {
   return JSON.stringify(shortForm(profile));
 }
 
-/** An `openme://` link; it holds the private key like the other forms. */
+/** An `openme://` link; where there is a private key, it holds that like the other forms. */
 export function renderProfileLink(profile: NewProfile): string {
   const entries = Object.entries(shortForm(profile)).map(([key, value]) => [key, String(value)]);
   return LINK_HEAD + new URLSearchParams(entries);
@@ -78,6 +83,7 @@ function shortForm(profile: NewProfile): Record<string, string | number> {
     server_pubkey: encodeBase64(profile.serverPublicKey),
     ...(profile.privateKey ? { client_privkey: encodeBase64(profile.privateKey) } : {}),
     client_pubkey: encodeBase64(profile.publicKey),
+    ...(profile.identity === undefined ? {} : { identity: profile.identity }),
     ...(hasOwnHealthPort(profile) ? { health_port: profile.healthPort } : {}),
   };
 }

@@ -9,6 +9,7 @@ import {
   DEFAULT_UDP_PORT,
   Field,
   loadingFrom,
+  missing,
   nearest,
   type Section,
 } from "./fields.ts";
@@ -25,15 +26,24 @@ export interface Profile {
   readonly healthPort: number;
   /** X25519, 32 bytes. */
   readonly serverPublicKey: Bytes;
-  /** The Ed25519 seed, 32 bytes. */
-  readonly clientSeed: Bytes;
-  /** The public key that belongs to it, 32 bytes. */
-  readonly clientPublicKey: Bytes;
+  /** The Ed25519 seed, 32 bytes; `undefined` where the key is not in the profile. */
+  readonly clientSeed: Bytes | undefined;
+  /** Ed25519, 32 bytes; `undefined` where only the key of `identity` tells it. */
+  readonly clientPublicKey: Bytes | undefined;
+  /** Where the key is, if not in the profile. */
+  readonly identity: Identity | undefined;
   /** The address or interface of this machine to send from. */
   readonly bind: string | undefined;
   /** A line for the shell, run after a knock. */
   readonly postKnock: string | undefined;
 }
+
+/** The place of a client's key. */
+export type Identity =
+  /** The running ssh-agent. The fingerprint is as `ssh-add -l` prints it; without it the public key says which key. */
+  | { readonly kind: "agent"; readonly fingerprint: string | undefined }
+  /** An OpenSSH private key; `~/` stands for the user's home. */
+  | { readonly kind: "file"; readonly path: string };
 
 /** An address, or an interface's name; Windows has names with spaces. */
 export const BIND_PATTERN = /^[^\p{C}]{1,64}$/u;
@@ -45,6 +55,7 @@ const PROFILE_KEYS = [
   "health_port",
   "server_pubkey",
   "private_key",
+  "identity",
   "public_key",
   "bind",
   "post_knock",
@@ -102,6 +113,10 @@ export async function readProfiles(values: unknown, file: string): Promise<Map<s
     );
   });
   for (const { profile, claimed } of pending) {
+    if (!profile.clientSeed) {
+      profiles.set(profile.name, { ...profile, clientPublicKey: claimed[0]?.key });
+      continue;
+    }
     const { publicKey } = await keyPairOf("Ed25519", profile.clientSeed);
     const other = claimed.find(({ key }) => bytesToHex(key) !== bytesToHex(publicKey));
     if (other) loadingFrom(file, () => failOnOtherKey(other.path));
@@ -125,17 +140,20 @@ function failOnOtherKey(path: string): never {
 }
 
 function readProfile(name: string, section: Section): PendingProfile {
+  const identity = readIdentity(section);
   // The deployed form is seed and public key in one; 32-byte seeds are accepted too.
   const keyField = section.field("private_key");
   const sizes = [2 * KEY_SIZE, KEY_SIZE];
-  const privateKey = keyField.key("the client's Ed25519 private key", sizes);
-  const claimed = privateKey.length === 2 * KEY_SIZE
+  const privateKey = identity ? undefined : keyField.key("the client's Ed25519 private key", sizes);
+  const claimed = privateKey?.length === 2 * KEY_SIZE
     ? [{ key: privateKey.slice(KEY_SIZE), path: keyField.path }]
     : [];
   const publicField = section.optional("public_key");
   if (publicField) {
     const key = publicField.key("the client's Ed25519 public key", [KEY_SIZE]);
     claimed.push({ key, path: publicField.path });
+  } else if (identity?.kind === "agent" && identity.fingerprint === undefined) {
+    throw missing(section.field("public_key").path, "the public key of the agent's key to use");
   }
   const serverField = section.field("server_pubkey");
   const serverPublicKey = serverField.key("the server's X25519 public key", [KEY_SIZE]);
@@ -152,11 +170,36 @@ function readProfile(name: string, section: Section): PendingProfile {
     serverUdpPort,
     healthPort: section.optional("health_port")?.port() ?? serverUdpPort,
     serverPublicKey,
-    clientSeed: privateKey.slice(0, KEY_SIZE),
+    clientSeed: privateKey?.slice(0, KEY_SIZE),
+    identity,
     bind: section.optional("bind")?.string(BIND_EXPECTED, BIND_PATTERN),
     postKnock: section.optional("post_knock")?.string("a command line", /^[^\0]+$/),
   };
   return { profile, claimed };
+}
+
+/** `identity`, which stands in place of a private key. */
+function readIdentity(section: Section): Identity | undefined {
+  const field = section.optional("identity");
+  if (!field) return undefined;
+  if (section.optional("private_key")) {
+    throw new ConfigError(
+      field.path,
+      "expected no identity beside private_key: each says which key signs",
+      "take one of the two out",
+    );
+  }
+  return field.as(
+    `"agent", a fingerprint such as "SHA256:…", or the file of an OpenSSH private key with its whole path`,
+    (value) => {
+      if (value === "agent") return { kind: "agent", fingerprint: undefined };
+      if (typeof value !== "string") return undefined;
+      if (/^SHA256:[A-Za-z0-9+/]{43}$/.test(value)) return { kind: "agent", fingerprint: value };
+      return /^(~?\/|[A-Za-z]:[\\/])[^\p{C}]+$/u.test(value)
+        ? { kind: "file", path: value }
+        : undefined;
+    },
+  );
 }
 
 const GET_A_PROFILE = "get a profile from the server: openme add NAME";

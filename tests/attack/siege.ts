@@ -6,6 +6,7 @@ import { sealFresh } from "../../lib/client/knock.ts";
 import { parseClientConfig, pickProfile } from "../../lib/config/profiles.ts";
 import { parseKnockCounters } from "../../lib/firewall/nft/rules.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
+import { seedSigner } from "../../lib/crypto/signer.ts";
 import { OFFSET_AEAD_NONCE } from "../../lib/packet.ts";
 import { KNOCK_PORT } from "../e2e/e2e.ts";
 import { IPV4, type Lab } from "../e2e/lab.ts";
@@ -24,12 +25,13 @@ export const smallBuffer = ONE_USER
 /** The bytes that `openme knock` would send now for a client, with tag and hint. */
 export async function taggedKnock(site: Site, name: string, target?: string): Promise<Uint8Array> {
   const path = `${site.dir}/${name}.yaml`;
-  const profile = pickProfile(
+  const { serverPublicKey, clientSeed, clientPublicKey } = pickProfile(
     await parseClientConfig(await Deno.readTextFile(path), path),
     undefined,
   );
   const address = target === undefined ? undefined : parseAddress(target);
-  return (await sealFresh(profile, address)).datagram;
+  const signer = seedSigner({ privateKey: clientSeed!, publicKey: clientPublicKey! });
+  return (await sealFresh({ serverPublicKey, signer }, address)).datagram;
 }
 
 /** What an observer of a client's knock learns for the next minute: its stamp, in hex. */

@@ -52,7 +52,10 @@ Deno.test("openme import fwknop registers every client with a key of its own", a
     assert.deepEqual(ports.map(formatPortRange), ["80/tcp", "443/tcp", "54154/tcp"]);
     assert.equal(await folder.mode(`new/${name}.yaml`), 0o600);
     const profiles = await parseClientConfig(await folder.read(`new/${name}.yaml`), name);
-    assert.deepEqual(publicKeyOf("Ed25519", must(profiles.get("default")).clientSeed), publicKey);
+    assert.deepEqual(
+      publicKeyOf("Ed25519", must(must(profiles.get("default")).clientSeed)),
+      publicKey,
+    );
   }
   // The same file again is a mistake, and changes nothing.
   const before = await folder.read("server.yaml");

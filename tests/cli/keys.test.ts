@@ -48,7 +48,7 @@ Deno.test("openme add --out writes a profile that only its owner can read, and p
   assert.match(stderr, /^openme: wrote bob\.yaml\nopenme: added bob to server\.yaml\n/);
   assert.equal(await folder.mode("bob.yaml"), 0o600);
   const profile = must((await parseClientConfig(await folder.read("bob.yaml"), "")).get("default"));
-  const publicKey = publicKeyOf("Ed25519", profile.clientSeed);
+  const publicKey = publicKeyOf("Ed25519", must(profile.clientSeed));
   assert.deepEqual((await clientOf(folder, "bob")).publicKey, publicKey);
   // A file that is there stays, and then nothing is registered either.
   const before = await folder.read("server.yaml");
@@ -146,7 +146,7 @@ Deno.test("a key from openme keygen is registered by its public half alone, and 
   assert.deepEqual(imported, good());
   const profiles = await parseClientConfig(await folder.read("home/.openme/config.yaml"), "");
   assert.equal(
-    encodeBase64(publicKeyOf("Ed25519", must(profiles.get("home")).clientSeed)),
+    encodeBase64(publicKeyOf("Ed25519", must(must(profiles.get("home")).clientSeed))),
     publicKey,
   );
 
@@ -361,7 +361,7 @@ Deno.test("openme rotate gives a client a new key and keeps the old one for a wh
   assert.equal(code, 0, stderr);
   const profile = must((await parseClientConfig(stdout, "")).get("default"));
   const alice = await clientOf(folder, "alice");
-  assert.deepEqual(alice.publicKey, publicKeyOf("Ed25519", profile.clientSeed));
+  assert.deepEqual(alice.publicKey, publicKeyOf("Ed25519", must(profile.clientSeed)));
   const previous = must(alice.previous);
   assert.equal(encodeBase64(hexToBytes(previous.key)), ALICE_PUBLIC);
   assert.ok(Math.abs(previous.untilMs - startMs - DAY_MS / 2) < 10_000);

@@ -32,6 +32,7 @@ const HOME: Profile = {
   serverPublicKey: must(decodeBase64(SERVER_PUBLIC)),
   clientSeed: must(decodeBase64(CLIENT_SEED)),
   clientPublicKey: must(decodeBase64(CLIENT_PUBLIC)),
+  identity: undefined,
   bind: undefined,
   postKnock: undefined,
 };
@@ -126,7 +127,7 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     text: GOOD + "    colour: red\n",
     message: "profiles.home.colour: unknown key",
     hint:
-      "the keys here are server_host, server_udp_port, health_port, server_pubkey, private_key, " +
+      "the keys here are server_host, server_udp_port, health_port, server_pubkey, private_key, identity, " +
       "public_key, bind, post_knock",
   },
   { why: "no private key", text: profileFile(), message: `${PRIVATE}, got nothing` },
@@ -289,5 +290,60 @@ Deno.test("pickProfile() says what there is where it cannot pick", () => {
       message,
       hint,
     });
+  }
+});
+
+Deno.test("parseClientConfig() reads where the key is, if it is not in the profile", async () => {
+  const fingerprint = `SHA256:${"A".repeat(42)}+`;
+  const rows: [lines: string[], identity: Profile["identity"], hasPublicKey: boolean][] = [
+    [
+      ["identity: agent", `public_key: ${CLIENT_PUBLIC}`],
+      { kind: "agent", fingerprint: undefined },
+      true,
+    ],
+    [[`identity: ${fingerprint}`], { kind: "agent", fingerprint }, false],
+    [
+      [`identity: "${fingerprint}"`, `public_key: ${CLIENT_PUBLIC}`],
+      { kind: "agent", fingerprint },
+      true,
+    ],
+    [["identity: ~/.ssh/id_ed25519"], { kind: "file", path: "~/.ssh/id_ed25519" }, false],
+    [[`identity: 'C:\\Users\\me\\key'`], { kind: "file", path: "C:\\Users\\me\\key" }, false],
+  ];
+  for (const [lines, identity, hasPublicKey] of rows) {
+    const profiles = await parseClientConfig(profileFile(...lines), "profiles.yaml");
+    const { clientPublicKey } = HOME;
+    const keys = {
+      clientSeed: undefined,
+      clientPublicKey: hasPublicKey ? clientPublicKey : undefined,
+    };
+    assert.deepEqual(profiles.get("home"), { ...HOME, ...keys, identity }, lines.join());
+  }
+});
+
+Deno.test("parseClientConfig() refuses an identity that names no key", async () => {
+  const agent =
+    "profiles.home.public_key: expected the public key of the agent's key to use, got nothing";
+  const form = /^cannot load .*: profiles\.home\.identity: expected "agent", a fingerprint/;
+  const rows: [lines: string[], error: string | RegExp][] = [
+    [["identity: agent"], agent],
+    [["identity: id_ed25519"], form],
+    [["identity: SHA256:short"], form],
+    [["identity: [agent]"], form],
+    [[`identity: "/a\\nb"`], form],
+    [
+      ["identity: agent", `public_key: ${CLIENT_PUBLIC}`, `private_key: ${CLIENT_KEY}`],
+      "profiles.home.identity: expected no identity beside private_key",
+    ],
+  ];
+  for (const [lines, error] of rows) {
+    await assert.rejects(
+      parseClientConfig(profileFile(...lines), "profiles.yaml"),
+      (thrown: Error) => {
+        if (typeof error === "string") assert.ok(thrown.message.includes(error), thrown.message);
+        else assert.match(thrown.message, error);
+        return true;
+      },
+    );
   }
 });

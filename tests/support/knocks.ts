@@ -16,6 +16,7 @@ import {
   keyPairOf,
   stampWindowOf,
 } from "../../lib/crypto/keys.ts";
+import { seedSigner } from "../../lib/crypto/signer.ts";
 import {
   fingerprintBytes,
   keyAgreement,
@@ -114,6 +115,8 @@ export const ALICE_PROFILE = {
   serverPublicKey: SERVER_PUBLIC_KEY,
   clientSeed: ALICE.seed,
   clientPublicKey: ALICE.publicKey,
+  identity: undefined,
+  signer: seedSigner({ privateKey: ALICE.seed, publicKey: ALICE.publicKey }),
 };
 /** The datagram that openme's own client sends with these keys now, for its own source. */
 export async function freshKnock(keys: Parameters<typeof sealFresh>[0]): Promise<Bytes> {

@@ -47,7 +47,7 @@ lets the client in from now on.`,
     const expires = expiresFlag(args, Date.now());
     const prefix = prefixFlag(args);
     checkProfileFlags(args);
-    const key = clientKeyOf(args);
+    const key = await clientKeyOf(args, context);
     const path = configPath(args);
     await editServerFile(path, async (file) => {
       const { config } = file;

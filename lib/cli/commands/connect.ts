@@ -9,7 +9,7 @@ import { carry } from "../../client/tunnel.ts";
 import { type Arguments, type Command, logOf, OUTPUT_CLOSED, parsePort } from "../context.ts";
 import { NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { tellClosed } from "../knock_outcome.ts";
-import { loadProfile } from "../load_profile.ts";
+import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 15_000;
 
@@ -38,8 +38,8 @@ Example, in ~/.ssh/config:
     const family = readFamily(args);
     const log = logOf(args, context);
     const timeoutMs = timeoutFlag(args) ?? DEFAULT_TIMEOUT_MS;
-    const profile = await loadProfile(args, context, profileName);
-    await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
+    const profile = await withSigner(await loadProfile(args, context, profileName), context);
+    await context.keepPermissions(permissionsOf(profile));
     const waited = await knockUntilOpen(profile, {
       // `Host home` alone in ssh's configuration makes %h "home", which no name server knows.
       host: host === profile.name ? undefined : host,

@@ -1,14 +1,15 @@
 /** What `openme doctor` looks at on a client. */
 
 import { type Address, formatAddress, sourceFor } from "../../values/address.ts";
-import { addressesOf, type Way, wayOf } from "../../client/knock.ts";
+import { addressesOf, type SigningProfile, type Way, wayOf } from "../../client/knock.ts";
 import type { Profile } from "../../config/profiles.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
+import { quote } from "../../values/text.ts";
 import { type Asked, knockAndAsk } from "../../client/check.ts";
 import type { Arguments, Context } from "../context.ts";
 import { describeReport } from "../knock_outcome.ts";
-import { loadProfile } from "../load_profile.ts";
+import { loadProfile, withSigner } from "../load_profile.ts";
 
 const KNOCK_MS = 5000;
 /** For the whole seconds of the server's `Date`, and the time of the answer. */
@@ -23,6 +24,14 @@ export async function examineClient(args: Arguments, context: Context): Promise<
     return [fail("profile", messageOf(error), hintOf(error, "get a profile: openme add NAME"))];
   }
   const findings = [ok("profile", `"${profile.name}", server ${profile.serverHost}`)];
+  let signing: SigningProfile;
+  try {
+    signing = await withSigner(profile, context);
+    findings.push(...await examineIdentity(signing));
+  } catch (error) {
+    const hint = hintOf(error, "see identity in the profile");
+    return [...findings, fail("identity", messageOf(error), hint)];
+  }
   let way: Way;
   try {
     way = await wayOf(profile, undefined);
@@ -42,7 +51,16 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   for (const address of addresses) {
     findings.push(await examineRoute(address, context, way.from && sourceFor(address, way.from)));
   }
-  return [...findings, ...await examineKnock(profile)];
+  return [...findings, ...await examineKnock(signing)];
+}
+
+/** Where the key is, if not in the profile. */
+async function examineIdentity({ identity, signer }: SigningProfile): Promise<Finding[]> {
+  if (!identity) return [];
+  const { sshFingerprint } = await import("../../crypto/ssh.ts");
+  const fingerprint = await sshFingerprint(signer.publicKey);
+  const where = identity.kind === "agent" ? "the ssh-agent" : quote(identity.path, 1000);
+  return [ok("identity", `${fingerprint}, in ${where}`)];
 }
 
 /** The route and its source address, which the server lets in unless a network on the way changes it. */
@@ -76,7 +94,7 @@ export async function examineRoute(
   }
 }
 
-async function examineKnock(profile: Profile): Promise<Finding[]> {
+async function examineKnock(profile: SigningProfile): Promise<Finding[]> {
   const port = profile.healthPort;
   try {
     const asked = await knockAndAsk(profile, {

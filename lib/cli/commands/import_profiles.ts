@@ -148,7 +148,7 @@ async function addPrivateKey(
   args: Arguments,
   context: Context,
 ): Promise<void> {
-  if (profile.has("private_key")) return;
+  if (profile.has("private_key") || profile.has("identity")) return;
   const publicKey = profile.get("public_key");
   if (typeof publicKey !== "string") return; // the check that follows says what is missing
   const wanted = publicKey.replaceAll(/\s/g, "");

@@ -1,6 +1,7 @@
 /** `openme keygen`: a client's key whose private half never leaves the client. */
 
-import { concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../../crypto/keys.ts";
+import type { Profile } from "../../config/profiles.ts";
+import { type Bytes, concatBytes, encodeBase64, KEY_SIZE, keyPairOf } from "../../crypto/keys.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { createSecretFile } from "../../system/write_file.ts";
 import { escapeUnprintable } from "../../values/text.ts";
@@ -79,14 +80,26 @@ async function showPublicKey(args: Arguments, context: Context): Promise<number>
   }
   if (name !== undefined) {
     const { loadProfile } = await import("../load_profile.ts");
-    const { clientPublicKey } = await loadProfile(args, context, name);
-    context.stdout(render(args, encodeBase64(clientPublicKey), null));
+    const profile = await loadProfile(args, context, name);
+    context.stdout(render(args, encodeBase64(await publicKeyOf(profile, context)), null));
     return 0;
   }
   const path = given ?? defaultKeyFile(args, context);
   const { publicKey } = await readKeyFile(path);
   context.stdout(render(args, publicKey, path));
   return 0;
+}
+
+async function publicKeyOf(profile: Profile, context: Context): Promise<Bytes> {
+  const { clientPublicKey, identity } = profile;
+  if (clientPublicKey) return clientPublicKey;
+  if (identity?.kind === "file") {
+    const { publicKeyOfFile } = await import("../identity.ts");
+    return await publicKeyOfFile(identity.path, context);
+  }
+  throw new OpenmeError("KEY", `the profile ${profile.name} says no public_key`, {
+    hint: "ssh-add -L prints the public keys of the ssh-agent",
+  });
 }
 
 function render({ values }: Arguments, publicKey: string, file: string | null): string {

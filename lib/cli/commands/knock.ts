@@ -13,7 +13,7 @@ import {
 import { describeSent, tellSent } from "../sent.ts";
 import { isHoldable, parseAddress } from "../../values/address.ts";
 import { knock as sendKnocks } from "../../client/knock.ts";
-import { loadProfile } from "../load_profile.ts";
+import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
 import { HEALTH_PORT, NETWORK, readFamily } from "../network_flags.ts";
 
 export const knock: Command = {
@@ -51,12 +51,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
     // Loaded where flags need it.
     const more = givenFlag(args, flags) ? await import("./knock_options.ts") : undefined;
     const plan = more?.readPlan(args);
-    const profile = await loadProfile(args, context, args.positionals[0]);
+    const profile = await withSigner(
+      await loadProfile(args, context, args.positionals[0]),
+      context,
+    );
     // A client runs nothing but the user's own post_knock.
     await context.keepPermissions([
-      ...["net", "read"] as const,
+      "read",
+      ...permissionsOf(profile),
       ...profile.postKnock === undefined ? [] : ["run"] as const,
-      ...profile.bind === undefined ? [] : ["sys"] as const,
     ]);
     const options = { target, family, log };
     if (more && plan) return await more.knockFurther({ profile, ...options }, plan, context);

@@ -29,7 +29,7 @@ With --server, makes a new key for the server: knocks sealed to the old one are 
 --finish, so that profiles can be replaced one by one.`,
   arguments: "[CLIENT]",
   usage: [
-    "CLIENT [--grace SPAN] [--profile NAME] [--pubkey BASE64] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]",
+    "CLIENT [--grace SPAN] [--profile NAME] [--pubkey BASE64|--ssh-key FILE] [--out FILE] [--qr] [--qr-out FILE] [--link] [--json]",
     "--server [--finish] [--json]",
   ],
   parameters: {
@@ -61,7 +61,7 @@ With --server, makes a new key for the server: knocks sealed to the old one are 
 async function rotateClient(name: string, args: Arguments, context: Context): Promise<void> {
   const graceMs = spanFlag(args, "grace") ?? DEFAULT_GRACE_MS;
   checkProfileFlags(args);
-  const key = clientKeyOf(args);
+  const key = await clientKeyOf(args, context);
   const path = configPath(args);
   await editServerFile(path, async (file) => {
     const { config } = file;
@@ -144,7 +144,7 @@ async function finishServer(args: Arguments, context: Context): Promise<void> {
 }
 
 function refuseOthers(args: Arguments): void {
-  const flags = ["grace", "profile", "pubkey", "out", "qr", "qr-out", "link"];
+  const flags = ["grace", "profile", "pubkey", "ssh-key", "out", "qr", "qr-out", "link"];
   const other = args.positionals.length > 0 ? "CLIENT" : givenFlag(args, flags);
   if (other === undefined) return;
   throw new OpenmeError("USAGE", `--server and ${other} exclude each other`, {

@@ -12,7 +12,7 @@ import { escapeUnprintable } from "../../values/text.ts";
 import { type Command, logOf, portFlag, PROFILE, renderJson } from "../context.ts";
 import { HEALTH_PORT, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { check, describeReport } from "../knock_outcome.ts";
-import { loadProfile } from "../load_profile.ts";
+import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;
 /** How long after the first answer the other addresses may answer. */
@@ -39,7 +39,8 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
     const givenMs = timeoutFlag(args);
     const givenPort = portFlag(args, "health-port");
     const profile = await loadProfile(args, context, args.positionals[0]);
-    await context.keepPermissions(profile.bind === undefined ? ["net"] : ["net", "sys"]);
+    const signing = args.values["knock"] ? await withSigner(profile, context) : undefined;
+    await context.keepPermissions(permissionsOf(profile));
     const healthPort = givenPort ?? profile.healthPort;
     const tellJson = (answers: readonly HealthReport[]) => {
       context.stdout(renderJson({
@@ -48,9 +49,9 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
         answers: answers.map(reportToJson),
       }));
     };
-    if (args.values["knock"]) {
+    if (signing) {
       const timeoutMs = givenMs ?? 15_000;
-      const knocker = { profile, target: undefined, family, log };
+      const knocker = { profile: signing, target: undefined, family, log };
       // Until one address answers; all are asked below.
       if (!(await check(knocker, { timeoutMs, healthPort }, context)).report) {
         if (args.values["json"]) tellJson([]);

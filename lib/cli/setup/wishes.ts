@@ -4,7 +4,7 @@ import { readHost } from "../../config/host.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { quote } from "../../values/text.ts";
 import { type Arguments, flagError, textFlag } from "../context.ts";
-import { clientKeyOf } from "../new_profile.ts";
+import { givenKeyOf } from "../new_profile.ts";
 import { requireName } from "../edit_server_file.ts";
 import { renderTable } from "../output.ts";
 import { guessHost, type HostNames } from "./host_name.ts";
@@ -109,7 +109,7 @@ export async function readClientWishes(
 function wayOf(args: Arguments): Way | undefined {
   const { values } = args;
   const key = textFlag(args, "pubkey");
-  if (key !== undefined) clientKeyOf(args); // throws for what is none
+  if (key !== undefined) givenKeyOf(args); // throws for what is none
   const file = textFlag(args, "out");
   const shown = ["link", "qr"].filter((flag) => values[flag] === true);
   if (shown.length + (file === undefined ? 0 : 1) > 1) {

@@ -16,7 +16,11 @@ export type DropReason =
   | "stale"
   | "target"
   | "replay"
-  | "limit";
+  | "limit"
+  | RuleReason;
+
+/** By which rule of its client's entry a knock was dropped. */
+export type RuleReason = "from" | "hours" | "uses" | "needs";
 
 /** A registered client, as far as the gate knows it. */
 export interface GateClient {
@@ -54,6 +58,8 @@ export interface DecideRules {
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
   readonly hasRoom: (client: GateClient, address: Address) => boolean;
+  /** Which rule of the client's entry is against a knock from this source, if any is. */
+  readonly ruleAgainst?: (client: GateClient, source: Address) => RuleReason | undefined;
 }
 
 /** What the gate decides by. */
@@ -166,13 +172,18 @@ export function isStale(
   return ageNs > replayWindowNs || -ageNs > replayWindowNs;
 }
 
-/** Decides about a signed knock. */
-export function decide(signed: SignedKnock, nowNs: bigint, rules: DecideRules): Verdict {
+/** Decides about a signed knock; about one that has waited, `isRemembered`, when that may open. */
+export function decide(
+  signed: SignedKnock,
+  nowNs: bigint,
+  rules: DecideRules,
+  { isRemembered = false }: { readonly isRemembered?: boolean } = {},
+): Verdict {
   const client = rules.clients.get(signed.key);
   if (!client) return drop("signature");
   if (client.expiresNs !== undefined && nowNs >= client.expiresNs) return drop("expired", client);
   const { timestampNs, randomNonce } = signed;
-  if (isStale(signed, nowNs, rules)) {
+  if (!isRemembered && isStale(signed, nowNs, rules)) {
     const seen = rules.replay.has(client.key, randomNonce, timestampNs);
     return { kind: "drop", reason: "stale", client, clock: { aheadNs: timestampNs - nowNs, seen } };
   }
@@ -180,15 +191,18 @@ export function decide(signed: SignedKnock, nowNs: bigint, rules: DecideRules): 
   if (!isHoldable(address)) return drop("target", client);
 
   // Remember last: until here nothing has changed, so nothing that an unauthenticated sender does can burn a nonce.
-  const remembered = rules.replay.checkAndRemember(client.key, randomNonce, timestampNs, {
-    nowNs,
-    replayWindowNs: rules.replayWindowNs,
-  });
+  const remembered = isRemembered
+    ? "fresh"
+    : rules.replay.checkAndRemember(client.key, randomNonce, timestampNs, {
+      nowNs,
+      replayWindowNs: rules.replayWindowNs,
+    });
   if (remembered !== "fresh") return drop(remembered, client);
-  // After remembering, or a knock that was refused could be replayed once there is room.
-  if (!rules.hasRoom(client, address)) {
-    return { kind: "drop", reason: "limit", client, remembered: { randomNonce, timestampNs } };
-  }
+  // After remembering, or a knock that was refused could be replayed once it would be let in.
+  const reason = rules.hasRoom(client, address)
+    ? rules.ruleAgainst?.(client, signed.source)
+    : "limit";
+  if (reason) return { kind: "drop", reason, client, remembered: { randomNonce, timestampNs } };
   return { kind: "grant", client, address, randomNonce, timestampNs };
 }
 

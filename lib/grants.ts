@@ -170,6 +170,15 @@ export class Grants {
     });
   }
 
+  /** When the last grant of a key ends, on the steady clock; `undefined` where none is in force. */
+  endOfKey(key: string, { steadyMs }: Moment): number | undefined {
+    let endMs = steadyMs;
+    for (const grant of this.list()) {
+      if (grant.key === key) endMs = Math.max(endMs, grant.endsSteadyMs);
+    }
+    return endMs > steadyMs ? endMs : undefined;
+  }
+
   get size(): number {
     return this.#total;
   }

@@ -4,11 +4,12 @@ import type { ClientEntry } from "../config/client_keys.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { encodeBase64, hexToBytes } from "../crypto/keys.ts";
 import { fingerprint } from "../crypto/sync.ts";
+import { formatNetwork } from "../values/network.ts";
 import { shownPorts } from "../values/ports.ts";
 import { isoTime } from "./context.ts";
 
 export function describeClient(client: ClientEntry, config: ServerConfig) {
-  const { name, publicKey, ports, prefix, expiresAtMs, previous } = client;
+  const { name, publicKey, ports, prefix, expiresAtMs, previous, rules } = client;
   return {
     client: name,
     fingerprint: fingerprint(publicKey),
@@ -20,6 +21,15 @@ export function describeClient(client: ClientEntry, config: ServerConfig) {
       ? {
         fingerprint: fingerprint(hexToBytes(previous.key)),
         expires_at: isoTime(previous.untilMs),
+      }
+      : null,
+    conditions: rules
+      ? {
+        hours: rules.hours?.map(({ text }) => text) ?? null,
+        networks: rules.from?.map(formatNetwork) ?? null,
+        uses: rules.uses ?? null,
+        needs: rules.needs ?? null,
+        lifetime_ms: rules.lifetimeMs ?? null,
       }
       : null,
   };

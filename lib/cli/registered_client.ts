@@ -9,10 +9,11 @@ import { includesPortRanges, subtractPortRanges } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
 import { type Arguments, textFlag } from "./context.ts";
 import { prefixFlag } from "./flags.ts";
+import { differingRules } from "./rule_flags.ts";
 
 /** Throws where a flag differs from the entry; `ports` are the groups and specs of `--ports`. */
 export function requireSame(
-  { name, ports: allowed, expiresAtMs, prefix }: ClientEntry,
+  { name, ports: allowed, expiresAtMs, prefix, rules }: ClientEntry,
   { args, config, ports }: {
     args: Arguments;
     config: ServerConfig;
@@ -30,6 +31,7 @@ export function requireSame(
     ...(includesPortRanges(one!, other!) && includesPortRanges(other!, one!) ? [] : ["ports"]),
     ...(end === undefined || end === expiresAtMs ? [] : ["expires"]),
     ...((v4 ?? prefix.v4) === prefix.v4 && (v6 ?? prefix.v6) === prefix.v6 ? [] : ["prefix"]),
+    ...differingRules(args, rules),
   ];
   if (differing.length === 0) return;
   throw new OpenmeError(

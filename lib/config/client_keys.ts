@@ -11,6 +11,7 @@ import {
 import { clientKeyHint, fingerprint, signatureVerifier } from "../crypto/sync.ts";
 import type { PrefixLengths } from "../values/network.ts";
 import { comparePortRanges, type PortRange } from "../values/ports.ts";
+import { type ClientRules, sameRules } from "./client_rules.ts";
 import { ConfigError, type Field } from "./fields.ts";
 
 /** What is found out about a key by itself. */
@@ -37,6 +38,8 @@ export interface ClientEntry {
   readonly expiresAtMs: number | undefined;
   /** How wide its grants are; by default a single address. */
   readonly prefix: PrefixLengths;
+  /** What its knocks have to fulfil besides, where there is anything. */
+  readonly rules?: ClientRules | undefined;
 }
 
 /** A client's key that was replaced, and when it ends. */
@@ -131,6 +134,7 @@ function isSame(a: ClientEntry, b: ClientEntry): boolean {
   return a.name === b.name && a.key === b.key && a.expiresAtMs === b.expiresAtMs &&
     a.previous?.key === b.previous?.key && a.previous?.untilMs === b.previous?.untilMs &&
     a.prefix.v4 === b.prefix.v4 && a.prefix.v6 === b.prefix.v6 &&
+    sameRules(a.rules, b.rules) &&
     a.ports.length === b.ports.length &&
     a.ports.every((range, i) => comparePortRanges(range, b.ports[i]!) === 0);
 }

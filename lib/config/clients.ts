@@ -11,6 +11,7 @@ import {
   subtractPortRanges,
 } from "../values/ports.ts";
 import { type ClientEntry, type ClientKeys, KeyRegister } from "./client_keys.ts";
+import { readRules, RULE_KEYS } from "./client_rules.ts";
 import { readPorts } from "./port_groups.ts";
 import { ConfigError, Field, type Section } from "./fields.ts";
 import { readYaml } from "./yaml.ts";
@@ -23,6 +24,7 @@ const CLIENT_KEYS = [
   "previous_pubkey",
   "previous_until",
   "prefix",
+  ...RULE_KEYS,
 ];
 
 /** Prefix lengths that a client may have: enough for the pool of addresses of one carrier. */
@@ -110,6 +112,7 @@ export class ClientReader {
       ports,
       expiresAtMs,
       prefix,
+      rules: readRules(client, name),
     });
     this.#keys.add(key, whole, { expiresAtMs, path: keyField.path });
     if (previous) {

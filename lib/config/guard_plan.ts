@@ -19,7 +19,10 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     interface: interfaceName,
     mark,
     prefixes: prefixesOf(config),
-    lifetimeMs: config.knockTimeoutMs,
+    lifetimeMs: config.clients.reduce(
+      (longest, { rules }) => Math.max(longest, rules?.lifetimeMs ?? 0),
+      config.knockTimeoutMs,
+    ),
   };
 }
 

@@ -6,6 +6,7 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { type Moment, wallMsOf } from "../values/moment.ts";
+import { hoursEndMs, refusalBy } from "../config/client_rules.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Guard } from "../firewall/guard.ts";
 import {
@@ -14,6 +15,7 @@ import {
   type GateClient,
   type GrantVerdict,
   type SignedKnock,
+  type Verdict,
 } from "../gate.ts";
 import type { Grant, Grants } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
@@ -25,6 +27,7 @@ import {
   resumeGrant,
   whyUnder,
 } from "./grant_changes.ts";
+import { Companions } from "./companions.ts";
 import type { KnockSink } from "./intake.ts";
 import { RecentKnocks } from "./recent_knocks.ts";
 import { Reporter, type ReporterParts } from "./reporter.ts";
@@ -49,6 +52,7 @@ export class Pipeline implements KnockSink {
   readonly #parts: PipelineParts;
   readonly reporter: Reporter;
   readonly knocks = new RecentKnocks();
+  readonly #companions = new Companions();
   #config: ServerConfig;
   /** Closings that the firewall does not have yet. */
   readonly #changing = new Set<Promise<void>>();
@@ -61,21 +65,48 @@ export class Pipeline implements KnockSink {
 
   /** Decides about a knock, and lets in whom it names. */
   readonly signed = (knock: SignedKnock): void => {
-    const { replay, grants, clock, accepted } = this.#parts;
+    const { steadyMs } = this.#parts.clock.now();
+    const verdict = this.#decide(knock);
+    if (verdict.kind === "grant") {
+      this.#parts.accepted(knock.key, knock.source);
+      this.#open(verdict, knock.source);
+    } else {
+      this.#refuse(verdict, knock.source);
+      if (verdict.reason !== "needs") return;
+    }
+    const waits = verdict.kind === "drop" ? knock : undefined;
+    this.#companions.knocked(verdict.client!.name, steadyMs, waits);
+    this.#companions.release(steadyMs, (waiting) => {
+      const again = this.#decide(waiting, { isRemembered: true });
+      if (again.kind === "grant") this.#open(again, waiting.source);
+      return again.kind === "grant";
+    });
+  };
+
+  #decide(knock: SignedKnock, options?: { readonly isRemembered: boolean }): Verdict {
+    const { replay, grants, store, clock } = this.#parts;
     const { keys: { byKey: clients }, replayWindowMs } = this.#config;
     const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
-    const verdict = decide(knock, clock.now().wallNs, {
+    return decide(knock, clock.now().wallNs, {
       ...{ clients, replayWindowNs, replay },
       hasRoom: ({ key }, address) => {
         const permission = this.#permissionOf(key);
         return permission !== undefined &&
           grants.hasRoom(permission.client, address, permission.prefix);
       },
-    });
-    if (verdict.kind === "drop") return this.#refuse(verdict, knock.source);
-    accepted(knock.key, knock.source);
-    this.#open(verdict, knock.source);
-  };
+      ruleAgainst: ({ key }, source) => {
+        const rules = clients.get(key)?.client.rules;
+        const now = clock.now();
+        return rules && refusalBy(rules, {
+          source,
+          nowMs: wallMsOf(now),
+          used: store.usesOf(key),
+          hasKnocked: (client) => this.#companions.hasKnocked(client, now.steadyMs),
+          inUse: rules.uses !== undefined && grants.endOfKey(key, now) !== undefined,
+        });
+      },
+    }, options);
+  }
 
   /** Counts, and at debug says, that a datagram was dropped. */
   readonly dropped = (reason: string, source: () => Address, client?: string): void => {
@@ -107,10 +138,13 @@ export class Pipeline implements KnockSink {
 
   /** What this key, in hex, may open; `undefined` where it is no client's. */
   readonly #permissionOf: PermissionOf = (key) => {
-    const { keys, knockTimeoutMs: lifetimeMs } = this.#config;
-    const found = keys.byKey.get(key);
+    const found = this.#config.keys.byKey.get(key);
     if (!found) return undefined;
-    const { client: { name, ports, prefix }, expiresAtMs } = found;
+    const { client: { name, ports, prefix, rules } } = found;
+    const lifetimeMs = rules?.lifetimeMs ?? this.#config.knockTimeoutMs;
+    const nowMs = wallMsOf(this.#parts.clock.now());
+    const hoursMs = hoursEndMs(rules, { nowMs, lifetimeMs });
+    const expiresAtMs = Math.min(found.expiresAtMs ?? Infinity, hoursMs ?? Infinity);
     return { client: name, key, ports, lifetimeMs, expiresAtMs, prefix };
   };
 
@@ -171,12 +205,16 @@ export class Pipeline implements KnockSink {
 
   #open(verdict: GrantVerdict, source: Address): void {
     const { grants, store, guard, clock } = this.#parts;
-    const permission = this.#permissionOf(verdict.client.key);
+    const { client, randomNonce, timestampNs } = verdict;
+    const permission = this.#permissionOf(client.key);
     if (!permission) return;
     const now = clock.now();
-    const { grant, renewed } = grants.open(verdict.address, permission, now);
-    const { client, randomNonce, timestampNs } = verdict;
-    const opened = { grant, renewed };
+    const isCounted = this.#config.keys.byKey.get(client.key)?.client.rules?.uses !== undefined;
+    // Further knocks within a use belong to it, and do not lengthen it.
+    const useEndsMs = isCounted ? grants.endOfKey(client.key, now) : undefined;
+    const lifetimeMs = Math.min(permission.lifetimeMs, (useEndsMs ?? Infinity) - now.steadyMs);
+    const { grant, renewed } = grants.open(verdict.address, { ...permission, lifetimeMs }, now);
+    const opened = { grant, renewed, beginsUse: isCounted && useEndsMs === undefined };
     // On disk before the firewall is asked for anything.
     store.recordKnock(recordOf({ client, randomNonce, timestampNs, source, at: now, opened }));
     const id = this.knocks.accept(grant, verdict.randomNonce);

@@ -1,5 +1,5 @@
 /**
- * Which refused knocks are told to people, and in which words: those of registered clients. At most one per reason,
+ * Which refused knocks are told to people: those of registered clients. At most one per reason,
  * client and minute, and no replays: anyone can send an old capture again.
  */
 
@@ -43,24 +43,4 @@ export function formatOffset(aheadMs: number): string {
   if (days >= 3) return `${days} days ${direction}`;
   const shown = formatDuration(Math.round(Math.abs(aheadMs) / 1000) * 1000);
   return `${shown} ${direction}`;
-}
-
-/** What a reason means in plain words, and what to do about it. */
-export function causeOf(reason: RefusalReason, aheadMs: number | undefined): string {
-  switch (reason) {
-    case "stale":
-      return aheadMs === undefined
-        ? "its clock differs from this server's: set it"
-        : `its clock is ${formatOffset(aheadMs)}: set it (timedatectl set-ntp true)`;
-    case "expired":
-      return "its key has expired: openme rotate gives it a new one, and expires in the configuration says until when";
-    case "target":
-      return "it asked to let in an address that no remote client can have: check --ip, or the proxy in front of it";
-    case "limit":
-      return "it knocks too often, or from too many addresses, for what is kept of one client";
-    case "backend":
-      return "the firewall refused to let it in: openme doctor, and firewall_failed in the log of openme serve, say why";
-    default:
-      return "it could not be told from junk";
-  }
 }

@@ -21,6 +21,8 @@ export interface StoredState {
   readonly nonces: readonly { key: string; nonce: Uint8Array; timestampNs: bigint }[];
   readonly watermarks: readonly { key: string; timestampNs: bigint }[];
   readonly grants: readonly Grant[];
+  /** How often each key was used whose uses are counted. */
+  readonly uses: readonly { key: string; used: bigint }[];
   readonly floorNs: bigint | undefined;
   /** When this database was new, ns since 1970. */
   readonly beganNs: bigint | undefined;
@@ -95,6 +97,7 @@ export function readDatabase(database: DatabaseSync): StoredState {
     ),
     watermarks: rows("SELECT key, timestamp_ns AS timestampNs FROM watermarks"),
     grants: rows<GrantRow>(`SELECT ${GRANT_COLUMNS} FROM grants`).map(grantFromRow),
+    uses: rows("SELECT key, used FROM uses"),
     floorNs: timeOf("floor_ns"),
     beganNs: timeOf("began_ns"),
     bootId: meta.get("boot_id"),

@@ -26,7 +26,10 @@ export interface KnockRecord {
   readonly atMs: number;
   /** Where the datagram came from, as text. */
   readonly source: string;
-  readonly opened: { readonly grant: Grant; readonly renewed: boolean } | undefined;
+  /** `beginsUse`: whether it is a use of a key whose uses are counted. */
+  readonly opened:
+    | { readonly grant: Grant; readonly renewed: boolean; readonly beginsUse?: boolean }
+    | undefined;
 }
 
 /** A later event of a grant: its end, or an answer of the firewall. */

@@ -19,12 +19,14 @@ export interface Snapshot {
   readonly refused: ReadonlySet<Grant>;
   /** When a knock of each client was last accepted, ms since 1970. */
   readonly lastSeenMs: ReadonlyMap<string, number>;
+  /** How often each key, in hex, was used whose uses are counted. */
+  readonly uses: ReadonlyMap<string, number>;
 }
 
 /** Reads the state in `dir`. A directory without a database is an empty state. */
 export function readSnapshot(dir: string, nowMs: number): Snapshot {
   const refused = new Set<Grant>();
-  const nothing: Snapshot = { grants: [], refused, lastSeenMs: new Map() };
+  const nothing: Snapshot = { grants: [], refused, lastSeenMs: new Map(), uses: new Map() };
   return withDatabase(dir, nothing, (database) => {
     const meta = database.prepare("SELECT name FROM meta WHERE value = '1'").all()
       .map(({ name }) => name);
@@ -37,9 +39,14 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
     });
     const seen = database.prepare("SELECT client, at_ms AS atMs FROM last_seen ORDER BY client")
       .all() as { client: string; atMs: number }[];
+    const uses = database.prepare("SELECT key, used FROM uses").all() as {
+      key: string;
+      used: number;
+    }[];
     return {
       grants,
       refused,
+      uses: new Map(uses.map(({ key, used }) => [key, used])),
       lastSeenMs: new Map(seen.map(({ client, atMs }) => [client, atMs])),
     };
   });

@@ -8,7 +8,7 @@ import { formatNetwork, type Network, parseNetwork } from "../values/network.ts"
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../values/ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;
 
 export const SCHEMA = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -22,6 +22,7 @@ export const SCHEMA = `
     opened_at_ms REAL NOT NULL, expires_at_ms REAL NOT NULL, ends_steady_ms REAL NOT NULL,
     PRIMARY KEY (client, address)
   ) STRICT, WITHOUT ROWID;
+  CREATE TABLE uses (key TEXT PRIMARY KEY, used INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE last_seen (client TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE history (
     id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, event TEXT NOT NULL, client TEXT NOT NULL,

@@ -47,6 +47,8 @@ export class StateStore {
   readonly #replay: ReplayMemory;
   readonly #writer: StateWriter;
   readonly #history: HistoryWriter;
+  /** How often each key was used whose uses are counted. */
+  readonly #uses = new Map<string, number>();
   /** Whether the firewall had kept the grants that were stored at the start. */
   #grantsStand = false;
   /** The plan of the guard in force, as text; `undefined` until it is known. */
@@ -85,12 +87,19 @@ export class StateStore {
    * moment later, for all knocks of that moment in one transaction.
    */
   recordKnock(record: KnockRecord): void {
+    if (record.opened?.beginsUse) this.#uses.set(record.key, this.usesOf(record.key) + 1);
     this.#writer.write((run) => {
       run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
       this.#writeWatermarks(run);
       if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
+      if (record.opened?.beginsUse) run.upsertUses.run(record.key, this.usesOf(record.key));
     });
     this.#history.knock(record, this.#parts.clock.now().steadyMs);
+  }
+
+  /** How many uses of a key have begun, as far as they were counted. */
+  usesOf(key: string): number {
+    return this.#uses.get(key) ?? 0;
   }
 
   /** Writes down the watermarks that have risen without a nonce to remember. */
@@ -173,7 +182,8 @@ export class StateStore {
     this.#writer.close();
   }
 
-  #restore({ watermarks, nonces, floorNs, beganNs, guard }: StoredState): void {
+  #restore({ watermarks, nonces, uses, floorNs, beganNs, guard }: StoredState): void {
+    for (const { key, used } of uses) this.#uses.set(key, Math.max(this.usesOf(key), Number(used)));
     for (const { key, timestampNs } of watermarks) this.#replay.restoreWatermark(key, timestampNs);
     for (const { key, nonce, timestampNs } of nonces) this.#replay.restore(key, nonce, timestampNs);
     if (floorNs !== undefined) this.#replay.raiseFloor(floorNs);
@@ -217,6 +227,7 @@ export class StateStore {
     for (const [key, watermarkNs] of this.#replay.watermarks()) {
       writeWatermark(run, key, watermarkNs);
     }
+    for (const [key, used] of this.#uses) run.upsertUses.run(key, used);
     writeGrants(run, grants);
     this.#writeMeta(run);
   }

@@ -1,7 +1,7 @@
 /**
  * What of the state goes into a backup, and how it comes into a state directory again.
  *
- * History goes along, and when each client was last seen. Grants do not: a restored server opens nothing that was not
+ * History goes along, when each client was last seen, and how often keys were used whose uses are counted. Grants do not: a restored server opens nothing that was not
  * knocked for since. Nonces do not either, since a floor stands in for them: it is raised above every knock that may have
  * been taken before. Only what lies above it does, which a clock that was ahead has left.
  */
@@ -49,6 +49,11 @@ const TABLES: Readonly<Record<string, Table>> = {
     columns: { client: undefined, "at_ms": undefined },
     rows: "ORDER BY client",
     known: "WHERE true ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
+  },
+  uses: {
+    columns: { key: undefined, used: undefined },
+    rows: "ORDER BY key",
+    known: "WHERE true ON CONFLICT DO UPDATE SET used = max(used, excluded.used)",
   },
   history: {
     columns: Object.fromEntries(

@@ -526,6 +526,7 @@ Deno.test("openme add --json prints what was done, and the profile goes where it
     fingerprint: fingerprint(bob.publicKey),
     public_key: encodeBase64(bob.publicKey),
     ports: ["22/tcp"],
+    conditions: null,
     prefix: { v4: 32, v6: 128 },
     expires_at: null,
     previous_key: null,

@@ -229,6 +229,7 @@ Deno.test("openme list shows every client with its key, ports and end", async ()
     fingerprint: alice,
     public_key: ALICE_PUBLIC,
     ports: ["22/tcp"],
+    conditions: null,
     prefix: { v4: 32, v6: 128 },
     expires_at: null,
     previous_key: null,

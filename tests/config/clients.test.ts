@@ -18,6 +18,9 @@ import {
 const PORT_SPEC = `a port such as "22/tcp"`;
 const PORT_OR_GROUP = `a port such as "22/tcp" or a group name`;
 const EXPIRY = `a date such as "2027-12-31" or a time such as "2027-12-31T18:00:00Z"`;
+const HOURS = `hours such as "Mon-Fri 08:00-18:00 Europe/Berlin"`;
+const HOURS_HINT =
+  "days such as Mon-Fri or Sat,Sun (none: every day), from and to in 24 hours, and a time zone such as Europe/Berlin or UTC";
 const CLIENT_KEY = "the client's Ed25519 public key";
 
 /** Alice with another key. */
@@ -65,6 +68,56 @@ const ROWS: readonly Row[] = [
   ),
 
   inAlice(
+    "hours without a time zone",
+    "hours: Mon-Fri 08:00-18:00",
+    `hours: expected ${HOURS}, got "Mon-Fri 08:00-18:00"`,
+    HOURS_HINT,
+  ),
+  inAlice(
+    "hours in a list, with a zone that there is not",
+    "hours: [Mon 08:00-18:00 UTC, Tue 08:00-18:00 Europe/Atlantis]",
+    `hours[1]: expected ${HOURS}, got "Tue 08:00-18:00 Europe/Atlantis"`,
+    HOURS_HINT,
+  ),
+  inAlice(
+    "no hours at all",
+    "hours: []",
+    "hours: expected at least one, got an empty list",
+    "leave the key out for no such rule",
+  ),
+  inAlice(
+    "a network with host bits",
+    "from: 203.0.113.7/24",
+    `from: expected an address or a network such as "203.0.113.0/24", got "203.0.113.7/24"`,
+    `did you mean "203.0.113.0/24"?`,
+  ),
+  inAlice(
+    "a network that is a name",
+    "from: [office]",
+    `from[0]: expected an address or a network such as "203.0.113.0/24", got "office"`,
+  ),
+  inAlice(
+    "a client who needs itself",
+    "needs: [bob, alice]",
+    `needs[1]: expected another client's name, got "alice"`,
+    "nobody is two people",
+  ),
+  inAlice(
+    "a name that no client can have",
+    "needs: 7",
+    `needs: expected ${NAME}, got 7`,
+  ),
+  inAlice(
+    "no use at all",
+    "uses: 0",
+    "uses: expected a number of uses from 1 to 1000000, got 0",
+  ),
+  inAlice(
+    "a lifetime of more than a day",
+    "lifetime: 25h",
+    `lifetime: expected a duration from 1s to 24h0m0s, such as "30s", got "25h"`,
+  ),
+  inAlice(
     "an unknown key",
     "allowed_port: [22]",
     "allowed_port: unknown key",
@@ -75,14 +128,14 @@ const ROWS: readonly Row[] = [
     "expi: 2027-12-31",
     "expi: unknown key",
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until, prefix",
+      "previous_until, prefix, hours, from, uses, needs, lifetime",
   ),
   inAlice(
     "a merge key",
     "<<: {expires: 2027-12-31}",
     `"<<": unknown key`,
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until, prefix",
+      "previous_until, prefix, hours, from, uses, needs, lifetime",
   ),
   inAlice(
     "a misspelt protocol",

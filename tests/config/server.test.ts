@@ -133,6 +133,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         },
         expiresAtMs: Date.UTC(2027, 11, 31, 16),
         prefix: { v4: 24, v6: 64 },
+        rules: undefined,
       },
       {
         name: "bob.laptop-2_x",
@@ -142,6 +143,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         previous: undefined,
         expiresAtMs: undefined,
         prefix: { v4: 32, v6: 128 },
+        rules: undefined,
       },
     ],
     guardedPorts: [

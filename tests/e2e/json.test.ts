@@ -68,7 +68,10 @@ e2e("the names of --json", async (lab, t) => {
 
   await t.step("the server's own files", async () => {
     const [out, qr] = [`${site.dir}/carol.yaml`, `${site.dir}/carol.svg`];
-    const added = await server("add", "carol", "--expires", "90d", "--out", out, "--qr-out", qr);
+    const rules = ["--hours", "00:00-24:00 UTC", "--from", "10.0.0.0/24", "--uses", "1"]
+      .concat("--lifetime", "1h", "--needs", "alice");
+    const files = ["--out", out, "--qr-out", qr];
+    const added = await server("add", "carol", "--expires", "90d", ...rules, ...files);
     assert.deepEqual(
       [added["client"], added["file"], added["qr_file"], added["changed"], added["link"]],
       ["carol", out, qr, true, undefined],

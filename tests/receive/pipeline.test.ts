@@ -22,15 +22,29 @@ import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.t
 import { Folder } from "../support/folder.ts";
 import { memoryLog } from "../support/memory_log.ts";
 import { copyOfState } from "../state/support.ts";
-import { address, ALICE, filled, knockBy, NOW_NS, SOURCE, WINDOW_NS } from "../support/knocks.ts";
+import {
+  address,
+  ALICE,
+  filled,
+  knockBy,
+  NOW_NS,
+  sender,
+  SOURCE,
+  WINDOW_NS,
+} from "../support/knocks.ts";
 
 /** A server that knows alice, who may reach these ports. */
-function configOf(ports = "[22/tcp, 80/tcp]", server: string[] = []): ServerConfig {
+function configOf(
+  ports = "[22/tcp, 80/tcp]",
+  server: string[] = [],
+  rules = "",
+  bobsRules = "",
+): ServerConfig {
   const text = serverYaml({
     server: ["drop_ports: true", ...server],
     rest: `clients:
-  alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: ${ports}, disable_health_port: true}
-  bob: {ed25519_pubkey: ${OTHER_PUBLIC}, allowed_ports: [22/tcp]}`,
+  alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: ${ports}, disable_health_port: true${rules}}
+  bob: {ed25519_pubkey: ${OTHER_PUBLIC}, allowed_ports: [22/tcp]${bobsRules}}`,
   });
   return parseServerConfig(text, "server.yaml");
 }
@@ -253,4 +267,159 @@ Deno.test("what a restart takes from a grant is on disk, and no further restart 
     );
     first.clock.pass(2000);
   }
+});
+
+/** Alice with a rule. */
+function ruled(rule: string): ServerConfig {
+  return configOf(undefined, undefined, `, ${rule}`);
+}
+
+/** Hours that hold at `NOW_NS` and for so many minutes after. */
+function hoursFor(minutes: number): string {
+  const timeOf = (ms: number) => new Date(Number(NOW_NS / 1_000_000n) + ms).toISOString();
+  const [from, to] = [timeOf(-3_600_000), timeOf(minutes * 60_000)];
+  return `hours: "${from.slice(11, 16)}-${to.slice(11, 16)} UTC"`;
+}
+
+Deno.test("a grant does not outlive the hours, neither one that is opened nor one that is open", async () => {
+  await using folder = await Folder.create();
+  await using process = new Process(folder.path, {
+    config: ruled(`${hoursFor(5)}, lifetime: 8h`),
+  });
+  assert.equal(process.take(await knock(1)), "granted");
+  const endsAtMs = () => [...process.grants.list()].map(({ expiresAtMs }) => expiresAtMs);
+  const minuteMs = Math.floor(Number(NOW_NS / 1_000_000n) / 60_000) * 60_000;
+  assert.deepEqual(endsAtMs(), [minuteMs + 5 * 60_000]);
+  process.pipeline.reconfigure(ruled(`${hoursFor(3)}, lifetime: 8h`));
+  assert.deepEqual(endsAtMs(), [minuteMs + 3 * 60_000]);
+  process.pipeline.reconfigure(ruled("lifetime: 10s"));
+  assert.equal([...process.grants.list()][0]!.endsSteadyMs, process.clock.steadyMs + 10_000);
+  process.pipeline.reconfigure(ruled(hoursFor(-2)));
+  assert.deepEqual(endsAtMs(), []);
+});
+
+Deno.test("a knock that a rule has refused is no good later, nor after a restart", async () => {
+  await using folder = await Folder.create();
+  await using first = new Process(folder.path, { config: ruled("from: 192.0.2.0/24") });
+  const refused = await knock(1);
+  assert.equal(first.take(refused), "from");
+  assert.equal(first.take(refused), "replay");
+  first.pipeline.reconfigure(ruled("from: 0.0.0.0/0"));
+  assert.equal(first.take(refused), "replay");
+  await using second = await killed(folder);
+  assert.equal(second.take(refused), "replay");
+  assert.equal(second.take(await knock(2)), "granted");
+});
+
+Deno.test("a key with one use opens once; knocks within the use belong to it and do not lengthen it", async () => {
+  await using folder = await Folder.create();
+  const config = ruled("uses: 1, lifetime: 10s");
+  const clock = new MovedClock();
+  await using first = new Process(folder.path, { config, clock });
+  assert.equal(first.take(await knock(1)), "granted");
+  const endMs = clock.steadyMs + 10_000;
+  clock.pass(4000);
+  assert.equal(first.take(await knock(2, undefined, clock)), "granted", "again");
+  assert.equal(first.take(await knock(3, "2001:db8::1", clock)), "granted", "another address");
+  assert.deepEqual([...first.grants.list()].map((each) => each.endsSteadyMs), [endMs, endMs]);
+  // Killed within the use, and after it.
+  await using second = await killed(folder, { config, clock });
+  assert.equal(second.take(await knock(4, undefined, clock)), "granted");
+  assert.equal([...second.grants.list()][0]!.endsSteadyMs, endMs);
+  clock.pass(6000);
+  const refused = await knock(5, undefined, clock);
+  for (const process of [first, second]) {
+    process.pipeline.expire();
+    assert.equal(process.take(refused), "uses");
+    assert.equal(process.take(refused), "replay");
+  }
+  await using third = await killed(folder, { config: ruled("uses: 2"), clock });
+  assert.equal(third.take(refused), "replay", "one more use is no use for it");
+  assert.equal(third.take(await knock(6, undefined, clock)), "granted", "one more");
+  third.pipeline.reconfigure(configOf());
+  assert.equal(third.take(await knock(7, undefined, clock)), "granted", "without a rule");
+  third.pipeline.reconfigure(config);
+  await third.pipeline.withdraw(() => true, "");
+  assert.equal(third.take(await knock(8, undefined, clock)), "uses");
+});
+
+const TWO = () => configOf(undefined, ["replay_window: 10m"], ", needs: [bob]");
+
+/** A knock by bob of now, whose key is not among those of other tests. */
+function bobsKnock(n: number, { wallNs }: { wallNs: bigint }) {
+  return knockBy(sender("bob", 0x0b), {
+    timestampNs: wallNs + BigInt(n) + 1n,
+    randomNonce: filled(n, 16),
+    target: address("192.0.2.66"),
+  });
+}
+
+for (const [seconds, isTogether] of [[0, true], [59, true], [60, true], [61, false]] as const) {
+  Deno.test(`two people ${seconds} s apart, in either order: ${isTogether ? "both" : "one"}`, async () => {
+    await using folder = await Folder.create();
+    const clock = new MovedClock();
+    for (const name of ["one", "other"]) await Deno.mkdir(folder.file(name));
+    await using one = new Process(folder.file("one"), { config: TWO(), clock });
+    await using other = new Process(folder.file("other"), { config: TWO(), clock });
+    const holders = (process: Process) =>
+      [...process.grants.list()].filter(({ endsSteadyMs }) => endsSteadyMs > clock.steadyMs)
+        .map(({ client, endsSteadyMs }) => [client, endsSteadyMs - clock.steadyMs]);
+    const alices = await knock(1, undefined, clock);
+    assert.equal(one.take(alices), "needs");
+    assert.equal(one.take(alices), "replay");
+    assert.equal(other.take(await bobsKnock(2, clock)), "granted", "bob's own ports, as usual");
+    clock.pass(seconds * 1000);
+    assert.equal(one.take(await bobsKnock(3, clock)), "granted");
+    const together = [["alice", 30_000], ["bob", 30_000]];
+    assert.deepEqual(holders(one).sort(), isTogether ? together : [["bob", 30_000]]);
+    const later = await knock(4, undefined, clock);
+    assert.equal(other.take(later), isTogether ? "granted" : "needs");
+    assert.equal(one.take(alices), "replay");
+  });
+}
+
+Deno.test("each of two may need the other: the second knock opens for both", async () => {
+  await using folder = await Folder.create();
+  const config = configOf(undefined, undefined, ", needs: [bob]", ", needs: [alice]");
+  await using process = new Process(folder.path, { config });
+  assert.equal(process.take(await knock(1)), "needs");
+  assert.deepEqual([...process.grants.list()], []);
+  assert.equal(process.take(await bobsKnock(2, process.clock)), "granted");
+  const names = () => [...process.grants.list()].map(({ client }) => client).sort();
+  assert.deepEqual(names(), ["alice", "bob"]);
+});
+
+Deno.test("a knock that waits is checked again, is bounded, and is lost at a restart", async () => {
+  await using folder = await Folder.create();
+  await using process = new Process(folder.path, { config: TWO() });
+  for (let n = 1; n <= 20; n++) {
+    process.take(await knock(n, `203.0.113.${n}`));
+    process.take(await knock(n + 100, "203.0.113.20")); // the same address
+  }
+  assert.equal(process.grants.size, 0);
+  await using restarted = await killed(folder, { config: TWO() });
+  assert.equal(restarted.take(await bobsKnock(1, process.clock)), "granted");
+  assert.equal(restarted.grants.size, 1, "nothing waited");
+  assert.equal(restarted.take(await knock(20, "203.0.113.20")), "replay");
+  // Alice's entry has another network in the meantime.
+  await Deno.mkdir(folder.file("narrowed"));
+  await using narrowed = new Process(folder.file("narrowed"), { config: TWO() });
+  assert.equal(narrowed.take(await knock(1)), "needs");
+  narrowed.pipeline.reconfigure(ruled("needs: [bob], from: 192.0.2.0/24"));
+  assert.equal(narrowed.take(await bobsKnock(2, narrowed.clock)), "granted");
+  assert.equal(narrowed.grants.size, 1);
+
+  assert.equal(process.take(await bobsKnock(50, process.clock)), "granted");
+  assert.equal(process.grants.size, 9, "bob, and the last eight of alice's addresses");
+});
+
+Deno.test("uses: a knock that waits is none until it opens", async () => {
+  await using folder = await Folder.create();
+  await using process = new Process(folder.path, { config: ruled("needs: [bob], uses: 1") });
+  assert.equal(process.take(await knock(1)), "needs");
+  assert.equal(process.take(await knock(2)), "needs");
+  assert.equal(process.take(await bobsKnock(3, process.clock)), "granted");
+  assert.equal(process.grants.size, 2);
+  await process.pipeline.withdraw(() => true, "");
+  assert.equal(process.take(await knock(4)), "uses");
 });

@@ -2,12 +2,8 @@
 
 import assert from "node:assert/strict";
 import { judge } from "../../lib/gate.ts";
-import {
-  causeOf,
-  formatOffset,
-  RefusalLimit,
-  type RefusalReason,
-} from "../../lib/receive/refusals.ts";
+import { causeOf } from "../../lib/receive/refusal_causes.ts";
+import { formatOffset, RefusalLimit, type RefusalReason } from "../../lib/receive/refusals.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import {
   ALICE,

@@ -18,6 +18,7 @@ import {
 import { clientKeyOf, profileFor } from "../new_profile.ts";
 import { checkProfileFlags, printProfile, PROFILE_FLAGS, tellHowToKeep } from "../print_profile.ts";
 import { expiresFlag, prefixFlag, tellWhoGetsIn } from "../flags.ts";
+import { RULE_FLAGS, ruleFlags } from "../rule_flags.ts";
 import { requireSame } from "../registered_client.ts";
 
 export const add: Command = {
@@ -34,6 +35,7 @@ profile (YAML).`,
       `such as v4=24,v6=64, or one of the two: a knock opens for the whole network of that size
       around its address, for a client behind carrier NAT (v4 from 16, v6 from 48); with nft the
       first address of it that connects is let in, with other firewalls every one`,
+    ...RULE_FLAGS,
     ...PROFILE_FLAGS,
   },
   notes:
@@ -46,6 +48,7 @@ lets the client in from now on.`,
     requireName(name, "a client");
     const expires = expiresFlag(args, Date.now());
     const prefix = prefixFlag(args);
+    const rules = ruleFlags(args);
     checkProfileFlags(args);
     const key = await clientKeyOf(args, context);
     const path = configPath(args);
@@ -70,6 +73,7 @@ lets the client in from now on.`,
           allowed_ports: specs,
           ...(expires === undefined ? {} : { expires }),
           ...(prefix === undefined ? {} : { prefix }),
+          ...rules.entry,
         })
       );
       const ports = specs.flatMap((spec) => portsOf(spec, config.groups) ?? []);

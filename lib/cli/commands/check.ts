@@ -4,6 +4,7 @@ import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { type FirewallName, isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
 import { requirePrograms } from "../../firewall/command/line.ts";
+import { isHoldable } from "../../values/address.ts";
 import { isProgramThere } from "../../system/run_program.ts";
 import { type Command, configPath, renderJson } from "../context.ts";
 import { misfitsOf } from "../host_fit.ts";
@@ -66,9 +67,18 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
   if (clients.length === 0) {
     oddities.push("clients: there are none, so no knock is accepted; see openme add");
   }
-  for (const { name, ports, expiresAtMs } of clients) {
+  for (const { name, ports, expiresAtMs, rules } of clients) {
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
       oddities.push(`clients.${name}: its key has expired`);
+    }
+    if (rules?.from && !rules.from.some(({ base }) => isHoldable(base))) {
+      oddities.push(`clients.${name}.from: no knock can come from there`);
+    }
+    for (const other of rules?.needs ?? []) {
+      const needed = clients.find((each) => each.name === other);
+      if (needed && (needed.expiresAtMs ?? Infinity) > nowMs) continue;
+      const why = needed ? "whose key has expired" : "and there is no such client";
+      oddities.push(`clients.${name}.needs: its knocks wait for ${other}, ${why}`);
     }
     if (ports.length === 0) oddities.push(`clients.${name}: a knock of this client opens nothing`);
   }

@@ -2,7 +2,8 @@
 
 import { formatDuration } from "../../values/duration.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { causeOf, type RefusalReason } from "../../receive/refusals.ts";
+import { causeOf } from "../../receive/refusal_causes.ts";
+import type { RefusalReason } from "../../receive/refusals.ts";
 import { shownPorts } from "../../values/ports.ts";
 import { type HistoryEntry, readHistory } from "../../state/read.ts";
 import { type Command, isoTime, renderJson, STATE_DIR, textFlag } from "../context.ts";

@@ -1,5 +1,6 @@
 /** `openme list`: the registered clients. */
 
+import { ruleTexts } from "../../config/client_rules.ts";
 import type { ClientEntry } from "../../config/client_keys.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { hexToBytes } from "../../crypto/keys.ts";
@@ -16,11 +17,11 @@ import { formatTime } from "../flags.ts";
 
 export const list: Command = {
   about:
-    `Shows the registered clients: key, ports, when the key ends, when a knock was last accepted, and
-the width of grants that are wider than one address.`,
+    `Shows the registered clients: key, ports, when the key ends, when a knock was last accepted, the
+width of grants that are wider than one address, and the rules of its entry in words.`,
   parameters: {
     "--json": `{"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
-      "previous_key", "last_seen_at"}]}: docs/json.md`,
+      "previous_key", "conditions", "used", "last_seen_at"}]}: docs/json.md`,
     ...STATE_DIR,
   },
   example: "sudo openme list",
@@ -28,8 +29,9 @@ the width of grants that are wider than one address.`,
     const { config } = await loadServerConfig(configPath(args));
     const nowMs = Date.now();
     let lastSeenMs: ReadonlyMap<string, number> = new Map();
+    let uses: ReadonlyMap<string, number> | undefined;
     try {
-      ({ lastSeenMs } = readSnapshot(stateDirOf(args, config), nowMs));
+      ({ lastSeenMs, uses } = readSnapshot(stateDirOf(args, config), nowMs));
     } catch (cause) {
       // The configuration alone says who is registered.
       context.stderr(`openme: when they were last seen is not known: ${messageOf(cause)}`);
@@ -38,12 +40,15 @@ the width of grants that are wider than one address.`,
       const clients = config.clients.map((client) => {
         const seenMs = lastSeenMs.get(client.name);
         const seen = { "last_seen_at": seenMs === undefined ? null : isoTime(seenMs) };
-        return { ...describeClient(client, config), ...seen };
+        const used = client.rules?.uses === undefined || !uses
+          ? {}
+          : { used: uses.get(client.key) ?? 0 };
+        return { ...describeClient(client, config), ...used, ...seen };
       });
       context.stdout(renderJson({ clients }));
     } else if (config.clients.length === 0) {
       context.stderr("openme: no clients yet; register one: openme add NAME");
-    } else context.stdout(renderClients(config, lastSeenMs, nowMs));
+    } else context.stdout(renderClients(config, { lastSeenMs, uses, nowMs }));
     if (config.previousPrivateKey) {
       context.stderr(
         "openme: two server keys are good at the moment; openme rotate --server --finish ends the old one",
@@ -55,12 +60,24 @@ the width of grants that are wider than one address.`,
 
 function renderClients(
   config: ServerConfig,
-  lastSeenMs: ReadonlyMap<string, number>,
-  nowMs: number,
+  { lastSeenMs, uses, nowMs }: {
+    lastSeenMs: ReadonlyMap<string, number>;
+    uses: ReadonlyMap<string, number> | undefined;
+    nowMs: number;
+  },
 ): string {
   const someAreWide = config.clients.some(isWide);
+  const someHaveRules = config.clients.some(({ rules }) => rules);
   return renderTable(
-    ["NAME", "KEY", "PORTS", ...(someAreWide ? ["PREFIX"] : []), "EXPIRES", "LAST SEEN"],
+    [
+      "NAME",
+      "KEY",
+      "PORTS",
+      ...(someAreWide ? ["PREFIX"] : []),
+      "EXPIRES",
+      "LAST SEEN",
+      ...(someHaveRules ? ["RULES"] : []),
+    ],
     config.clients.map((client) => {
       const { expiresAtMs, previous, prefix } = client;
       const seenMs = lastSeenMs.get(client.name);
@@ -75,9 +92,21 @@ function renderClients(
         ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
         expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),
+        ...(someHaveRules ? [rulesOf(client, uses)] : []),
       ];
     }),
   );
+}
+
+/** The rules of an entry in words, and how often its key can still be used. */
+function rulesOf(
+  { key, rules }: ClientEntry,
+  counted: ReadonlyMap<string, number> | undefined,
+): string {
+  const { uses, ...texts } = ruleTexts(rules);
+  const left = Math.max(0, (rules?.uses ?? 0) - (counted?.get(key) ?? 0));
+  const shown = { ...texts, ...(uses && { uses: counted ? `${uses} (${left} left)` : uses }) };
+  return Object.values(shown).join("; ");
 }
 
 function isWide({ prefix }: ClientEntry): boolean {

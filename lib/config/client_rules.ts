@@ -1,0 +1,159 @@
+/**
+ * The rules of a client's entry beside its key and ports: read, asked of a knock, and told in words.
+ * docs/configuration.md, "Rules of a client".
+ */
+
+import { type Address, parseAddress } from "../values/address.ts";
+import { formatDuration } from "../values/duration.ts";
+import {
+  containsAddress,
+  formatNetwork,
+  type Network,
+  networkOf,
+  parseNetwork,
+} from "../values/network.ts";
+import { ConfigError, type Field, type Section } from "./fields.ts";
+import {
+  endOfHours,
+  holdsAt,
+  type Hours,
+  HOURS_EXPECTED,
+  HOURS_HINT,
+  parseHours,
+} from "./hours.ts";
+
+export const RULE_KEYS = ["hours", "from", "uses", "needs", "lifetime"] as const;
+
+/** How long a knock may open at most: a day, as `knock_timeout`. */
+export const LONGEST_LIFETIME_MS = 86_400_000;
+
+const MOST_USES = 1_000_000;
+
+/** What a knock of this client has to fulfil, and how long it opens. */
+export interface ClientRules {
+  /** The knock comes, and the grant ends, within one of these. */
+  readonly hours: readonly Hours[] | undefined;
+  /** The knock's datagram comes from one of these. */
+  readonly from: readonly Network[] | undefined;
+  /** How often its key may be used. */
+  readonly uses: number | undefined;
+  /** Clients that have to knock as well, within a minute before or after: all of them. */
+  readonly needs: readonly string[] | undefined;
+  /** How long a knock opens, in place of `knock_timeout`. */
+  readonly lifetimeMs: number | undefined;
+}
+
+/** A signed knock that was not seen before, as far as rules look at it. */
+export interface RuledKnock {
+  /** Where its datagram came from. */
+  readonly source: Address;
+  /** Wall clock, ms since 1970. */
+  readonly nowMs: number;
+  /** How many uses of its key have begun, and whether the last of them still lasts. */
+  readonly used: number;
+  readonly inUse: boolean;
+  /** Whether a client has knocked within the last minute. */
+  readonly hasKnocked: (client: string) => boolean;
+}
+
+/** The first rule that is against the knock. Pure. */
+export function refusalBy(
+  { from, hours, uses, needs }: ClientRules,
+  { source, nowMs, used, inUse, hasKnocked }: RuledKnock,
+): "from" | "hours" | "uses" | "needs" | undefined {
+  if (from && !from.some((network) => containsAddress(network, source))) return "from";
+  if (hours && !holdsAt(hours, nowMs)) return "hours";
+  if (uses !== undefined && !inUse && used >= uses) return "uses";
+  if (needs && !needs.every(hasKnocked)) return "needs";
+  return undefined;
+}
+
+/** When a grant ends at the latest that begins or goes on now, ms since 1970; `undefined` where no hours say so. */
+export function hoursEndMs(
+  rules: ClientRules | undefined,
+  { nowMs, lifetimeMs }: { nowMs: number; lifetimeMs: number },
+): number | undefined {
+  if (!rules?.hours) return undefined;
+  // A minute more than it can last: only the end of hours shortens it.
+  return endOfHours(rules.hours, nowMs, nowMs + lifetimeMs + 60_000);
+}
+
+/** Reads the rules of an entry; `undefined` where it has none. */
+export function readRules(client: Section, name: string): ClientRules | undefined {
+  if (!RULE_KEYS.some((key) => client.optional(key))) return undefined;
+  return {
+    hours: oneOrMore(client.optional("hours"), readHours),
+    from: oneOrMore(client.optional("from"), readNetwork),
+    uses: client.optional("uses")?.integer("a number of uses", 1, MOST_USES),
+    needs: oneOrMore(client.optional("needs"), (field) => readOther(field, name)),
+    lifetimeMs: client.optional("lifetime")?.durationMs(1000, LONGEST_LIFETIME_MS),
+  };
+}
+
+/** A list, or its only item by itself. An empty list would let in everyone or no one: it is refused. */
+function oneOrMore<T>(field: Field | undefined, read: (item: Field) => T): T[] | undefined {
+  if (!field) return undefined;
+  const items = Array.isArray(field.value) ? field.items() : [field];
+  if (items.length === 0) {
+    throw new ConfigError(
+      field.path,
+      "expected at least one, got an empty list",
+      "leave the key out for no such rule",
+    );
+  }
+  return items.map(read);
+}
+
+function readHours(field: Field): Hours {
+  const hours = typeof field.value === "string" ? parseHours(field.value) : undefined;
+  if (!hours) throw field.mismatch(HOURS_EXPECTED, HOURS_HINT);
+  return hours;
+}
+
+/**
+ * Another client's name. There need not be a client of that name: revoking somebody must not make the file wrong. Then
+ * the knock waits in vain, and `openme check` says so.
+ */
+function readOther(field: Field, own: string): string {
+  const name = field.name();
+  if (name === own) throw field.mismatch("another client's name", "nobody is two people");
+  return name;
+}
+
+function readNetwork(field: Field): Network {
+  const text = typeof field.value === "string" ? field.value : "";
+  const network = parseNetwork(text);
+  if (network) return network;
+  throw field.mismatch(
+    `an address or a network such as "203.0.113.0/24"`,
+    nearestNetwork(text),
+  );
+}
+
+/** For an address with a length that has host bits: the network that is meant. */
+function nearestNetwork(text: string): string | undefined {
+  const [, base, length] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
+  const address = base === undefined ? undefined : parseAddress(base);
+  if (!address || Number(length) > address.bytes.length * 8) return undefined;
+  return `did you mean "${formatNetwork(networkOf(address, Number(length)))}"?`;
+}
+
+/** Each rule in words. */
+export function ruleTexts(
+  rules: ClientRules | undefined,
+): Partial<Record<typeof RULE_KEYS[number], string>> {
+  if (!rules) return {};
+  const { hours, from, uses, needs, lifetimeMs } = rules;
+  return {
+    ...(hours && { hours: hours.map(({ text }) => text).join(" or ") }),
+    ...(from && { from: `from ${from.map(formatNetwork).join(" or ")}` }),
+    ...(uses !== undefined && { uses: uses === 1 ? "once" : `${uses} times` }),
+    ...(needs && { needs: `together with ${needs.join(" and ")}` }),
+    ...(lifetimeMs !== undefined && { lifetime: `for ${formatDuration(lifetimeMs)}` }),
+  };
+}
+
+/** Whether two clients have the same rules. */
+export function sameRules(a: ClientRules | undefined, b: ClientRules | undefined): boolean {
+  return a === b || JSON.stringify(ruleTexts(a)) === JSON.stringify(ruleTexts(b));
+}

@@ -1,0 +1,31 @@
+/** Why a registered client was refused, for people. */
+
+import { formatOffset, type RefusalReason } from "./refusals.ts";
+
+/** What a reason means in plain words, and what to do about it. */
+export function causeOf(reason: RefusalReason, aheadMs: number | undefined): string {
+  switch (reason) {
+    case "stale":
+      return aheadMs === undefined
+        ? "its clock differs from this server's: set it"
+        : `its clock is ${formatOffset(aheadMs)}: set it (timedatectl set-ntp true)`;
+    case "expired":
+      return "its key has expired: openme rotate gives it a new one, and expires in the configuration says until when";
+    case "target":
+      return "it asked to let in an address that no remote client can have: check --ip, or the proxy in front of it";
+    case "limit":
+      return "it knocks too often, or from too many addresses, for what is kept of one client";
+    case "from":
+      return "it came from an address outside the networks in its entry: from in the configuration has them";
+    case "hours":
+      return "it came outside the hours in its entry: hours in the configuration has them";
+    case "uses":
+      return "its key has been used as often as its entry allows: openme rotate gives it a new one";
+    case "needs":
+      return "it needs a second person: each client in needs has to knock within a minute before or after it";
+    case "backend":
+      return "the firewall refused to let it in: openme doctor, and firewall_failed in the log of openme serve, say why";
+    default:
+      return "it could not be told from junk";
+  }
+}

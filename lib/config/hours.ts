@@ -107,7 +107,10 @@ export function endOfHours(hours: readonly Hours[], nowMs: number, latestMs: num
   return latestMs;
 }
 
-/** For how many minutes the span holds from this one on, 0 where it does not. Fewer where the zone's clock is changed. */
+/**
+ * For how many minutes from this one on the span surely holds, 0 where it does not; at most until the zone's clock is
+ * changed.
+ */
 function minutesLeft(hours: Hours, minute: number): number {
   const now = localTime(hours.zone, minute);
   const [today, yesterday] = [0, 1].map((daysAgo) => {
@@ -115,9 +118,17 @@ function minutesLeft(hours: Hours, minute: number): number {
     return hours.days[(now.day + 7 - daysAgo) % 7] && since >= 0 ? hours.minutes - since : 0;
   }) as [number, number];
   const left = Math.max(0, today, yesterday);
-  const end = localTime(hours.zone, minute + left).minute;
-  // A minute at a time until the change is over.
-  return left > 0 && end !== (now.minute + left) % DAY_MINUTES ? 1 : left;
+  const isChanged = (after: number) =>
+    localTime(hours.zone, minute + after).minute !== (now.minute + after) % DAY_MINUTES;
+  if (!isChanged(left)) return left;
+  // Up to the change of the clock, which is found by halves: what holds from there on is looked up anew.
+  let [before, change] = [0, left];
+  while (change - before > 1) {
+    const middle = (before + change) >> 1;
+    if (isChanged(middle)) change = middle;
+    else before = middle;
+  }
+  return change;
 }
 
 /** What a clock on the wall shows in the zone, `minute` minutes after the beginning of 1970. */

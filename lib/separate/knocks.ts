@@ -22,7 +22,9 @@ import {
 } from "./messages.ts";
 
 /** Messages that are read; an honest taker finds fewer knocks. It waits while others are not read. */
-const MESSAGES = { perSecond: 5000, capacity: 2000 };
+const MESSAGES = { perSecond: 5000, capacity: 5000 };
+/** A knock that passed every check counts for so many: it is written to disk and to the firewall. */
+const ACCEPTED_COSTS = 10;
 /** How long a taker may take to begin, and to end. */
 const START_MS = 10_000;
 const END_MS = 1000;
@@ -118,7 +120,7 @@ class TakersKnocks implements KnockSource {
   }
 
   async listen(signal: AbortSignal): Promise<void> {
-    this.#send({ take: true });
+    this.#channel.send({ take: true } satisfies ToTaker);
     const aborted = new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => resolve(), { once: true });
@@ -137,6 +139,7 @@ class TakersKnocks implements KnockSource {
   }
 
   accepted(key: string, source: Address): void {
+    this.#allowed.charge(ACCEPTED_COSTS);
     // Later: to write costs as much time as half of what opens.
     if (this.#accepted.push([key, source]) === 1) setTimeout(() => this.#tellAccepted(), TELL_MS);
   }
@@ -157,11 +160,7 @@ class TakersKnocks implements KnockSource {
   #tellAccepted(): void {
     const accepted = this.#accepted.splice(0).slice(-MOST_ACCEPTED);
     const sources = accepted.map(([key, source]) => [key, formatAddress(source)] as const);
-    this.#send({ accepted: sources });
-  }
-
-  #send(message: ToTaker): void {
-    this.#channel.send(message);
+    this.#channel.send({ accepted: sources } satisfies ToTaker);
   }
 
   async #takeAll(): Promise<void> {

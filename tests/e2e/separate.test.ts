@@ -38,7 +38,6 @@ e2e("a server of two processes", async (lab, t) => {
   await using site = await Site.create(lab, {
     clients: CLIENTS,
     ...AUTO,
-    clientLines: { alice: ["disable_health_port: true"] },
     env: { DENO_NO_UPDATE_CHECK: "1" }, // Deno's own question, where openme runs from source
   });
   /** Without a tag and a hint, as other programs do. */

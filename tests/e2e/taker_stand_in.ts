@@ -116,11 +116,15 @@ if (Deno.args[0] === "__taker") {
     const timer = setInterval(async () => {
       if (!await isNarrowed()) return;
       clearInterval(timer);
-      if (part === "probe") await probe(home);
-      else {setTimeout(() => {
-          while (true);
-        }, 1000);}
+      if (part === "probe") return await probe(home);
+      setTimeout(() => {
+        while (true);
+      }, 1000);
     }, 100);
+  } else if (part === "floods") {
+    const { networkNamespace } = await import("../../lib/separate/namespace.ts");
+    const { flood } = await import("../attack/hostile_taker.ts");
+    await flood(networkNamespace());
   }
 }
 await import("../../main.ts");

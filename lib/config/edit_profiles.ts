@@ -27,6 +27,12 @@ export function putProfiles(text: string | undefined, profiles: ProfileValues): 
     const old = pairIn(document.get("profiles"), name)?.value;
     const own: unknown = isMap(old) ? old.get("post_knock", true) : undefined;
     if (own && isMap(node) && !node.has("post_knock")) node.set("post_knock", own);
+    // So is where the key lies: the server writes "agent" for the same key.
+    const place: unknown = isMap(old) ? old.get("identity", true) : undefined;
+    const isSame = isMap(old) && old.get("public_key") === values.get("public_key");
+    if (place && isSame && isMap(node) && values.get("identity") === "agent") {
+      node.set("identity", place);
+    }
     setEntry(document, "profiles", name, node);
   }
   return renderYaml(document);

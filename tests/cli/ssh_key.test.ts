@@ -198,6 +198,25 @@ testWith(
   },
 );
 
+testWith(
+  TOOLS,
+  "a profile that is replaced keeps where its user has the key, as long as it is the same key",
+  async () => {
+    await using desk = await Desk.create();
+    await desk.folder.write("alice.yaml", await desk.add("alice", "--ssh-key", "key.pub"));
+    await desk.profileWith("~/key");
+    const imported = async (file: string) => {
+      const { code, stderr } = await desk.run(["import", "--force", file]);
+      assert.equal(code, 0, stderr);
+      return /identity: (.*)/.exec(await desk.folder.read(".openme/config.yaml"))?.[1];
+    };
+    assert.equal(await imported("alice.yaml"), '"~/key"');
+    await makeSshKey(desk.folder.file("other"));
+    await desk.folder.write("other.yaml", await desk.add("bob", "--ssh-key", "other.pub"));
+    assert.equal(await imported("other.yaml"), '"agent"');
+  },
+);
+
 testWith(TOOLS, "knock signs through the agent, and says what is wrong with one", async () => {
   await using desk = await Desk.create();
   await desk.folder.write("alice.yaml", await desk.add("alice", "--ssh-key", "key.pub"));

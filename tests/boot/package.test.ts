@@ -111,6 +111,10 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     assert.deepEqual(capabilities, Array(5).fill("0".repeat(16)));
     assert.match(status, /^NoNewPrivs:\t1$/m);
     assert.match(status, /^Seccomp:\t2$/m);
+    const seen = await type(`sudo sh -c "cd /proc/${taker}/root && ls -A etc tmp var"`);
+    assert.equal(seen, "etc:\nld.so.cache\n\ntmp:\n\nvar:\n");
+    // The file system of /usr/bin, and so its programs.
+    assert.match(await type(`cat /proc/${taker}/mounts`), /^\S+ \/ \S+ ro,(\S+,)?noexec\b/m);
   });
 
   for (const killed of ["openme", "'openme-taker@*'"]) {

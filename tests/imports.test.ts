@@ -181,6 +181,16 @@ Deno.test("the library that encrypts backups is loaded when it is called, by one
   assert.deepEqual(importing, ["backup/age.ts"]);
 });
 
+Deno.test("what an ssh key takes is loaded for a profile of one alone", async () => {
+  const loaded = new Set(["cli/commands/knock.ts"]);
+  for (const file of loaded) for (const next of await loadedBy(file)) loaded.add(next);
+  assert.ok(loaded.has("crypto/signer.ts"));
+  assert.deepEqual([...loaded].filter((file) => /ssh|identity|passphrase/.test(file)), []);
+  const cipher = [...IMPORTS].filter(([, imported]) => imported.includes("crypto/ssh_cipher.ts"));
+  assert.deepEqual(cipher.map(([file]) => file), ["config/ssh_private_key.ts"]);
+  assert.doesNotMatch(await textOf("config/ssh_private_key.ts"), /from "[^"]*ssh_cipher/);
+});
+
 Deno.test("the root of lib/ holds the five files that an auditor opens first", () => {
   const root = [...IMPORTS.keys()].filter((file) => !file.includes("/")).sort();
   assert.deepEqual(root, ["gate.ts", "grants.ts", "packet.ts", "replay.ts", "server.ts"]);

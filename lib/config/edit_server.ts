@@ -38,17 +38,21 @@ export function removeClient(text: string, name: string): string {
   });
 }
 
-/** The client under another name, in its place and in what others of this file need. */
+/** The client under another name, in its place. */
 export function renameClient(text: string, from: string, to: string): string {
   return edited(text, (document) => {
     const { key } = findClient(document, from);
     if (isScalar(key)) key.value = to;
-    const clients = document.get("clients");
-    for (const { value } of isMap(clients) ? clients.items : []) {
-      const needs = isMap(value) ? value.get("needs", true) : undefined;
-      for (const each of isSeq(needs) ? needs.items : [needs]) {
-        if (isScalar(each) && each.value === from) each.value = to;
-      }
+  });
+}
+
+/** What a client needs, where one of those has another name now. */
+export function renameNeeded(text: string, client: string, from: string, to: string): string {
+  return edited(text, (document) => {
+    const { value } = findClient(document, client);
+    const needs = isMap(value) ? value.get("needs", true) : undefined;
+    for (const each of isSeq(needs) ? needs.items : [needs]) {
+      if (isScalar(each) && each.value === from) each.value = to;
     }
   });
 }

@@ -60,6 +60,21 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
   }, 0]);
 });
 
+Deno.test("openme rename changes the name in whatever file needs it, and nothing else", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml());
+  await Deno.mkdir(folder.file("clients.d"), { mode: 0o755 });
+  const bob = (needs: string) =>
+    `clients:\n  bob:\n    ed25519_pubkey: ${OTHER_PUBLIC}\n    allowed_ports: [ssh]\n    needs: ${needs} # both\n`;
+  await folder.write("clients.d/bob.yaml", bob("[carol, alice]"), 0o644);
+  const args = ["rename", "alice", "chief", "--config", "server.yaml"];
+  assert.equal((await openme(args, { cwd: folder.path })).code, 0);
+  assert.equal(
+    (await folder.read("clients.d/bob.yaml")).replaceAll("[ ", "[").replaceAll(" ]", "]"),
+    bob("[carol, chief]"),
+  );
+});
+
 Deno.test("openme add refuses flags that no entry can have", async () => {
   await using folder = await Folder.create();
   await folder.write("server.yaml", serverYaml());

@@ -1,6 +1,6 @@
 /** `openme rename`: the same client under another name. */
 
-import { renameClient } from "../../config/edit_server.ts";
+import { renameClient, renameNeeded } from "../../config/edit_server.ts";
 import { OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable, quote } from "../../values/text.ts";
 import { type Command, configPath, renderJson } from "../context.ts";
@@ -31,6 +31,10 @@ are; the history keeps the name that the client had at the time.`,
         );
       }
       const file = editClient(from, (text) => renameClient(text, from, to));
+      for (const { name, rules } of config.clients) {
+        if (!rules?.needs?.includes(from)) continue;
+        editClient(name, (text) => renameNeeded(text, name, from, to));
+      }
       await save();
       if (args.values["json"]) {
         const shown = renderJson({ renamed: { from, to } });

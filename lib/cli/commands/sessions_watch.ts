@@ -102,14 +102,16 @@ function linesOf(
   });
 }
 
-/** The time left, as a share of `knock_timeout`. */
+/** The time left, as a share of what a knock opens. */
 function bar(
-  { expiresAtMs }: Grant,
-  { knockTimeoutMs }: ServerConfig,
+  { client, expiresAtMs }: Grant,
+  { clients, knockTimeoutMs }: ServerConfig,
   nowMs: number,
   width: number,
 ): string {
-  const share = Math.min(1, Math.max(0, (expiresAtMs - nowMs) / knockTimeoutMs));
+  const { rules } = clients.find(({ name }) => name === client) ?? {};
+  const lifetimeMs = rules?.lifetimeMs ?? knockTimeoutMs;
+  const share = Math.min(1, Math.max(0, (expiresAtMs - nowMs) / lifetimeMs));
   const full = Math.ceil(share * (width - 2));
   return `[${"#".repeat(full)}${"-".repeat(width - 2 - full)}]`;
 }

@@ -8,7 +8,6 @@ import { clientKeyHint, signatureVerifier } from "../crypto/sync.ts";
 import type { GateClient } from "../gate.ts";
 import type { KeyIndex } from "../receive/candidates.ts";
 import { Intake, type KnockConfig, type KnockSink } from "../receive/intake.ts";
-import { DROP_LINES } from "../receive/server_log.ts";
 import type { KnockSocket } from "../receive/socket.ts";
 import { CurrentStamps } from "../receive/stamps.ts";
 import { formatAddress, parseAddress } from "../values/address.ts";
@@ -26,6 +25,7 @@ import {
 } from "./messages.ts";
 
 const SECOND_MS = 1000;
+const TOLD_DROPS = 400; // a second, one by one: lines and sums are by the seconds of the keeper
 
 /** What a taker works with. */
 export interface TakerParts {
@@ -133,7 +133,7 @@ function clientOf(key: string, verify: VerifySignature): GateClient {
 /** Tells of single drops while they are few; of the others once a second how many there were. */
 class Drops {
   readonly #send: (message: FromTaker) => void;
-  #left = DROP_LINES;
+  #left = TOLD_DROPS;
   #more: Partial<Record<TakerDrop, number>> = {};
 
   constructor(send: (message: FromTaker) => void) {
@@ -148,6 +148,6 @@ class Drops {
   tick(): void {
     if (Object.keys(this.#more).length > 0) this.#send({ droppedMore: this.#more });
     this.#more = {};
-    this.#left = DROP_LINES;
+    this.#left = TOLD_DROPS;
   }
 }

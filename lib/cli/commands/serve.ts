@@ -87,7 +87,8 @@ second process, without rights, read what strangers send (server.separate).`,
     const readGeneration = openGeneration();
     const quickSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
-    await context.keepPermissions(PERMISSIONS_ONCE_BOUND);
+    const { opensSockets } = port;
+    await context.keepPermissions([...PERMISSIONS_ONCE_BOUND, ...opensSockets ? NET : []]);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
 
     const terminal = await lookAtTerminal(context.run);
@@ -177,7 +178,8 @@ second process, without rights, read what strangers send (server.separate).`,
 const FLUSH_MS = 1000;
 
 /** Foreign functions are for binding, and for opening what reads /proc and the state of the rules. */
-const PERMISSIONS_ONCE_BOUND = ["net", "read", "write", "run", "env", "sys"] as const;
+const PERMISSIONS_ONCE_BOUND = ["read", "write", "run", "env", "sys"] as const;
+const NET = ["net"] as const;
 
 function newLineWriter({ forStderr }: Context): LineWriter {
   return new LineWriter(Deno.stderr, {

@@ -26,6 +26,8 @@ const WORDS = { perSecond: 0.1, capacity: 20 };
 /** The knock port, bound. Datagrams wait in the kernel. */
 export interface KnockPort {
   readonly separation: Separation;
+  /** Whether this process still has to open sockets, later. */
+  readonly opensSockets: boolean;
   /** Listens for requests on the health port, in the same way. */
   readonly listenForHealth: (clock: Clock) => Listen;
   readonly knocks: (
@@ -50,7 +52,8 @@ export async function openKnockPort(
   { context, log, wildcards, isDry }: KnockPortParts,
 ): Promise<KnockPort> {
   const isOff = config.separate === "off" || isDry;
-  const origin = isOff ? { why: SEPARATE_OFF } : await originOf(context);
+  const off = isDry ? "a dry run is one process" : SEPARATE_OFF;
+  const origin = isOff ? { why: off } : await originOf(context);
   if (!("why" in origin)) {
     try {
       return await openInProcess(config, origin, { log, wildcards });
@@ -84,6 +87,7 @@ async function openInProcess(
   });
   return {
     separation: { separated: true, why: undefined },
+    opensSockets: "socketPath" in origin, // to systemd, for the health port
     listenForHealth: (clock) => {
       const start = () => startProcess(origin, { said, command });
       return listenInProcess({ start, wildcards, clock });
@@ -104,6 +108,7 @@ async function openHere(
   const socket = await bindSoon(FORMER_MS, config.udpPort, wildcards);
   return {
     separation: { separated: false, why },
+    opensSockets: true,
     listenForHealth: () => (port, source) => serveHealth(bindHealthPort(port, wildcards), source),
     knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
     close: () => Promise.resolve(socket.close()),

@@ -89,7 +89,7 @@ function attempts(home: string): Record<string, () => unknown> {
 async function probe(home: string): Promise<void> {
   const isRefused = (error: unknown) =>
     error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied ||
-    /Requires \w+ access/.test(String(error));
+    /Requires \w+ access|Operation not permitted/.test(String(error));
   const others: Record<string, string> = {};
   let tried = 0;
   for (const [what, attempt] of Object.entries(attempts(home))) {

@@ -9,6 +9,7 @@ const run = [Deno.execPath(), "run", "--quiet", "--cached-only", "-A"];
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 export const DROPPED_PROCESS = [...run, file("dropped_process.ts")];
+export const CONFINED_PROCESS = [...run, file("confined_process.ts")];
 export const STARTING_PROCESS = [...run, file("starting_process.ts")];
 export const PASSING_PROCESS = [...run, file("passing_process.ts")];
 

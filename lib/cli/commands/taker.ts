@@ -8,9 +8,13 @@ import type { HealthRole } from "../../separate/health.ts";
 import type { KnocksRole } from "../../separate/messages.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import { channelOfStdio } from "../../separate/stdio.ts";
+import { giveUpSystemCalls } from "../../separate/syscalls.ts";
 import { processClock } from "../../system/clock.ts";
 
-/** They end with their channel: these are for the process that has started them. */
+/**
+ * They end with their channel: these are for the process that has started them. Listened for first, since the runtime opens
+ * a pair of sockets for that.
+ */
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTSTP"] as const;
 
 /** How long the taker of a server that was killed may still have the port. */
@@ -26,11 +30,12 @@ export const taker: Command = {
     const messages = channel.messages[Symbol.asyncIterator]();
     const first = await messages.next();
     if (first.done) return 0;
+    const role = first.value as KnocksRole | HealthRole;
     const giveUpRights = async () => {
       dropRights();
+      giveUpSystemCalls(role.role);
       await context.keepPermissions([]);
     };
-    const role = first.value as KnocksRole | HealthRole;
     if (role.role === "health") {
       const { runHealthProcess } = await import("../../separate/health_process.ts");
       await runHealthProcess(role, { messages, channel, giveUpRights });

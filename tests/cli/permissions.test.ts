@@ -9,6 +9,7 @@ import { must } from "../support/knocks.ts";
 import { serverYaml } from "../support/server_yaml.ts";
 import { Folder } from "../support/folder.ts";
 import { bareEnvironment, freeUdpPort, mapSome } from "./program.ts";
+import { rootTest } from "../separate/processes.ts";
 
 const PROBE = fileURLToPath(new URL("./permission_probe.ts", import.meta.url));
 
@@ -48,13 +49,21 @@ Deno.test("every command but serve ends with the permissions of its row, and no 
 });
 
 Deno.test("serve gives foreign functions up once it has bound its socket", async () => {
+  assert.deepEqual(await leftOfServe("off"), ["env", "net", "read", "run", "sys", "write"]);
+});
+
+rootTest(["setpriv"], "serve as two processes gives sockets up too", async () => {
+  assert.deepEqual(await leftOfServe("auto"), ["env", "read", "run", "sys", "write"]);
+});
+
+async function leftOfServe(separate: string): Promise<string[]> {
   await using folder = await Folder.create();
-  const server = [`udp_port: ${freeUdpPort()}`, "firewall: none"];
+  const server = [`udp_port: ${freeUdpPort()}`, "firewall: none", `separate: ${separate}`];
   await folder.write("server.yaml", serverYaml({ server }));
   const args = ["serve", "--config", "server.yaml", "--state-dir", folder.file("state")];
   await using program = await start(folder, args);
   await program.stderr.waitFor(/event=listening/, 15_000);
   assert.equal((await program.kill("SIGTERM")).code, 0);
   await program.stderr.waitFor(/^left: /);
-  assert.deepEqual(leftOf(program), ["env", "net", "read", "run", "sys", "write"]);
-});
+  return leftOf(program);
+}

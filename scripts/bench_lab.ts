@@ -9,27 +9,22 @@ import type { Probe } from "./bench_prober.ts";
 export interface Usage {
   /** Seconds of processor time so far. */
   readonly cpuS: number;
-  /** Memory held now, MB. */
+  /** Memory held now, MB: a page that several processes share counts once (Pss, proc_pid_smaps(5)). */
   readonly mb: number;
-  /** The sum of the most memory of each process that lives now, MB. */
-  readonly peakMb: number;
 }
 
 /** The {@linkcode Usage} of everything in the server's namespace. */
 export async function usageOf(lab: Lab): Promise<Usage> {
-  let [cpuS, mb, peakMb] = [0, 0, 0];
+  let [cpuS, mb] = [0, 0];
   for (const pid of await pidsOf(lab)) {
     const read = (file: string) => Deno.readTextFile(`/proc/${pid}/${file}`).catch(() => "");
-    const [stat, status] = [await read("stat"), await read("status")];
+    const [stat, sizes] = [await read("stat"), await read("smaps_rollup")];
     // user, system, and both of the children that ended, in ticks (proc(5)); the name before may contain spaces.
     const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 15).map(Number);
     cpuS += ticks.reduce((sum, each) => sum + each, 0) / 100;
-    const sizeOf = (name: string) =>
-      Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1] ?? 0);
-    mb += sizeOf("VmRSS") / 1024;
-    peakMb += sizeOf("VmHWM") / 1024;
+    mb += Number(/^Pss:\s+(\d+) kB/m.exec(sizes)?.[1] ?? 0) / 1024;
   }
-  return { cpuS, mb, peakMb };
+  return { cpuS, mb };
 }
 
 async function pidsOf(lab: Lab): Promise<string[]> {
@@ -42,20 +37,16 @@ export async function usageDuring<T>(
   lab: Lab,
   work: () => Promise<T>,
 ): Promise<{ readonly done: T; readonly cpuS: number; readonly peakMb: number }> {
-  // "5": the peak begins anew (proc_pid_clear_refs(5)).
-  for (const pid of await pidsOf(lab)) {
-    await Deno.writeTextFile(`/proc/${pid}/clear_refs`, "5").catch(() => {});
-  }
   const before = await usageOf(lab);
   const running = work();
   const ended = running.then(() => true, () => true);
-  let peakMb = before.peakMb;
-  while (!await within(ended, 200, false)) peakMb = Math.max(peakMb, (await usageOf(lab)).peakMb);
+  let peakMb = before.mb;
+  while (!await within(ended, 200, false)) peakMb = Math.max(peakMb, (await usageOf(lab)).mb);
   const after = await usageOf(lab);
   return {
     done: await running,
     cpuS: after.cpuS - before.cpuS,
-    peakMb: Math.max(peakMb, after.peakMb),
+    peakMb: Math.max(peakMb, after.mb),
   };
 }
 

@@ -10,9 +10,7 @@ import { Served } from "./openme.ts";
 import {
   knockSocketOwner,
   networkSocketsOf,
-  noStandIn,
   oneProcess,
-  serveWithStandIn,
   statusOf,
   takerOf,
   threadsOf,
@@ -180,43 +178,6 @@ e2e("one process", async (lab, t) => {
     await isOne(served);
   });
 }, { needs: oneProcess });
-
-e2e("a taker that was taken over", async (lab, t) => {
-  await using site = await Site.create(lab, { clients: CLIENTS, ...AUTO });
-  await t.step("can do nothing but receive", async () => {
-    await using served = await serveWithStandIn(lab, site, "probe");
-    const outcome = await served.waitForLine(/event=taker_said line=.*probe/, 20_000);
-    assert.match(outcome, /probe tried=3\d others=\{\}/);
-    await site.knock("alice");
-    await served.waitForLine(/event=granted client=alice/);
-    await served.stop();
-  });
-  await t.step("cannot keep the server from stopping by doing nothing", async () => {
-    await using served = await serveWithStandIn(lab, site, "hangs");
-    const taker = await takerOf(lab, served);
-    await isBusy(taker);
-    await site.sessions();
-    const startMs = performance.now();
-    await served.stop();
-    assert.ok(performance.now() - startMs < 4000);
-    assert.equal(await lab.ruleset(), "");
-  });
-}, { needs: noStandIn });
-
-/** Waits until a process uses a core for itself. */
-async function isBusy(pid: number): Promise<void> {
-  const ticks = () => {
-    const stat = Deno.readTextFileSync(`/proc/${pid}/stat`).split(") ")[1]!.split(" ");
-    return Number(stat[11]) + Number(stat[12]);
-  };
-  let before = ticks();
-  await waitFor("the taker to hang", () => {
-    const now = ticks();
-    const isHanging = now - before > 25;
-    before = now;
-    return isHanging;
-  }, { timeoutMs: 20_000, everyMs: 1000 });
-}
 
 function count({ lines }: Served, pattern: RegExp): number {
   return lines.filter((line) => pattern.test(line)).length;

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { isAlive } from "../support/spawned.ts";
-import { pause, waitFor } from "../support/wait.ts";
+import { waitFor } from "../support/wait.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { openme, Served } from "./openme.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { startParties } from "./parties.ts";
-import { noStandIn, oneProcess, serveWithStandIn, statusOf, takerOf } from "./processes.ts";
+import { oneProcess, takerOf } from "./processes.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
 
@@ -67,17 +67,7 @@ e2e("either of two processes killed, and the restart after that", async (lab, t)
     await opens(other, IPV4.server, 22);
     await served.stop();
   });
-});
-
-e2e("the keeper killed while the taker hangs: the taker ends too", async (lab) => {
-  await using site = await Site.create(lab, SITE);
-  await using served = await serveWithStandIn(lab, site, "hangs");
-  const taker = await takerOf(lab, served);
-  await pause(2500); // it hangs after a second
-  assert.ok(statusOf(taker)["State"]!.startsWith("R"), statusOf(taker)["State"]);
-  Deno.kill(served.pid, "SIGKILL");
-  await waitFor("the taker to end", () => !isAlive(taker), { timeoutMs: ENDS_MS, everyMs: 20 });
-}, { needs: noStandIn, silentServer: false });
+}, { needs: oneProcess });
 
 e2e("a taker that is stopped keeps nobody from anything but knocks", async (lab) => {
   const { other, isOpen, isClosed, isOpenToOther, knock } = await startParties(lab);

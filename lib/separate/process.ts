@@ -160,8 +160,10 @@ export function thisProgram(): string[] {
   const main = fileURLToPath(Deno.mainModule);
   const permissions = ["--allow-net", "--allow-read", "--allow-env", "--allow-ffi"];
   // A cache of code that root runs must not be open in a process that strangers talk to.
-  const flags = ["--quiet", "--cached-only", "--no-prompt", "--no-code-cache"];
-  return [Deno.execPath(), "run", ...flags, ...permissions, main, COMMAND];
+  const flags = ["--quiet", "--cached-only", "--no-prompt", "--no-code-cache", "--unstable-net"];
+  // The bundle in npm's package needs no configuration, and must read none that lies in a folder above it.
+  const bundled = main.endsWith(".js") ? ["--no-config", "--no-lock", "--no-npm"] : [];
+  return [Deno.execPath(), "run", ...flags, ...bundled, ...permissions, main, COMMAND];
 }
 
 /** What the program needs of the environment: the rest may hold secrets. */

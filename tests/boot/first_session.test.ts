@@ -43,6 +43,11 @@ e2e("a fresh machine, to the reboot", async (lab, t) => {
         } else await laptop.typeAtServer(command);
       }
     }
+    // The laptop's grant goes on, for the rest of its time, as soon as the unit's server is there.
+    await waitFor(
+      "the unit's server to answer",
+      () => laptop.typeAtServer("sudo openme close --all").then(() => true, () => false),
+    );
     assert.equal(await laptop.reaches(), false, "open, though the unit runs");
     const running = await laptop.typeAtServer("systemctl is-active openme openme-guard");
     assert.equal(running, "active\nactive\n");
@@ -51,8 +56,6 @@ e2e("a fresh machine, to the reboot", async (lab, t) => {
   await t.step(
     "after a reboot the port is closed from the start, and a knock opens it",
     async () => {
-      // A grant goes on after a reboot for the rest of its time.
-      await laptop.typeAtServer("sudo openme close --all");
       await laptop.typeAtServer("sudo systemctl poweroff").catch(() => {}); // the connection ends with it
       await machine.isOff();
       let probes = 0;

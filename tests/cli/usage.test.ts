@@ -330,6 +330,18 @@ Deno.test("a wrong use is an error with a hint, and nothing is done", async () =
   assert.deepEqual(await snapshot(folder), before);
 });
 
+Deno.test("what serve starts says so where a person starts it", async () => {
+  const through = ["sh", "-c", 'echo hello | "$@"', "sh"];
+  const { code, stdout, stderr } = await openme(["__taker"], { through });
+  assert.deepEqual({ code, stdout }, { code: 2, stdout: "" });
+  assert.equal(
+    stderr,
+    `openme: error: __taker expected a message from openme serve on standard input
+openme: hint: start openme serve: it starts this process itself
+`,
+  );
+});
+
 async function snapshot(folder: Folder): Promise<[name: string, text: string][]> {
   const names = await folder.names();
   return await Promise.all(names.map(async (name): Promise<[string, string]> => [

@@ -9,6 +9,7 @@ import type { KnocksRole } from "../../separate/messages.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import { channelOfStdio } from "../../separate/stdio.ts";
 import { giveUpSystemCalls } from "../../separate/syscalls.ts";
+import { OpenmeError } from "../../values/errors.ts";
 import { processClock } from "../../system/clock.ts";
 
 /**
@@ -30,6 +31,15 @@ export const taker: Command = {
     const messages = channel.messages[Symbol.asyncIterator]();
     const first = await messages.next();
     if (first.done) return 0;
+    if (first.value === undefined) {
+      throw new OpenmeError(
+        "USAGE",
+        "__taker expected a message from openme serve on standard input",
+        {
+          hint: "start openme serve: it starts this process itself",
+        },
+      );
+    }
     const role = first.value as KnocksRole | HealthRole;
     const giveUpRights = async () => {
       dropRights();

@@ -268,12 +268,13 @@ class Server {
     warnOfPortsLeft(oldPlan, newPlan, this.#log);
     this.#config = config;
     this.#parts.stamps.reconfigure(config, this.#parts.clock.now());
-    this.#knocks.reconfigure(config);
+    const inForce = this.#knocks.reconfigure(config);
     this.#pipeline.reconfigure(config);
     if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) this.#guard.reconfigure(newPlan);
     else this.#guard.restamp();
     this.#recordGuard();
-    this.#log.info("reloaded", this.#countFields());
+    // Who reads it may count on it: a client that was added is let in from here on.
+    inForce.then(() => this.#log.info("reloaded", this.#countFields()));
   }
 
   /** For the log: what openme keeps closed, or else the ports that are others' to close, and how many use them. */

@@ -27,8 +27,8 @@ export interface KnockSink {
 export interface KnockSource {
   /** Takes knocks until `signal` aborts; rejects where it can no longer receive. */
   listen(signal: AbortSignal): Promise<void>;
-  /** From now on this configuration holds. */
-  reconfigure(config: ServerConfig): void;
+  /** Puts this configuration in force; resolves once no knock is judged by the one before. */
+  reconfigure(config: ServerConfig): Promise<void>;
   /** A knock under this key from there passed every check. */
   accepted(key: string, source: Address): void;
   /** Nothing more is told to the sink. */
@@ -68,9 +68,10 @@ export class Intake implements KnockSource {
     await this.#parts.socket.listen((datagram, from) => this.#take(datagram, from), signal);
   }
 
-  reconfigure(config: KnockConfig): void {
+  reconfigure(config: KnockConfig): Promise<void> {
     this.#search.reconfigure(config);
     this.#admission.reconfigure(config);
+    return Promise.resolve();
   }
 
   accepted(key: string, source: Address): void {

@@ -104,6 +104,9 @@ class TakersKnocks implements KnockSource {
   readonly #parts: { readonly sink: KnockSink; readonly clock: Clock; readonly log: Log };
   readonly #allowed = new TokenBucket(MESSAGES);
   readonly #accepted: [key: string, source: Address][] = [];
+  /** How many configurations it was sent, and who waits until one is in force. */
+  #configs = 0;
+  #configuring: { readonly number: number; readonly done: () => void }[] = [];
   #stopped = false;
   #ended: Promise<void> | undefined;
   #junk = 0;
@@ -133,9 +136,11 @@ class TakersKnocks implements KnockSource {
     });
   }
 
-  reconfigure(config: KnockConfig): void {
-    const message: ToTaker = { config: sentConfig(config) };
+  async reconfigure(config: KnockConfig): Promise<void> {
+    const number = ++this.#configs;
+    const message: ToTaker = { config: sentConfig(config), number };
     this.#channel.send(message, "config"); // the newest comes, also to one that was held up
+    await new Promise<void>((done) => this.#configuring.push({ number, done }));
   }
 
   accepted(key: string, source: Address): void {
@@ -179,6 +184,7 @@ class TakersKnocks implements KnockSource {
     const { sink } = this.#parts;
     if (!message || "bound" in message || "failed" in message) return this.#tellOfJunk(steadyMs);
     if ("signed" in message) return sink.signed(message.signed);
+    if ("configured" in message) return this.#configured(message.configured);
     if ("dropped" in message) {
       const { dropped, source } = message;
       return sink.dropped(dropped, () => parseAddress(source)!);
@@ -186,6 +192,11 @@ class TakersKnocks implements KnockSource {
     for (const [reason, datagrams] of Object.entries(message.droppedMore)) {
       sink.droppedMore(reason, datagrams);
     }
+  }
+
+  #configured(number: number): void {
+    for (const each of this.#configuring) if (each.number <= number) each.done();
+    this.#configuring = this.#configuring.filter((each) => each.number > number);
   }
 
   #tellOfJunk(steadyMs: number): void {

@@ -20,7 +20,7 @@ export interface KnocksRole {
 /** What the keeper tells a taker after that. Nothing is received before `take`. */
 export type ToTaker =
   | { readonly take: true }
-  | { readonly config: SentConfig }
+  | { readonly config: SentConfig; readonly number: number }
   /** Knocks under these keys, in hex, from there passed every check, the oldest first. */
   | { readonly accepted: readonly (readonly [key: string, source: string])[] };
 
@@ -41,6 +41,8 @@ export type FromTaker =
   /** It could not begin; `isPort`: because of the port. */
   | { readonly failed: string; readonly hint?: string | undefined; readonly isPort: boolean }
   | { readonly signed: SignedKnock }
+  /** The configuration of this number is in force. */
+  | { readonly configured: number }
   | { readonly dropped: TakerDrop; readonly source: string }
   /** So many more were dropped in the last second. */
   | { readonly droppedMore: Readonly<Partial<Record<TakerDrop, number>>> };
@@ -81,17 +83,18 @@ export function sentMessage(message: FromTaker): object {
 /** Reads what came from a taker; `undefined` for what an honest one never sends. */
 export function readMessage(message: unknown): FromTaker | undefined {
   if (typeof message !== "object" || message === null) return undefined;
-  const { signed, source, nonce, time, target, dropped, droppedMore, ...first } = message as Record<
-    string,
-    unknown
-  >;
+  const fields = message as Record<string, unknown>;
+  const { signed, source, nonce, time, target, dropped, droppedMore, configured } = fields;
   if (signed !== undefined) return readSigned({ signed, source, nonce, time, target });
   if (dropped !== undefined) {
     const from = readAddress(source);
     return isDrop(dropped) && from ? { dropped, source: formatAddress(from) } : undefined;
   }
   if (droppedMore !== undefined) return readCounts(droppedMore);
-  const { bound, failed, hint, isPort } = first;
+  if (configured !== undefined) {
+    return Number.isSafeInteger(configured) ? { configured: configured as number } : undefined;
+  }
+  const { bound, failed, hint, isPort } = fields;
   if (typeof bound === "string") return { bound };
   if (typeof failed !== "string") return undefined;
   return { failed, hint: typeof hint === "string" ? hint : undefined, isPort: isPort === true };

@@ -83,6 +83,7 @@ export async function runTaker(
       const changed = await keys.configOf(message.config);
       stamps.reconfigure(changed, clock.now());
       intake.reconfigure(changed);
+      send({ configured: message.number });
     } else {
       for (const [key, source] of message.accepted) intake.accepted(key, parseAddress(source)!);
     }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import type { Channel } from "../../lib/separate/channel.ts";
 import { Taker } from "../../lib/separate/knocks.ts";
+import type { ServerConfig } from "../../lib/config/server.ts";
 import type { KnockConfig } from "../../lib/receive/intake.ts";
 import { processClock } from "../../lib/system/clock.ts";
 import { filled } from "../support/knocks.ts";
 import { memoryLog } from "../support/memory_log.ts";
-import { pause } from "../support/wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 
 const CONFIG: KnockConfig = {
   privateKey: filled(1),
@@ -54,6 +55,34 @@ Deno.test("a taker that floods the keeper is read at its pace, also once the ser
     channel.end();
     await pause(50);
     assert.ok(events.length <= 1, "it is told once a minute");
+  }
+});
+
+Deno.test("a configuration is in force once the taker says so of it, or of a later one", async () => {
+  const sent: object[] = [];
+  const answers: ((message: object) => void)[] = [];
+  const messages = (async function* () {
+    yield { bound: "net:[1]" };
+    while (true) yield await new Promise<object>((resolve) => answers.push(resolve));
+  })();
+  const answer = (message: object) => answers.splice(0).forEach((resolve) => resolve(message));
+  const channel = { messages, send: (message: object) => void sent.push(message), close: () => {} };
+  const sink = { signed: () => {}, dropped: () => {}, droppedMore: () => {} };
+  const parts = { clock: processClock(), log: memoryLog().log };
+  const knocks = (await Taker.begin(channel, PARTS)).knocks(sink, parts);
+  knocks.listen(new AbortController().signal);
+  const inForce: number[] = [];
+  const reconfigure = (n: number) =>
+    knocks.reconfigure(CONFIG as ServerConfig).then(() => inForce.push(n));
+  for (const n of [1, 2, 3]) reconfigure(n);
+  const numbers = sent.flatMap((each) => "number" in each ? [each.number as number] : []);
+  assert.equal(new Set(numbers).size, 3);
+  assert.deepEqual(inForce, []);
+  for (const [number, now] of [[numbers[1], [1, 2]], [numbers[2], [1, 2, 3]]] as const) {
+    await waitFor("the channel to be read", () => answers.length > 0);
+    answer({ configured: number });
+    await waitFor("it to be in force", () => inForce.length === now.length);
+    assert.deepEqual(inForce, now);
   }
 });
 

@@ -13,7 +13,7 @@ import { repeat, type Task } from "./system/repeat.ts";
 import { type Backend, isGuarding } from "./firewall/backend.ts";
 import { CHECK_INTERVAL_MS, Guard, type GuardReport } from "./firewall/guard.ts";
 import { warnOfOpenPorts, warnOfPortsLeft } from "./firewall/open_ports.ts";
-import { parsePlan, printPlan } from "./firewall/stored_plan.ts";
+import { type GuardPlan, printPlan } from "./firewall/plan.ts";
 import { guardPlanOf } from "./config/guard_plan.ts";
 import type { ServerConfig } from "./config/server.ts";
 import { type Grant, Grants } from "./grants.ts";
@@ -113,8 +113,10 @@ class Server {
   readonly #pipeline: Pipeline;
   readonly #knocks: KnockSource;
   #config: ServerConfig;
-  /** The plan, as text, that is put back if this guard is not confirmed; "" for none. */
-  #former: string;
+  /** The plan of the guard that was in force, as text; "" for none. */
+  readonly #storedPlan: string;
+  /** What is put back if this guard is not confirmed. Without a plan it could not be read. */
+  #former: { readonly plan: GuardPlan | undefined } | undefined;
   #stopTasks = () => {};
 
   /** Opens the state, and resumes the grants in it; touches no firewall. */
@@ -131,7 +133,7 @@ class Server {
       ...{ dir: parts.stateDir, replay, replayWindowNs, clock, log },
     });
     this.#store = store;
-    this.#former = stored.guard;
+    this.#storedPlan = stored.guard;
     const guard = this.#guard = new Guard({ backend, grants, clock, log });
     const pipeline = this.#pipeline = new Pipeline(config, {
       ...{ grants, replay, store, guard, clock, log, drops },
@@ -151,9 +153,12 @@ class Server {
 
   /** Closes the guarded ports. */
   async start(): Promise<void> {
-    const mayPutBack = !this.#isConfirmed && await isGuarding(this.#parts.backend);
-    if (!mayPutBack) this.#former = "";
     try {
+      if (this.#storedPlan && !this.#isConfirmed && await isGuarding(this.#parts.backend)) {
+        // Loaded now: at the end nothing else may fail before the guard is put back.
+        const { parsePlan } = await import("./firewall/stored_plan.ts");
+        this.#former = { plan: parsePlan(this.#storedPlan) };
+      }
       await this.#guard.start();
     } catch (cause) {
       this.#store.close();
@@ -220,9 +225,8 @@ class Server {
 
   /** Puts back the guard of before; returns whether it stands. What could not be put back is told only afterwards. */
   async #putBack(): Promise<boolean> {
-    const plan = this.#former === "" ? undefined : parsePlan(this.#former);
-    const stands = await this.#guard.putBack(plan);
-    if (this.#former !== "" && plan === undefined) {
+    const stands = await this.#guard.putBack(this.#former?.plan);
+    if (this.#former && !this.#former.plan) {
       this.#log.error("former_guard_unreadable", {
         why: "what stood before was not written down as this openme writes it",
         did: "removed the guard instead",
@@ -270,7 +274,7 @@ class Server {
     this.#parts.stamps.reconfigure(config, this.#parts.clock.now());
     const inForce = this.#knocks.reconfigure(config);
     this.#pipeline.reconfigure(config);
-    if (JSON.stringify(oldPlan) !== JSON.stringify(newPlan)) this.#guard.reconfigure(newPlan);
+    if (printPlan(oldPlan) !== printPlan(newPlan)) this.#guard.reconfigure(newPlan);
     else this.#guard.restamp();
     this.#recordGuard();
     // Who reads it may count on it: a client that was added is let in from here on.

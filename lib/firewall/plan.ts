@@ -30,6 +30,11 @@ export interface GuardPlan {
   readonly lifetimeMs: number;
 }
 
+/** One line of JSON. `stored_plan.ts` reads it. */
+export function printPlan(plan: GuardPlan): string {
+  return JSON.stringify(plan);
+}
+
 /** Networks of one size. */
 export interface Prefix {
   readonly family: 4 | 6;

@@ -1,16 +1,11 @@
 /**
- * A guard's plan as text, for the state database: `serve --confirm` that is not confirmed puts the plan back that stood
- * before. Reading is strict, since names in it become rules: every field must be there with a value that a configuration
+ * Reads a guard's plan from its text in the state database: `serve --confirm` that is not confirmed puts the plan back
+ * that stood before. Loaded only then. Reading is strict, since names in it become rules: every field must be there with a value that a configuration
  * could have given, and no other field.
  */
 
 import type { PortRange } from "../values/ports.ts";
 import { CLOSED_AS, type GuardPlan, INTERFACE_PATTERN, type Prefix } from "./plan.ts";
-
-/** One line of JSON. */
-export function printPlan(plan: GuardPlan): string {
-  return JSON.stringify(plan);
-}
 
 /** The plan in a text of {@linkcode printPlan}; `undefined` where any of it is missing, wrong or unknown. */
 export function parsePlan(text: string): GuardPlan | undefined {

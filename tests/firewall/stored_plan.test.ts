@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import type { GuardPlan } from "../../lib/firewall/plan.ts";
-import { parsePlan, printPlan } from "../../lib/firewall/stored_plan.ts";
+import { type GuardPlan, printPlan } from "../../lib/firewall/plan.ts";
+import { parsePlan } from "../../lib/firewall/stored_plan.ts";
 import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { serverYaml } from "../support/server_yaml.ts";
 

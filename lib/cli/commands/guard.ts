@@ -3,7 +3,7 @@
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
-import { printPlan } from "../../firewall/stored_plan.ts";
+import { printPlan } from "../../firewall/plan.ts";
 import { formatPortRange } from "../../values/ports.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { recordGuard } from "../../state/guard_record.ts";

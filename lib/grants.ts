@@ -13,6 +13,7 @@ import {
   networkOf,
   type PrefixLengths,
 } from "./values/network.ts";
+import type { Cap, Extended } from "./values/extended.ts";
 import { disjointOpenings, type Opening } from "./values/openings.ts";
 import { mergePortRanges, type PortRange } from "./values/ports.ts";
 
@@ -30,6 +31,8 @@ export interface Grant {
   readonly expiresAtMs: number;
   /** Steady clock: when it really ends. */
   readonly endsSteadyMs: number;
+  /** What traffic keeps open for longer, where the client may have that. */
+  readonly extended?: Extended | undefined;
 }
 
 /** Everything that one address or network may reach from now on; nothing where `openings` is empty. */
@@ -67,6 +70,8 @@ export interface Permission {
   readonly lifetimeMs: number;
   /** Wall clock, ms since 1970; no grant lasts past it. */
   readonly expiresAtMs: number | undefined;
+  /** What traffic keeps open for longer after a knock of now. */
+  readonly caps?: readonly Cap[] | undefined;
   /** How wide its grants are. @default {SINGLE} */
   readonly prefix?: PrefixLengths | undefined;
 }
@@ -108,7 +113,7 @@ export class Grants {
   open(target: Address, permission: Permission, now: Moment): { grant: Grant; renewed: boolean } {
     const address = grantedNetwork(target, permission.prefix);
     const before = this.#exactly(address)?.byClient;
-    const isLive = ({ endsSteadyMs }: Grant) => endsSteadyMs > now.steadyMs;
+    const isLive = (grant: Grant) => lastEndOf(grant, "endsSteadyMs") > now.steadyMs;
     const wasOpen = [...before?.values() ?? []].some(isLive);
     const old = before?.get(permission.client);
     const current = old && isLive(old) ? old : undefined;
@@ -119,6 +124,7 @@ export class Grants {
       ports: mergePortRanges(permission.ports),
       openedAtMs: current?.openedAtMs ?? wallMsOf(now),
       ...endOf(permission, now),
+      ...(permission.caps && { extended: { caps: permission.caps, activeUntilMs: 0 } }),
     };
     this.put(grant);
     const here = this.#exactly(address)!;
@@ -149,7 +155,7 @@ export class Grants {
 
   /** Removes and returns the grants that have ended. The kernel has closed them already, by its own clock. */
   takeExpired(now: Moment): Grant[] {
-    return this.#take((grant) => grant.endsSteadyMs <= now.steadyMs);
+    return this.#take((grant) => lastEndOf(grant, "endsSteadyMs") <= now.steadyMs);
   }
 
   /** Removes and returns the grants that `unwanted` picks; the caller must take them from the firewall as well. */
@@ -228,8 +234,18 @@ function count<T>(counts: Map<T, number>, key: T, change: 1 | -1): void {
 }
 
 function openingsAt({ address, byClient, knocks }: AddressGrants, now: Moment): AddressOpenings {
-  const openings = disjointOpenings([...byClient.values()], now);
+  const grants = [...byClient.values()];
+  const caps = disjointOpenings(grants.flatMap(({ extended }) => extended?.caps ?? []), now);
+  const openings = [
+    ...disjointOpenings(grants, now),
+    ...caps.map((cap): Opening => ({ ...cap, whileActive: true })),
+  ];
   return knocks ? { address, openings, knocks } : { address, openings };
+}
+
+/** When the last of a grant ends that traffic may keep open, on one of the two clocks. */
+export function lastEndOf(grant: Grant, clock: "expiresAtMs" | "endsSteadyMs"): number {
+  return Math.max(grant[clock], ...(grant.extended?.caps ?? []).map((cap) => cap[clock]));
 }
 
 /** When a grant ends, on both clocks: `leftMs` from now, or sooner where the permission says so. */

@@ -137,6 +137,7 @@ class Server {
     const guard = this.#guard = new Guard({ backend, grants, clock, log });
     const pipeline = this.#pipeline = new Pipeline(config, {
       ...{ grants, replay, store, guard, clock, log, drops },
+      canExtend: backend.activity !== undefined,
       accepted: (key, source) => this.#knocks.accepted(key, source),
     });
     this.#knocks = parts.knocks(pipeline);
@@ -246,8 +247,17 @@ class Server {
       { everyMs: SECOND_MS, do: () => this.#restamp() },
       { everyMs: TEND_MS, do: () => this.#tend() },
       { everyMs: CHECK_INTERVAL_MS, do: () => this.#guard.check() },
+      { everyMs: CHECK_INTERVAL_MS, do: () => this.#learnActivity().catch(() => {}) },
       { everyMs: KERNEL_DROPS_MS, do: () => kernelDrops().catch(() => {}) },
     ];
+  }
+
+  async #learnActivity(): Promise<void> {
+    if ([...this.#grants.list()].every(({ extended }) => !extended)) return;
+    const { learnActivity } = await import("./receive/activity.ts");
+    const { backend, clock } = this.#parts;
+    const activeMs = this.#config.knockTimeoutMs;
+    await learnActivity({ grants: this.#grants, store: this.#store, backend, clock, activeMs });
   }
 
   #tend(): void {

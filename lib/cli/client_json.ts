@@ -9,7 +9,7 @@ import { shownPorts } from "../values/ports.ts";
 import { isoTime } from "./context.ts";
 
 export function describeClient(client: ClientEntry, config: ServerConfig) {
-  const { name, publicKey, ports, prefix, expiresAtMs, previous, rules } = client;
+  const { name, publicKey, ports, prefix, expiresAtMs, previous, rules, extensions } = client;
   return {
     client: name,
     fingerprint: fingerprint(publicKey),
@@ -32,5 +32,9 @@ export function describeClient(client: ClientEntry, config: ServerConfig) {
         lifetime_ms: rules.lifetimeMs ?? null,
       }
       : null,
+    extensions: extensions.map(({ ports: extended, mostMs }) => ({
+      ports: shownPorts(extended, config.healthPort),
+      most_ms: mostMs,
+    })),
   };
 }

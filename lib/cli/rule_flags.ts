@@ -12,10 +12,16 @@ export const RULE_FLAGS: Parameters = {
   "--uses N": "how often the key can be used; 1: once",
   "--needs CLIENTS": "let in only where these clients knock within a minute as well: two people",
   "--lifetime TIME": "how long a knock opens, such as 8h (default: knock_timeout; at most 24h)",
+  "--extend-while-used TIME":
+    "how long from the knock its ports stay open at most while they are used, such as 8h; off: not at all, whatever the groups say (firewall: nft)",
 };
 
 /** What stands between the items of a list; hours have commas of their own. */
 const BETWEEN: Partial<Record<string, string>> = { hours: ";", from: ",", needs: "," };
+
+function flagOf(key: string): string {
+  return key.replaceAll("_", "-");
+}
 
 /** The rules that the flags ask for, as they stand in the entry, and as they are read. */
 export function ruleFlags(
@@ -23,20 +29,23 @@ export function ruleFlags(
 ): { entry: Readonly<Record<string, unknown>>; rules: ClientRules | undefined } {
   const entry: Record<string, unknown> = {};
   for (const key of RULE_KEYS) {
-    const text = textFlag(args, key);
+    const text = textFlag(args, flagOf(key));
     if (text === undefined) continue;
     const items = BETWEEN[key] ? text.split(BETWEEN[key]).map((each) => each.trim()) : [text];
     const [only] = items;
     const one = key === "uses" && /^\d{1,9}$/.test(only!) ? Number(only) : only;
     entry[key] = items.length > 1 ? items : one;
-    if (text.trim() === "") throw new OpenmeError("USAGE", `--${key}: expected a value, got ""`);
+    if (text.trim() === "") {
+      throw new OpenmeError("USAGE", `--${flagOf(key)}: expected a value, got ""`);
+    }
   }
   try {
     const fields = new Field(new Map(Object.entries(entry))).section(RULE_KEYS);
     return { entry, rules: readRules(fields, args.positionals[0] ?? "") };
   } catch (cause) {
     if (!(cause instanceof ConfigError)) throw cause;
-    throw new OpenmeError("USAGE", `--${cause.message}`, { hint: cause.hint });
+    const message = cause.message.replace(/^\w+/, flagOf);
+    throw new OpenmeError("USAGE", `--${message}`, { hint: cause.hint });
   }
 }
 

@@ -5,7 +5,9 @@ import { isoTime } from "./context.ts";
 import type { Snapshot } from "../state/read.ts";
 import { shownPorts } from "../values/ports.ts";
 import { formatNetwork } from "../values/network.ts";
-import type { Grant } from "../grants.ts";
+import { type Grant, lastEndOf } from "../grants.ts";
+import { openAt } from "../values/extended.ts";
+import { formatTime } from "./flags.ts";
 import { formatDuration } from "../values/duration.ts";
 import type { ServerConfig } from "../config/server.ts";
 
@@ -16,24 +18,36 @@ export const REFUSED = "refused by the firewall";
 export function describeSnapshot(
   { grants, refused, lastSeenMs }: Snapshot,
   config: ServerConfig | undefined,
+  nowMs: number,
 ) {
   return {
     grants: grants.map((grant) => ({
-      ...describeGrant(grant, config),
+      ...describeGrant(grant, config, nowMs),
       ...(refused.has(grant) ? { failed: true } : {}),
     })),
     clients: [...lastSeenMs].map(([client, atMs]) => ({ client, last_seen_at: isoTime(atMs) })),
   };
 }
 
-function describeGrant(grant: Grant, config: ServerConfig | undefined) {
+function describeGrant(grant: Grant, config: ServerConfig | undefined, nowMs: number) {
+  const { ports, expiresAtMs } = openAt(grant, nowMs);
   return {
     client: grant.client,
     address: formatNetwork(grant.address),
-    ports: shownPorts(grant.ports, config?.healthPort),
+    ports: shownPorts(ports, config?.healthPort),
     opened_at: isoTime(grant.openedAtMs),
-    expires_at: isoTime(grant.expiresAtMs),
+    expires_at: isoTime(expiresAtMs),
+    ...(grant.extended && { closes_at: isoTime(lastEndOf(grant, "expiresAtMs")) }),
   };
+}
+
+/** What traffic does for a grant, in words. */
+function whileUsed(grant: Grant, nowMs: number): string {
+  if (!grant.extended) return "";
+  const most = `at most until ${formatTime(lastEndOf(grant, "expiresAtMs"))}`;
+  return openAt(grant, nowMs).expiresAtMs > nowMs
+    ? `open while used, ${most}`
+    : `not used: opens again when a connection is, ${most}`;
 }
 
 /** The table for people; without `openFor`, one column narrower. */
@@ -46,12 +60,14 @@ export function renderSessions(
   const rows = grants.map((grant) => [
     grant.client,
     formatNetwork(grant.address),
-    shownPorts(grant.ports, config?.healthPort).join(" ") || "-",
+    shownPorts(openAt(grant, nowMs).ports, config?.healthPort).join(" ") || "-",
     ...(openFor
       ? [formatDuration(Math.max(0, Math.floor((nowMs - grant.openedAtMs) / 1000) * 1000))]
       : []),
-    formatDuration(Math.max(0, Math.ceil((grant.expiresAtMs - nowMs) / 1000) * 1000)),
-    refused.has(grant) ? REFUSED : "",
+    formatDuration(
+      Math.max(0, Math.ceil((openAt(grant, nowMs).expiresAtMs - nowMs) / 1000) * 1000),
+    ),
+    refused.has(grant) ? REFUSED : whileUsed(grant, nowMs),
   ]);
   const head = ["CLIENT", "ADDRESS", "PORTS", ...(openFor ? ["OPEN FOR"] : []), "LEFT", ""];
   return renderTable(head, rows);

@@ -12,6 +12,7 @@ import { clientKeyHint, fingerprint, signatureVerifier } from "../crypto/sync.ts
 import type { PrefixLengths } from "../values/network.ts";
 import { comparePortRanges, type PortRange } from "../values/ports.ts";
 import { type ClientRules, sameRules } from "./client_rules.ts";
+import { type Extension, sameExtensions } from "./extend.ts";
 import { ConfigError, type Field } from "./fields.ts";
 
 /** What is found out about a key by itself. */
@@ -40,6 +41,8 @@ export interface ClientEntry {
   readonly prefix: PrefixLengths;
   /** What its knocks have to fulfil besides, where there is anything. */
   readonly rules?: ClientRules | undefined;
+  /** What stays open while it is used. Of different ports. */
+  readonly extensions: readonly Extension[];
 }
 
 /** A client's key that was replaced, and when it ends. */
@@ -134,7 +137,7 @@ function isSame(a: ClientEntry, b: ClientEntry): boolean {
   return a.name === b.name && a.key === b.key && a.expiresAtMs === b.expiresAtMs &&
     a.previous?.key === b.previous?.key && a.previous?.untilMs === b.previous?.untilMs &&
     a.prefix.v4 === b.prefix.v4 && a.prefix.v6 === b.prefix.v6 &&
-    sameRules(a.rules, b.rules) &&
+    sameRules(a.rules, b.rules) && sameExtensions(a.extensions, b.extensions) &&
     a.ports.length === b.ports.length &&
     a.ports.every((range, i) => comparePortRanges(range, b.ports[i]!) === 0);
 }

@@ -12,6 +12,7 @@ import {
   networkOf,
   parseNetwork,
 } from "../values/network.ts";
+import { LONGEST_GRANT_MS, readOwnMost } from "./extend.ts";
 import { ConfigError, type Field, type Section } from "./fields.ts";
 import {
   endOfHours,
@@ -22,10 +23,14 @@ import {
   parseHours,
 } from "./hours.ts";
 
-export const RULE_KEYS = ["hours", "from", "uses", "needs", "lifetime"] as const;
-
-/** How long a knock may open at most: a day, as `knock_timeout`. */
-export const LONGEST_LIFETIME_MS = 86_400_000;
+export const RULE_KEYS = [
+  "hours",
+  "from",
+  "uses",
+  "needs",
+  "lifetime",
+  "extend_while_used",
+] as const;
 
 const MOST_USES = 1_000_000;
 
@@ -41,6 +46,8 @@ export interface ClientRules {
   readonly needs: readonly string[] | undefined;
   /** How long a knock opens, in place of `knock_timeout`. */
   readonly lifetimeMs: number | undefined;
+  /** How long from the knock all its ports stay open at most while they are used; 0: not at all, whatever groups say. */
+  readonly extendMs: number | undefined;
 }
 
 /** A signed knock that was not seen before, as far as rules look at it. */
@@ -71,22 +78,24 @@ export function refusalBy(
 /** When a grant ends at the latest that begins or goes on now, ms since 1970; `undefined` where no hours say so. */
 export function hoursEndMs(
   rules: ClientRules | undefined,
-  { nowMs, lifetimeMs }: { nowMs: number; lifetimeMs: number },
+  nowMs: number,
 ): number | undefined {
   if (!rules?.hours) return undefined;
   // A minute more than it can last: only the end of hours shortens it.
-  return endOfHours(rules.hours, nowMs, nowMs + lifetimeMs + 60_000);
+  return endOfHours(rules.hours, nowMs, nowMs + LONGEST_GRANT_MS + 60_000);
 }
 
 /** Reads the rules of an entry; `undefined` where it has none. */
 export function readRules(client: Section, name: string): ClientRules | undefined {
   if (!RULE_KEYS.some((key) => client.optional(key))) return undefined;
+  const extend = client.optional("extend_while_used");
   return {
     hours: oneOrMore(client.optional("hours"), readHours),
     from: oneOrMore(client.optional("from"), readNetwork),
     uses: client.optional("uses")?.integer("a number of uses", 1, MOST_USES),
     needs: oneOrMore(client.optional("needs"), (field) => readOther(field, name)),
-    lifetimeMs: client.optional("lifetime")?.durationMs(1000, LONGEST_LIFETIME_MS),
+    lifetimeMs: client.optional("lifetime")?.durationMs(1000, LONGEST_GRANT_MS),
+    extendMs: extend && readOwnMost(extend),
   };
 }
 
@@ -143,14 +152,22 @@ export function ruleTexts(
   rules: ClientRules | undefined,
 ): Partial<Record<typeof RULE_KEYS[number], string>> {
   if (!rules) return {};
-  const { hours, from, uses, needs, lifetimeMs } = rules;
+  const { hours, from, uses, needs, lifetimeMs, extendMs } = rules;
   return {
     ...(hours && { hours: hours.map(({ text }) => text).join(" or ") }),
     ...(from && { from: `from ${from.map(formatNetwork).join(" or ")}` }),
     ...(uses !== undefined && { uses: uses === 1 ? "once" : `${uses} times` }),
     ...(needs && { needs: `together with ${needs.join(" and ")}` }),
     ...(lifetimeMs !== undefined && { lifetime: `for ${formatDuration(lifetimeMs)}` }),
+    ...(extendMs !== undefined && { extend_while_used: extendText(extendMs) }),
   };
+}
+
+/** `extend_while_used` in words. */
+export function extendText(mostMs: number): string {
+  return mostMs === 0
+    ? "not for longer while used"
+    : `while used, at most ${formatDuration(mostMs)}`;
 }
 
 /** Whether two clients have the same rules. */

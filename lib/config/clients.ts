@@ -12,6 +12,7 @@ import {
 } from "../values/ports.ts";
 import { type ClientEntry, type ClientKeys, KeyRegister } from "./client_keys.ts";
 import { readRules, RULE_KEYS } from "./client_rules.ts";
+import { type Extension, extensionsOf } from "./extend.ts";
 import { readPorts } from "./port_groups.ts";
 import { ConfigError, Field, type Section } from "./fields.ts";
 import { readYaml } from "./yaml.ts";
@@ -40,20 +41,26 @@ export class ClientReader {
   readonly #keys: KeyRegister;
   readonly #names = new Set<string>();
   readonly #groups: ReadonlyMap<string, readonly PortRange[]>;
+  readonly #groupExtensions: ReadonlyMap<string, readonly Extension[]>;
   readonly #healthRange: PortRange;
   /** The ports of each list of `allowed_ports`: most clients have one of a few. */
   readonly #portsOf = new Map<string, readonly PortRange[]>();
+  /** What stays open of each of these, where a client's own entry says nothing. */
+  readonly #extensionsOf = new Map<readonly PortRange[], readonly Extension[]>();
 
   constructor(
-    { groups, healthRange, former }: {
+    { groups, extensions, healthRange, former }: {
       /** The port groups by name. */
       groups: ReadonlyMap<string, readonly PortRange[]>;
+      /** What stays open while it is used, by group. */
+      extensions: ReadonlyMap<string, readonly Extension[]>;
       healthRange: PortRange;
       /** The keys of the configuration before. */
       former: ClientKeys | undefined;
     },
   ) {
     this.#groups = groups;
+    this.#groupExtensions = extensions;
     this.#healthRange = healthRange;
     this.keys = this.#keys = new KeyRegister(former);
   }
@@ -104,6 +111,7 @@ export class ClientReader {
     const untilMs = previous && client.field("previous_until").as(EXPIRY_EXPECTED, parseExpiry);
     const expiresAtMs = client.optional("expires")?.as(EXPIRY_EXPECTED, parseExpiry);
     const prefix = readPrefix(client.optional("prefix")?.section(Object.keys(PREFIX_BOUNDS)));
+    const rules = readRules(client, name);
     const whole = this.#keys.formerOr({
       name,
       publicKey,
@@ -112,7 +120,8 @@ export class ClientReader {
       ports,
       expiresAtMs,
       prefix,
-      rules: readRules(client, name),
+      rules,
+      extensions: this.#readExtensions(client, ports, rules?.extendMs),
     });
     this.#keys.add(key, whole, { expiresAtMs, path: keyField.path });
     if (previous) {
@@ -121,6 +130,21 @@ export class ClientReader {
     }
     this.clients.push(whole);
     return whole;
+  }
+
+  /** What of its ports stays open while it is used. */
+  #readExtensions(
+    client: Section,
+    ports: readonly PortRange[],
+    ownMs: number | undefined,
+  ): readonly Extension[] {
+    const known = ownMs === undefined && this.#extensionsOf.get(ports);
+    if (known) return known;
+    const groups = client.field("allowed_ports").items()
+      .flatMap(({ value }) => this.#groupExtensions.get(String(value)) ?? []);
+    const extensions = extensionsOf(ports, ownMs, groups);
+    if (ownMs === undefined) this.#extensionsOf.set(ports, extensions);
+    return extensions;
   }
 
   /** What a client's knock opens. */

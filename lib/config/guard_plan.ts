@@ -20,9 +20,13 @@ export function guardPlanOf(config: ServerConfig): GuardPlan {
     mark,
     prefixes: prefixesOf(config),
     lifetimeMs: config.clients.reduce(
-      (longest, { rules }) => Math.max(longest, rules?.lifetimeMs ?? 0),
+      (longest, { rules, extensions }) =>
+        Math.max(longest, rules?.lifetimeMs ?? 0, ...extensions.map(({ mostMs }) => mostMs)),
       config.knockTimeoutMs,
     ),
+    activeMs: config.clients.some(({ extensions }) => extensions.length > 0)
+      ? config.knockTimeoutMs
+      : undefined,
   };
 }
 

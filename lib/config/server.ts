@@ -13,6 +13,7 @@ import {
 } from "../values/ports.ts";
 import type { ClientEntry, ClientKeys } from "./client_keys.ts";
 import { ClientReader } from "./clients.ts";
+import { requireExtending } from "./extend.ts";
 import { readFirewall, requireClosing } from "./firewall.ts";
 import {
   CLOSED_AS,
@@ -165,9 +166,9 @@ function* readDocument(
   const namedUdpPort = server.optional("udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const udpPort = boundPort ?? namedUdpPort;
   const healthPort = server.optional("health_port")?.port() ?? udpPort;
-  const { groups, forwardedPorts } = readGroups(top.field("ports"));
+  const { groups, forwardedPorts, extensions } = readGroups(top.field("ports"));
   const healthRange = healthRangeOf({ healthPort });
-  const reader = new ClientReader({ groups, healthRange, former: former?.keys });
+  const reader = new ClientReader({ groups, extensions, healthRange, former: former?.keys });
   yield* reader.readClients(top.field("clients").entries(entries));
   for (const { file, text } of people) {
     yield* stepsOfLoading(file, reader.readPerson(text));
@@ -205,6 +206,7 @@ function* readDocument(
     forwardedPorts,
   };
   requireClosing(config);
+  requireExtending(config);
   return config;
 }
 

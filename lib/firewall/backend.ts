@@ -19,6 +19,7 @@
 import { OpenmeError } from "../values/errors.ts";
 import type { AddressOpenings } from "../grants.ts";
 import type { Log } from "../system/log.ts";
+import type { Network } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
 import type { RunProgram } from "../system/run_program.ts";
 import type { CommandLines, GuardPlan } from "./plan.ts";
@@ -139,6 +140,8 @@ export interface Backend {
   examine(): Promise<Examination | undefined>;
   /** Which openings stand in the firewall now; `undefined` without a guard, and where the backend cannot tell. */
   list(): Promise<readonly Standing[] | undefined>;
+  /** For how long traffic keeps open each of these, by canonical text, ms; not there where it keeps nothing open. */
+  activity?(networks: readonly Network[]): Promise<ReadonlyMap<string, number>>;
   /** Takes out everything that is openme's, and nothing else. */
   remove(): Promise<void>;
   /** openme stops and the guard stays: closes the openings that the kernel does not end. */

@@ -28,6 +28,8 @@ export interface GuardPlan {
   readonly prefixes: readonly Prefix[];
   /** For how long a knock opens, ms. */
   readonly lifetimeMs: number;
+  /** For how long traffic keeps open what may stay open while it is used, ms; `undefined` where nothing may. */
+  readonly activeMs?: number | undefined;
 }
 
 /** One line of JSON. `stored_plan.ts` reads it. */

@@ -17,7 +17,7 @@ export function parsePlan(text: string): GuardPlan | undefined {
 }
 
 function readPlan(value: unknown): GuardPlan {
-  const { interface: name, ...fields } = mapOf(value, [
+  const { interface: name, activeMs, ...fields } = mapOf(value, [
     "knockPort",
     "guardedPorts",
     "forwardedPorts",
@@ -28,7 +28,7 @@ function readPlan(value: unknown): GuardPlan {
     "mark",
     "prefixes",
     "lifetimeMs",
-  ], ["interface"]);
+  ], ["interface", "activeMs"]);
   require(name === undefined || (typeof name === "string" && INTERFACE_PATTERN.test(name)));
   return {
     knockPort: readWhole(fields["knockPort"], 1, 65535),
@@ -42,6 +42,7 @@ function readPlan(value: unknown): GuardPlan {
     mark: readMark(fields["mark"]),
     prefixes: listOf(fields["prefixes"]).map(readPrefix),
     lifetimeMs: readWhole(fields["lifetimeMs"], 1, 86_400_000),
+    activeMs: activeMs === undefined ? undefined : readWhole(activeMs, 1, 86_400_000),
   };
 }
 

@@ -4,7 +4,8 @@
  */
 
 import { type Address, formatAddress } from "../values/address.ts";
-import type { Clock } from "../values/moment.ts";
+import { openAt } from "../values/extended.ts";
+import { type Clock, wallMsOf } from "../values/moment.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import type { Running } from "../server.ts";
@@ -85,11 +86,15 @@ class HealthPort {
     return undefined;
   }
 
-  #concerns({ ports, endsSteadyMs }: Grant): boolean {
+  #concerns(grant: Grant): boolean {
     const { running, clock } = this.#parts;
     const { healthPort } = running.config();
-    return endsSteadyMs > clock.now().steadyMs &&
-      ports.some(({ protocol, first, last }) =>
+    const now = clock.now();
+    const nowMs = wallMsOf(now);
+    const isOpen = grant.endsSteadyMs > now.steadyMs ||
+      (grant.extended?.activeUntilMs ?? 0) > nowMs;
+    return isOpen &&
+      openAt(grant, nowMs).ports.some(({ protocol, first, last }) =>
         protocol === "tcp" && first <= healthPort && healthPort <= last
       );
   }

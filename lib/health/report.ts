@@ -2,6 +2,7 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import type { HealthReport, RecentKnock } from "../values/health_report.ts";
+import { openAt } from "../values/extended.ts";
 import { type Moment, wallMsOf } from "../values/moment.ts";
 import { shownPorts } from "../values/ports.ts";
 import { hexToBytes } from "../crypto/keys.ts";
@@ -27,15 +28,19 @@ export function reportOn(
   return {
     address: formatAddress(address),
     nowMs: wallMsOf(now),
-    grants: grants.map((grant) => ({
-      client: grant.client,
-      fingerprint: fingerprint(hexToBytes(grant.key)),
-      ports: shownPorts(grant.ports, healthPort),
-      openedAtMs: grant.openedAtMs,
-      expiresAtMs: grant.expiresAtMs,
-      leftMs: Math.max(0, Math.round(grant.endsSteadyMs - now.steadyMs)),
-      knocks: knocksOf(grant),
-      ...(isRefused(grant) ? { failed: true } : {}),
-    })),
+    grants: grants.map((grant) => {
+      const { ports, expiresAtMs } = openAt(grant, wallMsOf(now));
+      const activeMs = (grant.extended?.activeUntilMs ?? 0) - wallMsOf(now);
+      return {
+        client: grant.client,
+        fingerprint: fingerprint(hexToBytes(grant.key)),
+        ports: shownPorts(ports, healthPort),
+        openedAtMs: grant.openedAtMs,
+        expiresAtMs,
+        leftMs: Math.max(0, Math.round(Math.max(grant.endsSteadyMs - now.steadyMs, activeMs))),
+        knocks: knocksOf(grant),
+        ...(isRefused(grant) ? { failed: true } : {}),
+      };
+    }),
   };
 }

@@ -3,7 +3,8 @@
  */
 
 import { type Moment, wallMsOf } from "../values/moment.ts";
-import { endOf, type Grant, type Permission } from "../grants.ts";
+import { narrowExtended, sameCaps } from "../config/extend.ts";
+import { endOf, type Grant, lastEndOf, type Permission } from "../grants.ts";
 import type { HistoryEvent } from "../state/history_writer.ts";
 import { formatNetwork, grantedNetwork, type Network } from "../values/network.ts";
 import {
@@ -80,8 +81,10 @@ export function resumeGrant(
 ): Grant | undefined {
   const wallMs = wallMsOf(now);
   if (stored.openedAtMs > wallMs) return undefined;
-  const steadyLeftMs = sameBoot ? stored.endsSteadyMs - now.steadyMs : Infinity;
-  return limitGrant(stored, permission, now, Math.min(stored.expiresAtMs - wallMs, steadyLeftMs));
+  return limitGrant(stored, permission, now, ({ expiresAtMs, endsSteadyMs }) => {
+    const steadyLeftMs = sameBoot ? endsSteadyMs - now.steadyMs : Infinity;
+    return Math.min(expiresAtMs - wallMs, steadyLeftMs);
+  });
 }
 
 /**
@@ -94,21 +97,27 @@ export function narrowGrant(
   permission: Permission | undefined,
   now: Moment,
 ): Grant | undefined {
-  return limitGrant(grant, permission, now, grant.endsSteadyMs - now.steadyMs);
+  return limitGrant(grant, permission, now, ({ endsSteadyMs }) => endsSteadyMs - now.steadyMs);
 }
 
 function limitGrant(
-  grant: Grant,
+  { extended, ...grant }: Grant,
   permission: Permission | undefined,
   now: Moment,
-  leftMs: number,
+  leftOf: (end: Pick<Grant, "expiresAtMs" | "endsSteadyMs">) => number,
 ): Grant | undefined {
   if (!permission || permission.key !== grant.key) return undefined;
   if (isTooWide(grant.address, permission)) return undefined;
   const ports = intersectPortRanges(grant.ports, permission.ports);
-  const end = endOf(permission, now, leftMs);
-  if (ports.length === 0 || end.endsSteadyMs <= now.steadyMs) return undefined;
-  return { ...grant, client: permission.client, ports, ...end };
+  const still = extended && narrowExtended(extended, permission.caps, { now, leftOf });
+  const left: Grant = {
+    ...grant,
+    client: permission.client,
+    ports,
+    ...endOf(permission, now, leftOf(grant)),
+    ...(still && { extended: still }),
+  };
+  return ports.length > 0 && lastEndOf(left, "endsSteadyMs") > now.steadyMs ? left : undefined;
 }
 
 /** A grant for a network ends if the client's prefix is smaller now: which address was meant is not known any more. */
@@ -119,5 +128,6 @@ function isTooWide({ base, length }: Network, { prefix }: Permission): boolean {
 /** Whether a grant may go on as it is. Rounding of the time left does not make it another. */
 function sameGrant(a: Grant, b: Grant): boolean {
   return a.client === b.client && Math.abs(a.endsSteadyMs - b.endsSteadyMs) < 1 &&
-    a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join();
+    a.ports.map(formatPortRange).join() === b.ports.map(formatPortRange).join() &&
+    sameCaps(a.extended, b.extended);
 }

@@ -7,6 +7,7 @@
 import { type Address, formatAddress } from "../values/address.ts";
 import { type Moment, wallMsOf } from "../values/moment.ts";
 import { hoursEndMs, refusalBy } from "../config/client_rules.ts";
+import { capsFrom, earlier } from "../config/extend.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Guard } from "../firewall/guard.ts";
 import {
@@ -17,7 +18,7 @@ import {
   type SignedKnock,
   type Verdict,
 } from "../gate.ts";
-import type { Grant, Grants } from "../grants.ts";
+import { type Grant, type Grants, lastEndOf } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
 import type { KnockRecord } from "../state/history_writer.ts";
 import {
@@ -43,6 +44,8 @@ export interface PipelineParts extends ReporterParts {
   readonly guard: Guard;
   /** Told of each datagram that was dropped. */
   readonly drops: Pick<ServerLog, "dropped" | "droppedMore">;
+  /** Whether the firewall keeps open what is used. */
+  readonly canExtend?: boolean;
   /** Told of each knock that passed every check. */
   readonly accepted: (key: string, source: Address) => void;
 }
@@ -126,7 +129,7 @@ export class Pipeline implements KnockSink {
     for (const grant of stored.grants) {
       const resumed = resumeGrant(grant, this.#permissionOf(grant.key), now, stored);
       if (resumed) grants.put(resumed);
-      else if (grant.expiresAtMs <= wallMsOf(now)) continue;
+      else if (lastEndOf(grant, "expiresAtMs") <= wallMsOf(now)) continue;
       // Of what goes on only another name is told.
       const left = resumed && { ...grant, client: resumed.client };
       const why = whyUnder(this.#permissionOf, grant);
@@ -140,12 +143,13 @@ export class Pipeline implements KnockSink {
   readonly #permissionOf: PermissionOf = (key) => {
     const found = this.#config.keys.byKey.get(key);
     if (!found) return undefined;
-    const { client: { name, ports, prefix, rules } } = found;
+    const { client: { name, ports, prefix, rules, extensions } } = found;
     const lifetimeMs = rules?.lifetimeMs ?? this.#config.knockTimeoutMs;
-    const nowMs = wallMsOf(this.#parts.clock.now());
-    const hoursMs = hoursEndMs(rules, { nowMs, lifetimeMs });
+    const now = this.#parts.clock.now();
+    const hoursMs = hoursEndMs(rules, wallMsOf(now));
     const expiresAtMs = Math.min(found.expiresAtMs ?? Infinity, hoursMs ?? Infinity);
-    return { client: name, key, ports, lifetimeMs, expiresAtMs, prefix };
+    const caps = this.#parts.canExtend ? capsFrom(extensions, now, expiresAtMs) : undefined;
+    return { client: name, key, ports, lifetimeMs, expiresAtMs, prefix, caps };
   };
 
   /** From now on this configuration holds; grants are withdrawn or narrowed to what it allows. */
@@ -213,7 +217,9 @@ export class Pipeline implements KnockSink {
     // Further knocks within a use belong to it, and do not lengthen it.
     const useEndsMs = isCounted ? grants.endOfKey(client.key, now) : undefined;
     const lifetimeMs = Math.min(permission.lifetimeMs, (useEndsMs ?? Infinity) - now.steadyMs);
-    const { grant, renewed } = grants.open(verdict.address, { ...permission, lifetimeMs }, now);
+    const caps = earlier(permission.caps, permission.lifetimeMs - lifetimeMs);
+    const permitted = { ...permission, lifetimeMs, caps };
+    const { grant, renewed } = grants.open(verdict.address, permitted, now);
     const opened = { grant, renewed, beginsUse: isCounted && useEndsMs === undefined };
     // On disk before the firewall is asked for anything.
     store.recordKnock(recordOf({ client, randomNonce, timestampNs, source, at: now, opened }));

@@ -90,8 +90,18 @@ export class Reporter {
   }
 
   /** A grant has ended by itself. */
-  expired({ client, address }: Grant): void {
-    this.#parts.log.info("expired", { client, address: formatNetwork(address) });
+  expired({ client, address: network, expiresAtMs, extended }: Grant): void {
+    const address = formatNetwork(network);
+    this.#parts.log.info("expired", { client, address });
+    if (!extended || extended.activeUntilMs <= expiresAtMs) return;
+    const endsAtMs = extended.activeUntilMs;
+    this.#parts.store.recordEvent({
+      event: "ended",
+      client,
+      address,
+      endsAtMs,
+      why: "no longer used",
+    });
   }
 
   /** So many datagrams were dropped. */

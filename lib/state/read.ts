@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, OpenmeError } from "../values/errors.ts";
-import type { Grant } from "../grants.ts";
+import { type Grant, lastEndOf } from "../grants.ts";
 import { type Network, overlap } from "../values/network.ts";
 import type { PortRange } from "../values/ports.ts";
 import { quote } from "../values/text.ts";
@@ -31,12 +31,12 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
     const meta = database.prepare("SELECT name FROM meta WHERE value = '1'").all()
       .map(({ name }) => name);
     const isEmpty = meta.includes("clean_stop") && !meta.includes("grants_stand");
-    const rows = isEmpty ? [] : database.prepare(GRANTS).all(nowMs);
+    const rows = isEmpty ? [] : database.prepare(GRANTS).all();
     const grants = (rows as (GrantRow & { failed: number | null })[]).map(({ failed, ...row }) => {
       const grant = grantFromRow(row);
       if (failed) refused.add(grant);
       return grant;
-    });
+    }).filter((grant) => lastEndOf(grant, "expiresAtMs") > nowMs);
     const seen = database.prepare("SELECT client, at_ms AS atMs FROM last_seen ORDER BY client")
       .all() as { client: string; atMs: number }[];
     const uses = database.prepare("SELECT key, used FROM uses").all() as {
@@ -52,11 +52,11 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
   });
 }
 
-/** Grants that end after ?1, with whether the firewall refused the latest knock of each. */
+/** All grants, with whether the firewall refused the latest knock of each. */
 const GRANTS = `SELECT ${GRANT_COLUMNS}, (SELECT failed FROM history WHERE id = ${
   latestRowOf({ client: "grants.client", address: "grants.address" })
 } AND at_ms >= CAST(opened_at_ms AS INTEGER)) AS failed
-  FROM grants WHERE expires_at_ms > ? ORDER BY opened_at_ms, client, address`;
+  FROM grants ORDER BY opened_at_ms, client, address`;
 
 /** One knock in the history. */
 export interface HistoryEntry {

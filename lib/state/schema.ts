@@ -8,7 +8,7 @@ import { formatNetwork, type Network, parseNetwork } from "../values/network.ts"
 import { expandPortSpec, formatPortRange, parsePortSpec, type PortRange } from "../values/ports.ts";
 
 /** Counted up with every change of the tables. */
-export const SCHEMA_VERSION = 5;
+export const SCHEMA_VERSION = 6;
 
 export const SCHEMA = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -20,6 +20,7 @@ export const SCHEMA = `
   CREATE TABLE grants (
     client TEXT NOT NULL, address TEXT NOT NULL, key TEXT NOT NULL, ports TEXT NOT NULL,
     opened_at_ms REAL NOT NULL, expires_at_ms REAL NOT NULL, ends_steady_ms REAL NOT NULL,
+    extended TEXT CHECK (json_valid(extended)),
     PRIMARY KEY (client, address)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE uses (key TEXT PRIMARY KEY, used INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -41,15 +42,15 @@ export class DamagedStateError extends Error {
 
 /** A grant as a row of `grants`, under the names of {@linkcode GRANT_COLUMNS}. */
 export type GrantRow =
-  & Omit<Grant, "address" | "ports">
-  & { readonly address: string; readonly ports: string };
+  & Omit<Grant, "address" | "ports" | "extended">
+  & { readonly address: string; readonly ports: string; readonly extended: string | null };
 
 /** The columns of a grant, for a SELECT. */
 export const GRANT_COLUMNS =
-  "client, address, key, ports, opened_at_ms AS openedAtMs, expires_at_ms AS expiresAtMs, ends_steady_ms AS endsSteadyMs";
+  "client, address, key, ports, opened_at_ms AS openedAtMs, expires_at_ms AS expiresAtMs, ends_steady_ms AS endsSteadyMs, extended";
 
 /** The values of a row of `grants`, in the order of {@linkcode GRANT_COLUMNS}. */
-export function grantToRow(grant: Grant): [string, string, string, string, number, number, number] {
+export function grantToRow(grant: Grant): (string | number | null)[] {
   return [
     grant.client,
     formatNetwork(grant.address),
@@ -58,12 +59,14 @@ export function grantToRow(grant: Grant): [string, string, string, string, numbe
     grant.openedAtMs,
     grant.expiresAtMs,
     grant.endsSteadyMs,
+    grant.extended ? JSON.stringify(grant.extended) : null,
   ];
 }
 
 /** The grant in a row; throws {@linkcode DamagedStateError}. */
-export function grantFromRow({ address, ports, ...row }: GrantRow): Grant {
-  return { ...row, address: addressFrom(address), ports: portsFrom(ports) };
+export function grantFromRow({ address, ports, extended, ...row }: GrantRow): Grant {
+  const grant = { ...row, address: addressFrom(address), ports: portsFrom(ports) };
+  return extended === null ? grant : { ...grant, extended: JSON.parse(extended) };
 }
 
 /** The address or network that was written; throws {@linkcode DamagedStateError}. */

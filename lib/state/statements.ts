@@ -13,8 +13,8 @@ const SQL = {
   deleteAllNonces: "DELETE FROM nonces",
   upsertWatermark: "INSERT OR REPLACE INTO watermarks (key, timestamp_ns) VALUES (?, ?)",
   upsertGrant:
-    "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms) " +
-    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "INSERT OR REPLACE INTO grants (client, address, key, ports, opened_at_ms, expires_at_ms, ends_steady_ms, extended) " +
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   deleteGrant: "DELETE FROM grants WHERE client = ? AND address = ?",
   deleteAllGrants: "DELETE FROM grants",
   upsertUses: "INSERT OR REPLACE INTO uses (key, used) VALUES (?, ?)",

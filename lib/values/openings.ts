@@ -6,6 +6,8 @@ import { comparePortRanges, type PortRange } from "./ports.ts";
 /** A range that may be reached for `timeoutMs` from now. */
 export interface Opening extends PortRange {
   readonly timeoutMs: number;
+  /** Only while its address is active: traffic of established connections says so. */
+  readonly whileActive?: true;
 }
 
 /**

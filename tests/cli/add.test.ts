@@ -527,6 +527,7 @@ Deno.test("openme add --json prints what was done, and the profile goes where it
     public_key: encodeBase64(bob.publicKey),
     ports: ["22/tcp"],
     conditions: null,
+    extensions: [],
     prefix: { v4: 32, v6: 128 },
     expires_at: null,
     previous_key: null,

@@ -20,7 +20,16 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
     "--from",
     "203.0.113.0/24,2001:db8::1",
   ];
-  const more = ["--uses", "3", "--lifetime", "8h", "--needs", "alice"];
+  const more = [
+    "--uses",
+    "3",
+    "--lifetime",
+    "8h",
+    "--needs",
+    "alice",
+    "--extend-while-used",
+    "10h",
+  ];
   const bob = ["add", "bob", "--pubkey", OTHER_PUBLIC];
   assert.equal((await run(...bob, ...flags, ...more)).code, 0);
   const text = await folder.read("server.yaml");
@@ -31,6 +40,7 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
       /uses: 3$/m,
       /lifetime: 8h$/m,
       /needs: alice$/m,
+      /extend_while_used: 10h$/m,
     ]
   ) assert.match(text, line);
 
@@ -48,9 +58,10 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
   );
   await run("rename", "alice", "chief");
   const words = `${HOURS} or Sat 09:00-12:00 UTC; from 203.0.113.0/24 or 2001:db8::1; ` +
-    "together with chief; for 8h0m0s; 3 times (3 left)";
+    "together with chief; for 8h0m0s; while used, at most 10h0m0s; 3 times (3 left)";
   assert.ok((await run("list")).stdout.includes(words), (await run("list")).stdout);
   const { clients } = JSON.parse((await run("list", "--json")).stdout);
+  assert.deepEqual(clients[1].extensions, [{ ports: ["22/tcp"], most_ms: 36_000_000 }]);
   assert.deepEqual([clients[0].conditions, clients[1].conditions, clients[1].used], [null, {
     hours: [HOURS, "Sat 09:00-12:00 UTC"],
     networks: ["203.0.113.0/24", "2001:db8::1"],

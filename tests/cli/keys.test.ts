@@ -230,6 +230,7 @@ Deno.test("openme list shows every client with its key, ports and end", async ()
     public_key: ALICE_PUBLIC,
     ports: ["22/tcp"],
     conditions: null,
+    extensions: [],
     prefix: { v4: 32, v6: 128 },
     expires_at: null,
     previous_key: null,

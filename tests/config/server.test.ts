@@ -134,6 +134,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         expiresAtMs: Date.UTC(2027, 11, 31, 16),
         prefix: { v4: 24, v6: 64 },
         rules: undefined,
+        extensions: [],
       },
       {
         name: "bob.laptop-2_x",
@@ -144,6 +145,7 @@ Deno.test("parseServerConfig() reads every key", () => {
         expiresAtMs: undefined,
         prefix: { v4: 32, v6: 128 },
         rules: undefined,
+        extensions: [],
       },
     ],
     guardedPorts: [

@@ -26,6 +26,7 @@ e2e("the names of --json", async (lab, t) => {
   const ran = new Set<string>();
   await using site = await Site.create(lab, {
     clients: { alice: ["ssh"], bob: ["ssh"] },
+    clientLines: { alice: ["extend_while_used: 1h"] },
     ports: { ssh: ["22/tcp"] },
     knockTimeout: "60s",
   });
@@ -130,6 +131,7 @@ e2e("the names of --json", async (lab, t) => {
     await site.configure({
       firewall: "command",
       dropPorts: false,
+      clientLines: {},
       server: [
         `command: {open: ["true"], close: ["true"], list: [echo, openme 192.0.2.9 tcp 22], entry: "openme {address} {protocol} {ports}"}`,
       ],

@@ -23,6 +23,7 @@ const PLAN: GuardPlan = {
   mark: 0x8000_0000,
   prefixes: [{ family: 4, length: 24 }, { family: 6, length: 64 }],
   lifetimeMs: 30_000,
+  activeMs: 30_000,
 };
 
 Deno.test("a plan is read back as it was, whatever the configuration says", () => {
@@ -38,8 +39,9 @@ Deno.test("a plan that lacks a field, has another, or is cut off anywhere is non
   for (const key of Object.keys(PLAN)) {
     const { [key as keyof GuardPlan]: _, ...rest } = PLAN;
     const parsed = parsePlan(JSON.stringify(rest));
-    if (key === "interface") assert.deepEqual(parsed, { ...PLAN, interface: undefined });
-    else assert.equal(parsed, undefined, key);
+    if (["interface", "activeMs"].includes(key)) {
+      assert.deepEqual(parsed, { ...PLAN, [key]: undefined });
+    } else assert.equal(parsed, undefined, key);
   }
   assert.equal(parsePlan(JSON.stringify({ ...PLAN, further: 1 })), undefined);
   for (let end = 0; end < text.length; end++) {
@@ -66,6 +68,7 @@ Deno.test("a value that no configuration can give makes the whole unreadable: no
     ["mark", [0, 3, 0x1_0000_0000, -1, "1", 1.5]],
     ["prefixes", [[{ family: 5, length: 24 }], [{ family: 4, length: 32 }], [{ family: 4 }], null]],
     ["lifetimeMs", [0, Infinity, "30s", 86_400_001]],
+    ["activeMs", [0, Infinity, "30s; accept", null]],
   ];
   for (const [key, values] of wrong) {
     for (const value of values) {

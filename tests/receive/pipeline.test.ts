@@ -123,6 +123,7 @@ class Process implements AsyncDisposable {
     const parts = { grants, replay, store, guard: this.#guard, clock, log, drops };
     this.pipeline = new Pipeline(config, {
       ...parts,
+      canExtend: true,
       accepted: (key, source) => this.search.accepted(key, source),
     });
     const { signed, dropped } = this.pipeline;
@@ -341,6 +342,80 @@ Deno.test("a key with one use opens once; knocks within the use belong to it and
   third.pipeline.reconfigure(config);
   await third.pipeline.withdraw(() => true, "");
   assert.equal(third.take(await knock(8, undefined, clock)), "uses");
+});
+
+/** Ports with the time that is left of them, ms; while used: in brackets. */
+function leftOf({ grants, clock }: Process): string[] {
+  const left = (ms: number) => Math.round(ms - clock.steadyMs);
+  return [...grants.list()].map(({ endsSteadyMs, extended }) =>
+    [left(endsSteadyMs), ...extended?.caps.map((cap) => `(${left(cap.endsSteadyMs)})`) ?? []].join(
+      " ",
+    )
+  );
+}
+
+Deno.test("a grant that stays open while it is used ends with its cap, over a restart too, and never later", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  const config = ruled("extend_while_used: 60s, lifetime: 10s");
+  await using first = new Process(folder.path, { config, clock });
+  assert.equal(first.take(await knock(1)), "granted");
+  assert.deepEqual(leftOf(first), ["10000 (60000)"]);
+  clock.pass(20_000);
+  first.pipeline.expire();
+  assert.equal(first.told("expired"), 0);
+  assert.deepEqual(leftOf(first), ["-10000 (40000)"]);
+  await using second = await killed(folder, { config, clock });
+  assert.deepEqual(leftOf(second), ["-10000 (40000)"]);
+  for (const server of [["knock_timeout: 24h"], ["replay_window: 2m"]]) {
+    second.pipeline.reconfigure(
+      configOf(undefined, server, ", extend_while_used: 24h, lifetime: 1h"),
+    );
+    assert.deepEqual(leftOf(second), ["-10000 (40000)"]);
+  }
+  // The wall clock is set back: the steady one goes on.
+  clock.step(-3_600_000);
+  clock.pass(39_999);
+  second.pipeline.expire();
+  assert.deepEqual(leftOf(second), ["-49999 (1)"]);
+  clock.pass(1);
+  second.pipeline.expire();
+  assert.equal(second.told("expired"), 1);
+  clock.step(3_600_000);
+  await using third = await killed(folder, { config, clock });
+  assert.deepEqual(leftOf(third), []);
+});
+
+Deno.test("a grant loses what it may stay open for with the rule, the hours, or the firewall", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  await using process = new Process(folder.path, { config: ruled("extend_while_used: 8h"), clock });
+  process.take(await knock(1));
+  process.pipeline.reconfigure(ruled(`extend_while_used: 8h, ${hoursFor(3)}`));
+  const minutesMs = 3 * 60_000 - Number(NOW_NS / 1_000_000n) % 60_000;
+  assert.deepEqual(leftOf(process), [`30000 (${minutesMs})`]);
+  process.pipeline.reconfigure(ruled("extend_while_used: 45s"));
+  assert.deepEqual(leftOf(process), ["30000 (45000)"]);
+  clock.pass(31_000);
+  process.pipeline.reconfigure(ruled("extend_while_used: off"));
+  assert.deepEqual(leftOf(process), []);
+  process.take(await knock(2, undefined, clock));
+  assert.deepEqual(leftOf(process), ["30000"]);
+});
+
+Deno.test("a use of a key is over with what its knock opens, and later knocks within it do not move the cap", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  const config = ruled("uses: 1, lifetime: 10s, extend_while_used: 60s");
+  await using process = new Process(folder.path, { config, clock });
+  process.take(await knock(1));
+  clock.pass(9000);
+  assert.equal(process.take(await knock(2, undefined, clock)), "granted");
+  assert.equal(process.take(await knock(3, "2001:db8::1", clock)), "granted");
+  assert.deepEqual(leftOf(process), ["1000 (51000)", "1000 (51000)"]);
+  clock.pass(1000);
+  assert.equal(process.take(await knock(4, undefined, clock)), "uses");
+  assert.deepEqual(leftOf(process), ["0 (50000)", "0 (50000)"]);
 });
 
 const TWO = () => configOf(undefined, ["replay_window: 10m"], ", needs: [bob]");

@@ -67,12 +67,16 @@ export function odditiesOf(config: ServerConfig, nowMs: number): string[] {
   if (clients.length === 0) {
     oddities.push("clients: there are none, so no knock is accepted; see openme add");
   }
-  for (const { name, ports, expiresAtMs, rules } of clients) {
+  for (const { name, ports, expiresAtMs, rules, extensions } of clients) {
     if (expiresAtMs !== undefined && expiresAtMs <= nowMs) {
       oddities.push(`clients.${name}: its key has expired`);
     }
     if (rules?.from && !rules.from.some(({ base }) => isHoldable(base))) {
       oddities.push(`clients.${name}.from: no knock can come from there`);
+    }
+    const opensMs = rules?.lifetimeMs ?? config.knockTimeoutMs;
+    if (extensions.some(({ mostMs }) => mostMs <= opensMs)) {
+      oddities.push(`clients.${name}: extend_while_used is no longer than a knock opens anyway`);
     }
     for (const other of rules?.needs ?? []) {
       const needed = clients.find((each) => each.name === other);

@@ -12,6 +12,7 @@ import { messageOf } from "../../values/errors.ts";
 import { createLog } from "../../system/log.ts";
 import { formatPortRange } from "../../values/ports.ts";
 import { backendOf } from "../backend_of.ts";
+import { extendingFlaw } from "../extending.ts";
 import type { Context } from "../context.ts";
 import { type Unstamped, unstampedKnocks } from "../unstamped.ts";
 
@@ -28,6 +29,7 @@ export async function examineFirewall(
   const backend = backendOf(config, { context, log: SILENT });
   const knocks = backend.then((made) => unstampedKnocks(config, made))
     .then((unstamped) => [examineKnocks(unstamped)], () => []);
+  const extending = backend.then((made) => examineExtending(config, made), () => []);
   let view: View;
   try {
     view = await viewOf(config, backend);
@@ -38,9 +40,15 @@ export async function examineFirewall(
     examineRules(view),
     ...examineHole(config, view),
     ...await knocks,
+    ...await extending,
     examinePorts(config, view),
     ...examineGrants(view),
   ];
+}
+
+function examineExtending(config: ServerConfig, backend: Backend): Finding[] {
+  const flaw = extendingFlaw(config, backend);
+  return flaw ? [warn("grants", flaw.why, flaw.hint)] : [];
 }
 
 const SILENT = createLog({

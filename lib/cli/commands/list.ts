@@ -1,6 +1,6 @@
 /** `openme list`: the registered clients. */
 
-import { ruleTexts } from "../../config/client_rules.ts";
+import { extendText, ruleTexts } from "../../config/client_rules.ts";
 import type { ClientEntry } from "../../config/client_keys.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { hexToBytes } from "../../crypto/keys.ts";
@@ -21,7 +21,7 @@ export const list: Command = {
 width of grants that are wider than one address, and the rules of its entry in words.`,
   parameters: {
     "--json": `{"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
-      "previous_key", "conditions", "used", "last_seen_at"}]}: docs/json.md`,
+      "previous_key", "conditions", "extensions", "used", "last_seen_at"}]}: docs/json.md`,
     ...STATE_DIR,
   },
   example: "sudo openme list",
@@ -67,7 +67,7 @@ function renderClients(
   },
 ): string {
   const someAreWide = config.clients.some(isWide);
-  const someHaveRules = config.clients.some(({ rules }) => rules);
+  const someHaveRules = config.clients.some((each) => each.rules || each.extensions.length > 0);
   return renderTable(
     [
       "NAME",
@@ -92,7 +92,7 @@ function renderClients(
         ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
         expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),
-        ...(someHaveRules ? [rulesOf(client, uses)] : []),
+        ...(someHaveRules ? [rulesOf(client, uses, config)] : []),
       ];
     }),
   );
@@ -100,13 +100,19 @@ function renderClients(
 
 /** The rules of an entry in words, and how often its key can still be used. */
 function rulesOf(
-  { key, rules }: ClientEntry,
+  { key, rules, extensions, ports: all }: ClientEntry,
   counted: ReadonlyMap<string, number> | undefined,
+  { healthPort }: ServerConfig,
 ): string {
   const { uses, ...texts } = ruleTexts(rules);
   const left = Math.max(0, (rules?.uses ?? 0) - (counted?.get(key) ?? 0));
   const shown = { ...texts, ...(uses && { uses: counted ? `${uses} (${left} left)` : uses }) };
-  return Object.values(shown).join("; ");
+  if (rules?.extendMs !== undefined) return Object.values(shown).join("; ");
+  const extended = extensions.map(({ ports, mostMs }) => {
+    const which = ports.length < all.length ? `${shownPorts(ports, healthPort).join(" ")} ` : "";
+    return which + extendText(mostMs);
+  });
+  return [...Object.values(shown), ...extended].join("; ");
 }
 
 function isWide({ prefix }: ClientEntry): boolean {

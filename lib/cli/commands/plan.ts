@@ -15,6 +15,7 @@ import {
   subtractPortRanges,
 } from "../../values/ports.ts";
 import { backendOf } from "../backend_of.ts";
+import { extendingFlaw } from "../extending.ts";
 import { type Colour, type Paint, paintFor } from "../output.ts";
 import { type Command, configPath, logOf, renderJson } from "../context.ts";
 import { guardsInTheWay } from "../serve/start_checks.ts";
@@ -49,6 +50,11 @@ already, or stay open to everyone in spite of openme. Changes nothing.`,
     for (const { why, hint } of await guardsInTheWay(backend, context.run)) {
       context.stderr(`openme: warning: ${why}`);
       context.stderr(`openme: hint: ${hint}`);
+    }
+    const flaw = extendingFlaw(config, backend);
+    if (flaw) {
+      context.stderr(`openme: warning: ${flaw.why}`);
+      context.stderr(`openme: hint: ${flaw.hint}`);
     }
     const unstamped = await unstampedKnocks(config, backend);
     const groups = [

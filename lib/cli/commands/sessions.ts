@@ -20,7 +20,7 @@ export const sessions: Command = {
     "--watch": "draw the table each second until stopped, with the time left as a bar",
     "--json": `{"grants": [{"client", "address", "ports", "opened_at", "expires_at"}], "clients":
       [{"client", "last_seen_at"}]}: docs/json.md; with "failed": true where the firewall refused
-      it; with --watch one such line a second; with firewall: command also "without_grant":
+      it, and "closes_at" where it stays open while it is used; with --watch one such line a second; with firewall: command also "without_grant":
       [{"address", "ports", "seen"}], rules that let an address in and that no grant covers, and
       from a running serve how many knocks of the last hour were "undecrypted" or had an
       "unknown_key" (both without --watch)`,
@@ -49,7 +49,7 @@ export const sessions: Command = {
         ...(config?.firewall === "command" ? { without_grant: stray } : {}),
         ...(drops && { "undecrypted": drops.decrypt, "unknown_key": drops.signature }),
       };
-      context.stdout(renderJson({ ...describeSnapshot(snapshot, config), ...more }));
+      context.stdout(renderJson({ ...describeSnapshot(snapshot, config, nowMs), ...more }));
       return 0;
     }
     if (snapshot.grants.length === 0) context.stderr("openme: nobody is let in at the moment");

@@ -42,7 +42,7 @@ export async function watchSessions(
       const snapshot = readSnapshot(stateDir, nowMs);
       context.stdout(
         json
-          ? JSON.stringify(describeSnapshot(snapshot, config)) + "\n"
+          ? JSON.stringify(describeSnapshot(snapshot, config, nowMs)) + "\n"
           : drawFrame(snapshot, config, nowMs, screenSize()),
       );
       await pause(EVERY_MS, signal);
@@ -97,7 +97,7 @@ function linesOf(
   if (barWidth < NARROWEST_BAR) return whole;
   return whole.map((line, i) => {
     const grant = grants[i - 1];
-    if (!grant || refused.has(grant)) return line;
+    if (!grant || refused.has(grant) || grant.extended) return line;
     return line.padEnd(width) + bar(grant, config, nowMs, barWidth);
   });
 }

@@ -15,6 +15,7 @@ import { hostFirewall } from "../../firewall/host/summary.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import type { Context } from "../context.ts";
 import { missingInterface } from "../host_fit.ts";
+import { extendingFlaw } from "../extending.ts";
 import { unstampedKnocks } from "../unstamped.ts";
 import { isBackendName } from "../../firewall/plan.ts";
 import { BACKENDS } from "../../firewall/catalog.ts";
@@ -39,6 +40,8 @@ export async function warnAtStart(config: ServerConfig, checks: StartChecks): Pr
   for (const { firewall, why, hint } of await guardsInTheWay(backend, context.run)) {
     log.warn("guard_in_the_way", { firewall, why, hint });
   }
+  const flaw = isDry ? undefined : extendingFlaw(config, backend);
+  if (flaw) log.warn("not_extended", { backend: backend.name, ...flaw });
   if (isDry) {
     log.warn("dry_run", {
       backend: backend.name,

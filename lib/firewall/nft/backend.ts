@@ -3,7 +3,7 @@
  */
 
 import { allInTurn } from "../run.ts";
-import { isSingle } from "../../values/network.ts";
+import { isSingle, type Network } from "../../values/network.ts";
 import { type PortRange, subtractPortRanges } from "../../values/ports.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import type { Backend, BackendParts, ClientOpenings, Examination, Standing } from "../backend.ts";
@@ -18,7 +18,6 @@ import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { HeldOpenings } from "./openings.ts";
 import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
-import { openingSets } from "./sets.ts";
 import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
 
@@ -101,12 +100,17 @@ class NftBackend implements Backend {
     const version = ++this.#version;
     const live = this.#held.live(performance.now());
     const networks = narrowing?.render(this.#plan, live, notes);
+    const extending = this.#plan.activeMs && await import("./extending.ts");
+    const active = await this.activity(live.map(({ address }) => address));
+    const further = extending
+      ? extending.renderExtending(this.#plan, { openings: live, active, networks })
+      : networks;
     await this.#table.transact(
       renderTable(this.#plan, {
         openings: live,
         kept: kept.connections,
         hole: host.hole,
-        networks,
+        further,
         owner,
         stamps: await this.#table.stamps(),
       }) +
@@ -117,10 +121,8 @@ class NftBackend implements Backend {
     kept.areInstalled();
     // A table that is gone already is seen by the next check.
     this.#installed = { table: await this.#table.read() ?? "", holes: host.hole };
-    if ([...this.#written.values()].some((each) => each > version)) {
-      const sets = [...openingSets(4), ...openingSets(6), ...narrowing?.sets ?? []];
-      await this.#write(new Set(sets));
-    }
+    const later = [...this.#written].filter(([, each]) => each > version).map(([set]) => set);
+    await this.#write(new Set(later));
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -232,6 +234,12 @@ class NftBackend implements Backend {
   async openToEveryone(): Promise<{ ports: readonly PortRange[]; why: string } | undefined> {
     if (this.#plan.dropPorts) return undefined;
     return this.#host.openToEveryone(this.#plan, await this.#host.look(this.#plan));
+  }
+
+  async activity(networks: readonly Network[]): Promise<ReadonlyMap<string, number>> {
+    if (!this.#plan.activeMs) return new Map();
+    const { activeAmong } = await import("./extending.ts");
+    return await activeAmong(networks, (set) => this.#table.listSet(set));
   }
 
   kernelDrops(): Promise<Record<string, number>> {

@@ -21,7 +21,7 @@ import {
   renderForgetting,
   renderNetworks,
 } from "./prefix_rules.ts";
-import type { RenderNetworks } from "./rules.ts";
+import type { RenderFurther } from "./rules.ts";
 import { openingSets, prefixOf } from "./sets.ts";
 
 /** A table is made in one message to the kernel, whose length has a bound. Further addresses need another knock. */
@@ -66,7 +66,7 @@ export class Narrowing {
     plan: GuardPlan,
     openings: readonly AddressOpenings[],
     notes: readonly NetworkNotes[],
-  ): RenderNetworks {
+  ): RenderFurther {
     this.#prefixes = prefixesIn(plan.prefixes, openings);
     return renderNetworks(plan, openings, notes);
   }

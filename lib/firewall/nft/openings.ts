@@ -2,12 +2,12 @@
 
 import type { AddressOpenings } from "../../grants.ts";
 import { formatNetwork, type Network } from "../../values/network.ts";
-import type { PortRange } from "../../values/ports.ts";
+import type { Opening } from "../../values/openings.ts";
 import { setOf } from "./sets.ts";
 
 interface Held {
   readonly address: Network;
-  readonly openings: readonly (PortRange & {
+  readonly openings: readonly (Omit<Opening, "timeoutMs"> & {
     /** Steady clock of this process. */
     readonly endsMs: number;
   })[];

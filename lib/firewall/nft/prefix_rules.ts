@@ -13,7 +13,7 @@ import type { AddressOpenings } from "../../grants.ts";
 import { isSingle, maskOf, type Network } from "../../values/network.ts";
 import { elementsIn } from "../host/nft_listing.ts";
 import { type GuardPlan, type Prefix, TABLE } from "../plan.ts";
-import type { RenderNetworks } from "./rules.ts";
+import type { RenderFurther } from "./rules.ts";
 import { openingSets, prefixOf, renderOpeningSet, suffixOf } from "./sets.ts";
 
 /** How much longer than a knock opens a claim and a note stand: they must outlive their grant, also a renewed one. */
@@ -63,7 +63,7 @@ export function renderNetworks(
   plan: Pick<GuardPlan, "prefixes" | "lifetimeMs">,
   openings: readonly AddressOpenings[],
   notes: readonly NetworkNotes[],
-): RenderNetworks {
+): RenderFurther {
   const prefixes = prefixesIn(plan.prefixes, openings);
   return (letIn, elements) => ({
     sets: renderPrefixSets(prefixes, plan.lifetimeMs, elements, notes),

@@ -36,19 +36,20 @@ const KNOCKS_PER_SOURCE = "limit rate over 2000/second burst 1000 packets";
 /** Sources that are counted at a time. A full set lets packets through. */
 const METERED_SOURCES = 65535;
 
-/** What a table holds for grants of networks, beside all else. */
-export interface NetworkText {
+/** What a table holds beside all else: for grants of networks, and for what stays open while it is used. */
+export interface FurtherText {
   readonly sets: string;
-  /** Of the chain `guard`. */
+  /** Of the chain `guard`: before what is established is let in, and after what is granted. */
+  readonly first?: readonly string[];
   readonly rules: readonly string[];
   readonly chains: string;
 }
 
 /** Renders it; `letIn` is the end of a rule that lets a packet in. */
-export type RenderNetworks = (
+export type RenderFurther = (
   letIn: string,
   elements: ReadonlyMap<string, readonly string[]>,
-) => NetworkText;
+) => FurtherText;
 
 /**
  * One transaction that puts the whole table in place with these openings, replacing one that is there.
@@ -60,11 +61,11 @@ export type RenderNetworks = (
  */
 export function renderTable(
   plan: GuardPlan,
-  { openings, kept, hole, networks, owner, stamps }: {
+  { openings, kept, hole, further, owner, stamps }: {
     openings: readonly AddressOpenings[];
     kept: readonly Connection[];
     hole: boolean;
-    networks?: RenderNetworks | undefined;
+    further?: RenderFurther | undefined;
     /** The process that keeps the table, where that can be told. */
     owner?: ProcessName | undefined;
     /** Without them the table does not tell stamped knocks from others. */
@@ -81,7 +82,7 @@ export function renderTable(
   const unmark = hole ? [`meta mark set meta mark & ${formatUnmark(plan.mark)}`] : [];
   const unstamped = stamps ? renderUnstamped(plan) : { before: [], behind: [] };
   const elements = elementsBySet(openings);
-  const wide = networks?.(letIn, elements) ?? { sets: "", rules: [], chains: "" };
+  const more = further?.(letIn, elements) ?? { sets: "", rules: [], chains: "" };
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
@@ -89,7 +90,7 @@ ${
     ([4, 6] as const).flatMap(openingSets).map((set) =>
       `  ${renderOpeningSet(set, elements.get(set))}\n`
     ).join("")
-  }${wide.sets}  set guarded { type inet_proto . inet_service; flags interval;${
+  }${more.sets}  set guarded { type inet_proto . inet_service; flags interval;${
     renderSetElements(plan.guardedPorts.map(renderPorts))
   } }
   set forwarded { type inet_proto . inet_service; flags interval;${
@@ -129,18 +130,18 @@ ${stamps ? `  ${renderStampSet(stamps)}\n` : ""}  chain knocks {
     meta l4proto . th dport @guarded goto guard
   }
 ${renderKeepChain()}  chain guard {
-    ct state established ${letIn}
+    ${[...more.first ?? [], `ct state established ${letIn}`].join("\n    ")}
 ${
     ([4, 6] as const).flatMap((family) =>
       openingSets(family).map((set) =>
         `    ${family === 4 ? "ip" : "ip6"} saddr . meta l4proto . th dport @${set} ${letIn}\n`
       )
     ).join("")
-  }${wide.rules.map((rule) => `    ${rule}\n`).join("")}    ${
+  }${more.rules.map((rule) => `    ${rule}\n`).join("")}    ${
     [...renderKeptRules(letIn), renderEnd(plan)].join("\n    ")
   }
   }
-${wide.chains}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
+${more.chains}${owner ? `  chain ${renderOwner(owner)} { }\n` : ""}}
 `;
 }
 

@@ -35,10 +35,17 @@ export function prefixOf({ base, length }: Network): Prefix {
   return { family: base.family, length };
 }
 
+/** The same for what is open only while its address is active. */
+export function extendedSets(prefix: Prefix | 4 | 6): [ports: string, ranges: string] {
+  const name = `extended${typeof prefix === "number" ? prefix : suffixOf(prefix)}`;
+  return [name, name + RANGES];
+}
+
 /** The set that holds this opening of an address or network. */
-export function setOf(network: Network, { first, last }: PortRange): string {
-  const [ports, ranges] = openingSets(isSingle(network) ? network.base.family : prefixOf(network));
-  return first === last ? ports : ranges;
+export function setOf(network: Network, opening: Omit<Opening, "timeoutMs">): string {
+  const setsFor = opening.whileActive ? extendedSets : openingSets;
+  const [ports, ranges] = setsFor(isSingle(network) ? network.base.family : prefixOf(network));
+  return opening.first === opening.last ? ports : ranges;
 }
 
 /** The elements of every set that holds any of these openings. */

@@ -18,6 +18,8 @@ import {
   renderTable,
 } from "../../../lib/firewall/nft/rules.ts";
 import { elementsBySet, openingSets, renderContents } from "../../../lib/firewall/nft/sets.ts";
+import { renderExtending } from "../../../lib/firewall/nft/extending.ts";
+import type { ClientOpenings } from "../../../lib/firewall/backend.ts";
 import { renderStamps } from "../../../lib/firewall/nft/stamps.ts";
 import type { AddressOpenings } from "../../../lib/grants.ts";
 import { formatNetwork, networkOf } from "../../../lib/values/network.ts";
@@ -54,13 +56,26 @@ const KEPT = [
   connection("2001:db8::7", 65_535, "2001:db8::1", 22),
 ];
 
+const EXTENDING = planOf({ activeMs: 30_000, prefixes: [{ family: 6, length: 64 }] });
+const EXTENDED = [
+  openings("198.51.100.20", { "22/tcp": 30_000 }),
+  extended("198.51.100.20", { "22/tcp": 28_800_000, "8080-8090/tcp": 28_800_000 }),
+  extended("2001:db8::/64", { "53/udp": 3_600_000 }),
+];
+
+/** What an address may reach while it is active. */
+function extended(at: string, ports: Readonly<Record<string, number>>): ClientOpenings {
+  const { openings: all, ...rest } = openings(at, ports);
+  return { ...rest, openings: all.map((opening) => ({ ...opening, whileActive: true as const })) };
+}
+
 /** The table with its part for networks. */
 function tableFor(
   plan: GuardPlan,
   state: Parameters<typeof renderTable>[1],
   notes: readonly NetworkNotes[] = [],
 ): string {
-  return renderTable(plan, { ...state, networks: renderNetworks(plan, state.openings, notes) });
+  return renderTable(plan, { ...state, further: renderNetworks(plan, state.openings, notes) });
 }
 
 /** Each file in golden/ and what renders it. */
@@ -106,6 +121,16 @@ const TEXTS: Record<string, string> = {
   "only_stamped.nft": renderTable(planOf({ onlyStampedKnocks: true }), {
     ...NOTHING,
     stamps: STAMPS,
+  }),
+  "extended.nft": renderTable(EXTENDING, {
+    ...NOTHING,
+    hole: true,
+    openings: EXTENDED,
+    further: renderExtending(EXTENDING, {
+      openings: EXTENDED,
+      active: new Map([["198.51.100.20", 12_345.6], ["2001:db8::/64", 1000], ["192.0.2.7", 1]]),
+      networks: renderNetworks(EXTENDING, EXTENDED, []),
+    }),
   }),
   "removal.nft": renderRemoval(),
 };

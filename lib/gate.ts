@@ -20,7 +20,10 @@ export type DropReason =
   | RuleReason;
 
 /** By which rule of its client's entry a knock was dropped. */
-export type RuleReason = "from" | "hours" | "uses" | "needs";
+export type RuleReason = "from" | "hours" | "uses" | "needs" | FleetReason;
+
+/** Why a host of a fleet drops what it would let in alone. */
+export type FleetReason = "unclaimed" | "late";
 
 /** A registered client, as far as the gate knows it. */
 export interface GateClient {
@@ -75,6 +78,18 @@ export interface SignedKnock {
   readonly timestampNs: bigint;
   /** Whom to let in; `undefined` for the source. */
   readonly target: Address | undefined;
+  /** A copy of the bytes, for the other hosts of a fleet. */
+  readonly datagram?: Uint8Array | undefined;
+  readonly fleet?: FleetKnock;
+}
+
+/** What a fleet knows of a knock. */
+export interface FleetKnock {
+  /** The host that it came to, where that is another one, and how long ago that host accepted it. */
+  readonly from?: string;
+  readonly ageMs?: number;
+  /** It may have been used at another host, and then this one is not to open. */
+  readonly isUnclaimed?: boolean;
 }
 
 /** Why it cannot be told who has signed a datagram. */
@@ -156,7 +171,9 @@ export function* identifying(
     : rules.candidates.inOrder(knock.randomNonce, source);
   for (const { key, verify } of candidates) {
     const { randomNonce, timestampNs, target } = knock;
-    if (verify(signedBytes, signature)) return { key, source, randomNonce, timestampNs, target };
+    if (verify(signedBytes, signature)) {
+      return { key, source, randomNonce, timestampNs, target, datagram: datagram.slice() };
+    }
     yield knock;
   }
   return "signature";

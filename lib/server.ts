@@ -16,6 +16,7 @@ import { warnOfOpenPorts, warnOfPortsLeft } from "./firewall/open_ports.ts";
 import { type GuardPlan, printPlan } from "./firewall/plan.ts";
 import { guardPlanOf } from "./config/guard_plan.ts";
 import type { ServerConfig } from "./config/server.ts";
+import type { SignedKnock } from "./gate.ts";
 import { type Grant, Grants } from "./grants.ts";
 import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
@@ -79,6 +80,8 @@ export interface Running {
   readonly withdraw: (unwanted: (grant: Grant) => boolean, why: string) => Promise<Grant[]>;
   /** From now on `listener` is told of every grant, once the firewall has it. */
   readonly onOpened: (listener: (opened: Opened) => void) => void;
+  /** From now on `listener` is told of every knock that lets somebody in. */
+  readonly onGranted: (listener: (knock: SignedKnock) => void) => void;
 }
 
 /**
@@ -316,6 +319,7 @@ class Server {
       reload: (config) => this.#reload(config),
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => pipeline.reporter.onOpened(listener),
+      onGranted: (listener) => pipeline.onGranted(listener),
     };
   }
 }

@@ -22,6 +22,7 @@ import {
   type FirewallName,
   INTERFACE_PATTERN,
 } from "../firewall/plan.ts";
+import { type FleetConfig, readFleet } from "./fleet.ts";
 import { readGroups } from "./port_groups.ts";
 import {
   ConfigError,
@@ -71,6 +72,8 @@ export interface ServerConfig {
   readonly closedAs: ClosedAs;
   readonly onStop: typeof ON_STOP[number];
   readonly separate: typeof SEPARATE[number];
+  /** The hosts that it shares its knocks with, where there are any. */
+  readonly fleet: FleetConfig | undefined;
   /** The one network interface to guard; all of them where it is `undefined`. */
   readonly interface: string | undefined;
   readonly defaultProfile: string;
@@ -97,6 +100,7 @@ const SERVER_KEYS = [
   "closed_as",
   "on_stop",
   "separate",
+  "fleet",
   "knock_timeout",
   "replay_window",
   "private_key",
@@ -189,6 +193,7 @@ function* readDocument(
     closedAs: server.optional("closed_as")?.choice(CLOSED_AS) ?? "drop",
     onStop: server.optional("on_stop")?.choice(ON_STOP) ?? "open",
     separate: server.optional("separate")?.choice(SEPARATE) ?? "auto",
+    fleet: readFleet(server.optional("fleet")),
     interface: server.optional("interface")
       ?.string(`the name of a network interface, such as "eth0"`, INTERFACE_PATTERN),
     defaultProfile: server.optional("default_profile")?.name() ?? DEFAULT_PROFILE,

@@ -18,7 +18,7 @@ export interface KnockSink {
   /** A knock with a good signature. */
   readonly signed: (knock: SignedKnock) => void;
   /** A datagram was dropped. `source` parses it: that takes as long as all before. */
-  readonly dropped: (reason: string, source: () => Address) => void;
+  readonly dropped: (reason: string, source: () => Address, client?: string) => void;
   /** So many more were dropped, from anywhere. */
   readonly droppedMore: (reason: string, datagrams: number) => void;
 }

@@ -56,6 +56,7 @@ export class Pipeline implements KnockSink {
   readonly reporter: Reporter;
   readonly knocks = new RecentKnocks();
   readonly #companions = new Companions();
+  readonly #grantedListeners: ((knock: SignedKnock) => void)[] = [];
   #config: ServerConfig;
   /** Closings that the firewall does not have yet. */
   readonly #changing = new Set<Promise<void>>();
@@ -72,7 +73,7 @@ export class Pipeline implements KnockSink {
     const verdict = this.#decide(knock);
     if (verdict.kind === "grant") {
       this.#parts.accepted(knock.key, knock.source);
-      this.#open(verdict, knock.source);
+      this.#open(verdict, knock);
     } else {
       this.#refuse(verdict, knock.source);
       if (verdict.reason !== "needs") return;
@@ -81,7 +82,7 @@ export class Pipeline implements KnockSink {
     this.#companions.knocked(verdict.client!.name, steadyMs, waits);
     this.#companions.release(steadyMs, (waiting) => {
       const again = this.#decide(waiting, { isRemembered: true });
-      if (again.kind === "grant") this.#open(again, waiting.source);
+      if (again.kind === "grant") this.#open(again, waiting);
       return again.kind === "grant";
     });
   };
@@ -98,6 +99,8 @@ export class Pipeline implements KnockSink {
           grants.hasRoom(permission.client, address, permission.prefix);
       },
       ruleAgainst: ({ key }, source) => {
+        if (knock.fleet?.isUnclaimed) return "unclaimed";
+        if (this.#lifetimeOf(knock) <= 0) return "late";
         const rules = clients.get(key)?.client.rules;
         const now = clock.now();
         return rules && refusalBy(rules, {
@@ -207,7 +210,18 @@ export class Pipeline implements KnockSink {
     }
   }
 
-  #open(verdict: GrantVerdict, source: Address): void {
+  /** From now on `listener` is told of every knock that lets somebody in, before the firewall has it. */
+  onGranted(listener: (knock: SignedKnock) => void): void {
+    this.#grantedListeners.push(listener);
+  }
+
+  /** How long a knock opens, ms: one of another host has used up some of it. */
+  #lifetimeOf({ key, fleet }: SignedKnock): number {
+    return (this.#permissionOf(key)?.lifetimeMs ?? 0) - (fleet?.ageMs ?? 0);
+  }
+
+  #open(verdict: GrantVerdict, knock: SignedKnock): void {
+    const { source } = knock;
     const { grants, store, guard, clock } = this.#parts;
     const { client, randomNonce, timestampNs } = verdict;
     const permission = this.#permissionOf(client.key);
@@ -216,7 +230,7 @@ export class Pipeline implements KnockSink {
     const isCounted = this.#config.keys.byKey.get(client.key)?.client.rules?.uses !== undefined;
     // Further knocks within a use belong to it, and do not lengthen it.
     const useEndsMs = isCounted ? grants.endOfKey(client.key, now) : undefined;
-    const lifetimeMs = Math.min(permission.lifetimeMs, (useEndsMs ?? Infinity) - now.steadyMs);
+    const lifetimeMs = Math.min(this.#lifetimeOf(knock), (useEndsMs ?? Infinity) - now.steadyMs);
     const caps = earlier(permission.caps, permission.lifetimeMs - lifetimeMs);
     const permitted = { ...permission, lifetimeMs, caps };
     const { grant, renewed } = grants.open(verdict.address, permitted, now);
@@ -224,6 +238,7 @@ export class Pipeline implements KnockSink {
     // On disk before the firewall is asked for anything.
     store.recordKnock(recordOf({ client, randomNonce, timestampNs, source, at: now, opened }));
     const id = this.knocks.accept(grant, verdict.randomNonce);
+    for (const tell of this.#grantedListeners) tell(knock);
     let failed = false;
     guard.changed(grant.address, {
       done: () => {

@@ -23,6 +23,10 @@ export function causeOf(reason: RefusalReason, aheadMs: number | undefined): str
       return "its key has been used as often as its entry allows: openme rotate gives it a new one";
     case "needs":
       return "it needs a second person: each client in needs has to knock within a minute before or after it";
+    case "unclaimed":
+      return "the fleet's engine did not say whether the knock was used at another host: openme doctor says why";
+    case "late":
+      return "another host of the fleet let it in so long ago that nothing of its time was left here";
     case "backend":
       return "the firewall refused to let it in: openme doctor, and firewall_failed in the log of openme serve, say why";
     default:

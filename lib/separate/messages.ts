@@ -5,7 +5,7 @@
 
 import { bytesToHex, hexToBytes } from "../crypto/keys.ts";
 import type { SignedKnock } from "../gate.ts";
-import { RANDOM_NONCE_SIZE } from "../packet.ts";
+import { PACKET_SIZE, RANDOM_NONCE_SIZE } from "../packet.ts";
 import type { KnockConfig } from "../receive/intake.ts";
 import { formatAddress, parseAddress } from "../values/address.ts";
 
@@ -70,13 +70,14 @@ export function sentConfig(config: KnockConfig): SentConfig {
 /** A message of the taker's as JSON has it. */
 export function sentMessage(message: FromTaker): object {
   if (!("signed" in message)) return message;
-  const { key, source, randomNonce, timestampNs, target } = message.signed;
+  const { key, source, randomNonce, timestampNs, target, datagram } = message.signed;
   return {
     signed: key,
     source: formatAddress(source),
     nonce: bytesToHex(randomNonce),
     time: String(timestampNs),
     ...(target ? { target: formatAddress(target) } : {}),
+    ...(datagram ? { datagram: bytesToHex(datagram) } : {}),
   };
 }
 
@@ -84,8 +85,8 @@ export function sentMessage(message: FromTaker): object {
 export function readMessage(message: unknown): FromTaker | undefined {
   if (typeof message !== "object" || message === null) return undefined;
   const fields = message as Record<string, unknown>;
-  const { signed, source, nonce, time, target, dropped, droppedMore, configured } = fields;
-  if (signed !== undefined) return readSigned({ signed, source, nonce, time, target });
+  const { signed, source, dropped, droppedMore, configured } = fields;
+  if (signed !== undefined) return readSigned(fields);
   if (dropped !== undefined) {
     const from = readAddress(source);
     return isDrop(dropped) && from ? { dropped, source: formatAddress(from) } : undefined;
@@ -101,15 +102,17 @@ export function readMessage(message: unknown): FromTaker | undefined {
 }
 
 function readSigned(fields: Record<string, unknown>): FromTaker | undefined {
-  const { signed: key, nonce, time } = fields;
+  const { signed: key, nonce, time, datagram } = fields;
   const source = readAddress(fields["source"]);
   const target = fields["target"] === undefined ? undefined : readAddress(fields["target"]);
   const isRead = isHex(key, 32) && isHex(nonce, RANDOM_NONCE_SIZE) && source !== undefined &&
     typeof time === "string" && /^-?\d{1,19}$/.test(time) &&
-    (target !== undefined || fields["target"] === undefined);
+    (target !== undefined || fields["target"] === undefined) &&
+    (datagram === undefined || isHex(datagram, PACKET_SIZE));
   if (!isRead) return undefined;
-  const randomNonce = hexToBytes(nonce);
-  return { signed: { key, source, randomNonce, timestampNs: BigInt(time), target } };
+  const [randomNonce, timestampNs] = [hexToBytes(nonce), BigInt(time)];
+  const bytes = datagram === undefined ? undefined : hexToBytes(datagram);
+  return { signed: { key, source, randomNonce, timestampNs, target, datagram: bytes } };
 }
 
 function readCounts(counts: unknown): FromTaker | undefined {

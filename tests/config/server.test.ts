@@ -25,6 +25,7 @@ server:
   firewall: nft
   mark: 0x20000000
   separate: off
+  fleet: {name: vps, url: "rediss://:word@valkey.example.org:6379/1", when_down: refuse}
   knock_timeout: 1m0s
   replay_window: 90s
   private_key: "${SERVER_KEY}"
@@ -96,6 +97,12 @@ Deno.test("parseServerConfig() reads every key", () => {
     closedAs: "drop",
     onStop: "open",
     separate: "off",
+    fleet: {
+      name: "vps",
+      url: "rediss://:word@valkey.example.org:6379/1",
+      trust: undefined,
+      whenDown: "refuse",
+    },
     forwardedPorts: [],
     knockTimeoutMs: 60_000,
     replayWindowMs: 90_000,
@@ -172,6 +179,7 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     closedAs: "drop",
     onStop: "open",
     separate: "auto",
+    fleet: undefined,
     forwardedPorts: [],
     knockTimeoutMs: 30_000,
     replayWindowMs: 60_000,

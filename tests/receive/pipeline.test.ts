@@ -9,12 +9,14 @@ import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts
 import type { Clock, Moment } from "../../lib/values/moment.ts";
 import { ServerLog } from "../../lib/receive/server_log.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
+import { type FleetKnock, identifying, type SignedKnock } from "../../lib/gate.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../../lib/grants.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { SignerSearch } from "../../lib/receive/signer_search.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
+import { atOnce } from "../../lib/values/steps.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from "../../lib/state/schema.ts";
 import { StateStore } from "../../lib/state/store.ts";
@@ -26,6 +28,7 @@ import {
   address,
   ALICE,
   filled,
+  freshRules,
   knockBy,
   NOW_NS,
   sender,
@@ -151,6 +154,15 @@ class Process implements AsyncDisposable {
     return drop ? String(drop.fields["reason"]) : "granted";
   }
 
+  /** Decides about a knock that a fleet knows something of. */
+  decide(datagram: Uint8Array, fleet: FleetKnock): string {
+    const seen = this.#events.length;
+    const signed = atOnce(identifying(datagram, SOURCE, freshRules()));
+    this.pipeline.signed({ ...(signed as SignedKnock), fleet });
+    const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
+    return drop ? String(drop.fields["reason"]) : "granted";
+  }
+
   told(event: string): number {
     return this.#events.filter((each) => each.event === event).length;
   }
@@ -222,6 +234,26 @@ Deno.test("a knock that the client's quota of nonces has refused is no good afte
   await using second = await killed(folder);
   assert.equal(second.take(refused), "replay");
   assert.equal(second.take(await knock(4)), "granted", "there is room now");
+});
+
+Deno.test("a knock of another host of the fleet opens for the rest of its time", async () => {
+  await using folder = await Folder.create();
+  await using process = new Process(folder.path);
+  const told: SignedKnock[] = [];
+  process.pipeline.onGranted((knock) => told.push(knock));
+  const { steadyMs } = process.clock;
+  assert.equal(process.decide(await knock(1), { from: "a", ageMs: 29_999 }), "granted");
+  assert.equal([...process.grants.list()][0]!.endsSteadyMs, steadyMs + 1);
+  const late = await knock(2, "198.51.100.21");
+  assert.equal(process.decide(late, { from: "a", ageMs: 30_000 }), "late");
+  const unclaimed = await knock(3, "198.51.100.22");
+  assert.equal(process.decide(unclaimed, { isUnclaimed: true }), "unclaimed");
+  assert.equal(process.grants.size, 1);
+  assert.equal(process.take(await knock(4, "198.51.100.23")), "granted");
+  assert.deepEqual(told.map(({ fleet }) => fleet?.from), ["a", undefined]);
+  assert.deepEqual(told[1]!.datagram, await knock(4, "198.51.100.23"));
+  await using second = await killed(folder);
+  for (const refused of [late, unclaimed]) assert.equal(second.take(refused), "replay");
 });
 
 for (const stepMs of [-3_600_000, -2000, 2000, 3_600_000]) {

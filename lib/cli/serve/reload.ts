@@ -14,6 +14,7 @@ const FIXED = [
   ["command", "command"],
   ["mark", "mark"],
   ["separate", "separate"],
+  ["fleet", "fleet"],
 ] as const;
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. `started` is what serve began with. */
@@ -37,8 +38,8 @@ export async function reloadFrom(
         doing: "going on with the old value",
       });
     }
-    const { namedUdpPort, stateDir, firewall, command, mark, separate } = started;
-    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark, separate });
+    const { namedUdpPort, stateDir, firewall, command, mark, separate, fleet } = started;
+    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark, separate, fleet });
   } catch (error) {
     log.error("config_rejected", {
       ...errorFields(error),

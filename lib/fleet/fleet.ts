@@ -1,0 +1,173 @@
+/**
+ * A host of a fleet: claims each knock for the fleet before it is decided, tells the other hosts of those that it accepts,
+ * and decides about those that they tell of, as about any knock: by its own configuration, clock and replay memory.
+ */
+
+import type { FleetConfig } from "../config/fleet.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { keyAgreement } from "../crypto/sync.ts";
+import { identifying, type IdentifyRules, isStale, type SignedKnock } from "../gate.ts";
+import { RankedCandidates } from "../receive/candidates.ts";
+import type { KnockSink } from "../receive/intake.ts";
+import type { Log } from "../system/log.ts";
+import { type Clock, wallMsOf } from "../values/moment.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
+import { atOnce } from "../values/steps.ts";
+import type { Engine, EngineListener, EngineState } from "./engine.ts";
+import { openKnock, sealKnock } from "./entry.ts";
+import { claimName, type FleetSeal, fleetSeal } from "./keys.ts";
+
+/** Claims that are remembered, and with them that nobody has to be asked again. */
+const MOST_CLAIMS = 4096;
+/** Entries of other hosts that are looked at: a signature each. */
+const ENTRIES = { perSecond: 500, capacity: 1000 };
+const TELL_AGAIN_MS = 60_000;
+/** A claim outlives the time in which its knock could be accepted, also where two clocks differ. */
+const CLAIM_LASTS_WINDOWS = 3;
+
+/** What a fleet works with. */
+export interface FleetParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** This host's name, and that of this process. */
+  readonly host: string;
+  readonly claimant: string;
+}
+
+/** One host of a fleet. */
+export class Fleet implements EngineListener {
+  readonly config: FleetConfig;
+  readonly #parts: FleetParts;
+  readonly #entries = new TokenBucket(ENTRIES);
+  /** By claim name: whether it is this host's. */
+  readonly #claims = new Map<string, Promise<boolean | undefined>>();
+  #engine: Engine | undefined;
+  #sink: KnockSink | undefined;
+  #server: ServerConfig;
+  #seal: FleetSeal;
+  #rules: IdentifyRules;
+  #junk = 0;
+  #toldOfJunkAtMs = -Infinity;
+
+  constructor(server: ServerConfig, config: FleetConfig, parts: FleetParts) {
+    this.config = config;
+    this.#parts = parts;
+    this.#server = server;
+    this.#seal = fleetSeal(server, config.name);
+    this.#rules = identifyRules(server);
+  }
+
+  /** The engine, once it is there: until then it counts as one that does not answer. */
+  use(engine: Engine): void {
+    this.#engine = engine;
+  }
+
+  state(): EngineState | undefined {
+    return this.#engine?.state();
+  }
+
+  /** How many claims are remembered; bounded. */
+  get remembered(): number {
+    return this.#claims.size;
+  }
+
+  /** The sink of this host's own knocks: they are claimed first, and only then `sink` decides. */
+  over(sink: KnockSink): KnockSink {
+    this.#sink = sink;
+    return {
+      signed: (knock) => this.#claim(knock),
+      dropped: (reason, source) => sink.dropped(reason, source),
+      droppedMore: (reason, datagrams) => sink.droppedMore(reason, datagrams),
+    };
+  }
+
+  /** From now on this configuration holds. */
+  reconfigure(server: ServerConfig): void {
+    this.#server = server;
+    this.#seal = fleetSeal(server, this.config.name);
+    this.#rules = identifyRules(server);
+  }
+
+  /** This host has let somebody in for this knock. */
+  granted({ datagram, source, fleet }: SignedKnock): void {
+    if (!datagram || fleet?.from !== undefined) return;
+    const { host, claimant, clock } = this.#parts;
+    const atMs = wallMsOf(clock.now());
+    this.#engine?.publish(sealKnock({ host, claimant, atMs, source, datagram }, this.#seal));
+  }
+
+  /** An entry of the stream, which anyone may have written who reaches the engine. */
+  entry(sealed: string): void {
+    const { clock, claimant } = this.#parts;
+    const now = clock.now();
+    const entry = openKnock(sealed, this.#seal);
+    if (!entry) return this.#tellOfJunk(now.steadyMs);
+    if (entry.claimant === claimant || this.#entries.take(1, now.steadyMs) === 0) return;
+    const signed = atOnce(identifying(entry.datagram, entry.source, this.#rules));
+    if (typeof signed === "string") return; // not a client of this host
+    const ageMs = Math.max(0, wallMsOf(now) - entry.atMs);
+    this.#sink?.signed({ ...signed, fleet: { from: entry.host, ageMs } });
+  }
+
+  changed({ isUp, why }: EngineState): void {
+    const { log } = this.#parts;
+    const { name, whenDown } = this.config;
+    if (isUp) return log.info("fleet_up", { fleet: name });
+    log.warn("fleet_down", {
+      fleet: name,
+      why,
+      doing: whenDown === "alone"
+        ? "going on alone: knocks open this host only, and their replay is found by its own memory only"
+        : "letting nobody in until it answers (server.fleet.when_down)",
+    });
+  }
+
+  /** Asks whether this host is the first to have the knock, and passes it on as the answer says. */
+  async #claim(knock: SignedKnock): Promise<void> {
+    const sink = this.#sink!;
+    const { wallNs } = this.#parts.clock.now();
+    const { keys, replayWindowMs } = this.#server;
+    const client = keys.byKey.get(knock.key);
+    // What opens nothing anyway needs no claim.
+    const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
+    if (!client || isStale(knock, wallNs, { replayWindowNs })) return sink.signed(knock);
+    const isOurs = await this.#ask(claimName(knock.key, knock.randomNonce));
+    if (isOurs === false) return sink.dropped("replay", () => knock.source, client.name);
+    const isRefused = isOurs === undefined && this.config.whenDown === "refuse";
+    sink.signed(isRefused ? { ...knock, fleet: { isUnclaimed: true } } : knock);
+  }
+
+  /** `undefined` where the engine cannot say in time. */
+  async #ask(name: string): Promise<boolean | undefined> {
+    const known = await this.#claims.get(name);
+    if (known !== undefined) return known;
+    const forMs = CLAIM_LASTS_WINDOWS * this.#server.replayWindowMs;
+    const asked = this.#engine?.claim(name, forMs).catch(() => undefined) ??
+      Promise.resolve(undefined);
+    this.#claims.set(name, asked);
+    if (this.#claims.size > MOST_CLAIMS) this.#claims.delete(this.#claims.keys().next().value!);
+    return await asked;
+  }
+
+  #tellOfJunk(steadyMs: number): void {
+    this.#junk++;
+    if (steadyMs - this.#toldOfJunkAtMs < TELL_AGAIN_MS) return;
+    this.#toldOfJunkAtMs = steadyMs;
+    this.#parts.log.warn("fleet_junk", {
+      fleet: this.config.name,
+      entries: this.#junk,
+      why: "no host with this server's private key has written them",
+      hint: "another fleet of the same name, another server key, or someone who reaches the engine",
+    });
+  }
+}
+
+function identifyRules(
+  { privateKey, previousPrivateKey, keys }: ServerConfig,
+): IdentifyRules {
+  return {
+    agree: keyAgreement(privateKey),
+    previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
+    candidates: new RankedCandidates(keys),
+  };
+}

@@ -1,0 +1,233 @@
+/** A fleet on an engine in memory: what each host lets in, and what an engine in strange hands can do. */
+
+import assert from "node:assert/strict";
+import { parseServerConfig } from "../../lib/config/server.ts";
+import type { Engine } from "../../lib/fleet/engine.ts";
+import { Fleet } from "../../lib/fleet/fleet.ts";
+import { fleetSeal } from "../../lib/fleet/keys.ts";
+import { decide, identifying, type SignedKnock } from "../../lib/gate.ts";
+import { formatAddress } from "../../lib/values/address.ts";
+import { atOnce } from "../../lib/values/steps.ts";
+import { address, ALICE, filled, freshRules, knockBy, NOW_NS } from "../support/knocks.ts";
+import { memoryLog } from "../support/memory_log.ts";
+import { pause } from "../support/wait.ts";
+import { serverYaml } from "../support/server_yaml.ts";
+
+/** What hosts share, as an honest engine keeps it. */
+class MemoryEngine {
+  readonly claims = new Map<string, string>();
+  readonly stream: string[] = [];
+  readonly hosts: Host[] = [];
+  isUp = true;
+
+  for(claimant: string): Engine {
+    return {
+      claim: async (name) => {
+        await pause(0);
+        if (!this.isUp) throw new Error("away");
+        if (!this.claims.has(name)) this.claims.set(name, claimant);
+        return this.claims.get(name) === claimant;
+      },
+      publish: (entry) => void (this.isUp && this.stream.push(entry)),
+      describe: () => {},
+      records: () => Promise.resolve([]),
+      state: () => ({
+        isUp: this.isUp,
+        why: undefined,
+        sinceSteadyMs: 0,
+        roundTripMs: undefined,
+      }),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  /** Hands every host what is in the stream. */
+  deliver(): void {
+    const entries = this.stream.splice(0);
+    for (const { fleet } of this.hosts) for (const entry of entries) fleet.entry(entry);
+  }
+}
+
+/** A host that decides as the server does. */
+class Host {
+  readonly fleet: Fleet;
+  readonly #sink;
+  /** By address: whom it let in. */
+  readonly open: string[] = [];
+  readonly dropped: string[] = [];
+  readonly events;
+  wallNs = NOW_NS;
+  steadyMs = 0;
+
+  constructor(
+    engine: MemoryEngine,
+    host: string,
+    { server = [], clients }: { server?: string[]; clients?: string } = {},
+  ) {
+    const text = serverYaml({
+      server: ["fleet:", "  name: vps", "  url: redis://127.0.0.1", ...server.map((l) => `  ${l}`)],
+      ...(clients === undefined ? {} : { rest: clients }),
+    });
+    const config = parseServerConfig(text, "server.yaml");
+    const { log, events } = memoryLog();
+    this.events = events;
+    const clock = { bootId: "b", now: () => ({ wallNs: this.wallNs, steadyMs: this.steadyMs }) };
+    this.fleet = new Fleet(config, config.fleet!, { clock, log, host, claimant: `${host}1` });
+    this.fleet.use(engine.for(`${host}1`));
+    engine.hosts.push(this);
+    const rules = freshRules({ clients: [...config.keys.byKey.values()] });
+    this.#sink = this.fleet.over({
+      signed: (knock) => {
+        const verdict = decide(knock, this.wallNs, {
+          ...rules,
+          ruleAgainst: () => knock.fleet?.isUnclaimed ? "unclaimed" : undefined,
+        });
+        if (verdict.kind === "drop") return void this.dropped.push(verdict.reason);
+        this.open.push(`${formatAddress(verdict.address)} ${knock.fleet?.ageMs ?? 0}`);
+        this.fleet.granted(knock);
+      },
+      dropped: (reason) => void this.dropped.push(reason),
+      droppedMore: () => {},
+    });
+  }
+
+  /** The datagram arrives here. */
+  async takes(datagram: Uint8Array, from: string): Promise<void> {
+    const signed = atOnce(identifying(datagram, address(from), freshRules()));
+    this.#sink.signed(signed as SignedKnock);
+    await pause(5);
+  }
+}
+
+Deno.test("one knock lets in at every host, and its replay at none", async (t) => {
+  const replayed = "203.0.113.66";
+  for (const when of ["before the others know", "after"]) {
+    await t.step(when, async () => {
+      const engine = new MemoryEngine();
+      const [a, b, c] = ["a", "b", "c"].map((name) => new Host(engine, name)) as [Host, Host, Host];
+      const datagram = await knockBy(ALICE);
+      await a.takes(datagram, "198.51.100.20");
+      if (when === "after") engine.deliver();
+      for (const host of [a, b, c]) await host.takes(datagram, replayed);
+      engine.deliver();
+      for (const host of [a, b, c]) {
+        assert.deepEqual(host.open, ["198.51.100.20 0"]);
+        assert.deepEqual(new Set(host.dropped), new Set(["replay"]));
+      }
+    });
+  }
+});
+
+Deno.test("a host that comes later opens for the rest of the time, and by its own configuration", async () => {
+  const engine = new MemoryEngine();
+  const a = new Host(engine, "a");
+  const late = new Host(engine, "late");
+  const stranger = new Host(engine, "stranger", { clients: "clients: {}" });
+  await a.takes(await knockBy(ALICE), "198.51.100.20");
+  late.wallNs += 7_000_000_000n;
+  engine.deliver();
+  assert.deepEqual(late.open, ["198.51.100.20 7000"]);
+  assert.deepEqual(stranger.open, []);
+  const behind = new Host(engine, "behind");
+  behind.wallNs -= 5_000_000_000n;
+  await a.takes(await knockBy(ALICE, { randomNonce: filled(1, 16) }), "198.51.100.20");
+  engine.deliver();
+  assert.deepEqual(behind.open, ["198.51.100.20 0"], "never for longer than a knock opens");
+});
+
+Deno.test("an engine that is away: a host goes on alone, or lets nobody in", async () => {
+  const engine = new MemoryEngine();
+  engine.isUp = false;
+  const alone = new Host(engine, "alone");
+  const refusing = new Host(engine, "refusing", { server: ["when_down: refuse"] });
+  for (const host of [alone, refusing]) {
+    await host.takes(await knockBy(ALICE), "198.51.100.20");
+  }
+  assert.deepEqual(alone.open, ["198.51.100.20 0"]);
+  assert.deepEqual(refusing.open, []);
+  assert.deepEqual(refusing.dropped, ["unclaimed"]);
+  engine.isUp = true;
+  const again = await knockBy(ALICE, { randomNonce: filled(2, 16) });
+  await refusing.takes(again, "198.51.100.20");
+  assert.deepEqual(refusing.open, ["198.51.100.20 0"]);
+});
+
+Deno.test("what no host has written lets nobody in, and is told once a minute", async () => {
+  const engine = new MemoryEngine();
+  const [a, b] = ["a", "b"].map((name) => new Host(engine, name)) as [Host, Host];
+  const datagram = await knockBy(ALICE);
+  await a.takes(datagram, "198.51.100.20");
+  const [genuine] = engine.stream.splice(0);
+  const dot = genuine!.indexOf(".");
+  const tag = genuine!.slice(0, dot);
+  const text = genuine!.slice(dot + 1);
+  const other = { privateKey: filled(0x77), previousPrivateKey: undefined };
+  const ours = { privateKey: filled(0x51), previousPrivateKey: undefined };
+  const seal = fleetSeal(ours, "vps");
+  const forged = [
+    "",
+    ".",
+    text,
+    `.${text}`,
+    `${tag}.${text.replace("198.51.100.20", "203.0.113.66")}`,
+    `${tag} .${text}`,
+    fleetSeal(other, "vps").seal(text),
+    fleetSeal(ours, "other").seal(text),
+    // Of a host, but no knock.
+    ...["null", "[]", "1", "{", `{"knock":1}`, `{"__proto__":${text}}`].map((t) => seal.seal(t)),
+    seal.seal(JSON.stringify({ ...JSON.parse(text), knock: "AAAA" })),
+    seal.seal(JSON.stringify({ ...JSON.parse(text), source: "nowhere" })),
+    seal.seal(JSON.stringify({ ...JSON.parse(text), host: "a\nb" })),
+    seal.seal(JSON.stringify({ ...JSON.parse(text), at: "1" })),
+  ];
+  for (const entry of forged) b.fleet.entry(entry);
+  assert.deepEqual(b.open, []);
+  assert.equal(b.events.filter(({ event }) => event === "fleet_junk").length, 1);
+  b.fleet.entry(genuine!);
+  b.fleet.entry(genuine!);
+  assert.deepEqual(b.open, ["198.51.100.20 0"]);
+  assert.deepEqual(b.dropped, ["replay"]);
+});
+
+Deno.test("while the server's key is rotated, hosts with and without the new one know each other", () => {
+  const [old, next] = [filled(0x51), filled(0x52)];
+  const before = fleetSeal({ privateKey: old, previousPrivateKey: undefined }, "vps");
+  const during = fleetSeal({ privateKey: next, previousPrivateKey: old }, "vps");
+  const after = fleetSeal({ privateKey: next, previousPrivateKey: undefined }, "vps");
+  for (const [from, to] of [[before, during], [during, before], [after, during]] as const) {
+    assert.equal(to.open(from.seal("text")), "text");
+  }
+  assert.equal(before.open(after.seal("text")), undefined);
+});
+
+Deno.test("a knock that opens nothing anyway is not claimed; one that is repeated is claimed once", async () => {
+  const engine = new MemoryEngine();
+  const a = new Host(engine, "a");
+  await a.takes(await knockBy(ALICE, { timestampNs: NOW_NS - 61_000_000_000n }), "198.51.100.20");
+  const stranger = new Host(engine, "stranger", { clients: "clients: {}" });
+  const datagram = await knockBy(ALICE, { timestampNs: NOW_NS });
+  await stranger.takes(datagram, "198.51.100.20");
+  assert.equal(engine.claims.size, 0);
+  assert.deepEqual([a.dropped, stranger.dropped], [["stale"], ["signature"]]);
+  await a.takes(datagram, "198.51.100.20");
+  assert.equal(engine.claims.size, 1);
+  assert.match([...engine.claims.keys()][0]!, /^[0-9a-f]{64}$/);
+  engine.claims.clear();
+  await a.takes(datagram, "198.51.100.20");
+  assert.equal(engine.claims.size, 0);
+  assert.deepEqual(a.dropped, ["stale", "replay"]);
+});
+
+Deno.test("the claims of a flood of knocks are remembered in bounded memory", async () => {
+  const engine = new MemoryEngine();
+  const a = new Host(engine, "a");
+  const signed = atOnce(identifying(await knockBy(ALICE), address("198.51.100.20"), freshRules()));
+  const sink = a.fleet.over({ signed: () => {}, dropped: () => {}, droppedMore: () => {} });
+  for (let i = 0; i < 5000; i++) {
+    const randomNonce = filled(0, 16);
+    new DataView(randomNonce.buffer).setUint32(0, i);
+    sink.signed({ ...(signed as SignedKnock), randomNonce });
+  }
+  await pause(20);
+  assert.equal(a.fleet.remembered, 4096);
+});

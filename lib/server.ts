@@ -258,9 +258,8 @@ class Server {
   async #learnActivity(): Promise<void> {
     if ([...this.#grants.list()].every(({ extended }) => !extended)) return;
     const { learnActivity } = await import("./receive/activity.ts");
-    const { backend, clock } = this.#parts;
-    const activeMs = this.#config.knockTimeoutMs;
-    await learnActivity({ grants: this.#grants, store: this.#store, backend, clock, activeMs });
+    const parts = { ...this.#parts, grants: this.#grants, store: this.#store };
+    await learnActivity({ ...parts, activeMs: this.#config.knockTimeoutMs });
   }
 
   #tend(): void {

@@ -47,7 +47,7 @@ function whileUsed(grant: Grant, nowMs: number): string {
   const most = `at most until ${formatTime(lastEndOf(grant, "expiresAtMs"))}`;
   return openAt(grant, nowMs).expiresAtMs > nowMs
     ? `open while used, ${most}`
-    : `not used: opens again when a connection is, ${most}`;
+    : `closed, unused: a connection that lives on opens it again, ${most}`;
 }
 
 /** The table for people; without `openFor`, one column narrower. */

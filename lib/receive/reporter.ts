@@ -4,11 +4,11 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { formatDuration } from "../values/duration.ts";
-import { type Clock, type Moment, wallMsOf } from "../values/moment.ts";
+import { type Clock, isoTime, type Moment, wallMsOf } from "../values/moment.ts";
 import { formatNetwork } from "../values/network.ts";
 import { formatPortRange } from "../values/ports.ts";
 import type { DropVerdict } from "../gate.ts";
-import type { Grant } from "../grants.ts";
+import { type Grant, lastEndOf } from "../grants.ts";
 import type { StateStore } from "../state/store.ts";
 import type { Log } from "../system/log.ts";
 import { eventsOf, type GrantChange } from "./grant_changes.ts";
@@ -55,6 +55,7 @@ export class Reporter {
       source: formatAddress(source),
       ports: grant.ports.map(formatPortRange).join(","),
       lifetime: formatDuration(Math.round(lifetimeMs)),
+      while_used_until: grant.extended && isoTime(lastEndOf(grant, "expiresAtMs")),
     });
     for (const tell of this.#openedListeners) tell(opened);
   }

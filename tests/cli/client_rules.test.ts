@@ -2,7 +2,12 @@
 
 import assert from "node:assert/strict";
 import { odditiesOf } from "../../lib/cli/commands/check.ts";
+import { extendingFlaw } from "../../lib/cli/extending.ts";
+import { canExtend } from "../../lib/config/extend.ts";
+import { guardPlanOf } from "../../lib/config/guard_plan.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
+import { BACKENDS } from "../../lib/firewall/catalog.ts";
+import { BACKEND_NAMES } from "../../lib/firewall/plan.ts";
 import { Folder } from "../support/folder.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 import { failure, openme } from "./program.ts";
@@ -69,6 +74,37 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
     needs: ["chief"],
     lifetime_ms: 28_800_000,
   }, 0]);
+});
+
+Deno.test("a firewall that keeps nothing open is warned of, where a client asks for it", async () => {
+  const configOf = (line: string) =>
+    parseServerConfig(
+      serverYaml({
+        rest:
+          `clients:\n  alice: {ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [22/tcp]${line}}`,
+      }),
+      "",
+    );
+  const extended = configOf(", extend_while_used: 8h");
+  for (const name of BACKEND_NAMES.filter((each) => !/firewalld|command|pf/.test(each))) {
+    const run = () => Promise.resolve("");
+    const parts = { plan: guardPlanOf(extended), run, log: undefined as never };
+    const backend = await BACKENDS[name].make({
+      ...parts,
+      stateDir: undefined,
+      command: undefined,
+    });
+    assert.equal(backend.activity !== undefined, canExtend(name), name);
+    const flaw = extendingFlaw(extended, backend);
+    if (name === "nft") assert.equal(flaw, undefined);
+    else {assert.match(
+        flaw!.why,
+        new RegExp(`not there with ${backend.name}: a grant lasts as long`),
+      );}
+    assert.equal(extendingFlaw(configOf(""), backend), undefined);
+  }
+  const oddities = odditiesOf(configOf(", extend_while_used: 30s"), 0);
+  assert.ok(oddities.some((each) => each.includes("no longer than a knock opens anyway")));
 });
 
 Deno.test("openme rename changes the name in whatever file needs it, and nothing else", async () => {

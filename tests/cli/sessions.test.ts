@@ -201,6 +201,41 @@ Deno.test("openme sessions says that it cannot read a damaged database, and leav
   assert.deepEqual(await folder.names(), ["server.yaml", "state.db"]);
 });
 
+Deno.test("openme sessions tells what stays open while it is used, and until when at most", async () => {
+  await using folder = await Folder.create();
+  await folder.write("server.yaml", serverYaml({ server: [`state_dir: ${folder.path}`] }));
+  const nowMs = Date.now();
+  const closesAt = "2099-12-31T00:00:00.000Z";
+  const extendedGrant = (client: string, endsInMs: number, activeForMs: number): Grant => ({
+    ...grantOf(client, "192.0.2.1", [SSH, HEALTH], endsInMs),
+    extended: {
+      caps: [{ ports: [SSH], expiresAtMs: Date.parse(closesAt), endsSteadyMs: 1e15 }],
+      activeUntilMs: nowMs + activeForMs,
+    },
+  });
+  fill(folder.path, [
+    extendedGrant("alice", -60_000, 500_000),
+    extendedGrant("bob", -60_000, -1),
+  ]).close({ grantsStand: true });
+  const run = (...args: string[]) =>
+    openme(["sessions", ...args, "--config", "server.yaml"], {
+      cwd: folder.path,
+    });
+  const { stdout } = await run();
+  assert.match(stdout, /^alice .* 8m\d+s +open while used, at most until 2099-12-31T00:00:00Z$/m);
+  assert.match(stdout, /^bob .* 0s +closed, unused: .* at most until 2099-12-31T00:00:00Z$/m);
+  const { grants } = JSON.parse((await run("--json")).stdout);
+  assert.deepEqual(grants.map((grant: Record<string, unknown>) => grant["closes_at"]), [
+    closesAt,
+    closesAt,
+  ]);
+  const iso = (ms: number) => new Date(nowMs + ms).toISOString();
+  assert.deepEqual(grants.map((grant: Record<string, unknown>) => grant["expires_at"]), [
+    iso(500_000),
+    iso(-1),
+  ]);
+});
+
 Deno.test("openme sessions --watch fits its bar, and the time left, into the terminal", () => {
   const config = parseServerConfig(serverYaml({ server: ["knock_timeout: 30s"] }), "");
   const nowMs = Date.now();

@@ -137,6 +137,7 @@ e2e("the entries of docs/living.md", async (lab) => {
   await using session = await Session.create(lab);
   await session.install();
   const shown = {
+    "A working day": /while used, at most 10h0m0s/,
     "A contractor": /Mon-Fri 08:00-18:00 Europe\/Berlin; from 203\.0\.113\.0\/24; for 8h0m0s/,
     "An envelope for emergencies": /envelope .* for 1h0m0s; once \(1 left\)/,
     "Two people": /together with chief/,

@@ -435,6 +435,28 @@ Deno.test("a grant loses what it may stay open for with the rule, the hours, or 
   assert.deepEqual(leftOf(process), ["30000"]);
 });
 
+Deno.test("the history has when traffic last kept a grant open, once its cap is over", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  await using process = new Process(folder.path, {
+    config: ruled("extend_while_used: 60s"),
+    clock,
+  });
+  process.take(await knock(1));
+  const [grant] = process.grants.list();
+  const activeUntilMs = grant!.openedAtMs + 50_000;
+  process.grants.put({ ...grant!, extended: { ...grant!.extended!, activeUntilMs } });
+  clock.pass(60_000);
+  process.pipeline.expire();
+  await process.pipeline.withdraw(() => false, ""); // writes the history
+  using database = new DatabaseSync(folder.file("state.db"), { readOnly: true });
+  const rows = database.prepare("SELECT ended_at_ms AS atMs, ended_why AS why FROM history").all();
+  assert.deepEqual(rows.map((row) => ({ ...row })), [{
+    atMs: activeUntilMs,
+    why: "no longer used",
+  }]);
+});
+
 Deno.test("a use of a key is over with what its knock opens, and later knocks within it do not move the cap", async () => {
   await using folder = await Folder.create();
   const clock = new MovedClock();

@@ -1,17 +1,21 @@
 /** What a client is told of its knock: whether a port opened, what the health port reports, and otherwise why not. */
 
-import type { Attempt } from "../client/dial.ts";
 import { type Asked, knockAndAsk } from "../client/check.ts";
+import type { Door } from "../client/hosts.ts";
 import type { KnockOptions, Sent, SigningProfile } from "../client/knock.ts";
 import { formatAddress } from "../values/address.ts";
+import type { Profile } from "../config/profiles.ts";
 import { formatDuration } from "../values/duration.ts";
 import type { HealthReport } from "../values/health_report.ts";
 import { escapeUnprintable } from "../values/text.ts";
+import type { Closed } from "../client/wait.ts";
 import type { Context } from "./context.ts";
 
 /** The profile to knock with, and the address to let in. */
 export interface Knocker extends KnockOptions {
   readonly profile: SigningProfile;
+  /** The host that is to open; `undefined` for any of the profile. */
+  readonly host: string | undefined;
 }
 
 /** How `--check` asks. */
@@ -20,6 +24,8 @@ export interface CheckOptions {
   readonly healthPort: number;
   /** Knocks that were sent before. */
   readonly earlier?: readonly Sent[] | undefined;
+  /** Where they were sent. */
+  readonly door?: Door | undefined;
 }
 
 const OTHERS_ADDRESS =
@@ -28,19 +34,35 @@ const OTHERS_ADDRESS =
 /** Knocks until the health port confirms a knock of this machine; without a report it has said why there is none. */
 export async function check(
   { profile, ...options }: Knocker,
-  { timeoutMs, healthPort, earlier }: CheckOptions,
+  { healthPort: port, ...more }: CheckOptions,
   context: Context,
-): Promise<{ readonly sent: readonly Sent[]; readonly report: HealthReport | undefined }> {
-  const asked = await knockAndAsk(profile, { port: healthPort, ...options, timeoutMs, earlier });
-  const name = `the health port ${healthPort}/tcp of ${profile.serverHost}`;
+): Promise<{
+  readonly sent: readonly Sent[];
+  readonly report: HealthReport | undefined;
+  /** The host that answered. */
+  readonly host: string | undefined;
+}> {
+  const { timeoutMs } = more;
+  const asked = await knockAndAsk(profile, { port, ...options, ...more });
+  const nameAt = (host: string) => `the health port ${port}/tcp of ${host}`;
   if (asked.kind === "closed") {
-    tellClosed(context, name, timeoutMs, asked.waited);
+    tellClosed(context, nameAt(hostName(profile, options.host)), timeoutMs, asked.waited);
     if (options.target) tellLine(context, `openme: hint: ${OTHERS_ADDRESS}`);
-    return { sent: asked.waited.sent, report: undefined };
+    return { sent: asked.waited.sent, report: undefined, host: undefined };
   }
-  const flaw = flawOf(asked, name, profile.serverHost, { ...options, timeoutMs });
+  const flaw = flawOf(asked, nameAt(asked.host), asked.host, { ...options, timeoutMs });
   if (flaw) tellError(context, ...flaw);
-  return { sent: asked.sent, report: flaw ? undefined : asked.answer?.report };
+  const { sent, host } = asked;
+  return { sent, report: flaw ? undefined : asked.answer?.report, host };
+}
+
+/** The host that was to open: the one asked for, or any of the profile's. */
+export function hostName(
+  { name, serverHost, otherHosts }: Profile,
+  asked: string | undefined,
+): string {
+  if (asked !== undefined || !otherHosts) return asked ?? serverHost;
+  return `${name} (${1 + otherHosts.length} hosts)`;
 }
 
 /** Why an answer does not confirm the knock, and what to do. */
@@ -92,25 +114,34 @@ export function tellClosed(
   context: Context,
   what: string,
   timeoutMs: number,
-  { tried, knocks, unresolved }: {
-    tried: readonly Attempt[];
-    knocks: number;
-    unresolved?: string;
-  },
+  { tried, sent, knocks, missed = [], unresolved }: Omit<Closed, "kind">,
 ): void {
   const attempts = unresolved === undefined
     ? tried.map(({ address, outcome }) => `${formatAddress(address)}: ${outcome}`)
     : [`${unresolved}: no answer from the name server`];
-  const times = knocks === 1 ? "1 knock" : `${knocks} knocks`;
+  const times = (knocks === 1 ? "1 knock" : `${knocks} knocks`) + placesOf(sent);
   tellError(
     context,
-    `${what} did not open within ${formatDuration(timeoutMs)} (${times}; ${attempts.join(", ")})`,
+    `${what} did not open within ${formatDuration(timeoutMs)} (${times}; ${
+      [...attempts, ...missed].join(", ")
+    })`,
     unresolved !== undefined
       ? "is this machine online, and are its name servers right?"
       : tried.some(({ outcome }) => outcome === "refused")
       ? "refused means that the way is open and no program listens there: is the service running?"
       : "openme doctor looks for the reason: clock, key, address, ports",
   );
+}
+
+/** Where the knocks went, if to several hosts. */
+function placesOf(sent: readonly Sent[]): string {
+  const hosts = Map.groupBy(sent, ({ host }) => host);
+  if (hosts.size < 2) return "";
+  const places = [...hosts].map(([host, each]) => {
+    const addresses = each.map(({ address }) => formatAddress(address)).join(", ");
+    return host === addresses ? host : `${host} (${addresses})`;
+  });
+  return ` at ${places.join(", ")}`;
 }
 
 /** A line for each grant: `home: alice is let in from 203.0.113.7 to 22/tcp, 29s left`. */

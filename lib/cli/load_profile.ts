@@ -26,7 +26,7 @@ export const PROFILE_VARIABLE = "OPENME_PROFILE";
 
 /**
  * The profile called `name`, else the default one, from `--client-config`, `OPENME_PROFILE` or the user's file. `--bind`
- * replaces its `bind`.
+ * replaces its `bind`, and `--host` puts one of its hosts first.
  */
 export async function loadProfile(
   args: Arguments,
@@ -36,7 +36,13 @@ export async function loadProfile(
   const bind = textFlag(args, "bind");
   if (bind !== undefined && !BIND_PATTERN.test(bind)) throw flagError("bind", BIND_EXPECTED, bind);
   const profile = await readProfile(args, context, name);
-  return bind === undefined ? profile : { ...profile, bind };
+  const bound = bind === undefined ? profile : { ...profile, bind };
+  const host = textFlag(args, "host");
+  if (host === undefined) return bound;
+  const { hostsOf, withFirstHost } = await import("../client/hosts.ts");
+  const chosen = withFirstHost(bound, host);
+  if (chosen) return chosen;
+  throw flagError("host", `a host of ${profile.name}: ${hostsOf(profile).join(", ")}`, host);
 }
 
 /** The profile with its key, ready to sign: asks for a passphrase where the key's file has one. */

@@ -9,6 +9,10 @@ export const NETWORK: Parameters = {
   "-4, --ipv4": "use IPv4 only",
   "-6, --ipv6": "use IPv6 only",
 };
+/** Which host of several. */
+export const HOST: Parameters = {
+  "--host HOST": "of a profile with several hosts, the one that is to open",
+};
 export const HEALTH_PORT: Parameters = {
   "--health-port N":
     "the server's health port (default: health_port of the profile, or its server_udp_port)",

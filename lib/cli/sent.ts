@@ -2,31 +2,42 @@
 
 import type { Context } from "./context.ts";
 import type { Profile } from "../config/profiles.ts";
-import type { Sent } from "../client/knock.ts";
+import type { Attempted } from "../client/knock.ts";
 import { formatAddress } from "../values/address.ts";
 
 /** Says where it knocked, on a terminal. */
-export function tellSent(profile: Profile, sent: readonly Sent[], context: Context): void {
+export function tellSent(profile: Profile, sent: readonly Attempted[], context: Context): void {
   if (!context.interactive) return;
-  const reached = sent.filter(({ failure }) => failure === undefined).map(({ address }) =>
-    formatAddress(address)
+  const hosts = Map.groupBy(
+    sent.filter(({ failure }) => failure === undefined),
+    ({ host }) => host,
   );
-  context.stderr(`openme: knocked at ${profile.serverHost} (${reached.join(", ")})`);
-  for (const { address, failure } of sent) {
-    if (failure !== undefined) {
-      context.stderr(`openme: not sent to ${formatAddress(address)}: ${failure}`);
+  const places = [...hosts].map(([host, each]) => `${host} (${each.map(addressOf).join(", ")})`);
+  context.stderr(`openme: knocked at ${places.join(", ") || profile.serverHost}`);
+  for (const each of sent) {
+    if (each.failure !== undefined) {
+      context.stderr(`openme: not sent to ${addressOf(each) ?? each.host}: ${each.failure}`);
     }
   }
 }
 
-/** The beginning of what `--json` prints. */
-export function describeSent(profile: Profile, sent: readonly Sent[]) {
+/** The beginning of what `--json` prints; `host`: the one that opened. */
+export function describeSent(
+  profile: Profile,
+  sent: readonly Attempted[],
+  host = profile.serverHost,
+) {
   return {
     profile: profile.name,
-    host: profile.serverHost,
-    sent: sent.map(({ address, failure }) => ({
-      address: formatAddress(address),
-      failure: failure ?? null,
+    host,
+    sent: sent.map((each) => ({
+      ...(profile.otherHosts ? { host: each.host } : {}),
+      address: addressOf(each) ?? null,
+      failure: each.failure ?? null,
     })),
   };
+}
+
+function addressOf({ address }: Attempted): string | undefined {
+  return address && formatAddress(address);
 }

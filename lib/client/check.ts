@@ -7,7 +7,15 @@ import type { Sent, SigningProfile } from "./knock.ts";
 import { knockId } from "../crypto/keys.ts";
 import { pause } from "../system/clock.ts";
 import { askHealth, type HealthAnswer } from "./ask_health.ts";
-import { KNOCK_AGAIN_MS, knockUntilOpen, type Waited, type WaitOptions } from "./wait.ts";
+import { type Door, takeTurns, type TurnTime } from "./hosts.ts";
+import {
+  type Closed,
+  closedOf,
+  firstOf,
+  KNOCK_AGAIN_MS,
+  waitAt,
+  type WaitOptions,
+} from "./wait.ts";
 
 /** How long a health port that has accepted may take to answer. */
 export const ANSWER_MS = 5000;
@@ -20,11 +28,13 @@ export type Outcome = "open" | "refused" | "pending" | "none";
 
 /** The last answer, or why there was none. */
 export type Asked =
-  | { readonly kind: "closed"; readonly waited: Waited & { readonly kind: "closed" } }
+  | { readonly kind: "closed"; readonly waited: Closed }
   | {
     readonly kind: "answered";
+    /** The host that answered. */
+    readonly host: string;
     /** The first knocks. */
-    readonly sent: Waited["sent"];
+    readonly sent: readonly Sent[];
     /** `undefined` where another program listens there. */
     readonly answer: HealthAnswer | undefined;
     readonly outcome: Outcome;
@@ -32,15 +42,44 @@ export type Asked =
     readonly asked: { readonly sentMs: number; readonly receivedMs: number };
   };
 
-/** No question begins after `timeoutMs`. Rejects as {@linkcode knockUntilOpen} does. */
-export async function knockAndAsk(
+/** What to ask, and where. */
+export interface AskOptions extends Omit<WaitOptions, "quietMs" | "knocked"> {
+  /** Knocks that were sent already; the next is sent when they have had their time. */
+  readonly earlier?: readonly Sent[] | undefined;
+  /** Where they were sent: no other door is tried. */
+  readonly door?: Door | undefined;
+}
+
+/** No question begins after `timeoutMs`. Rejects as `knockUntilOpen` does. */
+export async function knockAndAsk(profile: SigningProfile, options: AskOptions): Promise<Asked> {
+  const { door, timeoutMs } = options;
+  if (door) return await askAt(profile, door, options, { turnMs: timeoutMs, leftMs: timeoutMs });
+  const turns = await takeTurns(
+    profile,
+    options,
+    (each, time) => askAt(profile, each, options, time),
+    (asked) => asked.kind === "answered" && asked.outcome === "open",
+  );
+  const { outcomes } = turns;
+  const last = outcomes.at(-1);
+  const answers = outcomes.filter((each) => each.kind === "answered");
+  const best = last?.kind === "answered" && last.outcome === "open"
+    ? last
+    : answers.find(({ outcome }) => outcome !== "none") ?? answers[0];
+  const sent = outcomes.flatMap((each) => each.kind === "closed" ? each.waited.sent : each.sent);
+  if (best) return { ...best, sent: firstOf(sent) };
+  const closed = outcomes.flatMap((each) => each.kind === "closed" ? [each.waited] : []);
+  return { kind: "closed", waited: closedOf({ ...turns, outcomes: closed }) };
+}
+
+/** Knocks at one door, and asks there; the port has `turnMs` to open. */
+async function askAt(
   profile: SigningProfile,
-  { earlier, ...options }: Omit<WaitOptions, "host" | "quietMs" | "knocked"> & {
-    /** Knocks that were sent already; the next is sent when they have had their time. */
-    readonly earlier?: readonly Sent[] | undefined;
-  },
+  door: Door,
+  { earlier, ...options }: AskOptions,
+  time: TurnTime,
 ): Promise<Asked> {
-  const endMs = performance.now() + options.timeoutMs;
+  const endMs = performance.now() + time.leftMs;
   const ids = new Set<string>();
   let first: readonly Sent[] | undefined;
   let knockedMs = 0;
@@ -58,10 +97,9 @@ export async function knockAndAsk(
     const isPending = last?.kind === "answered" && last.outcome === "pending";
     // A pending knock has arrived; any other is taken for lost after a second.
     const underWayMs = first ? Math.max(0, knockedMs + KNOCK_AGAIN_MS - nowMs) : 0;
-    const waited = await knockUntilOpen(profile, {
+    const waited = await waitAt(profile, door, {
       ...options,
-      host: undefined,
-      timeoutMs,
+      timeoutMs: last ? timeoutMs : Math.min(timeoutMs, time.turnMs),
       quietMs: isPending ? timeoutMs : underWayMs,
       knocked,
     });
@@ -70,7 +108,8 @@ export async function knockAndAsk(
     const sentMs = Date.now();
     const answer = await askHealth(waited.connection, ANSWER_MS);
     const outcome = answer ? outcomeOf(answer, ids) : "none";
-    last = { kind: "answered", sent, answer, outcome, asked: { sentMs, receivedMs: Date.now() } };
+    const asked = { sentMs, receivedMs: Date.now() };
+    last = { kind: "answered", host: door.dialledHost, sent, answer, outcome, asked };
     if (!answer || outcome === "open" || outcome === "refused") return last;
     const answeredMs = performance.now();
     patientUntilMs ??= Math.min(answeredMs + PATIENCE_MS, endMs);

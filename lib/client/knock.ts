@@ -48,18 +48,26 @@ export async function wayOf(
   return { family, from: localAddressesOf(bind, family) };
 }
 
+/** Where a knock was to go, and whether it was sent. */
+export interface Attempted {
+  /** The host of the profile. */
+  readonly host: string;
+  /** `undefined` where the host has none. */
+  readonly address: Address | undefined;
+  /** Why it could not be sent, most often for want of a route; `undefined` where it was. */
+  readonly failure: string | undefined;
+}
+
 /** The knock to one address. */
-export interface Sent {
+export interface Sent extends Attempted {
   readonly address: Address;
   /** The address of this machine to send from; `undefined` for any. */
   readonly from: Address | undefined;
-  /** Why it could not be sent, most often for want of a route; `undefined` where it was. */
-  readonly failure: string | undefined;
   /** The knock's random nonce, 16 bytes, which its id is made of. Never shown. */
   readonly randomNonce: Bytes;
 }
 
-/** Sends the knocks. Throws `OpenmeError`, code `SOCKET`, where none could be sent. */
+/** Knocks at `serverHost` of the profile. Throws `OpenmeError`, code `SOCKET`, where no knock could be sent. */
 export async function knock(profile: SigningProfile, options: KnockOptions): Promise<Sent[]> {
   const way = await wayOf(profile, options.family);
   return await knockAt(await addressesOf(profile.serverHost, way), profile, { ...options, way });
@@ -74,12 +82,12 @@ export async function knockAt(
   profile: SigningProfile,
   { target, way, log }: Pick<KnockOptions, "target" | "log"> & { readonly way: Way },
 ): Promise<Sent[]> {
-  const port = profile.serverUdpPort;
+  const { serverHost: host, serverUdpPort: port } = profile;
   const sent = await Promise.all(addresses.map(async (address) => {
     const { datagram, randomNonce } = await sealFresh(profile, target);
     const from = way.from && sourceFor(address, way.from);
     const failure = await send(datagram, { address, port, from });
-    return { address, from, failure, randomNonce };
+    return { host, address, from, failure, randomNonce };
   }));
   for (const { address, from, failure } of sent) {
     log?.debug(failure === undefined ? "knock_sent" : "knock_not_sent", {
@@ -93,7 +101,7 @@ export async function knockAt(
   if (sent.every(({ failure }) => failure !== undefined)) {
     const attempts = sent.map(({ address, failure }) => `${formatAddress(address)}: ${failure}`)
       .join(", ");
-    throw new OpenmeError("SOCKET", `cannot knock at ${profile.serverHost}: ${attempts}`, {
+    throw new OpenmeError("SOCKET", `cannot knock at ${host}: ${attempts}`, {
       hint: "is this machine online?",
     });
   }

@@ -17,7 +17,7 @@ import {
 } from "../crypto/ssh.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import { quote } from "../values/text.ts";
-import { inTime } from "./wait.ts";
+import { inTime } from "./deadline.ts";
 
 // Section 6.1.
 const REQUEST_IDENTITIES = 11;

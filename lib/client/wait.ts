@@ -3,8 +3,9 @@
  * again after a second of silence; each knock is fresh, and one too many only restarts the grant's time.
  */
 
-import type { Address } from "../values/address.ts";
-import { addressesOf, knockAt, type Sent, type SigningProfile, wayOf } from "./knock.ts";
+import { type Address, formatAddress } from "../values/address.ts";
+import { type Door, takeTurns, type Turns } from "./hosts.ts";
+import { knockAt, type Sent, type SigningProfile } from "./knock.ts";
 import { pause } from "../system/clock.ts";
 import { dialFirst, type Dialled } from "./dial.ts";
 import type { Log } from "../system/log.ts";
@@ -34,46 +35,88 @@ export interface WaitOptions {
   readonly knocked?: (sent: readonly Sent[]) => Promise<void>;
 }
 
-/** The connection or the attempts, the first knocks, and how many rounds of knocks there were. */
+/** The connection or the attempts, the first knocks at each host, and how many rounds of knocks there were. */
 export type Waited = Dialled & {
+  /** The door of the connection, or the last one. */
+  readonly door?: Door | undefined;
   readonly sent: readonly Sent[];
   readonly knocks: number;
+  /** Why hosts could not be knocked at. */
+  readonly missed?: readonly string[] | undefined;
   /** The name that had not resolved when the time was over. */
-  readonly unresolved?: string;
+  readonly unresolved?: string | undefined;
 };
 
-/** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even the first knock could be sent. */
+/** Without a connection. */
+export type Closed = Waited & { readonly kind: "closed" };
+
+/** Rejects with `OpenmeError`, code `SOCKET`, where a name does not resolve or not even one knock could be sent. */
 export async function knockUntilOpen(
   profile: SigningProfile,
   options: WaitOptions,
 ): Promise<Waited> {
-  const { host = profile.serverHost, port, target, family, timeoutMs } = options;
-  const { quietMs = 0, knocked, log } = options;
-  const way = await wayOf(profile, family);
+  const turns = await takeTurns(
+    profile,
+    options,
+    (door, { turnMs }) => waitAt(profile, door, { ...options, timeoutMs: turnMs }),
+    ({ kind }) => kind === "open",
+  );
+  const last = turns.outcomes.at(-1);
+  return last?.kind === "open" ? { ...last, ...knocksOf(turns.outcomes) } : closedOf(turns);
+}
+
+/** One result of turns in which nothing opened. */
+export function closedOf({ outcomes, missed, unresolved }: Turns<Waited>): Closed {
+  const attempts = outcomes.flatMap((each) => each.kind === "closed" ? each.tried : []);
+  const latest = new Map(attempts.map((each) => [formatAddress(each.address), each]));
+  const door = outcomes.at(-1)?.door;
+  const tried = [...latest.values()];
+  return { kind: "closed", tried, door, ...knocksOf(outcomes), missed, unresolved };
+}
+
+/** The knocks of all turns. */
+function knocksOf(outcomes: readonly Waited[]): Pick<Waited, "sent" | "knocks"> {
+  return {
+    sent: firstOf(outcomes.flatMap(({ sent }) => sent)),
+    knocks: outcomes.reduce((sum, { knocks }) => sum + knocks, 0),
+  };
+}
+
+/** The first knock at each address. */
+export function firstOf(sent: readonly Sent[]): Sent[] {
+  const places = new Map<string, Sent>();
+  for (const each of sent) {
+    const place = `${each.host} ${formatAddress(each.address)}`;
+    if (!places.has(place)) places.set(place, each);
+  }
+  return [...places.values()];
+}
+
+/** Knocks at one door until it opens. Rejects as {@linkcode knockUntilOpen} does. */
+export async function waitAt(
+  profile: SigningProfile,
+  door: Door,
+  options: Omit<WaitOptions, "host" | "family">,
+): Promise<Waited> {
+  const { port, target, timeoutMs, quietMs = 0, knocked, log } = options;
+  const { host, knockAt: knockAddresses, dial, way } = door;
   const over = new AbortController();
-  let timer = setTimeout(() => over.abort(), timeoutMs);
-  const startMs = performance.now();
+  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const knockAddresses = await inTime(addressesOf(profile.serverHost, way), over.signal);
-    const addresses = host === profile.serverHost || !knockAddresses
-      ? knockAddresses
-      : await inTime(addressesOf(host, way, "the HOST that was given"), over.signal);
-    if (!knockAddresses || !addresses) {
-      const unresolved = knockAddresses ? host : profile.serverHost;
-      return { kind: "closed", tried: [], sent: [], knocks: 0, unresolved };
-    }
     let knocks = 0;
     const knockOnce = async () => {
-      const sent = await knockAt(knockAddresses, profile, { target, way, log });
+      const sent = await knockAt(knockAddresses, { ...profile, serverHost: host }, {
+        target,
+        way,
+        log,
+      });
       knocks++;
       await knocked?.(sent);
       return sent;
     };
     // The first knock is not on the clock: an agent may ask its user before it signs.
-    const leftMs = startMs + timeoutMs - performance.now();
-    clearTimeout(timer);
     const sent = quietMs > 0 ? [] : await knockOnce();
-    timer = setTimeout(() => over.abort(), leftMs);
+    timer = setTimeout(() => over.abort(), timeoutMs);
     const knocking = (async () => {
       for (let pauseMs = quietMs || KNOCK_AGAIN_MS;; pauseMs = KNOCK_AGAIN_MS) {
         await pause(pauseMs, over.signal);
@@ -83,26 +126,12 @@ export async function knockUntilOpen(
       }
     })();
     if (quietMs === 0) await pause(OPENS_WITHIN_MS, over.signal);
-    const dialled = await dialFirst(addresses, port, over.signal, way.from);
+    const dialled = await dialFirst(dial, port, over.signal, way.from);
     over.abort();
     await knocking;
-    return { ...dialled, sent, knocks };
+    return { ...dialled, door, sent, knocks };
   } finally {
     clearTimeout(timer);
     over.abort();
-  }
-}
-
-/** The result of `work`, or `undefined` once `signal` aborts: the system's resolver takes no deadline. */
-export async function inTime<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  const over = Promise.withResolvers<undefined>();
-  const end = () => over.resolve(undefined);
-  if (signal.aborted) end();
-  signal.addEventListener("abort", end, { once: true });
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    signal.removeEventListener("abort", end);
-    work.catch(() => {}); // a failure after the time is over
   }
 }

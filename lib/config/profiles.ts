@@ -13,6 +13,7 @@ import {
   nearest,
   type Section,
 } from "./fields.ts";
+import { readHosts } from "./profile_hosts.ts";
 import { readPlainYaml } from "./plain_yaml.ts";
 import { quote } from "../values/text.ts";
 import { readShortProfile } from "./profile_text.ts";
@@ -20,7 +21,10 @@ import { readShortProfile } from "./profile_text.ts";
 /** A client's way to one server. */
 export interface Profile {
   readonly name: string;
+  /** The first host to knock at. */
   readonly serverHost: string;
+  /** The hosts that have the same key and hand knocks to each other, where there are several. */
+  readonly otherHosts?: readonly string[] | undefined;
   readonly serverUdpPort: number;
   /** TCP, where the server reports grants. */
   readonly healthPort: number;
@@ -166,7 +170,7 @@ function readProfile(name: string, section: Section): PendingProfile {
   const serverUdpPort = section.optional("server_udp_port")?.port() ?? DEFAULT_UDP_PORT;
   const profile = {
     name,
-    serverHost: section.field("server_host").host({ zone: true }),
+    ...readHosts(section.field("server_host")),
     serverUdpPort,
     healthPort: section.optional("health_port")?.port() ?? serverUdpPort,
     serverPublicKey,

@@ -188,3 +188,26 @@ Deno.test("where there are profiles and no server's configuration, a server's co
 Deno.test("openme version says what --version says", async () => {
   assert.deepEqual(await openme(["version"]), await openme(["--version"]));
 });
+
+Deno.test("a profile of several hosts is imported, listed and renamed with all of them", async () => {
+  await using folder = await Folder.create();
+  const one = profilesYaml({ prod: { host: "PLACE" } });
+  const yaml = one.replace(/"?PLACE"?/, '["a.example", b.example]');
+  await folder.write("prod.yaml", yaml);
+  const inFolder = { cwd: folder.path };
+  const hosts = ["a.example", "b.example"];
+  const imported = await openme(["import", "prod.yaml", "--json", ...CLIENT], inFolder);
+  assert.equal(imported.code, 0, imported.stderr);
+  assert.deepEqual(JSON.parse(imported.stdout), {
+    profiles: [{ profile: "prod", host: "a.example", hosts }],
+  });
+  const renamed = await openme(
+    ["profiles", "rename", "prod", "live", "--json", ...CLIENT],
+    inFolder,
+  );
+  assert.deepEqual(JSON.parse(renamed.stdout), {
+    profiles: [{ profile: "live", host: "a.example", hosts }],
+  });
+  const { stdout } = await openme(["profiles", ...CLIENT], inFolder);
+  assert.match(stdout, /^live +a\.example, b\.example$/m);
+});

@@ -51,7 +51,8 @@ class FakeServer implements AsyncDisposable {
       postKnock: undefined,
     };
     const port = profile.healthPort;
-    return knockAndAsk(profile, { port, target: undefined, family: undefined, timeoutMs });
+    const options = { port, host: undefined, target: undefined, family: undefined, timeoutMs };
+    return knockAndAsk(profile, options);
   }
 
   /** Closes the health port. */

@@ -187,6 +187,26 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     message: `${HOST}, got "-v"`,
   },
   {
+    why: "a list of no hosts",
+    text: GOOD.replace("vpn.example.org", "[]"),
+    message: "profiles.home.server_host: expected 1 to 16 hosts, got 0",
+  },
+  {
+    why: "a list of more hosts than may be",
+    text: GOOD.replace("vpn.example.org", `[${Array.from({ length: 17 }, (_, i) => `h${i}`)}]`),
+    message: "profiles.home.server_host: expected 1 to 16 hosts, got 17",
+  },
+  {
+    why: "a host that is listed twice",
+    text: GOOD.replace("vpn.example.org", "[a.example, b.example, A.example]"),
+    message: 'profiles.home.server_host[2]: expected each host once, got "A.example"',
+  },
+  {
+    why: "a host of a list that is none",
+    text: GOOD.replace("vpn.example.org", "[a.example, 7]"),
+    message: "profiles.home.server_host[1]: expected a host name or an address, got 7",
+  },
+  {
     why: "a health port that is none",
     text: GOOD + "    health_port: 0\n",
     message: "profiles.home.health_port: expected a port from 1 to 65535, got 0",
@@ -345,5 +365,18 @@ Deno.test("parseClientConfig() refuses an identity that names no key", async () 
         return true;
       },
     );
+  }
+});
+
+Deno.test("server_host may be a list, in either form of YAML, and keeps its order", async () => {
+  for (
+    const list of [
+      "[b.example, a.example, '::1']",
+      "\n      - b.example\n      - a.example\n      - '::1'",
+    ]
+  ) {
+    const profiles = await parseClientConfig(GOOD.replace("vpn.example.org", list), "client.yaml");
+    const { serverHost, otherHosts } = profiles.get("home")!;
+    assert.deepEqual([serverHost, otherHosts], ["b.example", ["a.example", "::1"]]);
   }
 });

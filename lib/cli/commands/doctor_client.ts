@@ -2,6 +2,7 @@
 
 import { type Address, formatAddress, sourceFor } from "../../values/address.ts";
 import { addressesOf, type SigningProfile, type Way, wayOf } from "../../client/knock.ts";
+import { hostsOf } from "../../client/hosts.ts";
 import type { Profile } from "../../config/profiles.ts";
 import { fail, type Finding, hintOf, ok, warn } from "../output.ts";
 import { messageOf } from "../../values/errors.ts";
@@ -23,7 +24,7 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   } catch (error) {
     return [fail("profile", messageOf(error), hintOf(error, "get a profile: openme add NAME"))];
   }
-  const findings = [ok("profile", `"${profile.name}", server ${profile.serverHost}`)];
+  const findings = [ok("profile", `"${profile.name}", server ${hostsOf(profile).join(", ")}`)];
   let signing: SigningProfile;
   try {
     signing = await withSigner(profile, context);
@@ -38,11 +39,27 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   } catch (error) {
     return [...findings, fail("bind", messageOf(error), hintOf(error, "see bind in the profile"))];
   }
+  const knocks = hostsOf(profile).map(async (serverHost) => {
+    const one = { ...signing, serverHost, otherHosts: undefined };
+    const found = await examineHost(one, way, context);
+    if (!profile.otherHosts) return found;
+    return found.map((each) => ({ ...each, found: `${serverHost}: ${each.found}` }));
+  });
+  return [...findings, ...(await Promise.all(knocks)).flat()];
+}
+
+/** One host: its name, the routes to it, and a knock. */
+async function examineHost(
+  profile: SigningProfile,
+  way: Way,
+  context: Context,
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
   let addresses: Address[];
   try {
     addresses = await addressesOf(profile.serverHost, way);
   } catch (error) {
-    return [...findings, fail("name", messageOf(error), hintOf(error, "check this machine's DNS"))];
+    return [fail("name", messageOf(error), hintOf(error, "check this machine's DNS"))];
   }
   for (const family of [4, 6] as const) {
     const texts = addresses.filter((each) => each.family === family).map(formatAddress);
@@ -51,7 +68,7 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   for (const address of addresses) {
     findings.push(await examineRoute(address, context, way.from && sourceFor(address, way.from)));
   }
-  return [...findings, ...await examineKnock(signing)];
+  return [...findings, ...await examineKnock(profile)];
 }
 
 /** Where the key is, if not in the profile. */
@@ -99,6 +116,7 @@ async function examineKnock(profile: SigningProfile): Promise<Finding[]> {
   try {
     const asked = await knockAndAsk(profile, {
       port,
+      host: undefined,
       target: undefined,
       family: undefined,
       timeoutMs: KNOCK_MS,

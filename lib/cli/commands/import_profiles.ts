@@ -53,10 +53,11 @@ export async function importProfiles(
     return edited;
   });
   if (args.values["json"]) {
-    const imported = [...profiles].map(([profile, values]) => ({
-      profile,
-      host: values.get("server_host"),
-    }));
+    const imported = [...profiles].map(([profile, values]) => {
+      const host = values.get("server_host");
+      if (!Array.isArray(host)) return { profile, host };
+      return { profile, host: host[0], ...(host.length > 1 ? { hosts: host } : {}) };
+    });
     await printOrUndo(renderJson({ profiles: imported }), context, {
       what: "what was imported",
       undo,

@@ -1,6 +1,7 @@
 /** `openme knock --continuous`: knocks until the process is asked to stop, also over a network that comes and goes. */
 
-import { knock, type Sent } from "../../client/knock.ts";
+import { knockAtEach } from "../../client/hosts.ts";
+import type { Attempted } from "../../client/knock.ts";
 import { pause } from "../../system/clock.ts";
 import { messageOf } from "../../values/errors.ts";
 import type { Context } from "../context.ts";
@@ -15,7 +16,10 @@ interface Pace {
 }
 
 /** The first knock; it tries until there is a network. `undefined` where it is stopped before. */
-export async function knockFirst(knocker: Knocker, pace: Pace): Promise<Sent[] | undefined> {
+export async function knockFirst(
+  knocker: Knocker,
+  pace: Pace,
+): Promise<readonly Attempted[] | undefined> {
   for (let failing = false;; failing = true) {
     const sent = await tryToKnock(knocker, failing, pace);
     if (sent && failing) {
@@ -42,12 +46,12 @@ export async function keepKnocking(knocker: Knocker, pace: Pace): Promise<void> 
 
 /** The name is resolved each time, since either machine may have moved. A failure is told once, not each time. */
 async function tryToKnock(
-  { profile, ...options }: Knocker,
+  { profile, host: _, ...options }: Knocker,
   failing: boolean,
   { context }: Pace,
-): Promise<Sent[] | undefined> {
+): Promise<readonly Attempted[] | undefined> {
   try {
-    return await knock(profile, options);
+    return await knockAtEach(profile, options);
   } catch (error) {
     if (!failing) tellLine(context, `openme: error: ${messageOf(error)}; trying again`);
     return undefined;

@@ -14,17 +14,19 @@ import { describeSent, tellSent } from "../sent.ts";
 import { isHoldable, parseAddress } from "../../values/address.ts";
 import { knock as sendKnocks } from "../../client/knock.ts";
 import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
-import { HEALTH_PORT, NETWORK, readFamily } from "../network_flags.ts";
+import { HEALTH_PORT, HOST, NETWORK, readFamily } from "../network_flags.ts";
 
 export const knock: Command = {
   about:
     `Sends one encrypted, signed datagram to each address of a server, which then lets this machine in
-for a while.`,
+for a while. Of several hosts (a list as server_host, or a name with several addresses), --wait and
+--check knock at one, and at the next where nothing opens within 2s; without them each gets a knock.`,
   arguments: "[PROFILE]",
   parameters: {
     ...PROFILE,
     "--ip ADDRESS": "let this address in instead of the one that the knock comes from",
     ...NETWORK,
+    ...HOST,
     "--wait PORT": "knock until this TCP port, such as 22/tcp, accepts a connection",
     "--check": "knock until the server's health port answers, and say what is open",
     "--timeout TIME": "how long --wait and --check may take (default 15s)",
@@ -62,8 +64,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
       ...profile.postKnock === undefined ? [] : ["run"] as const,
     ]);
     const options = { target, family, log };
-    if (more && plan) return await more.knockFurther({ profile, ...options }, plan, context);
-    const sent = await sendKnocks(profile, options);
+    if (more && plan) {
+      const host = textFlag(args, "host") === undefined ? undefined : profile.serverHost;
+      return await more.knockFurther({ profile, host, ...options }, plan, context);
+    }
+    const sent = profile.otherHosts && textFlag(args, "host") === undefined
+      ? await (await import("../../client/hosts.ts")).knockAtEach(profile, options)
+      : await sendKnocks(profile, options);
     tellSent(profile, sent, context);
     if (args.values["json"]) context.stdout(renderJson(describeSent(profile, sent)));
     if (profile.postKnock !== undefined) {

@@ -1,7 +1,8 @@
 /** `openme knock` with flags: waits for a port, asks the health port, goes on knocking. Loaded with such a flag only. */
 
 import { type Address, formatAddress } from "../../values/address.ts";
-import { knock, type Sent } from "../../client/knock.ts";
+import { type Door, knockAtEach, withoutOthers } from "../../client/hosts.ts";
+import type { Attempted, Sent } from "../../client/knock.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { reportToJson } from "../../values/health_report.ts";
 import { knockUntilOpen } from "../../client/wait.ts";
@@ -16,7 +17,14 @@ import {
   textFlag,
 } from "../context.ts";
 import { timeoutFlag } from "../network_flags.ts";
-import { check, describeReport, type Knocker, tellClosed, tellLine } from "../knock_outcome.ts";
+import {
+  check,
+  describeReport,
+  hostName,
+  type Knocker,
+  tellClosed,
+  tellLine,
+} from "../knock_outcome.ts";
 import { describeSent, tellSent } from "../sent.ts";
 import { runPostKnock } from "../post_knock.ts";
 import { keepKnocking, knockFirst } from "./keep_knocking.ts";
@@ -84,23 +92,31 @@ export async function knockFurther(
   plan: Plan,
   context: Context,
 ): Promise<number> {
-  const { profile, ...options } = knocker;
+  const { profile } = knocker;
+  // A knock that is not looked at goes to each host, or to the one that was asked for.
+  const blind = knocker.host === undefined
+    ? knocker
+    : { ...knocker, profile: withoutOthers(profile) };
   const { waitPort, timeoutMs, healthPort = profile.healthPort, intervalMs } = plan;
   const report: Record<string, unknown> = {};
-  let sent: readonly Sent[] | undefined;
+  let sent: readonly Attempted[] | undefined;
   let earlier: readonly Sent[] | undefined;
+  let door: Door | undefined;
+  let host: string | undefined;
   let isOpen = true;
   if (waitPort !== undefined) {
     const waited = await waitFor(knocker, waitPort, timeoutMs, context);
-    ({ sent, all: earlier } = waited);
+    ({ sent, all: earlier, door } = waited);
+    host = door?.dialledHost;
     isOpen = waited.address !== undefined;
     report["opened"] = waited.address
       ? { address: formatAddress(waited.address), ports: [`${waitPort}/tcp`] }
       : null;
   }
   if (plan.check && isOpen) {
-    const checked = await check(knocker, { timeoutMs, healthPort, earlier }, context);
+    const checked = await check(knocker, { timeoutMs, healthPort, earlier, door }, context);
     sent ??= checked.sent;
+    host = checked.host;
     isOpen = checked.report !== undefined;
     report["checked"] = checked.report ? reportToJson(checked.report) : null;
     if (checked.report && !plan.json) {
@@ -111,11 +127,11 @@ export async function knockFurther(
     ? undefined
     : { intervalMs, signal: context.stopSignal(), context };
   if (!sent) {
-    sent = pace ? await knockFirst(knocker, pace) : await knock(profile, options);
+    sent = pace ? await knockFirst(blind, pace) : await knockAtEach(blind.profile, blind);
     if (!sent) return 0;
     tellSent(profile, sent, context);
   }
-  if (plan.json) context.stdout(renderJson({ ...describeSent(profile, sent), ...report }));
+  if (plan.json) context.stdout(renderJson({ ...describeSent(profile, sent, host), ...report }));
   if (!isOpen) return 3;
   const after = profile.postKnock === undefined ? undefined : runPostKnock(profile.postKnock);
   if (!pace) {
@@ -124,7 +140,7 @@ export async function knockFurther(
   }
   // The line may run long, or fail: the ports stay open until the process is asked to stop.
   after?.catch((error) => tellLine(context, `openme: error: ${messageOf(error)}`));
-  await keepKnocking(knocker, pace);
+  await keepKnocking(blind, pace);
   return 0;
 }
 
@@ -138,11 +154,11 @@ async function waitFor(
   /** The first knocks. */
   readonly sent: readonly Sent[];
   readonly all: readonly Sent[];
+  readonly door: Door | undefined;
   readonly address: Address | undefined;
 }> {
   const all: Sent[] = [];
   const waited = await knockUntilOpen(profile, {
-    host: undefined,
     port,
     ...options,
     timeoutMs,
@@ -151,13 +167,16 @@ async function waitFor(
       return Promise.resolve();
     },
   });
+  const { sent, door } = waited;
   if (waited.kind === "closed") {
-    tellClosed(context, `port ${port}/tcp of ${profile.serverHost}`, timeoutMs, waited);
-    return { sent: waited.sent, all, address: undefined };
+    const name = `port ${port}/tcp of ${hostName(profile, options.host)}`;
+    tellClosed(context, name, timeoutMs, waited);
+    return { sent, all, door: undefined, address: undefined };
   }
   waited.connection.close();
   if (context.interactive) {
-    tellLine(context, `openme: ${port}/tcp of ${profile.serverHost} accepts connections`);
+    const host = door?.dialledHost ?? profile.serverHost;
+    tellLine(context, `openme: ${port}/tcp of ${host} accepts connections`);
   }
-  return { sent: waited.sent, all, address: waited.address };
+  return { sent, all, door, address: waited.address };
 }

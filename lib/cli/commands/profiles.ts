@@ -1,5 +1,6 @@
 /** `openme profiles`: lists the profiles of the client's file, renames or removes one. */
 
+import { hostsOf } from "../../client/hosts.ts";
 import { parseClientConfig, pickProfile, type Profile } from "../../config/profiles.ts";
 import { removeProfile, renameProfile } from "../../config/edit_profiles.ts";
 import { loadingFrom } from "../../config/fields.ts";
@@ -79,14 +80,15 @@ async function list(args: Arguments, context: Context): Promise<void> {
   const text = await readSecretFile(path, { missingHint: MISSING_HINT });
   const found = await parseClientConfig(text, path);
   if (args.values["json"]) return context.stdout(renderAll(found));
-  const rows = [...found.values()].map(({ name, serverHost }) => [name, serverHost]);
+  const rows = [...found.values()].map((each) => [each.name, hostsOf(each).join(", ")]);
   context.stdout(renderTable(["PROFILE", "HOST"], rows));
 }
 
 function renderAll(found: ReadonlyMap<string, Profile>): string {
-  const shown = [...found.values()].map(({ name, serverHost }) => ({
-    profile: name,
-    host: serverHost,
+  const shown = [...found.values()].map((each) => ({
+    profile: each.name,
+    host: each.serverHost,
+    ...(each.otherHosts ? { hosts: hostsOf(each) } : {}),
   }));
   return renderJson({ profiles: shown });
 }

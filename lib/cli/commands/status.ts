@@ -1,5 +1,6 @@
 /** `openme status`: asks a server's health port who is let in here. */
 
+import { hostsOf } from "../../client/hosts.ts";
 import { addressesOf, type Way, wayOf } from "../../client/knock.ts";
 import { dialFirst } from "../../client/dial.ts";
 import { formatDuration } from "../../values/duration.ts";
@@ -7,11 +8,11 @@ import { OpenmeError } from "../../values/errors.ts";
 import { askHealth } from "../../client/ask_health.ts";
 import { type HealthReport, reportToJson } from "../../values/health_report.ts";
 import { ANSWER_MS } from "../../client/check.ts";
-import { inTime } from "../../client/wait.ts";
+import { inTime } from "../../client/deadline.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { type Command, logOf, portFlag, PROFILE, renderJson } from "../context.ts";
-import { HEALTH_PORT, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
-import { check, describeReport } from "../knock_outcome.ts";
+import { type Command, logOf, portFlag, PROFILE, renderJson, textFlag } from "../context.ts";
+import { HEALTH_PORT, HOST, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
+import { check, describeReport, hostName } from "../knock_outcome.ts";
 import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;
@@ -27,6 +28,7 @@ export const status: Command = {
     "--timeout TIME": "how long to wait for an answer (default 3s, with --knock 15s)",
     ...HEALTH_PORT,
     ...NETWORK,
+    ...HOST,
     "--json": `{"profile", "host", "answers": [{"address", "now", "grants": [{…}]}]}: docs/json.md`,
   },
   notes: `The health port answers only addresses that are let in.
@@ -42,16 +44,21 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
     const signing = args.values["knock"] ? await withSigner(profile, context) : undefined;
     await context.keepPermissions(permissionsOf(profile));
     const healthPort = givenPort ?? profile.healthPort;
-    const tellJson = (answers: readonly HealthReport[]) => {
+    const asked = textFlag(args, "host") === undefined ? undefined : profile.serverHost;
+    const hosts = asked === undefined ? hostsOf(profile) : [asked];
+    const tellJson = (answers: readonly Answer[]) => {
       context.stdout(renderJson({
         profile: profile.name,
         host: profile.serverHost,
-        answers: answers.map(reportToJson),
+        answers: answers.map(({ host, report }) => ({
+          ...(profile.otherHosts ? { host } : {}),
+          ...reportToJson(report),
+        })),
       }));
     };
     if (signing) {
       const timeoutMs = givenMs ?? 15_000;
-      const knocker = { profile: signing, target: undefined, family, log };
+      const knocker = { profile: signing, host: asked, target: undefined, family, log };
       // Until one address answers; all are asked below.
       if (!(await check(knocker, { timeoutMs, healthPort }, context)).report) {
         if (args.values["json"]) tellJson([]);
@@ -59,34 +66,44 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
       }
     }
     const timeoutMs = givenMs ?? DEFAULT_TIMEOUT_MS;
-    const answers = await askAll(
-      profile.serverHost,
-      healthPort,
-      await wayOf(profile, family),
-      timeoutMs,
-    );
+    const way = await wayOf(profile, family);
+    const asking = hosts.map((host) => askAll(host, healthPort, way, timeoutMs));
+    const settled = await Promise.allSettled(asking);
+    const failure = settled.find((each) => each.status === "rejected");
+    // A host whose name does not resolve hides none of the others.
+    if (failure && settled.every(({ status }) => status === "rejected")) throw failure.reason;
+    const answers = settled.flatMap((each) => each.status === "fulfilled" ? each.value : []);
     if (args.values["json"]) tellJson(answers);
     else {
-      for (const answer of answers) context.stdout(describeReport(profile.name, answer));
+      for (const { host, report } of answers) {
+        const name = hosts.length > 1 ? `${profile.name} at ${host}` : profile.name;
+        context.stdout(describeReport(name, report));
+      }
     }
     if (answers.length > 0) return 0;
     context.stderr(escapeUnprintable(
-      `openme: error: the health port ${healthPort}/tcp of ${profile.serverHost} did not answer within ${
-        formatDuration(timeoutMs)
-      }: this machine is not let in`,
+      `openme: error: the health port ${healthPort}/tcp of ${
+        hostName(profile, asked)
+      } did not answer within ${formatDuration(timeoutMs)}: this machine is not let in`,
     ));
     context.stderr(`openme: hint: knock first: openme status --knock ${profile.name}`);
     return 3;
   },
 };
 
-/** Asks each address of the server: a machine may have a grant for one family or for both. */
+/** What a host has answered. */
+interface Answer {
+  readonly host: string;
+  readonly report: HealthReport;
+}
+
+/** Asks each address of a host: a machine may have a grant for one family or for both. */
 async function askAll(
   host: string,
   port: number,
   way: Way,
   timeoutMs: number,
-): Promise<HealthReport[]> {
+): Promise<Answer[]> {
   const over = new AbortController();
   const timers = [setTimeout(() => over.abort(), timeoutMs)];
   const addresses = await inTime(addressesOf(host, way), over.signal);
@@ -109,5 +126,5 @@ async function askAll(
       byAddress.set(answer.report.address, answer.report);
     }
   }
-  return [...byAddress.values()];
+  return [...byAddress.values()].map((report) => ({ host, report }));
 }

@@ -1,5 +1,6 @@
 /** What the health listener answers over HTTP: a report, as JSON or as a page. */
 
+import { formatResponse, parseHead } from "../system/http.ts";
 import { type HealthReport, reportToJson } from "../values/health_report.ts";
 import { escapeUnprintable } from "../values/text.ts";
 import { healthPage, type PageParts } from "./page.ts";
@@ -10,27 +11,14 @@ export function respond(
   report: HealthReport,
   parts: Omit<PageParts, "nonce">,
 ): string {
-  const [requestLine = "", ...headers] = head.split("\r\n");
-  const match = /^(\S+) (\S+) HTTP\/1\.[01]$/.exec(requestLine);
-  const method = match?.[1];
+  const { method, path, headers } = parseHead(head);
   const reply = (status: string, type: string, body: string, extra: readonly string[] = []) =>
-    [
-      `HTTP/1.1 ${status}`,
-      `Date: ${new Date(report.nowMs).toUTCString()}`,
-      `Content-Type: ${type}; charset=utf-8`,
-      `Content-Length: ${new TextEncoder().encode(body).length}`,
-      "Cache-Control: no-store",
-      "X-Content-Type-Options: nosniff",
-      "Connection: close",
-      ...extra,
-      "",
-      method === "HEAD" ? "" : body,
-    ].join("\r\n");
-  if (!match) return reply("400 Bad Request", "text/plain", "not an HTTP request\n");
+    formatResponse(status, body, { type, method, nowMs: report.nowMs, headers: extra });
+  if (!method) return reply("400 Bad Request", "text/plain", "not an HTTP request\n");
   if (method !== "GET" && method !== "HEAD") {
     return reply("405 Method Not Allowed", "text/plain", "only GET\n", ["Allow: GET, HEAD"]);
   }
-  if (match[2] !== "/") return reply("404 Not Found", "text/plain", "there is only /\n");
+  if (path !== "/") return reply("404 Not Found", "text/plain", "there is only /\n");
   const accept = headers.map((header) => /^accept: *(.*)$/i.exec(header)?.[1]).find(Boolean);
   if (accept?.includes("text/html")) {
     const nonce = crypto.randomUUID();

@@ -9,7 +9,8 @@ import { type Clock, wallMsOf } from "../values/moment.ts";
 import type { Grant } from "../grants.ts";
 import { errorFields, type Log } from "../system/log.ts";
 import type { Running } from "../server.ts";
-import type { HealthAnswer, HealthSource, Listening } from "./listener.ts";
+import type { Listening } from "../system/http.ts";
+import type { HealthAnswer, HealthSource } from "./listener.ts";
 import { reportOn } from "./report.ts";
 
 /** Listens on a port; throws or rejects where it cannot. */

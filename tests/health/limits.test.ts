@@ -2,12 +2,8 @@
 
 import assert from "node:assert/strict";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import {
-  bindHealthPort,
-  HEALTH_LIMITS,
-  type HealthLimits,
-  serveHealth,
-} from "../../lib/health/listener.ts";
+import { bindHealthPort, HEALTH_LIMITS, serveHealth } from "../../lib/health/listener.ts";
+import type { HttpLimits } from "../../lib/system/http.ts";
 import { keepHealthListener } from "../../lib/health/port.ts";
 import type { Running } from "../../lib/server.ts";
 import { serverYaml } from "../support/server_yaml.ts";
@@ -22,7 +18,7 @@ const REQUEST = "GET / HTTP/1.1\r\n\r\n";
 
 /** A listener with a grant for this machine; `connect` makes that many connections. */
 async function withListener(
-  limits: HealthLimits,
+  limits: HttpLimits,
   body: (connect: (count: number) => Promise<Deno.Conn[]>) => Promise<void>,
 ): Promise<void> {
   const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -66,7 +62,7 @@ async function withListener(
 }
 
 /** So many connections stay open, one more is closed at once, and one that ends makes room. */
-async function fillsUp(limits: HealthLimits, most: number): Promise<void> {
+async function fillsUp(limits: HttpLimits, most: number): Promise<void> {
   await withListener(limits, async (connect) => {
     const held = await connect(most);
     // One that is answered shows that all before it have been taken.

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import type { Grant } from "../../lib/grants.ts";
-import type { HealthSource, Listening } from "../../lib/health/listener.ts";
+import type { HealthSource } from "../../lib/health/listener.ts";
+import type { Listening } from "../../lib/system/http.ts";
 import { keepHealthListener } from "../../lib/health/port.ts";
 import type { Running } from "../../lib/server.ts";
 import { processClock } from "../../lib/system/clock.ts";

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { HealthSource, Listening } from "../../lib/health/listener.ts";
+import type { HealthSource } from "../../lib/health/listener.ts";
+import type { Listening } from "../../lib/system/http.ts";
 import { listenInProcess } from "../../lib/separate/health.ts";
 import { processClock } from "../../lib/system/clock.ts";
 import { formatAddress } from "../../lib/values/address.ts";

@@ -22,6 +22,7 @@ import { ReplayMemory } from "./replay.ts";
 import { StateStore } from "./state/store.ts";
 import type { KnockSink, KnockSource } from "./receive/intake.ts";
 import { Pipeline } from "./receive/pipeline.ts";
+import type { Observer } from "./receive/observer.ts";
 import type { DropCounts } from "./receive/recent_drops.ts";
 import type { Opened } from "./receive/reporter.ts";
 import { ServerLog } from "./receive/server_log.ts";
@@ -82,6 +83,10 @@ export interface Running {
   readonly onOpened: (listener: (opened: Opened) => void) => void;
   /** From now on `listener` is told of every knock that lets somebody in. */
   readonly onGranted: (listener: (knock: SignedKnock) => void) => void;
+  /** From now on this one is told of everything. */
+  readonly observe: (observer: Observer) => void;
+  /** Whether everything is on disk, and how many changes wait for the firewall. */
+  readonly condition: () => { readonly isSound: boolean; readonly waiting: number };
 }
 
 /**
@@ -319,6 +324,8 @@ class Server {
       withdraw: (unwanted, why) => pipeline.withdraw(unwanted, why),
       onOpened: (listener) => pipeline.reporter.onOpened(listener),
       onGranted: (listener) => pipeline.onGranted(listener),
+      observe: (observer) => this.#serverLog.observer = observer,
+      condition: () => ({ isSound: this.#store.isSound(), waiting: this.#guard.waiting }),
     };
   }
 }

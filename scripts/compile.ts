@@ -58,8 +58,13 @@ export async function bundleOpenme(dir: string): Promise<void> {
     // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
     // one file, and not in one for each set of commands that share it.
     await Deno.writeTextFile(`${work}/together.ts`, 'import "./lib/cli/commands/knock.ts";');
+    // prom-client requires "util", which a bundle of modules cannot.
+    await Deno.writeTextFile(`${work}/util.ts`, 'export { format, inspect } from "node:util";');
     const units = JSON.stringify(await readUnits());
-    const flags = ["--inject:together.ts", `--define:OPENME_UNITS=${units}`];
+    const flags = [
+      ...["--inject:together.ts", "--alias:util=./util.ts"],
+      `--define:OPENME_UNITS=${units}`,
+    ];
     await bundle("main.ts", dir, flags, work);
   });
 }

@@ -1,6 +1,7 @@
-/** What a configuration asks for and this host has not: an interface, a free health port. Looked at on Linux alone. */
+/** What a configuration asks for and this host has not: an interface, a free health port; and what it opens to others. */
 
 import { nearest } from "../config/fields.ts";
+import { formatMetricsAddress } from "../config/metrics.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { controlPath } from "../control/socket.ts";
 import { parseListening, TCP_TABLES } from "../firewall/host/sockets.ts";
@@ -17,7 +18,22 @@ export interface Misfit {
 /** Looks at the host, through `cat` for /proc (`system/proc.ts`). */
 export async function misfitsOf(config: ServerConfig, run: RunProgram): Promise<Misfit[]> {
   const found = await Promise.all([missingInterface(config, run), takenHealthPort(config, run)]);
-  return found.filter((each) => each !== undefined);
+  return [...found, exposedMetrics(config)].filter((each) => each !== undefined);
+}
+
+/** Metrics tell who can reach them how many knocks come and how many are let in. */
+function exposedMetrics(
+  { metrics, dropPorts, guardedPorts }: ServerConfig,
+): Misfit | undefined {
+  if (metrics?.transport !== "tcp") return undefined;
+  const { hostname, port } = metrics;
+  const range = { protocol: "tcp", first: port, last: port } as const;
+  const isGuarded = dropPorts && includesPortRanges(guardedPorts, [range]);
+  if (hostname.startsWith("127.") || hostname === "::1" || isGuarded) return undefined;
+  return {
+    why: `server.metrics: anyone who reaches ${formatMetricsAddress(metrics)} can read it`,
+    hint: `listen on 127.0.0.1, or guard ${port}/tcp by a group in ports, with drop_ports: true`,
+  };
 }
 
 /** The interface that is to be guarded may come up later; one whose name is misspelt never does. */

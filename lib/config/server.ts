@@ -23,6 +23,7 @@ import {
   INTERFACE_PATTERN,
 } from "../firewall/plan.ts";
 import { type FleetConfig, readFleet } from "./fleet.ts";
+import { type MetricsAddress, readMetricsAddress } from "./metrics.ts";
 import { readGroups } from "./port_groups.ts";
 import {
   ConfigError,
@@ -80,6 +81,9 @@ export interface ServerConfig {
   readonly stateDir: string;
   /** A program and its arguments, run at each grant. */
   readonly notify: readonly [program: string, ...args: string[]] | undefined;
+  /** Where the metrics are served; nowhere where it is `undefined`. */
+  readonly metrics: MetricsAddress | undefined;
+  readonly metricsClientNames: boolean;
   /** Port groups by name. */
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly clients: readonly ClientEntry[];
@@ -113,6 +117,8 @@ const SERVER_KEYS = [
   "state_dir",
   "previous_private_key",
   "notify",
+  "metrics",
+  "metrics_client_names",
 ];
 
 /** A file's text, and its name for errors. */
@@ -200,6 +206,8 @@ function* readDocument(
     stateDir: server.optional("state_dir")?.string("an absolute path", /^\/[^\0]*$/) ??
       DEFAULT_STATE_DIR,
     notify: readNotify(server.optional("notify")),
+    metrics: readMetricsAddress(server.optional("metrics")),
+    metricsClientNames: server.optional("metrics_client_names")?.flag() ?? false,
     groups,
     clients: reader.clients,
     keys: reader.keys,

@@ -114,6 +114,11 @@ export class Guard {
     }
   }
 
+  /** Addresses whose change waits for a run. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** The openings of this address or network have changed; `watcher` is told once the firewall has them. */
   changed(address: Network, watcher?: Watcher): void {
     this.#enqueue({ address, watchers: watcher ? [watcher] : [] });

@@ -43,7 +43,7 @@ export interface PipelineParts extends ReporterParts {
   readonly replay: ReplayMemory;
   readonly guard: Guard;
   /** Told of each datagram that was dropped. */
-  readonly drops: Pick<ServerLog, "dropped" | "droppedMore">;
+  readonly drops: Pick<ServerLog, "dropped" | "droppedMore" | "observer">;
   /** Whether the firewall keeps open what is used. */
   readonly canExtend?: boolean;
   /** Told of each knock that passed every check. */
@@ -248,11 +248,12 @@ export class Pipeline implements KnockSink {
           this.reporter.carriedOut(grant, now);
         }
         const lifetimeMs = grant.endsSteadyMs - now.steadyMs;
-        this.reporter.opened({ grant, renewed, source, lifetimeMs });
+        this.reporter.opened({ grant, renewed, source, lifetimeMs, knockedAt: now });
       },
       failed: () => {
         this.knocks.settle(grant, id, "refused");
         if (!failed) this.reporter.failed(grant, source, now);
+        if (!failed) this.#parts.drops.observer?.dropped("backend", 1);
         failed = true;
       },
     });

@@ -21,6 +21,7 @@ export interface Opened {
   readonly renewed: boolean;
   readonly source: Address;
   readonly lifetimeMs: number;
+  readonly knockedAt: Moment;
 }
 
 /** Where it is told. */

@@ -4,6 +4,7 @@
  */
 
 import type { Log, LogFields } from "../system/log.ts";
+import type { Observer } from "./observer.ts";
 
 /**
  * Most lines between two ticks: single drops at debug; events below `warn`; alarms from `warn` on. Each kind has a budget
@@ -19,6 +20,7 @@ export const DROP_LINES = LINES.drop;
 export class ServerLog {
   /** For everything but drops: what is beyond the bounds is counted. */
   readonly log: Log;
+  observer: Observer | undefined;
   readonly #unbounded: Log;
   #left = { ...LINES };
   #linesLeftOut = 0;
@@ -31,6 +33,7 @@ export class ServerLog {
     this.#unbounded = log;
     const bounded = (kind: "event" | "alarm", level: "error" | "warn" | "info" | "debug") => {
       return (event: string, fields?: LogFields) => {
+        this.observer?.logged(event);
         if (!log.enabled(level)) return;
         if (this.#left[kind]-- > 0) log[level](event, fields);
         else this.#linesLeftOut++;
@@ -48,6 +51,7 @@ export class ServerLog {
   /** One datagram was dropped; `fields` are only made where a line is written. */
   dropped(reason: string, fields: () => LogFields): void {
     add(this.#drops, reason, 1);
+    this.observer?.dropped(reason, 1);
     // Counted at every level, so that what a summary says does not depend on the level.
     if (this.#left.drop-- <= 0) this.#dropsLeftOut++;
     else if (this.#unbounded.enabled("debug")) {
@@ -58,6 +62,7 @@ export class ServerLog {
   /** So many more datagrams were dropped, of which only the next summary tells. */
   droppedMore(reason: string, datagrams: number): void {
     add(this.#drops, reason, datagrams);
+    this.observer?.dropped(reason, datagrams);
     this.#dropsLeftOut += datagrams;
   }
 
@@ -67,6 +72,7 @@ export class ServerLog {
       const before = this.#kernelTotals[reason] ?? 0;
       const count = total >= before ? total - before : total; // a new table counts from zero
       if (count > 0) add(this.#kernelDrops, `kernel_${reason}`, count);
+      this.observer?.kernelDropped(reason, count);
     }
     this.#kernelTotals = totals;
   }

@@ -6,8 +6,8 @@
 import { openLibc } from "../system/libc.ts";
 import { OpenmeError } from "../values/errors.ts";
 
-/** What the process is there for: to receive knocks, or to answer on the health port. */
-export type Purpose = "knocks" | "health";
+/** What the process is there for: to receive knocks, or to answer requests. */
+export type Purpose = "knocks" | "health" | "metrics";
 export type Architecture = typeof Deno.build.arch;
 
 /** Refused whatever the arguments: the number on x86_64, the one on aarch64, and what the call would be for. */

@@ -38,6 +38,14 @@ export async function writeContents(
     add(`${work}/${file}`, `/usr/${packager === "deb" && shell === "zsh" ? DEBIAN_ZSH : file}`);
   }
 
+  if (packager !== "deb") {
+    for (const kind of ["doc", "licenses"]) {
+      contents.push({ path: `/usr/share/${kind}/openme`, mode: 0o755 });
+    }
+  }
+  for (const file of ["grafana/openme.json", "prometheus/openme.rules.yml"]) {
+    add(`${ROOT}packaging/${file}`, `/usr/share/doc/openme/${file.split("/")[1]}`);
+  }
   if (packager === "deb") {
     const markdown = await Deno.readTextFile(`${ROOT}CHANGELOG.md`);
     await writeFile(`${work}/changelog`, debianChangelog(markdown, options));
@@ -45,9 +53,6 @@ export async function writeContents(
     add(`${ROOT}packaging/debian/copyright`, "/usr/share/doc/openme/copyright");
     add(`${ROOT}packaging/debian/lintian-overrides`, "/usr/share/lintian/overrides/openme");
   } else {
-    for (const kind of ["doc", "licenses"]) {
-      contents.push({ path: `/usr/share/${kind}/openme`, mode: 0o755 });
-    }
     add(`${ROOT}LICENSE`, "/usr/share/licenses/openme/LICENSE");
     add(`${ROOT}CHANGELOG.md`, "/usr/share/doc/openme/CHANGELOG.md");
   }

@@ -125,6 +125,17 @@ const WRONG: readonly { server?: string[]; rest?: string; error: string }[] = [
     ["name: vps, url: 'redis://box', trust: /ca.pem", "expected a url with TLS beside it"],
     ["name: vps, url: 'redis://box', nodes: 3", "server.fleet.nodes: unknown key"],
   ] as const).map(([fleet, error]) => ({ server: [`fleet: {${fleet}}`], error })),
+  ...["9469", "localhost:9469", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9469"].map((
+    value,
+  ) => ({
+    server: [`metrics: "${value}"`],
+    error: `server.metrics: expected an address and a port, such as "127.0.0.1:9469" or ` +
+      `"[::1]:9469", or the absolute path of a Unix socket, got "${value}"`,
+  })),
+  {
+    server: ["metrics_client_names: all"],
+    error: 'server.metrics_client_names: expected true or false, got "all"',
+  },
   {
     server: ["closed_as: hidden"],
     error: 'server.closed_as: expected "drop" or "reject", got "hidden"',

@@ -66,6 +66,8 @@ const SERVER_ROWS = [
       "default_profile",
       "state_dir",
       "notify",
+      "metrics",
+      "metrics_client_names",
     ])
     .map((key) => ({ why: `as ${key}`, text: serverFile(`  ${key}: ${SERVER_KEY}`) })),
   { why: "as host, behind its value", text: serverFile(`  host: a ${SERVER_KEY}`) },

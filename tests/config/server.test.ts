@@ -38,6 +38,8 @@ server:
   state_dir: /srv/openme
   previous_private_key: "${CLIENT_SEED}"
   notify: [/usr/local/bin/tell, --who, "a b"]
+  metrics: "[::1]:9469"
+  metrics_client_names: true
 
 ports:
   ssh:
@@ -116,6 +118,8 @@ Deno.test("parseServerConfig() reads every key", () => {
     defaultProfile: "work",
     stateDir: "/srv/openme",
     notify: ["/usr/local/bin/tell", "--who", "a b"],
+    metrics: { transport: "tcp", hostname: "::1", port: 9469 },
+    metricsClientNames: true,
     groups: {
       ssh: ["22/tcp"],
       web: ["80/tcp", "443/tcp", "8080-8090/tcp", "80/udp"],
@@ -193,6 +197,8 @@ Deno.test("parseServerConfig() takes the deployed servers' defaults", () => {
     defaultProfile: "default",
     stateDir: "/var/lib/openme",
     notify: undefined,
+    metrics: undefined,
+    metricsClientNames: false,
     groups: {},
     clients: [],
     guardedPorts: ["54154/tcp"],
@@ -224,7 +230,7 @@ Deno.test("a key without a value is as good as absent", () => {
       "interface",
       "default_profile",
     ])
-    .concat(["state_dir", "notify", "mark"]);
+    .concat(["state_dir", "notify", "mark", "metrics", "metrics_client_names"]);
   for (const key of keys) {
     for (const value of ["", "~", "null", '""']) {
       const config = parseServerConfig(serverFile(`  ${key}: ${value}`), "x");

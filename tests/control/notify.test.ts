@@ -32,6 +32,7 @@ function setUp(notify: string, run: RunProgram, options: { deadlineMs?: number }
       renewed,
       source: address("192.0.2.9"),
       lifetimeMs: 30_000,
+      knockedAt: { wallNs: 0n, steadyMs: 0 },
     });
   return { open, events };
 }

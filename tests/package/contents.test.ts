@@ -10,6 +10,8 @@ const COMMON = [
   `drwx------ root/root /etc/openme/`,
   `-rwxr-xr-x root/root /usr/bin/openme`,
   ...UNITS.map((name) => `${FILE} /usr/lib/systemd/system/${name}`),
+  `${FILE} /usr/share/doc/openme/openme.json`,
+  `${FILE} /usr/share/doc/openme/openme.rules.yml`,
   `${FILE} /usr/share/bash-completion/completions/openme`,
   `${FILE} /usr/share/fish/vendor_completions.d/openme.fish`,
   `${FILE} /usr/share/man/man1/openme.1.gz`,

@@ -2,7 +2,7 @@
 
 import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
-import { openKnockPort } from "../serve/knocks.ts";
+import { type KnockPort, openKnockPort } from "../serve/knocks.ts";
 import { reloadFrom } from "../serve/reload.ts";
 import { restartSignal } from "../serve/restart.ts";
 import { listenForHangup, lookAtTerminal } from "../serve/terminal.ts";
@@ -19,6 +19,7 @@ import {
   logOf,
   textFlag,
 } from "../context.ts";
+import type { MetricsAddress } from "../../config/metrics.ts";
 import { unguardable } from "../../config/server.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
@@ -84,6 +85,9 @@ second process, without rights, read what strangers send (server.separate).`,
     const hostnames = await wildcards(context.run);
     const opening = openKnockPort(config, { context, log, wildcards: hostnames, isDry });
     const port = open.adopt(await opening, (port) => port.close());
+    const metrics = config.metrics && !isDry
+      ? open.adopt(await openMetrics(config.metrics, port, log), (metrics) => metrics.close())
+      : undefined;
     const readGeneration = openGeneration();
     const quickSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
@@ -167,12 +171,19 @@ second process, without rights, read what strangers send (server.separate).`,
           ...{ running, clock, log, signal: beside },
           listen: port.listenForHealth(clock),
         });
+        metrics?.serve({ running, clock, signal: beside });
         confirmation?.begin();
       },
     });
     return confirmation?.hasFailed ? 1 : 0;
   },
 };
+
+/** Loaded here: a server without metrics has no use for the library. */
+async function openMetrics(address: MetricsAddress, port: KnockPort, log: Log) {
+  const { MetricsPort } = await import("../serve/metrics.ts");
+  return await MetricsPort.open({ address, start: port.startProcess, log });
+}
 
 /** How long a reader of the log that hangs may delay the end. */
 const FLUSH_MS = 1000;

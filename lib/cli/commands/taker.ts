@@ -5,6 +5,7 @@ import { bindSoon } from "../../receive/socket.ts";
 import { passDescriptors } from "../../separate/descriptor.ts";
 import { dropRights } from "../../separate/drop.ts";
 import type { HealthRole } from "../../separate/health.ts";
+import type { MetricsRole } from "../../separate/metrics.ts";
 import type { KnocksRole } from "../../separate/messages.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import { channelOfStdio } from "../../separate/stdio.ts";
@@ -40,7 +41,7 @@ export const taker: Command = {
         },
       );
     }
-    const role = first.value as KnocksRole | HealthRole;
+    const role = first.value as KnocksRole | HealthRole | MetricsRole;
     const giveUpRights = async () => {
       dropRights();
       giveUpSystemCalls(role.role);
@@ -49,6 +50,11 @@ export const taker: Command = {
     if (role.role === "health") {
       const { runHealthProcess } = await import("../../separate/health_process.ts");
       await runHealthProcess(role, { messages, channel, giveUpRights });
+      return 0;
+    }
+    if (role.role === "metrics") {
+      const { runMetricsProcess } = await import("../../separate/metrics_process.ts");
+      await runMetricsProcess(role, { messages, channel, giveUpRights });
       return 0;
     }
     const { runTaker } = await import("../../separate/taker.ts");

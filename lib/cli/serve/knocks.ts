@@ -11,7 +11,13 @@ import type { CurrentStamps } from "../../receive/stamps.ts";
 import { listenInProcess } from "../../separate/health.ts";
 import { Taker } from "../../separate/knocks.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
-import { type Origin, originOf, startProcess, thisProgram } from "../../separate/process.ts";
+import {
+  type Origin,
+  originOf,
+  type StartedProcess,
+  startProcess,
+  thisProgram,
+} from "../../separate/process.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Clock } from "../../values/moment.ts";
 import { TokenBucket } from "../../values/token_bucket.ts";
@@ -28,6 +34,8 @@ export interface KnockPort {
   readonly separation: Separation;
   /** Whether this process still has to open sockets, later. */
   readonly opensSockets: boolean;
+  /** Starts another process without rights; `undefined` where this one does everything. */
+  readonly startProcess: (() => Promise<StartedProcess>) | undefined;
   /** Listens for requests on the health port, in the same way. */
   readonly listenForHealth: (clock: Clock) => Listen;
   readonly knocks: (
@@ -75,7 +83,8 @@ async function openInProcess(
     if (words.take(1, performance.now()) === 1) log.warn("taker_said", { line });
   };
   const command = thisProgram();
-  const process = await startProcess(origin, { said, command });
+  const start = () => startProcess(origin, { said, command });
+  const process = await start();
   const enlarged = process.enlargeBuffer();
   const begun = Taker.begin(process.channel, {
     ...{ port: config.udpPort, wildcards, config },
@@ -88,10 +97,8 @@ async function openInProcess(
   return {
     separation: { separated: true, why: undefined },
     opensSockets: "socketPath" in origin, // to systemd, for the health port
-    listenForHealth: (clock) => {
-      const start = () => startProcess(origin, { said, command });
-      return listenInProcess({ start, wildcards, clock });
-    },
+    startProcess: start,
+    listenForHealth: (clock) => listenInProcess({ start, wildcards, clock }),
     knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
     close: async () => {
       taker.close();
@@ -109,6 +116,7 @@ async function openHere(
   return {
     separation: { separated: false, why },
     opensSockets: true,
+    startProcess: undefined,
     listenForHealth: () => (port, source) => serveHealth(bindHealthPort(port, wildcards), source),
     knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
     close: () => Promise.resolve(socket.close()),

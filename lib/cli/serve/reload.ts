@@ -15,6 +15,7 @@ const FIXED = [
   ["mark", "mark"],
   ["separate", "separate"],
   ["fleet", "fleet"],
+  ["metrics", "metrics"],
 ] as const;
 
 /** Puts the file's configuration in force; a file that is wrong changes nothing. `started` is what serve began with. */
@@ -38,8 +39,18 @@ export async function reloadFrom(
         doing: "going on with the old value",
       });
     }
-    const { namedUdpPort, stateDir, firewall, command, mark, separate, fleet } = started;
-    reload({ ...config, namedUdpPort, stateDir, firewall, command, mark, separate, fleet });
+    const { namedUdpPort, stateDir, firewall, command, mark, separate, fleet, metrics } = started;
+    reload({
+      ...config,
+      namedUdpPort,
+      stateDir,
+      firewall,
+      command,
+      mark,
+      separate,
+      fleet,
+      metrics,
+    });
   } catch (error) {
     log.error("config_rejected", {
       ...errorFields(error),

@@ -245,7 +245,8 @@ function openingsAt({ address, byClient, knocks }: AddressGrants, now: Moment): 
 
 /** When the last of a grant ends that traffic may keep open, on one of the two clocks. */
 export function lastEndOf(grant: Grant, clock: "expiresAtMs" | "endsSteadyMs"): number {
-  return Math.max(grant[clock], ...(grant.extended?.caps ?? []).map((cap) => cap[clock]));
+  if (!grant.extended) return grant[clock];
+  return Math.max(grant[clock], ...grant.extended.caps.map((cap) => cap[clock]));
 }
 
 /** When a grant ends, on both clocks: `leftMs` from now, or sooner where the permission says so. */

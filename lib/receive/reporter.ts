@@ -95,15 +95,10 @@ export class Reporter {
   expired({ client, address: network, expiresAtMs, extended }: Grant): void {
     const address = formatNetwork(network);
     this.#parts.log.info("expired", { client, address });
-    if (!extended || extended.activeUntilMs <= expiresAtMs) return;
-    const endsAtMs = extended.activeUntilMs;
-    this.#parts.store.recordEvent({
-      event: "ended",
-      client,
-      address,
-      endsAtMs,
-      why: "no longer used",
-    });
+    const { activeUntilMs: endsAtMs = 0 } = extended ?? {};
+    if (endsAtMs <= expiresAtMs) return;
+    const why = "no longer used";
+    this.#parts.store.recordEvent({ event: "ended", client, address, endsAtMs, why });
   }
 
   /** So many datagrams were dropped. */

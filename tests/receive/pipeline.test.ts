@@ -79,6 +79,8 @@ interface Options {
   readonly clock?: MovedClock;
   readonly caps?: Partial<GrantCaps>;
   readonly quota?: number;
+  /** @default {true} */
+  readonly canExtend?: boolean;
 }
 
 /** A pipeline on the state in a folder. */
@@ -96,7 +98,7 @@ class Process implements AsyncDisposable {
 
   constructor(
     dir: string,
-    { config = configOf(), clock = new MovedClock(), caps, quota }: Options = {},
+    { config = configOf(), clock = new MovedClock(), caps, quota, canExtend = true }: Options = {},
   ) {
     this.#dir = dir;
     this.clock = clock;
@@ -126,7 +128,7 @@ class Process implements AsyncDisposable {
     const parts = { grants, replay, store, guard: this.#guard, clock, log, drops };
     this.pipeline = new Pipeline(config, {
       ...parts,
-      canExtend: true,
+      canExtend,
       accepted: (key, source) => this.search.accepted(key, source),
     });
     const { signed, dropped } = this.pipeline;
@@ -433,6 +435,18 @@ Deno.test("a grant loses what it may stay open for with the rule, the hours, or 
   assert.deepEqual(leftOf(process), []);
   process.take(await knock(2, undefined, clock));
   assert.deepEqual(leftOf(process), ["30000"]);
+  process.pipeline.reconfigure(ruled("extend_while_used: 8h"));
+  process.take(await knock(3, undefined, clock));
+  assert.deepEqual(leftOf(process), ["30000 (28800000)"]);
+  const other = { config: ruled("extend_while_used: 8h"), clock, canExtend: false };
+  await using second = await killed(folder, other);
+  assert.deepEqual(leftOf(second), ["30000"], "the firewall is another one now");
+  second.take(await knock(4, undefined, clock));
+  await second.pipeline.withdraw(() => false, "");
+  assert.deepEqual(
+    second.asked.at(-1)!.changes[0]!.openings.filter((each) => each.whileActive),
+    [],
+  );
 });
 
 Deno.test("the history has when traffic last kept a grant open, once its cap is over", async () => {

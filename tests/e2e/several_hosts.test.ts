@@ -12,7 +12,7 @@ const DEAD = "10.0.0.99";
 e2e("openme with a profile of several hosts", async (lab, t) => {
   await using site = await Site.create(lab, {
     clients: { alice: ["22/tcp"] },
-    knockTimeout: "1s",
+    knockTimeout: "30s",
   });
   await using served = await site.serve();
   const { server } = await lab.agents("server", "other");

@@ -277,7 +277,11 @@ e2e("a grant for a network, with nft", async (lab, t) => {
       assert.ok(await connects(lab, first));
       const script =
         `console.log(await (await fetch("http://${IPV4.server}:${KNOCK_PORT}/")).text())`;
-      const told = await lab.run(first.side, [Deno.execPath(), "eval", script]);
+      // The process that answers starts with the grant.
+      const told = await waitFor("an answer", async () => {
+        const { code, stdout } = await lab.output(first.side, [Deno.execPath(), "eval", script]);
+        return code === 0 ? stdout : "";
+      }, { timeoutMs: 15_000 });
       const { address, grants } = JSON.parse(told);
       assert.deepEqual([address, grants.length, grants[0].client], [first.address, 1, "alice"]);
       assert.equal(await connects(lab, second, KNOCK_PORT), false);

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import type { Lab, Output, Side } from "./lab.ts";
 import { OPENME } from "../support/openme_command.ts";
-import type { Program } from "../support/spawned.ts";
+import { LINE_MS, type Program } from "../support/spawned.ts";
 
-/** How long `serve` may take to say that it is listening; what is left is for a machine with other things to do. */
-const START_MS = 15_000;
+/** How long `serve` may take to listen. With firewalld it runs a dozen Python programs first, one after the other. */
+const START_MS = 40_000;
 
 /** Runs a subcommand on one side to its end. */
 export function openme(lab: Lab, side: Side, args: readonly string[]): Promise<Output> {
@@ -100,7 +100,7 @@ export class Served implements AsyncDisposable {
   }
 
   /** The first line, from line `from` on, that matches. */
-  waitForLine(pattern: RegExp, timeoutMs = 5000, from = 0): Promise<string> {
+  waitForLine(pattern: RegExp, timeoutMs = LINE_MS, from = 0): Promise<string> {
     return this.#program.stderr.waitFor(pattern, timeoutMs, from);
   }
 

@@ -2,6 +2,9 @@
 
 import { within } from "./wait.ts";
 
+/** How long a line may take that is sure to come; what is left is for a machine with other things to do. */
+export const LINE_MS = 15_000;
+
 /** A running program. Whoever starts one must dispose of it; the lab kills what is left in its namespaces. */
 export class Program implements AsyncDisposable {
   readonly stdout: Lines;
@@ -72,7 +75,7 @@ export class Lines {
   }
 
   /** The first line from index `from` on that matches. Rejects when the time is over or the stream has ended. */
-  async waitFor(pattern: RegExp, timeoutMs = 5000, from = 0): Promise<string> {
+  async waitFor(pattern: RegExp, timeoutMs = LINE_MS, from = 0): Promise<string> {
     const deadlineMs = performance.now() + timeoutMs;
     for (let index = from;; index++) {
       while (index >= this.all.length) {

@@ -10,20 +10,18 @@ import { print, run } from "./run.ts";
 import { ALLOW_NAMESPACES, setUp, takeOffline } from "./setup/setup.ts";
 
 const deno = Deno.execPath();
-/** Floods and faults want the machine to themselves. */
+/** Floods, and faults under a flood, want the machine to themselves. */
 const ALONE = [
-  "disk_faults",
   "faults",
   "flood",
   "iptables_flood",
-  "queues",
   "reload",
   "rush",
 ].map((name) => `tests/attack/${name}.test.ts`);
 /** Need a compiled openme (OPENME_BIN) or packages (OPENME_PACKAGES): run by name, as .ci/run does. */
 const BY_NAME = ["tests/boot", "tests/package"];
-/** Files at a time: most of what the end-to-end tests do is wait for the kernel's timeouts. */
-const JOBS = 2 * navigator.hardwareConcurrency;
+/** Files at a time, more than cores: most of what the end-to-end tests do is wait for the kernel's timeouts. */
+const JOBS = Math.ceil(2.5 * navigator.hardwareConcurrency);
 const NO_CHECK = "--no-check";
 const { offline, rest } = takeOffline(Deno.args);
 const named = rest.filter((arg) => arg !== NO_CHECK);

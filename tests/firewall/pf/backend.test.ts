@@ -137,7 +137,7 @@ test("the pf backend ends openings by its own timers", () =>
   withPf(async (pf, run) => {
     const backend = createPfBackend(PLAN, run);
     await backend.install([]);
-    await backend.apply([opening("192.0.2.7", 300, SSH)]);
+    await backend.apply([opening("192.0.2.7", 1500, SSH)]);
     const packet = { protocol: "tcp", from: "192.0.2.7", port: 22 } as const;
     assert.ok(pf.passes(packet));
     await waitFor("the opening to end", () => !pf.passes(packet));

@@ -76,7 +76,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ],
   ]),
   ...parts("fleet", [
-    ...["receive", "separate", "gate", "packet", "config", "crypto", "system", "values"],
+    ...["receive", "separate", "gate", "packet", "config", "state", "crypto", "system", "values"],
   ]),
 };
 /** Each imports any part of the table, and those before itself. */

@@ -57,8 +57,13 @@ export const COMMANDS: Commands = {
   },
   history: {
     summary: "show who was let in, and which clients were not and why",
-    permissions: ["read", "write", "env"],
+    permissions: ["net", "read", "write", "env"], // net: the control socket
     load: async () => (await import("./commands/history.ts")).history,
+  },
+  fleet: {
+    summary: "show the hosts that share this server's key",
+    permissions: ["net", "read", "write", "env"], // net: the control socket
+    load: async () => (await import("./commands/fleet.ts")).fleet,
   },
   import: {
     summary: "take over a profile; or clients from fwknop or knockd",

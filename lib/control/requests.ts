@@ -86,6 +86,44 @@ export interface FirewallReport {
   readonly refused: readonly { client: string; address: string; ports: readonly string[] }[];
 }
 
+/** A fleet as one of its hosts knows it. */
+export interface FleetReport {
+  readonly name: string;
+  /** This host's name in the fleet. */
+  readonly host: string;
+  readonly engine: {
+    readonly up: boolean;
+    readonly why: string | null;
+    /** ms. */
+    readonly roundTrip: number | null;
+  };
+  readonly whenDown: string;
+  /** How long an entry of this host takes through the engine, ms. */
+  readonly lag: number | null;
+  /** The others that were heard of late. */
+  readonly hosts: readonly FleetHost[];
+}
+
+/** Another host, as this one hears it. */
+export interface FleetHost {
+  readonly host: string;
+  readonly version: string;
+  readonly clients: number;
+  /** ms. */
+  readonly lag: number | null;
+  readonly clockAhead: number;
+  readonly heardAgo: number;
+  /** Clients of this host whose keys the other does not have; `null` where it has too many to tell. */
+  readonly lacks: readonly string[] | null;
+}
+
+/** What another host has answered, or why not. */
+export interface FleetAnswer {
+  readonly host: string;
+  readonly value: unknown;
+  readonly error: string | null;
+}
+
 /** What requests need beside the server. */
 export interface ControlParts {
   readonly stateDir: string;
@@ -95,6 +133,11 @@ export interface ControlParts {
   /** Confirms a `serve --confirm`; throws where none waits. */
   readonly confirm: () => void;
   readonly separation: () => Separation;
+  /** The fleet that this server is a host of, where it is. */
+  readonly fleet?: {
+    readonly report: () => FleetReport;
+    readonly ask: (request: unknown) => Promise<FleetAnswer[]>;
+  } | undefined;
 }
 
 /** Answers the requests of one running server. */
@@ -119,12 +162,23 @@ export function controlHandler(
       parts.confirm();
       return { confirmed: true };
     }
+    if (command === "fleet") return requireFleet(parts).report();
+    if (command === "ask_fleet") {
+      return await requireFleet(parts).ask((request as { request: unknown }).request);
+    }
     if (command === "check") return await check(running);
     if (command === "close") return await close(readClose(request), running, parts);
     throw new OpenmeError("STATE", "this openme serve does not know that request", {
       hint: "it is of another version: restart it",
     });
   };
+}
+
+function requireFleet({ fleet }: ControlParts) {
+  if (fleet) return fleet;
+  throw new OpenmeError("STATE", "this server is no host of a fleet", {
+    hint: "server.fleet in its configuration makes it one: docs/fleet.md",
+  });
 }
 
 async function check(running: Running): Promise<FirewallReport> {

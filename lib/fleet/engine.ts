@@ -20,10 +20,6 @@ export interface Engine {
   claim(name: string, forMs: number): Promise<boolean>;
   /** Adds an entry to the stream that every host reads; never throws, and is dropped where the engine is away. */
   publish(entry: string): void;
-  /** Replaces what the fleet may read about this host; forgotten after `forMs`. */
-  describe(record: string, forMs: number): void;
-  /** What the hosts have said about themselves; rejects where the engine cannot say. */
-  records(): Promise<readonly string[]>;
   state(): EngineState;
   close(): Promise<void>;
 }
@@ -51,5 +47,5 @@ export interface EngineAccess {
 
 /** How long a claim may take beside a knock. */
 export const CLAIM_MS = 50;
-/** Longer entries and records are not read. */
+/** Longer entries are not read. */
 export const MOST_ENTRY_CHARACTERS = 900;

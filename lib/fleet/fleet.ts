@@ -9,12 +9,24 @@ import { keyAgreement } from "../crypto/sync.ts";
 import { identifying, type IdentifyRules, isStale, type SignedKnock } from "../gate.ts";
 import { RankedCandidates } from "../receive/candidates.ts";
 import type { KnockSink } from "../receive/intake.ts";
+import { pause } from "../system/clock.ts";
 import type { Log } from "../system/log.ts";
+import type { Address } from "../values/address.ts";
 import { type Clock, wallMsOf } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import { atOnce } from "../values/steps.ts";
+import { VERSION } from "../values/version.ts";
 import type { Engine, EngineListener, EngineState } from "./engine.ts";
-import { openKnock, sealKnock } from "./entry.ts";
+import {
+  type Alive,
+  type Entry,
+  type EntryBody,
+  MOST_HINTS,
+  openEntry,
+  sealEntry,
+} from "./entry.ts";
+import { Asking, type AskingParts, type HostAnswer } from "./asking.ts";
+import { ALIVE_MS, type HeardHost, HeardHosts } from "./hosts.ts";
 import { claimName, type FleetSeal, fleetSeal } from "./keys.ts";
 
 /** Claims that are remembered, and with them that nobody has to be asked again. */
@@ -32,6 +44,8 @@ export interface FleetParts {
   /** This host's name, and that of this process. */
   readonly host: string;
   readonly claimant: string;
+  /** A random word. */
+  readonly newId: () => string;
 }
 
 /** One host of a fleet. */
@@ -46,6 +60,10 @@ export class Fleet implements EngineListener {
   #server: ServerConfig;
   #seal: FleetSeal;
   #rules: IdentifyRules;
+  readonly #heard = new HeardHosts();
+  readonly #asking: Asking;
+  #answer: AskingParts["answer"] = () => Promise.reject(new Error("it is starting"));
+  #lagMs: number | null = null;
   #junk = 0;
   #toldOfJunkAtMs = -Infinity;
 
@@ -55,6 +73,11 @@ export class Fleet implements EngineListener {
     this.#server = server;
     this.#seal = fleetSeal(server, config.name);
     this.#rules = identifyRules(server);
+    this.#asking = new Asking({
+      send: (body) => this.#send(body),
+      answer: (request, host) => this.#answer(request, host),
+      newId: parts.newId,
+    });
   }
 
   /** The engine, once it is there: until then it counts as one that does not answer. */
@@ -90,29 +113,96 @@ export class Fleet implements EngineListener {
 
   /** This host has let somebody in for this knock. */
   granted({ datagram, source, fleet }: SignedKnock): void {
-    if (!datagram || fleet?.from !== undefined) return;
-    const { host, claimant, clock } = this.#parts;
-    const atMs = wallMsOf(clock.now());
-    this.#engine?.publish(sealKnock({ host, claimant, atMs, source, datagram }, this.#seal));
+    if (datagram && fleet?.from === undefined) this.#send({ knock: datagram, source });
   }
 
   /** An entry of the stream, which anyone may have written who reaches the engine. */
   entry(sealed: string): void {
     const { clock, claimant } = this.#parts;
     const now = clock.now();
-    const entry = openKnock(sealed, this.#seal);
+    const nowMs = wallMsOf(now);
+    const entry = openEntry(sealed, this.#seal);
     if (!entry) return this.#tellOfJunk(now.steadyMs);
-    if (entry.claimant === claimant || this.#entries.take(1, now.steadyMs) === 0) return;
-    const signed = atOnce(identifying(entry.datagram, entry.source, this.#rules));
+    const ageMs = nowMs - entry.atMs;
+    if (entry.claimant === claimant) {
+      if ("alive" in entry) this.#lagMs = ageMs;
+      return;
+    }
+    if (this.#entries.take(1, now.steadyMs) === 0) return;
+    if ("knock" in entry) return this.#takeKnock(entry, ageMs);
+    // What is this old, the engine has kept back.
+    if (Math.abs(ageMs) > this.#server.replayWindowMs) return;
+    if ("alive" in entry) this.#heard.heard(entry, nowMs);
+    else if ("ask" in entry) this.#asking.take(entry, entry.host);
+    else this.#asking.takePart(entry, entry.host);
+  }
+
+  /** The hosts that were heard of late, without this one. */
+  hosts(): HeardHost[] {
+    return this.#heard.list(wallMsOf(this.#parts.clock.now()));
+  }
+
+  /** What this host tells of itself. */
+  self(): Alive & { readonly host: string } {
+    const hints = [...this.#server.keys.byHint].filter(([, keys]) => keys.length > 0)
+      .map(([hint]) => hint);
+    return {
+      host: this.#parts.host,
+      version: VERSION,
+      clients: this.#server.clients.length,
+      hints: hints.length <= MOST_HINTS ? hints : [],
+      lagMs: this.#lagMs,
+    };
+  }
+
+  /** Asks every other host; those that are there have this long. */
+  async ask(request: unknown, forMs: number): Promise<HostAnswer[]> {
+    const over = new AbortController();
+    const present = this.#heard.present(wallMsOf(this.#parts.clock.now()));
+    return await this.#asking.ask(request, present, pause(forMs, over.signal))
+      .finally(() => over.abort());
+  }
+
+  /** From now on questions of other hosts are answered by this. */
+  onAsked(answer: AskingParts["answer"]): void {
+    this.#answer = answer;
+  }
+
+  /** Tells the others that it is there, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#tellAlive();
+      await pause(ALIVE_MS, signal);
+    }
+  }
+
+  #tellAlive(): void {
+    const { host: _, ...alive } = this.self();
+    this.#send({ alive });
+  }
+
+  #send(body: EntryBody): void {
+    const { host, claimant, clock } = this.#parts;
+    const atMs = wallMsOf(clock.now());
+    this.#engine?.publish(sealEntry({ ...body, host, claimant, atMs }, this.#seal));
+  }
+
+  #takeKnock(
+    { knock, source, host }: Entry & { knock: Uint8Array; source: Address },
+    ageMs: number,
+  ) {
+    const signed = atOnce(identifying(knock, source, this.#rules));
     if (typeof signed === "string") return; // not a client of this host
-    const ageMs = Math.max(0, wallMsOf(now) - entry.atMs);
-    this.#sink?.signed({ ...signed, fleet: { from: entry.host, ageMs } });
+    this.#sink?.signed({ ...signed, fleet: { from: host, ageMs: Math.max(0, ageMs) } });
   }
 
   changed({ isUp, why }: EngineState): void {
     const { log } = this.#parts;
     const { name, whenDown } = this.config;
-    if (isUp) return log.info("fleet_up", { fleet: name });
+    if (isUp) {
+      this.#tellAlive();
+      return log.info("fleet_up", { fleet: name });
+    }
     log.warn("fleet_down", {
       fleet: name,
       why,

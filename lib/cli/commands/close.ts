@@ -7,6 +7,8 @@ import { OpenmeError } from "../../values/errors.ts";
 import { parseNetwork } from "../../values/network.ts";
 import { quote } from "../../values/text.ts";
 import { type Arguments, type Command, type Context, renderJson, STATE_DIR } from "../context.ts";
+import type { ServerConfig } from "../../config/server.ts";
+import { askFleet, textOf } from "../fleet_question.ts";
 import { requireKnownClient } from "../known_client.ts";
 import { findState } from "../load.ts";
 
@@ -14,16 +16,17 @@ export const close: Command = {
   about: "Ends grants now: ports that a knock has opened are closed to new connections.",
   arguments: "[CLIENT|ADDRESS]",
   usage: [
-    "CLIENT|ADDRESS|--all [--kill] [--json] [--state-dir DIR]",
+    "CLIENT|ADDRESS|--all [--kill] [--fleet] [--json] [--state-dir DIR]",
   ],
   parameters: {
     "CLIENT": "everything that this client has opened",
     "ADDRESS": "everything that is open for this address, or network such as 198.51.100.0/24",
     "--all": "everything",
     "--kill": "cut established connections too: all from addresses that were let in",
+    "--fleet": "at every host of the fleet (server.fleet)",
     "--json": `{"closed": [{"client", "address", "ports"}], "failures": [TEXT], "cut": null or
-      {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}}:
-      docs/json.md`,
+      {"connections", "left": [{"address", "source_port", "ports"}], "missing": [PROGRAM]}};
+      with --fleet also "others": [{"host", "error", "closed", "cut", "failures"}]: docs/json.md`,
     ...STATE_DIR,
   },
   notes:
@@ -35,15 +38,19 @@ then 1. It is 1 too where there is no grant for the ADDRESS.`,
   run: async (args, context) => {
     const request = readRequest(args);
     const { config, stateDir } = await findState(args, context);
+    const others = args.values["fleet"]
+      ? await closeAtOthers(stateDir, { ...request, keys: keysOf(request, config) }, context)
+      : undefined;
     const report = await askServer(stateDir, request) as CloseReport;
     const { closed, cut, failures } = report;
-    const didNothing = closed.length === 0 && !cut?.connections && !cut?.left.length;
+    const didNothing = closed.length === 0 && !cut?.connections && !cut?.left.length &&
+      !others?.some((host) => host.closed.length > 0 || host.cut?.connections);
     if (didNothing && "client" in request) {
       requireKnownClient(request.client, { config, stateDir });
     }
-    if (args.values["json"]) context.stdout(renderJson({ closed, cut, failures }));
-    else tellClosed(report, context);
-    requireAllClosed(report, context);
+    if (args.values["json"]) context.stdout(renderJson({ closed, cut, failures, others }));
+    else tellClosed(report, context, others);
+    requireAllClosed(report, context, others);
     if (didNothing && "address" in request) {
       throw new OpenmeError("STATE", `there is no grant for ${request.address}`, {
         hint: "openme sessions shows who is let in",
@@ -55,17 +62,66 @@ then 1. It is 1 too where there is no grant for the ADDRESS.`,
 };
 
 /** Prints what was closed and cut, for people. */
-export function tellClosed({ closed, cut }: CloseReport, context: Context): void {
+export function tellClosed(
+  { closed, cut }: CloseReport,
+  context: Context,
+  others: readonly HostClosed[] = [],
+): void {
   for (const { client, address, ports } of closed) {
     context.stdout(`closed ${ports.join(" ") || "the health port"} for ${client} at ${address}\n`);
   }
   if (cut) context.stdout(`cut ${counted(cut.connections)}\n`);
+  for (const { host, error, closed, cut } of others) {
+    if (error !== null) continue;
+    const cuts = cut ? `, cut ${counted(cut.connections)}` : "";
+    context.stdout(`${textOf(host)}: closed ${closed.length}${cuts}\n`);
+  }
+}
+
+/** What another host has closed, as far as it answered. */
+export interface HostClosed extends CloseReport {
+  readonly host: string;
+  readonly error: string | null;
+}
+
+/** Has every other host of the fleet close this too, and hears what each has done. */
+export async function closeAtOthers(
+  stateDir: string,
+  request: object,
+  context: Context,
+): Promise<HostClosed[]> {
+  const { answers } = await askFleet(stateDir, request, context);
+  return answers.map(({ host, error, value }) => {
+    const { closed = [], cut = null, failures = [] } = Object(value) as Partial<CloseReport>;
+    return { host, error, closed, cut, failures };
+  });
+}
+
+/** The keys of the client that the request names: another host may know it by another name. */
+function keysOf(request: CloseRequest, config: ServerConfig | undefined): string[] {
+  const client = "client" in request &&
+    config?.clients.find(({ name }) => name === request.client);
+  return client ? [client.key, ...client.previous ? [client.previous.key] : []] : [];
 }
 
 /** Prints what could not be done, a line each, and then throws, code `COMMAND`. */
-export function requireAllClosed({ cut, failures }: CloseReport, context: Context): void {
+export function requireAllClosed(
+  { cut, failures }: CloseReport,
+  context: Context,
+  others: readonly HostClosed[] = [],
+): void {
   const { left = [], missing = [] } = cut ?? {};
-  if (left.length === 0 && failures.length === 0) return;
+  const remote = others.filter(({ error, cut, failures }) =>
+    error !== null || failures.length > 0 || (cut?.left.length ?? 0) > 0
+  );
+  if (left.length === 0 && failures.length === 0 && remote.length === 0) return;
+  for (const { host, cut, failures } of remote) {
+    const rest = cut?.left.length ?? 0;
+    const left = rest > 0 ? [`${counted(rest)} could not be cut`] : [];
+    for (const failure of [...failures, ...left]) {
+      context.stderr(`openme: not done: ${textOf(host)}: ${textOf(failure)}`);
+    }
+  }
   for (const failure of failures) context.stderr(`openme: not done: ${failure}`);
   for (const { address, ports, ...from } of left) {
     context.stderr(

@@ -9,6 +9,7 @@ import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
 import type { RunProgram } from "../../system/run_program.ts";
 import { VERSION } from "../../values/version.ts";
 import { type Arguments, configPath, type Context, textFlag } from "../context.ts";
+import { examineFleet } from "./doctor_fleet.ts";
 import { examineFirewall } from "./doctor_firewall.ts";
 import { misfitsOf } from "../host_fit.ts";
 import { loadServerConfig } from "../load.ts";
@@ -34,6 +35,7 @@ export async function examineServer(args: Arguments, context: Context): Promise<
   return [
     ...findings,
     ...await examineServe(path, config, await unitOf(context.run)),
+    ...config.fleet ? await examineFleet(config.stateDir) : [],
     ...await examineFirewall(config, context),
     ...(await misfitsOf(config, context.run)).map(({ why, hint }) => warn("host", why, hint)),
     await examineClock(context.run),

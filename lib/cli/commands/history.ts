@@ -1,16 +1,15 @@
 /** `openme history`: grants and refused knocks, from the database. */
 
-import { formatDuration } from "../../values/duration.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { causeOf } from "../../receive/refusal_causes.ts";
-import type { RefusalReason } from "../../receive/refusals.ts";
 import { shownPorts } from "../../values/ports.ts";
-import { type HistoryEntry, readHistory } from "../../state/read.ts";
-import { type Command, isoTime, renderJson, STATE_DIR, textFlag } from "../context.ts";
+import { readHistory } from "../../state/read.ts";
+import { type Command, renderJson, STATE_DIR, textFlag } from "../context.ts";
 import { requireKnownClient } from "../known_client.ts";
 import { findState, requireState } from "../load.ts";
 import { renderTable } from "../output.ts";
 import { formatTime, spanFlag } from "../flags.ts";
+import { askFleet, textOf, timeOf, valuesOf } from "../fleet_question.ts";
+import { describeEntry, inWords, type ShownEntry } from "../history_entry.ts";
 
 const NEWEST = 200;
 
@@ -22,10 +21,12 @@ others are not in it.`,
   parameters: {
     "--client CLIENT": "only this client",
     "--since SPAN": "as far back as this: 24h, 7d (default: the newest 200)",
+    "--fleet": "of every host of the fleet, each host's newest 60",
     "--json":
       `{"history": [{"at", "event", "client", "source", "address", "ports", "expires_at", "reason",
       "clock_ahead_ms", "cause"}]}; with "failed": true where the firewall refused it, "ended_at"
-      and "ended_why" where it ended before its time: docs/json.md`,
+      and "ended_why" where it ended before its time; with --fleet also "others": [{"host",
+      "error", "history"}]: docs/json.md`,
     ...STATE_DIR,
   },
   example: "sudo openme history --client alice --since 24h",
@@ -46,8 +47,30 @@ others are not in it.`,
       ...entry,
       ports: shownPorts(entry.ports, config?.healthPort),
     }));
+    if (args.values["fleet"]) {
+      const request = { command: "history", client, sinceMs };
+      const { host, answers } = await askFleet(stateDir, request, context);
+      const hosts = valuesOf(answers, "history");
+      if (args.values["json"]) {
+        context.stdout(renderJson({ history: shown.map(describeEntry), others: hosts }));
+      } else {
+        const others = hosts.flatMap(({ host, history }) =>
+          history.map((entry) => [
+            ...[timeOf(entry["at"]), host],
+            ...[entry["client"], entry["source"], entry["what"]].map(textOf),
+          ])
+        );
+        const own = shown.map((entry) => {
+          const [at = "", ...rest] = rowOf(entry);
+          return [at, host, ...rest];
+        });
+        const rows = [...own, ...others].sort(([a = ""], [b = ""]) => a.localeCompare(b));
+        context.stdout(renderTable(["TIME", "HOST", "CLIENT", "FROM", "WHAT"], rows));
+      }
+      return answers.every(({ error }) => error === null) ? 0 : 1;
+    }
     if (args.values["json"]) {
-      context.stdout(renderJson({ history: shown.map(describe) }));
+      context.stdout(renderJson({ history: shown.map(describeEntry) }));
     } else if (shown.length === 0) context.stderr("openme: nothing has happened");
     else {
       const head = ["TIME", "CLIENT", "FROM", "WHAT"];
@@ -57,61 +80,7 @@ others are not in it.`,
   },
 };
 
-/** An entry with its ports as text. */
-type ShownEntry = Omit<HistoryEntry, "ports"> & { readonly ports: readonly string[] };
-
-function describe(entry: ShownEntry) {
-  const { atMs, event, client, source, address, ports, expiresAtMs, reason, aheadMs } = entry;
-  const at = isoTime(atMs);
-  if (reason !== undefined) {
-    return {
-      at,
-      event,
-      client,
-      source,
-      reason,
-      ...(aheadMs === undefined ? {} : { "clock_ahead_ms": aheadMs }),
-      cause: causeOf(reason as RefusalReason, aheadMs),
-    };
-  }
-  const end = expiresAtMs === undefined ? null : isoTime(expiresAtMs);
-  const { failed, ended } = entry;
-  return {
-    at,
-    event,
-    client,
-    source,
-    address,
-    ports,
-    "expires_at": end,
-    ...(failed ? { failed } : {}),
-    ...(ended ? { "ended_at": isoTime(ended.atMs), "ended_why": ended.why } : {}),
-  };
-}
-
 function rowOf(entry: ShownEntry): string[] {
   const { atMs, client, source } = entry;
   return [formatTime(atMs), client, source, inWords(entry)].map(escapeUnprintable);
-}
-
-function inWords(entry: ShownEntry): string {
-  const { event, source, address, ports, reason, aheadMs, failed } = entry;
-  if (reason !== undefined) {
-    return `refused (${reason}): ${causeOf(reason as RefusalReason, aheadMs)}`;
-  }
-  const whom = address === source ? "" : ` ${address}`;
-  const what = `${whom}: ${ports.join(" ") || "the health port"}`;
-  if (failed) {
-    return `not ${event === "renewed" ? "renewed" : "let in"}${what}: the firewall refused`;
-  }
-  return `${event === "renewed" ? "renewed" : "let in"}${what} for ${howLong(entry)}`;
-}
-
-/** To the second; a grant that was ended within 10 s to the tenth. */
-function howLong({ atMs, expiresAtMs, ended }: ShownEntry): string {
-  const untilMs = ended?.atMs ?? expiresAtMs ?? atMs;
-  const lastedMs = Math.max(0, untilMs - atMs);
-  const stepMs = ended && lastedMs < 10_000 ? 100 : 1000;
-  const lasted = formatDuration(Math.round(lastedMs / stepMs) * stepMs);
-  return ended ? `${lasted} (${ended.why})` : lasted;
 }

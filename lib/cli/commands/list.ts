@@ -5,6 +5,7 @@ import type { ClientEntry } from "../../config/client_keys.ts";
 import type { ServerConfig } from "../../config/server.ts";
 import { hexToBytes } from "../../crypto/keys.ts";
 import { fingerprint } from "../../crypto/sync.ts";
+import { RevokedKeys } from "../../fleet/revoked.ts";
 import { messageOf } from "../../values/errors.ts";
 import { SINGLE } from "../../values/network.ts";
 import { shownPorts } from "../../values/ports.ts";
@@ -21,7 +22,8 @@ export const list: Command = {
 width of grants that are wider than one address, and the rules of its entry in words.`,
   parameters: {
     "--json": `{"clients": [{"client", "fingerprint", "public_key", "ports", "prefix", "expires_at",
-      "previous_key", "conditions", "extensions", "used", "last_seen_at"}]}: docs/json.md`,
+      "previous_key", "conditions", "extensions", "used", "last_seen_at"}]}: docs/json.md; with "fleet_revoked": true where the key was
+      revoked for the whole fleet and this file still has it`,
     ...STATE_DIR,
   },
   example: "sudo openme list",
@@ -30,7 +32,9 @@ width of grants that are wider than one address, and the rules of its entry in w
     const nowMs = Date.now();
     let lastSeenMs: ReadonlyMap<string, number> = new Map();
     let uses: ReadonlyMap<string, number> | undefined;
+    let revoked: RevokedKeys | undefined;
     try {
+      revoked = RevokedKeys.open(stateDirOf(args, config));
       ({ lastSeenMs, uses } = readSnapshot(stateDirOf(args, config), nowMs));
     } catch (cause) {
       // The configuration alone says who is registered.
@@ -43,12 +47,13 @@ width of grants that are wider than one address, and the rules of its entry in w
         const used = client.rules?.uses === undefined || !uses
           ? {}
           : { used: uses.get(client.key) ?? 0 };
-        return { ...describeClient(client, config), ...used, ...seen };
+        const isRevoked = revoked?.has(client.key) ? { "fleet_revoked": true } : {};
+        return { ...describeClient(client, config), ...used, ...seen, ...isRevoked };
       });
       context.stdout(renderJson({ clients }));
     } else if (config.clients.length === 0) {
       context.stderr("openme: no clients yet; register one: openme add NAME");
-    } else context.stdout(renderClients(config, { lastSeenMs, uses, nowMs }));
+    } else context.stdout(renderClients(config, { lastSeenMs, uses, nowMs, revoked }));
     if (config.previousPrivateKey) {
       context.stderr(
         "openme: two server keys are good at the moment; openme rotate --server --finish ends the old one",
@@ -60,7 +65,8 @@ width of grants that are wider than one address, and the rules of its entry in w
 
 function renderClients(
   config: ServerConfig,
-  { lastSeenMs, uses, nowMs }: {
+  { lastSeenMs, uses, nowMs, revoked }: {
+    revoked: RevokedKeys | undefined;
     lastSeenMs: ReadonlyMap<string, number>;
     uses: ReadonlyMap<string, number> | undefined;
     nowMs: number;
@@ -90,7 +96,11 @@ function renderClients(
         fingerprint(client.publicKey) + two,
         shownPorts(client.ports, config.healthPort).join(" ") || "none",
         ...(someAreWide ? [isWide(client) ? `v4=${prefix.v4},v6=${prefix.v6}` : ""] : []),
-        expiresAtMs === undefined ? "never" : formatTime(expiresAtMs) + expired,
+        revoked?.has(client.key)
+          ? "revoked for the fleet"
+          : expiresAtMs === undefined
+          ? "never"
+          : formatTime(expiresAtMs) + expired,
         seenMs === undefined ? "never" : formatTime(seenMs),
         ...(someHaveRules ? [rulesOf(client, uses, config)] : []),
       ];

@@ -10,7 +10,7 @@ import { formatNetwork } from "../../values/network.ts";
 import { shownPorts, subtractPortRanges } from "../../values/ports.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { readSnapshot } from "../../state/read.ts";
-import { requireAllClosed, tellClosed } from "./close.ts";
+import { closeAtOthers, requireAllClosed, tellClosed } from "./close.ts";
 import { type Command, configPath, renderJson, textFlag } from "../context.ts";
 import { editServerFile, keepPortsGuarded, requireClient } from "../edit_server_file.ts";
 
@@ -22,9 +22,13 @@ that no other client and no group has go into the group "guarded", so that they 
   arguments: "CLIENT",
   parameters: {
     "--kill": `cut the client's established connections too, through the running "openme serve"`,
+    "--fleet":
+      `at every host of the fleet (server.fleet): each refuses the key from now on, also while its own
+      files still have it`,
     "--json": `print what was revoked: {"revoked": {"client", "fingerprint"}}, with --kill also what
-      "openme close --json" prints; "cut" is null where serve could not be asked: docs/json.md`,
-    "--state-dir DIR": "with --kill: where serve keeps its state (default: server.state_dir)",
+      "openme close --json" prints; "cut" is null where serve could not be asked; with --fleet also "others": docs/json.md`,
+    "--state-dir DIR":
+      "with --kill and --fleet: where serve keeps its state (default: server.state_dir)",
   },
   notes:
     `--kill cuts by address: everyone behind the client's address is cut from the client's ports. Where
@@ -34,10 +38,11 @@ listed, and the exit code is 1.`,
   run: async (args, context) => {
     const name = args.positionals[0]!;
     const kill = args.values["kill"] === true;
+    const isFleets = args.values["fleet"] === true;
     const json = args.values["json"] === true;
     const givenDir = textFlag(args, "state-dir");
-    if (givenDir !== undefined && !kill) {
-      throw new OpenmeError("USAGE", "--state-dir does nothing without --kill", {
+    if (givenDir !== undefined && !kill && !isFleets) {
+      throw new OpenmeError("USAGE", "--state-dir does nothing without --kill or --fleet", {
         hint: "see openme revoke --help",
       });
     }
@@ -61,8 +66,22 @@ listed, and the exit code is 1.`,
     }
     edited.told.forEach((line) => context.stderr(line));
     const revoked = { client: name, fingerprint: key };
+    const { client } = edited;
+    const keys = [client.key, ...client.previous ? [client.previous.key] : []];
+    const others = isFleets
+      ? await closeAtOthers(
+        edited.stateDir,
+        { command: "close", client: name, keys, kill, revoked: true },
+        context,
+      ).catch((cause) => {
+        throw withWords(cause, "the key is revoked here, but not at the other hosts");
+      })
+      : undefined;
     if (!kill) {
-      if (json) context.stdout(renderJson({ revoked }));
+      const report = { closed: [], cut: null, failures: [] };
+      if (json) context.stdout(renderJson({ revoked, others }));
+      else if (others) tellClosed(report, context, others);
+      requireAllClosed(report, context, others);
       return 0;
     }
     const report = await askToCut(name, edited.stateDir);
@@ -77,9 +96,9 @@ listed, and the exit code is 1.`,
     const closed = report.closed.length > 0 ? report.closed : edited.open;
     const told = { ...report, closed };
     if (json) {
-      context.stdout(renderJson({ revoked, ...told }));
-    } else tellClosed(told, context);
-    requireAllClosed(told, context);
+      context.stdout(renderJson({ revoked, ...told, others }));
+    } else tellClosed(told, context, others);
+    requireAllClosed(told, context, others);
     return 0;
   },
 };
@@ -96,6 +115,11 @@ function openOf(name: string, stateDir: string, config: ServerConfig): CloseRepo
   } catch {
     return [];
   }
+}
+
+function withWords(cause: unknown, words: string): OpenmeError {
+  const hint = cause instanceof OpenmeError ? cause.hint : undefined;
+  return new OpenmeError("STATE", `${words}: ${messageOf(cause)}`, { hint, cause });
 }
 
 /** Has `serve` cut the client's connections; returns the error where it cannot be asked. */

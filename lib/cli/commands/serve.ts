@@ -2,6 +2,7 @@
 
 import { backendOf } from "../backend_of.ts";
 import { Confirmation, nothingToConfirm } from "../serve/confirmation.ts";
+import { answerHost, fleetControl, joinFleet, openRevokedKeys } from "../serve/fleet.ts";
 import { type KnockPort, openKnockPort } from "../serve/knocks.ts";
 import { reloadFrom } from "../serve/reload.ts";
 import { restartSignal } from "../serve/restart.ts";
@@ -20,7 +21,7 @@ import {
   textFlag,
 } from "../context.ts";
 import type { MetricsAddress } from "../../config/metrics.ts";
-import { unguardable } from "../../config/server.ts";
+import { type ServerConfig, unguardable } from "../../config/server.ts";
 import { identifyConfig } from "../../system/config_files.ts";
 import { watchConfig } from "../../system/config_watch.ts";
 import { bindControl, type ControlSocket, serveControl } from "../../control/socket.ts";
@@ -72,14 +73,16 @@ second process, without rights, read what strangers send (server.separate).`,
       isDry ? { dry_run: true } : {},
     );
     const file = configFile(args, log);
-    const config = await file.load();
-    if (config.command) requirePrograms(config.command);
-    const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
+    const read = await file.load();
+    if (read.command) requirePrograms(read.command);
+    const stateDir = textFlag(args, "state-dir") ?? read.stateDir;
 
     // Lock and sockets before the firewall: a second `serve` must fail while nothing has been touched.
     makeStateDir(stateDir);
     const hint = `openme plan --config ${file.path} shows what a changed file would do`;
     open.adopt(takeLock(stateDir, isDry ? { hint } : {}), (lock) => lock.release());
+    const revoked = await openRevokedKeys(stateDir, read);
+    const config = await revoked?.without(read) ?? read;
     const control = bindControlSocket(stateDir, { isNeeded: confirmMs !== undefined, log });
     open.defer(() => control?.close());
     const hostnames = await wildcards(context.run);
@@ -92,7 +95,10 @@ second process, without rights, read what strangers send (server.separate).`,
     const quickSets = openKernelSets();
     const readLegacyTable = openLegacyRules();
     const { opensSockets } = port;
-    await context.keepPermissions([...PERMISSIONS_ONCE_BOUND, ...opensSockets ? NET : []]);
+    await context.keepPermissions([
+      ...PERMISSIONS_ONCE_BOUND,
+      ...opensSockets || config.fleet ? NET : [],
+    ]);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
 
     const terminal = await lookAtTerminal(context.run);
@@ -130,6 +136,8 @@ second process, without rights, read what strangers send (server.separate).`,
       isDry,
       isTrial: confirmation !== undefined,
     });
+    const joining = joinFleet(config, { clock, log, isDry });
+    const fleet = open.adopt(await joining, (fleet) => fleet?.close())?.fleet;
     const signal = confirmation?.signal ?? stop;
     // What runs beside the server ends with it, also where it fails.
     const end = new AbortController();
@@ -137,7 +145,7 @@ second process, without rights, read what strangers send (server.separate).`,
     const beside = AbortSignal.any([signal, end.signal]);
     await runServer({
       config,
-      knocks: (sink) => port.knocks(sink, { stamps, clock, log }),
+      knocks: (sink) => port.knocks(fleet?.over(sink) ?? sink, { stamps, clock, log }),
       backend: isDry ? createDryBackend(backend) : backend,
       stateDir: dry?.dir ?? stateDir,
       stamps,
@@ -149,7 +157,16 @@ second process, without rights, read what strangers send (server.separate).`,
       onListening: (running) => {
         const { run } = context;
         const { log } = running;
-        const changed = () => reloadFrom(file.load, { started: config, backend, running });
+        const reload = (config: ServerConfig) => {
+          fleet?.reconfigure(config);
+          running.reload(config);
+        };
+        const load: typeof file.load = async (running) => {
+          const config = await file.load(running);
+          return await revoked?.without(config) ?? config;
+        };
+        const changes = { started: config, backend, running: { ...running, reload } };
+        const changed = () => reloadFrom(load, changes);
         const watch = watchConfig(file.path, file.known, changed, beside);
         onHangup(watch.read);
         if (control) {
@@ -158,9 +175,19 @@ second process, without rights, read what strangers send (server.separate).`,
             confirmation.confirm();
           };
           const separation = () => port.separation;
-          const edges = { stateDir, run, lookAtConfig: watch.look, confirm, separation };
-          const handle = controlHandler(running, edges);
+          const handle = controlHandler(running, {
+            ...{ stateDir, run, lookAtConfig: watch.look, confirm, separation },
+            fleet: fleet && fleetControl(fleet, { config: running.config, clock }),
+          });
+          if (fleet) {
+            const answering = { stateDir, revoked, handle, reload: changed };
+            fleet.onAsked((request, by) => answerHost(request, running, answering, by));
+          }
           serveControl(control, { handle, log, signal: beside });
+        }
+        if (fleet) {
+          running.onGranted((knock) => fleet.granted(knock));
+          fleet.run(beside);
         }
         notifyOfGrants(running, { run, log });
         if (!isDry) {

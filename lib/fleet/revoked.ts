@@ -1,0 +1,74 @@
+/**
+ * Keys that were revoked for the whole fleet, and that this host's files still have. A key stays revoked here until it is
+ * gone from the files, which whatever manages them takes care of.
+ */
+
+import { join } from "node:path";
+import { REVOKED_KEYS_NAME } from "../state/names.ts";
+import type { ServerConfig } from "../config/server.ts";
+import { replaceFile } from "../system/write_file.ts";
+import { OpenmeError } from "../values/errors.ts";
+import { quote } from "../values/text.ts";
+
+const KEY = /^[0-9a-f]{64}$/;
+
+/** The keys in a state directory, in hex. */
+export class RevokedKeys {
+  readonly #path: string;
+  #keys: ReadonlySet<string>;
+
+  private constructor(path: string, keys: ReadonlySet<string>) {
+    this.#path = path;
+    this.#keys = keys;
+  }
+
+  /** Throws `OpenmeError`, `STATE`, where the file is not as openme writes it: a revoked key must not come back. */
+  static open(stateDir: string): RevokedKeys {
+    const path = join(stateDir, REVOKED_KEYS_NAME);
+    const lines = readLines(path);
+    if (lines.every((line) => KEY.test(line))) return new RevokedKeys(path, new Set(lines));
+    throw new OpenmeError("STATE", `${quote(path, 1000)} expected a key in hex on each line`, {
+      hint: "take these clients out of the configuration, then delete the file",
+    });
+  }
+
+  has(key: string): boolean {
+    return this.#keys.has(key);
+  }
+
+  /** From now on, and on disk before it returns. */
+  async add(keys: readonly string[]): Promise<void> {
+    await this.#write(new Set([...this.#keys, ...keys]));
+  }
+
+  /** The configuration without them; keys that its files no longer have are forgotten. */
+  async without(config: ServerConfig): Promise<ServerConfig> {
+    const { keys: { byKey, byHint } } = config;
+    const left = new Set([...this.#keys].filter((key) => byKey.has(key)));
+    if (left.size < this.#keys.size) await this.#write(left).catch(() => {}); // later, then
+    if (left.size === 0) return config;
+    const isGood = ({ key }: { key: string }) => !left.has(key);
+    return {
+      ...config,
+      clients: config.clients.filter(isGood),
+      keys: {
+        byKey: new Map([...byKey].filter(([key]) => !left.has(key))),
+        byHint: new Map([...byHint].map(([hint, keys]) => [hint, keys.filter(isGood)])),
+      },
+    };
+  }
+
+  async #write(keys: ReadonlySet<string>): Promise<void> {
+    this.#keys = keys; // also where the disk is full
+    await replaceFile(this.#path, [...keys].map((key) => `${key}\n`).join(""), { mode: 0o600 });
+  }
+}
+
+function readLines(path: string): string[] {
+  try {
+    return Deno.readTextFileSync(path).split("\n").filter(Boolean);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw cause;
+  }
+}

@@ -1,6 +1,7 @@
 /** Serves the metrics over HTTP: `GET /metrics`, and nothing else. Sizes, times and numbers are bounded. */
 
 import type { MetricsAddress } from "../config/metrics.ts";
+import { pause } from "../system/clock.ts";
 import {
   formatResponse,
   type HttpLimits,
@@ -15,6 +16,9 @@ export const METRICS_LIMITS: HttpLimits = {
   requestBytes: 8192,
   connectionMs: 5000,
 };
+
+/** How long a server that is about to end may still have the address. */
+const FORMER_MS = 1000;
 
 /** Prometheus' text format. */
 const TYPE = "text/plain; version=0.0.4";
@@ -31,27 +35,41 @@ export function serveMetrics(
   return serveHttp(listeners, { answer: (head) => respond(head, render) }, limits);
 }
 
-/** Listens; connections wait in the kernel until {@linkcode serveMetrics}. Throws where another program has the port. */
-export function bindMetrics(address: MetricsAddress): Deno.Listener {
-  return address.transport === "tcp" ? Deno.listen(address) : bindSocket(address.path);
+/**
+ * Listens; connections wait in the kernel until {@linkcode serveMetrics}. The server before this one may have the address
+ * for a second more. Throws where another program has it.
+ */
+export async function bindMetrics(address: MetricsAddress): Promise<Deno.Listener> {
+  const endMs = performance.now() + FORMER_MS;
+  for (;;) {
+    try {
+      return address.transport === "tcp" ? Deno.listen(address) : await bindSocket(address.path);
+    } catch (cause) {
+      if (!(cause instanceof Deno.errors.AddrInUse) || performance.now() > endMs) throw cause;
+    }
+    await pause(50);
+  }
 }
 
 /**
  * A socket file of mode 0660: for its owner and group. In a folder with the set-group-ID bit the file gets the folder's
- * group, so the administrator says who else may read. The file of a dead server is replaced, any other file is not.
+ * group, so the administrator says who else may read.
  */
-function bindSocket(path: string): Deno.Listener {
-  if (isSocket(path)) Deno.removeSync(path);
+async function bindSocket(path: string): Promise<Deno.Listener> {
+  if (await isDeadSocket(path)) await Deno.remove(path);
   const listener = Deno.listen({ transport: "unix", path });
   Deno.chmodSync(path, 0o660);
   return listener;
 }
 
-function isSocket(path: string): boolean {
+/** Whether a socket of that name was left by a program that has ended. */
+async function isDeadSocket(path: string): Promise<boolean> {
   try {
-    return Deno.lstatSync(path).isSocket === true;
-  } catch {
+    (await Deno.connect({ transport: "unix", path })).close();
     return false;
+  } catch (cause) {
+    return cause instanceof Deno.errors.ConnectionRefused &&
+      (await Deno.lstat(path)).isSocket === true;
   }
 }
 

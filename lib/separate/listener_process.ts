@@ -20,16 +20,16 @@ export interface ListenerProcessParts {
 export type AskKeeper = (question: object) => Promise<unknown>;
 
 /** Answers until the keeper closes the channel. */
-export async function runListenerProcess(
+export async function runListenerProcess<L extends Deno.Listener>(
   { bind, serve }: {
-    readonly bind: () => Deno.TcpListener[];
-    readonly serve: (listeners: readonly Deno.TcpListener[], ask: AskKeeper) => Listening;
+    readonly bind: () => L[] | Promise<L[]>;
+    readonly serve: (listeners: readonly L[], ask: AskKeeper) => Listening;
   },
   { messages, channel, giveUpRights }: ListenerProcessParts,
 ): Promise<void> {
-  let listeners: Deno.TcpListener[] = [];
+  let listeners: L[] = [];
   try {
-    listeners = bind();
+    listeners = await bind();
     await giveUpRights();
   } catch (cause) {
     for (const listener of listeners) listener.close();

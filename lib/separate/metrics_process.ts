@@ -1,6 +1,6 @@
 /** The metrics process: listens, and answers with the keeper's text. */
 
-import { serveMetrics } from "../metrics/listener.ts";
+import { bindMetrics, serveMetrics } from "../metrics/listener.ts";
 import { type ListenerProcessParts, runListenerProcess } from "./listener_process.ts";
 import type { MetricsQuestion, MetricsRole } from "./metrics.ts";
 
@@ -11,7 +11,7 @@ export async function runMetricsProcess(
 ): Promise<void> {
   const question: MetricsQuestion = { of: "metrics" };
   await runListenerProcess({
-    bind: () => [Deno.listen(address)],
+    bind: async () => [await bindMetrics(address)],
     serve: (listeners, ask) =>
       serveMetrics(listeners, async () => await ask(question) as string | null ?? undefined),
   }, parts);

@@ -42,16 +42,25 @@ Deno.test("a Unix socket is for its owner and group, and replaces only the one o
   await using folder = await Folder.create();
   const path = folder.file("metrics.sock");
   await Deno.writeTextFile(path, "somebody's");
-  assert.throws(() => bindMetrics({ transport: "unix", path }));
+  await assert.rejects(bindMetrics({ transport: "unix", path }), Deno.errors.AddrInUse);
   assert.equal(await Deno.readTextFile(path), "somebody's");
   await Deno.remove(path);
-  bindMetrics({ transport: "unix", path }).close();
-  const listener = bindMetrics({ transport: "unix", path });
+  const living = Deno.listen({ transport: "unix", path });
+  await assert.rejects(bindMetrics({ transport: "unix", path }), Deno.errors.AddrInUse);
+  living.close();
+  const listener = await bindMetrics({ transport: "unix", path });
   assert.equal((await Deno.stat(path)).mode! & 0o777, 0o660);
   const listening = serveMetrics([listener], () => Promise.resolve("openme_x 1\n"));
   using connection = await Deno.connect({ transport: "unix", path });
   assert.match(await ask(connection, GET) ?? "", /200 OK[^]*openme_x 1/);
   listening.close();
+});
+
+Deno.test("an address that a server which ends still has is waited for", async () => {
+  const former = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = former.addr as Deno.NetAddr;
+  setTimeout(() => former.close(), 200);
+  (await bindMetrics({ transport: "tcp", hostname: "127.0.0.1", port })).close();
 });
 
 Deno.test("clients that are many, slow or wordy hold nothing up", async () => {

@@ -63,11 +63,14 @@ export class MetricsPort {
     this.#render = this.#count(parts);
   }
 
-  close(): void {
+  /** Resolves once the address is free. */
+  async close(): Promise<void> {
     this.#end.abort();
     this.#listening?.close();
+    await this.#listening?.ended;
     const { address } = this.#parts;
-    if (address.transport === "unix") Deno.removeSync(address.path);
+    // A file that is gone, or that the next server replaces.
+    if (address.transport === "unix") await Deno.remove(address.path).catch(() => {});
   }
 
   async #listen(): Promise<void> {
@@ -75,7 +78,7 @@ export class MetricsPort {
     const render = () => this.#render();
     // A Unix socket is no network's, and root says who may open its file: this process serves it.
     if (!start || address.transport === "unix") {
-      this.#listening = serveMetrics([bindMetrics(address)], render);
+      this.#listening = serveMetrics([await bindMetrics(address)], render);
       return;
     }
     const listen = async () => {

@@ -117,6 +117,25 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     assert.match(await type(`cat /proc/${taker}/mounts`), /^\S+ \/ \S+ ro,(\S+,)?noexec\b/m);
   });
 
+  await t.step("metrics come from a process of systemd's, and a restart has the port", async () => {
+    const config = "/etc/openme/config.yaml";
+    await type(`sudo sed -i 's/^server:/&\\n  metrics: 127.0.0.1:9469/' ${config}`);
+    const get = "printf 'GET /metrics HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3";
+    const metrics = () => type(`bash -c "exec 3<>/dev/tcp/127.0.0.1/9469; ${get}"`);
+    for (let i = 0; i < 2; i++) {
+      await type("sudo systemctl restart openme");
+      await waitFor(
+        "the metrics",
+        () => metrics().then((text) => /^openme_rules_in_place 1$/m.test(text), () => false),
+      );
+    }
+    const [reader, ...others] = pidsIn(await type("sudo ss -Hltnp sport = :9469"));
+    assert.deepEqual(others, []);
+    assert.match(await type(`cat /proc/${reader}/status`), /^CapEff:\t0+$/m);
+    assert.doesNotMatch(await type("sudo journalctl -u openme"), /cannot listen/);
+    await type(`sudo sed -i '/^  metrics:/d' ${config} && sudo systemctl restart openme`);
+  });
+
   for (const killed of ["openme", "'openme-taker@*'"]) {
     await t.step(`SIGKILL of ${killed} leaves the port closed, and both start anew`, async () => {
       const before = await pids();

@@ -142,6 +142,12 @@ export class Fleet implements EngineListener {
     return this.#heard.list(wallMsOf(this.#parts.clock.now()));
   }
 
+  /** What the metrics tell. */
+  figures() {
+    const { isUp = false, roundTripMs } = this.state() ?? {};
+    return { isUp, roundTripMs, lagMs: this.#lagMs, hosts: this.hosts() };
+  }
+
   /** What this host tells of itself. */
   self(): Alive & { readonly host: string } {
     const hints = [...this.#server.keys.byHint].filter(([, keys]) => keys.length > 0)

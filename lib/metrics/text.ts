@@ -3,6 +3,7 @@
 import type { Running } from "../server.ts";
 import type { Clock } from "../values/moment.ts";
 import { addFirewall } from "./firewall.ts";
+import { addFleet, type FleetFigures } from "./fleet.ts";
 import { addKnocks } from "./knocks.ts";
 import type { Render } from "./listener.ts";
 import { addProcess } from "./process.ts";
@@ -16,6 +17,8 @@ const SAME_MS = 200;
 export interface MetricsParts {
   readonly running: Running;
   readonly clock: Clock;
+  /** The fleet, where the server is one host of one. */
+  readonly fleet?: (() => FleetFigures) | undefined;
   /** Ends what looks by itself. */
   readonly signal: AbortSignal;
 }
@@ -26,7 +29,7 @@ export async function loadMetrics(): Promise<(parts: MetricsParts) => Render> {
   return (parts) => {
     const told = new Told();
     parts.running.observe(told);
-    for (const add of [addKnocks, addFirewall, addProcess]) add(make, { ...parts, told });
+    for (const add of [addKnocks, addFirewall, addProcess, addFleet]) add(make, { ...parts, told });
     let [text, madeAtMs] = [Promise.resolve(""), -Infinity];
     return () => {
       const { steadyMs } = parts.clock.now();

@@ -31,7 +31,15 @@ export class Played implements Disposable {
       onOpened: (listener) => played.#opened = listener,
     } as Partial<Running> as Running;
     const { clock } = played;
-    played.#render = (await loadMetrics())({ running, clock, signal: played.#end.signal });
+    played.#render = (await loadMetrics())({
+      ...{ running, clock, signal: played.#end.signal },
+      fleet: () => ({
+        isUp: true,
+        roundTripMs: 2,
+        lagMs: 3,
+        hosts: [{ host: "b.example", lagMs: null, aheadMs: -1500 }],
+      }),
+    });
     return played;
   }
 

@@ -161,6 +161,17 @@ async function declared(): Promise<Map<string, { type: string; help: string }>> 
   ]));
 }
 
+Deno.test("what a fleet tells is there in seconds, with the name of the host", async () => {
+  using server = await Played.start();
+  const series = await server.series();
+  assert.equal(series.get("openme_fleet_engine_up"), 1);
+  assert.equal(series.get("openme_fleet_round_trip_seconds"), 0.002);
+  assert.equal(series.get("openme_fleet_lag_seconds"), 0.003);
+  assert.equal(series.get("openme_fleet_hosts"), 1);
+  assert.equal(series.get('openme_fleet_host_lag_seconds{host="b.example"}'), 0);
+  assert.equal(series.get('openme_fleet_host_clock_ahead_seconds{host="b.example"}'), -1.5);
+});
+
 Deno.test("the dashboard and the rules name metrics that there are", async () => {
   const known = await declared();
   const dashboard = JSON.parse(await Deno.readTextFile(`${ROOT}packaging/grafana/openme.json`));

@@ -198,7 +198,10 @@ second process, without rights, read what strangers send (server.separate).`,
           ...{ running, clock, log, signal: beside },
           listen: port.listenForHealth(clock),
         });
-        metrics?.serve({ running, clock, signal: beside });
+        metrics?.serve({
+          ...{ running, clock, signal: beside },
+          fleet: fleet && (() => fleet.figures()),
+        });
         confirmation?.begin();
       },
     });

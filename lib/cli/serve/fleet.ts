@@ -1,7 +1,7 @@
 /** Where `serve` is one host of a fleet: joins it, passes on what this host learns, and answers the others. */
 
 import type { ServerConfig } from "../../config/server.ts";
-import type { FleetAnswer, FleetReport } from "../../control/requests.ts";
+import type { CloseReport, FleetAnswer, FleetReport } from "../../control/requests.ts";
 import { clientKeyHint } from "../../crypto/sync.ts";
 import type { Fleet } from "../../fleet/fleet.ts";
 import type { RevokedKeys } from "../../fleet/revoked.ts";
@@ -10,7 +10,7 @@ import { REVOKED_KEYS_NAME } from "../../state/names.ts";
 import { readHistory, readSnapshot } from "../../state/read.ts";
 import type { Log } from "../../system/log.ts";
 import { readSharedFile } from "../../system/read_file.ts";
-import { OpenmeError } from "../../values/errors.ts";
+import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Clock } from "../../values/moment.ts";
 import { shownPorts } from "../../values/ports.ts";
 import { quote } from "../../values/text.ts";
@@ -157,13 +157,25 @@ export async function answerHost(
     ? config.clients.find(({ key, previous }) => keys.includes(key) || keys.includes(previous?.key))
     : undefined;
   running.log.info("asked", { by: asking, to: isRevoked === true ? "revoke" : "close" });
+  /** What the reload closes, the request below no longer finds. */
+  const open = describeSnapshot(readSnapshot(stateDir, nowMs), config, nowMs).grants;
+  const failures: string[] = [];
   if (isRevoked === true && named && revoked) {
-    await revoked.add([named.key, ...named.previous ? [named.previous.key] : []]);
+    await revoked.add([named.key, ...named.previous ? [named.previous.key] : []])
+      .catch((cause) => failures.push(`revoked until a restart only: ${messageOf(cause)}`));
     await reload();
   }
-  return await handle({
+  const report = await handle({
     command: "close",
     ...(named ? { client: named.name } : { client, address, all }),
     kill: kill === true,
-  });
+  }) as CloseReport;
+  const closed = isRevoked === true && report.closed.length === 0
+    ? open.filter((grant) => grant.client === named?.name)
+    : report.closed;
+  return {
+    closed: closed.map(({ client, address, ports }) => ({ client, address, ports })),
+    cut: report.cut,
+    failures: [...failures, ...report.failures],
+  };
 }

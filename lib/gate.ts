@@ -20,7 +20,10 @@ export type DropReason =
   | RuleReason;
 
 /** By which rule of its client's entry a knock was dropped. */
-export type RuleReason = "from" | "hours" | "uses" | "needs" | FleetReason;
+export type RuleReason = "from" | "hours" | "uses" | "needs" | CodeReason | FleetReason;
+
+/** Why the code of a knock is not taken. */
+export type CodeReason = "code_missing" | "code_wrong" | "code_used" | "code_locked";
 
 /** Why a host of a fleet drops what it would let in alone. */
 export type FleetReason = "unclaimed" | "late";
@@ -61,8 +64,8 @@ export interface DecideRules {
   readonly replay: ReplayMemory;
   /** Whether one more grant, or a renewal, for this client and address stays within the caps. */
   readonly hasRoom: (client: GateClient, address: Address) => boolean;
-  /** Which rule of the client's entry is against a knock from this source, if any is. */
-  readonly ruleAgainst?: (client: GateClient, source: Address) => RuleReason | undefined;
+  /** Which rule of the client's entry is against a knock for this address, if any is. */
+  readonly ruleAgainst?: (client: GateClient, address: Address) => RuleReason | undefined;
 }
 
 /** What the gate decides by. */
@@ -216,9 +219,7 @@ export function decide(
     });
   if (remembered !== "fresh") return drop(remembered, client);
   // After remembering, or a knock that was refused could be replayed once it would be let in.
-  const reason = rules.hasRoom(client, address)
-    ? rules.ruleAgainst?.(client, signed.source)
-    : "limit";
+  const reason = rules.hasRoom(client, address) ? rules.ruleAgainst?.(client, address) : "limit";
   if (reason) return { kind: "drop", reason, client, remembered: { randomNonce, timestampNs } };
   return { kind: "grant", client, address, randomNonce, timestampNs };
 }

@@ -34,6 +34,8 @@ export const VERSION = 1;
 export const TIMESTAMP_SIZE = 8; //     int64, big-endian, ns since 1970
 export const RANDOM_NONCE_SIZE = 16; // makes every knock a different one
 export const HINT_SIZE = 4; //          the end of the random nonce, in openme's own knocks: whose signature to try first
+export const OFFSET_CODE = 8; //        in the random nonce, in knocks with a code: 4 bytes, big-endian
+export const OFFSET_HINT = RANDOM_NONCE_SIZE - HINT_SIZE; // = 12, behind it
 export const TARGET_SIZE = 16; //       IPv6, or IPv4 as ::ffff:a.b.c.d; the wildcard is all zero or ::ffff:0.0.0.0
 export const PLAINTEXT_SIZE = TIMESTAMP_SIZE + RANDOM_NONCE_SIZE + TARGET_SIZE; // = 40
 
@@ -102,19 +104,20 @@ export async function sealBody(
  * inside the encryption, and saves the server from trying every client's key.
  */
 export async function hintedNonce(random: Bytes, clientPublicKey: Bytes): Promise<Bytes> {
-  if (random.length !== RANDOM_NONCE_SIZE - HINT_SIZE) {
-    throw new RangeError(
-      `"random" expected ${RANDOM_NONCE_SIZE - HINT_SIZE} bytes, got ${random.length}`,
-    );
+  if (random.length !== OFFSET_HINT) {
+    throw new RangeError(`"random" expected ${OFFSET_HINT} bytes, got ${random.length}`);
   }
   return concatBytes(random, (await sha256(clientPublicKey)).subarray(0, HINT_SIZE));
 }
 
+/** What stands in the place of the code. In knocks without one it is random. */
+export function codeOf(randomNonce: Uint8Array): number {
+  return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(OFFSET_CODE);
+}
+
 /** The hint in a random nonce, as one number. In the knocks of other programs it is random, and names no client. */
 export function clientHintOf(randomNonce: Uint8Array): number {
-  return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(
-    RANDOM_NONCE_SIZE - HINT_SIZE,
-  );
+  return new DataView(randomNonce.buffer, randomNonce.byteOffset).getUint32(OFFSET_HINT);
 }
 
 /**

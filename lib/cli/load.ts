@@ -34,7 +34,7 @@ export interface LoadedConfig {
 export async function loadServerConfig(path: string): Promise<LoadedConfig> {
   const text = await readServerText(path);
   const people = await readPeople(path);
-  return { config: parseServerConfig(text, path, { people }), text, people };
+  return { config: await withCodes(parseServerConfig(text, path, { people })), text, people };
 }
 
 /** The configuration for a server that runs with another one: read in slices, so that it goes on receiving. */
@@ -44,7 +44,14 @@ export async function reloadServerConfig(
 ): Promise<ServerConfig> {
   const text = await readServerText(path);
   const people = await readPeople(path);
-  return await inSlices(parsingServerConfig(text, path, { ...running, people }));
+  return await withCodes(await inSlices(parsingServerConfig(text, path, { ...running, people })));
+}
+
+/** The configuration, and the library for codes where a client has `totp`. */
+async function withCodes(config: ServerConfig): Promise<ServerConfig> {
+  if (!config.clients.some(({ rules }) => rules?.totp !== undefined)) return config;
+  const { loadCodes } = await import("../config/codes.ts");
+  return { ...config, codeAt: await loadCodes() };
 }
 
 /** The text of the server's own file. Throws `OpenmeError`, code `CONFIG`, where it cannot be read. */
@@ -74,7 +81,9 @@ async function readPeople(path: string): Promise<SourceFile[]> {
   if (files.length > 0) await requireUnwritable(folder);
   const people: SourceFile[] = [];
   for (const file of files) {
-    const text = await readSharedFile(file);
+    let text = await readSharedFile(file);
+    // A secret that others can read is none.
+    if (text && /\btotp\b/.test(text)) text = await readSecretFile(file, { missingHint: "" });
     // It may have been taken out since the folder was read.
     if (text !== undefined) people.push({ file, text });
   }

@@ -5,6 +5,7 @@
 
 import { type Address, parseAddress } from "../values/address.ts";
 import { formatDuration } from "../values/duration.ts";
+import type { KeyRecord } from "../values/key_record.ts";
 import {
   containsAddress,
   formatNetwork,
@@ -12,6 +13,7 @@ import {
   networkOf,
   parseNetwork,
 } from "../values/network.ts";
+import { type CodedKnock, type CodeOwner, type CodeRefusal, judgeCode, readTotp } from "./codes.ts";
 import { LONGEST_GRANT_MS, readOwnMost } from "./extend.ts";
 import { ConfigError, type Field, type Section } from "./fields.ts";
 import {
@@ -27,6 +29,7 @@ export const RULE_KEYS = [
   "hours",
   "from",
   "uses",
+  "totp",
   "needs",
   "lifetime",
   "extend_while_used",
@@ -42,6 +45,8 @@ export interface ClientRules {
   readonly from: readonly Network[] | undefined;
   /** How often its key may be used. */
   readonly uses: number | undefined;
+  /** The secret of its authenticator app, in base32: its knocks carry a code. Never shown. */
+  readonly totp: string | undefined;
   /** Clients that have to knock as well, within a minute before or after: all of them. */
   readonly needs: readonly string[] | undefined;
   /** How long a knock opens, in place of `knock_timeout`. */
@@ -50,29 +55,62 @@ export interface ClientRules {
   readonly extendMs: number | undefined;
 }
 
-/** A signed knock that was not seen before, as far as rules look at it. */
-export interface RuledKnock {
+/** A signed knock that was not seen before, and what a server knows that rules ask for. */
+export interface RuledKnock extends Omit<CodedKnock, "lifetimeMs"> {
   /** Where its datagram came from. */
   readonly source: Address;
-  /** Wall clock, ms since 1970. */
-  readonly nowMs: number;
-  /** How many uses of its key have begun, and whether the last of them still lasts. */
-  readonly used: number;
-  readonly inUse: boolean;
+  /** How long a knock opens where the entry does not say. */
+  readonly knockTimeoutMs: number;
+  /** Whether any grant of its key is in force. */
+  readonly isInUse: () => boolean;
   /** Whether a client has knocked within the last minute. */
   readonly hasKnocked: (client: string) => boolean;
+  /** Whether it has waited: then its code was judged when it came. */
+  readonly isRemembered: boolean;
 }
 
-/** The first rule that is against the knock. Pure. */
-export function refusalBy(
-  { from, hours, uses, needs }: ClientRules,
-  { source, nowMs, used, inUse, hasKnocked }: RuledKnock,
-): "from" | "hours" | "uses" | "needs" | undefined {
-  if (from && !from.some((network) => containsAddress(network, source))) return "from";
-  if (hours && !holdsAt(hours, nowMs)) return "hours";
-  if (uses !== undefined && !inUse && used >= uses) return "uses";
-  if (needs && !needs.every(hasKnocked)) return "needs";
-  return undefined;
+/** By which rule a knock is refused. */
+export type RuleRefusal = "from" | "hours" | "uses" | "needs" | CodeRefusal;
+
+/** What a client's rules say of a knock. */
+export interface JudgedKnock {
+  readonly refusal: RuleRefusal | undefined;
+  /** What is to be remembered of the key from now on, where that changes; also of a knock that was refused. */
+  readonly keyRecord: KeyRecord | undefined;
+  /** Whether it belongs to a use that has begun, of the key or of a code: then it does not lengthen it. */
+  readonly continues: boolean;
+}
+
+/** Judges a knock by the rules of its client's entry: the first one that is against it, in this order. Pure. */
+export function judgeByRules(
+  client: CodeOwner & { readonly rules: ClientRules },
+  knock: RuledKnock,
+): JudgedKnock {
+  const { from, hours, uses, totp, needs, lifetimeMs = knock.knockTimeoutMs } = client.rules;
+  const { source, nowMs, key, recordOf } = knock;
+  const refused = (refusal: RuleRefusal, keyRecord?: KeyRecord) => ({
+    ...{ refusal, keyRecord, continues: false },
+  });
+  if (from && !from.some((network) => containsAddress(network, source))) return refused("from");
+  if (hours && !holdsAt(hours, nowMs)) return refused("hours");
+  const isInUse = uses !== undefined && knock.isInUse();
+  const beginsUse = uses !== undefined && !isInUse;
+  if (beginsUse && recordOf(key).used >= uses) return refused("uses");
+  const code = totp === undefined || knock.isRemembered
+    ? undefined
+    : judgeCode({ ...knock, lifetimeMs }, { ...client, secret: totp });
+  if (code?.refusal) return refused(code.refusal, code.record);
+  // What openme close ended is not opened again by the same code.
+  const isEnded = code?.continues && !needs && !knock.isInUse();
+  if (isEnded) return refused("code_used");
+  // After the code: a knock that waits has used its code, and is no use of its key yet.
+  if (needs && !needs.every(knock.hasKnocked)) return refused("needs", code?.record);
+  const record = code?.record ?? recordOf(key);
+  return {
+    refusal: undefined,
+    keyRecord: beginsUse ? { ...record, used: record.used + 1 } : code?.record,
+    continues: isInUse || code?.continues === true,
+  };
 }
 
 /** When a grant ends at the latest that begins or goes on now, ms since 1970; `undefined` where no hours say so. */
@@ -89,10 +127,12 @@ export function hoursEndMs(
 export function readRules(client: Section, name: string): ClientRules | undefined {
   if (!RULE_KEYS.some((key) => client.optional(key))) return undefined;
   const extend = client.optional("extend_while_used");
+  const totp = client.optional("totp");
   return {
     hours: oneOrMore(client.optional("hours"), readHours),
     from: oneOrMore(client.optional("from"), readNetwork),
     uses: client.optional("uses")?.integer("a number of uses", 1, MOST_USES),
+    totp: totp && readTotp(totp),
     needs: oneOrMore(client.optional("needs"), (field) => readOther(field, name)),
     lifetimeMs: client.optional("lifetime")?.durationMs(1000, LONGEST_GRANT_MS),
     extendMs: extend && readOwnMost(extend),
@@ -152,11 +192,12 @@ export function ruleTexts(
   rules: ClientRules | undefined,
 ): Partial<Record<typeof RULE_KEYS[number], string>> {
   if (!rules) return {};
-  const { hours, from, uses, needs, lifetimeMs, extendMs } = rules;
+  const { hours, from, uses, totp, needs, lifetimeMs, extendMs } = rules;
   return {
     ...(hours && { hours: hours.map(({ text }) => text).join(" or ") }),
     ...(from && { from: `from ${from.map(formatNetwork).join(" or ")}` }),
     ...(uses !== undefined && { uses: uses === 1 ? "once" : `${uses} times` }),
+    ...(totp !== undefined && { totp: "with a code" }),
     ...(needs && { needs: `together with ${needs.join(" and ")}` }),
     ...(lifetimeMs !== undefined && { lifetime: `for ${formatDuration(lifetimeMs)}` }),
     ...(extendMs !== undefined && { extend_while_used: extendText(extendMs) }),
@@ -172,5 +213,6 @@ export function extendText(mostMs: number): string {
 
 /** Whether two clients have the same rules. */
 export function sameRules(a: ClientRules | undefined, b: ClientRules | undefined): boolean {
-  return a === b || JSON.stringify(ruleTexts(a)) === JSON.stringify(ruleTexts(b));
+  return a === b ||
+    a?.totp === b?.totp && JSON.stringify(ruleTexts(a)) === JSON.stringify(ruleTexts(b));
 }

@@ -12,6 +12,7 @@ import {
   type PortRange,
 } from "../values/ports.ts";
 import type { ClientEntry, ClientKeys } from "./client_keys.ts";
+import type { CodeAt } from "./codes.ts";
 import { ClientReader } from "./clients.ts";
 import { requireExtending } from "./extend.ts";
 import { readFirewall, requireClosing } from "./firewall.ts";
@@ -88,6 +89,8 @@ export interface ServerConfig {
   readonly groups: ReadonlyMap<string, readonly PortRange[]>;
   readonly clients: readonly ClientEntry[];
   readonly keys: ClientKeys;
+  /** Makes codes: loaded where a client has `totp`. */
+  readonly codeAt?: CodeAt | undefined;
   /** Every port that openme keeps closed: all groups, all clients' ports, the health port. Disjoint. */
   readonly guardedPorts: readonly PortRange[];
   /** The guarded ports that are guarded in forwarded traffic as well. Disjoint. */

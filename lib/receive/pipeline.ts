@@ -6,7 +6,7 @@
 
 import { type Address, formatAddress } from "../values/address.ts";
 import { type Moment, wallMsOf } from "../values/moment.ts";
-import { hoursEndMs, refusalBy } from "../config/client_rules.ts";
+import { hoursEndMs, judgeByRules, type JudgedKnock } from "../config/client_rules.ts";
 import { capsFrom, earlier } from "../config/extend.ts";
 import type { ServerConfig } from "../config/server.ts";
 import type { Guard } from "../firewall/guard.ts";
@@ -20,6 +20,7 @@ import {
 } from "../gate.ts";
 import { type Grant, type Grants, lastEndOf } from "../grants.ts";
 import type { ReplayMemory } from "../replay.ts";
+import { codeOf } from "../packet.ts";
 import type { KnockRecord } from "../state/history_writer.ts";
 import {
   changesUnder,
@@ -87,31 +88,36 @@ export class Pipeline implements KnockSink {
     });
   };
 
-  #decide(knock: SignedKnock, options?: { readonly isRemembered: boolean }): Verdict {
+  #decide(knock: SignedKnock, { isRemembered = false } = {}): Verdict & Partial<JudgedKnock> {
     const { replay, grants, store, clock } = this.#parts;
-    const { keys: { byKey: clients }, replayWindowMs } = this.#config;
+    const { keys: { byKey: clients }, replayWindowMs, codeAt, knockTimeoutMs } = this.#config;
     const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
-    return decide(knock, clock.now().wallNs, {
+    let judged: JudgedKnock | undefined;
+    const verdict = decide(knock, clock.now().wallNs, {
       ...{ clients, replayWindowNs, replay },
       hasRoom: ({ key }, address) => {
         const permission = this.#permissionOf(key);
         return permission !== undefined &&
           grants.hasRoom(permission.client, address, permission.prefix);
       },
-      ruleAgainst: ({ key }, source) => {
+      ruleAgainst: ({ key }, address) => {
         if (knock.fleet?.isUnclaimed) return "unclaimed";
         if (this.#lifetimeOf(knock) <= 0) return "late";
-        const rules = clients.get(key)?.client.rules;
+        const { client: { rules, ...client } } = clients.get(key)!;
         const now = clock.now();
-        return rules && refusalBy(rules, {
-          source,
-          nowMs: wallMsOf(now),
-          used: store.usesOf(key),
-          hasKnocked: (client) => this.#companions.hasKnocked(client, now.steadyMs),
-          inUse: rules.uses !== undefined && grants.endOfKey(key, now) !== undefined,
+        judged = rules && judgeByRules({ ...client, rules }, {
+          ...{ key, address, source: knock.source, code: codeOf(knock.randomNonce), codeAt },
+          ...{ isRemembered, knockTimeoutMs, nowMs: wallMsOf(now), floorNs: replay.floorNs },
+          ageMs: knock.fleet?.ageMs ?? 0,
+          recordOf: (each) => store.recordOf(each),
+          isHeld: () => this.#isHeld(key, address),
+          isInUse: () => grants.endOfKey(key, now) !== undefined,
+          hasKnocked: (other) => this.#companions.hasKnocked(other, now.steadyMs),
         });
+        return judged?.refusal;
       },
-    }, options);
+    }, { isRemembered });
+    return { ...verdict, ...judged };
   }
 
   /** Counts, and at debug says, that a datagram was dropped. */
@@ -220,23 +226,22 @@ export class Pipeline implements KnockSink {
     return (this.#permissionOf(key)?.lifetimeMs ?? 0) - (fleet?.ageMs ?? 0);
   }
 
-  #open(verdict: GrantVerdict, knock: SignedKnock): void {
+  #open(verdict: GrantVerdict & Partial<JudgedKnock>, knock: SignedKnock): void {
     const { source } = knock;
     const { grants, store, guard, clock } = this.#parts;
-    const { client, randomNonce, timestampNs } = verdict;
+    const { client, randomNonce, timestampNs, keyRecord } = verdict;
     const permission = this.#permissionOf(client.key);
     if (!permission) return;
     const now = clock.now();
-    const isCounted = this.#config.keys.byKey.get(client.key)?.client.rules?.uses !== undefined;
     // Further knocks within a use belong to it, and do not lengthen it.
-    const useEndsMs = isCounted ? grants.endOfKey(client.key, now) : undefined;
+    const useEndsMs = verdict.continues ? grants.endOfKey(client.key, now) : undefined;
     const lifetimeMs = Math.min(this.#lifetimeOf(knock), (useEndsMs ?? Infinity) - now.steadyMs);
     const caps = earlier(permission.caps, permission.lifetimeMs - lifetimeMs);
     const permitted = { ...permission, lifetimeMs, caps };
     const { grant, renewed } = grants.open(verdict.address, permitted, now);
-    const opened = { grant, renewed, beginsUse: isCounted && useEndsMs === undefined };
+    const record = { client, randomNonce, timestampNs, source, at: now, keyRecord };
     // On disk before the firewall is asked for anything.
-    store.recordKnock(recordOf({ client, randomNonce, timestampNs, source, at: now, opened }));
+    store.recordKnock(recordOf({ ...record, opened: { grant, renewed } }));
     const id = this.knocks.accept(grant, verdict.randomNonce);
     for (const tell of this.#grantedListeners) tell(knock);
     let failed = false;
@@ -244,7 +249,7 @@ export class Pipeline implements KnockSink {
       done: () => {
         this.knocks.settle(grant, id, "open");
         if (failed) {
-          if (!this.#isHeld(grant)) return; // it has ended while the firewall refused
+          if (!this.#isHeld(grant.key, grant.address.base)) return; // ended meanwhile
           this.reporter.carriedOut(grant, now);
         }
         const lifetimeMs = grant.endsSteadyMs - now.steadyMs;
@@ -259,19 +264,18 @@ export class Pipeline implements KnockSink {
     });
   }
 
-  /** Whether this grant, or one that renewed it, is still in force. */
-  #isHeld({ key, address }: Grant): boolean {
+  /** Whether a grant of this key, first or renewed, is in force for an address. */
+  #isHeld(key: string, address: Address): boolean {
     const { grants, clock } = this.#parts;
     const { steadyMs } = clock.now();
-    return grants.at(address.base).some((each) => each.key === key && each.endsSteadyMs > steadyMs);
+    return grants.at(address).some((each) => each.key === key && each.endsSteadyMs > steadyMs);
   }
 
-  #refuse(verdict: DropVerdict, source: Address): void {
-    const { reason, client, remembered } = verdict;
+  #refuse(verdict: DropVerdict & Partial<JudgedKnock>, source: Address): void {
+    const { reason, client, remembered, keyRecord } = verdict;
     const { store, clock } = this.#parts;
     if (client && remembered) {
-      const at = clock.now();
-      store.recordKnock(recordOf({ ...remembered, client, source, at, opened: undefined }));
+      store.recordKnock(recordOf({ ...remembered, client, source, at: clock.now(), keyRecord }));
     } else if (client && reason === "limit") store.recordWatermarks();
     this.reporter.refused(verdict, source);
     this.dropped(reason, () => source, client?.name);
@@ -280,7 +284,7 @@ export class Pipeline implements KnockSink {
 
 function recordOf(
   { client: { key, name: client }, source, at, ...knock }:
-    & Pick<KnockRecord, "randomNonce" | "timestampNs" | "opened">
+    & Pick<KnockRecord, "randomNonce" | "timestampNs" | "opened" | "keyRecord">
     & { readonly client: GateClient; readonly source: Address; readonly at: Moment },
 ): KnockRecord {
   return { ...knock, key, client, atMs: wallMsOf(at), source: formatAddress(source) };

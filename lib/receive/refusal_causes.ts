@@ -21,6 +21,14 @@ export function causeOf(reason: RefusalReason, aheadMs: number | undefined): str
       return "it came outside the hours in its entry: hours in the configuration has them";
     case "uses":
       return "its key has been used as often as its entry allows: openme rotate gives it a new one";
+    case "code_missing":
+      return "it carried no code, and its entry has totp: totp: true in the profile makes openme ask for one";
+    case "code_wrong":
+      return "its code is none of now: a slip, a clock that is off (the server's, or the app's), or another's guess with its key";
+    case "code_used":
+      return "its code was used before: an authenticator app shows another one every 30 s";
+    case "code_locked":
+      return "it sent too many wrong codes, so no code of it is taken for a while: where that was not its owner, somebody has its key, and openme rotate ends that";
     case "needs":
       return "it needs a second person: each client in needs has to knock within a minute before or after it";
     case "unclaimed":

@@ -3,6 +3,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Grant } from "../grants.ts";
+import type { StoredKeyRecord } from "../values/key_record.ts";
 import { quote } from "../values/text.ts";
 import {
   DamagedStateError,
@@ -16,13 +17,15 @@ import {
 /** The row of `meta` with the plan of the guard. */
 export const GUARD = "guard";
 
+const KEYS = "SELECT key, used, step, wrong, locked_until_ms AS lockedUntilMs FROM keys";
+
 /** Everything of a database that a start needs. */
 export interface StoredState {
   readonly nonces: readonly { key: string; nonce: Uint8Array; timestampNs: bigint }[];
   readonly watermarks: readonly { key: string; timestampNs: bigint }[];
   readonly grants: readonly Grant[];
-  /** How often each key was used whose uses are counted. */
-  readonly uses: readonly { key: string; used: bigint }[];
+  /** Uses and codes of keys. */
+  readonly keys: readonly ({ readonly key: string } & StoredKeyRecord)[];
   readonly floorNs: bigint | undefined;
   /** When this database was new, ns since 1970. */
   readonly beganNs: bigint | undefined;
@@ -97,7 +100,7 @@ export function readDatabase(database: DatabaseSync): StoredState {
     ),
     watermarks: rows("SELECT key, timestamp_ns AS timestampNs FROM watermarks"),
     grants: rows<GrantRow>(`SELECT ${GRANT_COLUMNS} FROM grants`).map(grantFromRow),
-    uses: rows("SELECT key, used FROM uses"),
+    keys: database.prepare(KEYS).all() as unknown as StoredState["keys"],
     floorNs: timeOf("floor_ns"),
     beganNs: timeOf("began_ns"),
     bootId: meta.get("boot_id"),

@@ -6,6 +6,7 @@
 
 import type { Grant } from "../grants.ts";
 import { formatNetwork } from "../values/network.ts";
+import type { KeyRecord } from "../values/key_record.ts";
 import { formatPortRange } from "../values/ports.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import type { Statements } from "./statements.ts";
@@ -26,10 +27,9 @@ export interface KnockRecord {
   readonly atMs: number;
   /** Where the datagram came from, as text. */
   readonly source: string;
-  /** `beginsUse`: whether it is a use of a key whose uses are counted. */
-  readonly opened:
-    | { readonly grant: Grant; readonly renewed: boolean; readonly beginsUse?: boolean }
-    | undefined;
+  readonly opened?: { readonly grant: Grant; readonly renewed: boolean } | undefined;
+  /** Uses and codes of the key from now on, where they have changed. */
+  readonly keyRecord?: KeyRecord | undefined;
 }
 
 /** A later event of a grant: its end, or an answer of the firewall. */

@@ -39,7 +39,7 @@ export function readSnapshot(dir: string, nowMs: number): Snapshot {
     }).filter((grant) => lastEndOf(grant, "expiresAtMs") > nowMs);
     const seen = database.prepare("SELECT client, at_ms AS atMs FROM last_seen ORDER BY client")
       .all() as { client: string; atMs: number }[];
-    const uses = database.prepare("SELECT key, used FROM uses").all() as {
+    const uses = database.prepare("SELECT key, used FROM keys").all() as {
       key: string;
       used: number;
     }[];

@@ -17,7 +17,7 @@ const SQL = {
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   deleteGrant: "DELETE FROM grants WHERE client = ? AND address = ?",
   deleteAllGrants: "DELETE FROM grants",
-  upsertUses: "INSERT OR REPLACE INTO uses (key, used) VALUES (?, ?)",
+  upsertKey: "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)", // as in SCHEMA
   upsertLastSeen: "INSERT OR REPLACE INTO last_seen (client, at_ms) VALUES (?, ?)",
   insertKnock:
     "INSERT INTO history (at_ms, event, client, source, address, ports, expires_at_ms) " +

@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { hexToBytes } from "../crypto/keys.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
+import type { KeyRecord } from "../values/key_record.ts";
 import { formatNetwork } from "../values/network.ts";
 import type { Grant } from "../grants.ts";
 import { quote } from "../values/text.ts";
@@ -47,8 +48,8 @@ export class StateStore {
   readonly #replay: ReplayMemory;
   readonly #writer: StateWriter;
   readonly #history: HistoryWriter;
-  /** How often each key was used whose uses are counted. */
-  readonly #uses = new Map<string, number>();
+  /** Uses and codes, by key. */
+  readonly #keys = new Map<string, KeyRecord>();
   /** Whether the firewall had kept the grants that were stored at the start. */
   #grantsStand = false;
   /** The plan of the guard in force, as text; `undefined` until it is known. */
@@ -87,19 +88,20 @@ export class StateStore {
    * moment later, for all knocks of that moment in one transaction.
    */
   recordKnock(record: KnockRecord): void {
-    if (record.opened?.beginsUse) this.#uses.set(record.key, this.usesOf(record.key) + 1);
+    const { key, keyRecord } = record;
+    if (keyRecord) this.#keys.set(key, keyRecord);
     this.#writer.write((run) => {
-      run.insertNonce.run(record.key, record.randomNonce, record.timestampNs);
+      run.insertNonce.run(key, record.randomNonce, record.timestampNs);
       this.#writeWatermarks(run);
       if (record.opened) run.upsertGrant.run(...grantToRow(record.opened.grant));
-      if (record.opened?.beginsUse) run.upsertUses.run(record.key, this.usesOf(record.key));
+      if (keyRecord) writeKey(run, key, keyRecord);
     });
     this.#history.knock(record, this.#parts.clock.now().steadyMs);
   }
 
-  /** How many uses of a key have begun, as far as they were counted. */
-  usesOf(key: string): number {
-    return this.#uses.get(key) ?? 0;
+  /** Uses and codes of a key. */
+  recordOf(key: string): KeyRecord {
+    return this.#keys.get(key) ?? { used: 0, step: 0, wrong: 0, lockedUntilMs: 0 };
   }
 
   /** Writes down the watermarks that have risen without a nonce to remember. */
@@ -182,8 +184,11 @@ export class StateStore {
     this.#writer.close();
   }
 
-  #restore({ watermarks, nonces, uses, floorNs, beganNs, guard }: StoredState): void {
-    for (const { key, used } of uses) this.#uses.set(key, Math.max(this.usesOf(key), Number(used)));
+  #restore({ watermarks, nonces, keys, floorNs, beganNs, guard }: StoredState): void {
+    for (const { key, ...stored } of keys) {
+      const known = { ...stored, ...this.#keys.get(key) }; // the floor covers codes that memory misses
+      this.#keys.set(key, { ...known, used: Math.max(known.used, stored.used) });
+    }
     for (const { key, timestampNs } of watermarks) this.#replay.restoreWatermark(key, timestampNs);
     for (const { key, nonce, timestampNs } of nonces) this.#replay.restore(key, nonce, timestampNs);
     if (floorNs !== undefined) this.#replay.raiseFloor(floorNs);
@@ -227,7 +232,7 @@ export class StateStore {
     for (const [key, watermarkNs] of this.#replay.watermarks()) {
       writeWatermark(run, key, watermarkNs);
     }
-    for (const [key, used] of this.#uses) run.upsertUses.run(key, used);
+    for (const [key, record] of this.#keys) writeKey(run, key, record);
     writeGrants(run, grants);
     this.#writeMeta(run);
   }
@@ -237,6 +242,10 @@ export class StateStore {
 function writeWatermark(run: Statements, key: string, watermarkNs: bigint): void {
   run.upsertWatermark.run(key, watermarkNs);
   run.deleteNonces.run(key, watermarkNs);
+}
+
+function writeKey(run: Statements, key: string, record: KeyRecord): void {
+  run.upsertKey.run(key, record.used, record.step, record.wrong, record.lockedUntilMs);
 }
 
 function writeGrants(run: Statements, grants: readonly Grant[]): void {

@@ -1,8 +1,8 @@
 /**
  * What of the state goes into a backup, and how it comes into a state directory again.
  *
- * History goes along, when each client was last seen, and how often keys were used whose uses are counted. Grants do not: a restored server opens nothing that was not
- * knocked for since. Nonces do not either, since a floor stands in for them: it is raised above every knock that may have
+ * History goes along, when each client was last seen, and what is counted of keys: uses, codes. Grants do not: a restored
+ * server opens nothing that was not knocked for since. Nonces do not either, since a floor stands in for them: it is raised above every knock that may have
  * been taken before. Only what lies above it does, which a clock that was ahead has left.
  */
 
@@ -27,6 +27,7 @@ interface Table {
 
 /** JSON's numbers are too short for ns. */
 const TIMESTAMP = ["CAST(timestamp_ns AS TEXT)", "CAST($timestamp_ns AS INTEGER)"] as const;
+const KEY_COUNTS = ["used", "step", "wrong", "locked_until_ms"] as const;
 const ABOVE_FLOOR = "WHERE timestamp_ns > $floor_ns ORDER BY key, timestamp_ns";
 
 const TABLES: Readonly<Record<string, Table>> = {
@@ -50,10 +51,12 @@ const TABLES: Readonly<Record<string, Table>> = {
     rows: "ORDER BY client",
     known: "WHERE true ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
   },
-  uses: {
-    columns: { key: undefined, used: undefined },
+  keys: {
+    columns: Object.fromEntries(["key", ...KEY_COUNTS].map((column) => [column, undefined])),
     rows: "ORDER BY key",
-    known: "WHERE true ON CONFLICT DO UPDATE SET used = max(used, excluded.used)",
+    known: `WHERE true ON CONFLICT DO UPDATE SET ${
+      KEY_COUNTS.map((column) => `${column} = max(${column}, excluded.${column})`).join(", ")
+    }`,
   },
   history: {
     columns: Object.fromEntries(

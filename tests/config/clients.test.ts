@@ -128,14 +128,14 @@ const ROWS: readonly Row[] = [
     "expi: 2027-12-31",
     "expi: unknown key",
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until, prefix, hours, from, uses, needs, lifetime, extend_while_used",
+      "previous_until, prefix, hours, from, uses, totp, needs, lifetime, extend_while_used",
   ),
   inAlice(
     "a merge key",
     "<<: {expires: 2027-12-31}",
     `"<<": unknown key`,
     "the keys here are ed25519_pubkey, allowed_ports, expires, disable_health_port, previous_pubkey, " +
-      "previous_until, prefix, hours, from, uses, needs, lifetime, extend_while_used",
+      "previous_until, prefix, hours, from, uses, totp, needs, lifetime, extend_while_used",
   ),
   inAlice(
     "a misspelt protocol",

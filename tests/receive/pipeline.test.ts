@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
+import { loadCodes } from "../../lib/config/codes.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
 import type { Clock, Moment } from "../../lib/values/moment.ts";
 import { ServerLog } from "../../lib/receive/server_log.ts";
@@ -17,6 +18,7 @@ import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { SignerSearch } from "../../lib/receive/signer_search.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
 import { atOnce } from "../../lib/values/steps.ts";
+import { OFFSET_CODE } from "../../lib/packet.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from "../../lib/state/schema.ts";
 import { StateStore } from "../../lib/state/store.ts";
@@ -331,6 +333,103 @@ Deno.test("a grant does not outlive the hours, neither one that is opened nor on
   assert.equal([...process.grants.list()][0]!.endsSteadyMs, process.clock.steadyMs + 10_000);
   process.pipeline.reconfigure(ruled(hoursFor(-2)));
   assert.deepEqual(endsAtMs(), []);
+});
+
+const SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+const codeAt = await loadCodes();
+
+/** Alice with an authenticator app. */
+function withApp(rules = ""): ServerConfig {
+  return { ...ruled(`totp: ${SECRET}${rules}`), codeAt };
+}
+
+/** A knock by alice with the code of now, or so many steps later, or another one. */
+function coded(
+  n: number,
+  { wallNs }: MovedClock,
+  {
+    at = "198.51.100.20",
+    step = 0,
+    code = codeAt(SECRET, Number(wallNs / 30_000_000_000n) + step),
+  } = {} as { at?: string; step?: number; code?: number },
+) {
+  const randomNonce = filled(n, 16);
+  new DataView(randomNonce.buffer).setUint32(OFFSET_CODE, code);
+  return knockBy(ALICE, { timestampNs: wallNs + BigInt(n) + 1n, randomNonce, target: address(at) });
+}
+
+Deno.test("a code opens once for one command, also after the process was killed", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  const config = withApp(", lifetime: 20s");
+  await using first = new Process(folder.path, { config, clock });
+  const one = await coded(1, clock);
+  assert.equal(first.take(one), "granted");
+  const endMs = clock.steadyMs + 20_000;
+  clock.pass(3000);
+  assert.equal(first.take(await coded(2, clock)), "granted", "--wait knocks again");
+  assert.equal(first.take(await coded(3, clock, { at: "2001:db8::1" })), "granted", "over IPv6");
+  assert.deepEqual([...first.grants.list()].map((each) => each.endsSteadyMs), [endMs, endMs]);
+  const elsewhere = await coded(4, clock, { at: "198.51.100.21" });
+  assert.equal(first.take(elsewhere), "code_used");
+  await using second = await killed(folder, { config, clock });
+  for (const process of [first, second]) {
+    assert.equal(process.take(one), "replay");
+    assert.equal(process.take(elsewhere), "replay");
+    assert.equal(process.take(await coded(5, clock, { at: "198.51.100.21" })), "code_used");
+    assert.equal(process.grants.size, 2);
+  }
+  assert.equal(second.take(await knock(6, undefined, clock)), "code_missing");
+  assert.equal(second.take(await coded(7, clock, { step: 1 })), "granted", "the next code");
+  assert.equal([...second.grants.list()][0]!.endsSteadyMs, clock.steadyMs + 20_000);
+  // Taken out of the entry: nothing is asked for. Another secret holds at once.
+  second.pipeline.reconfigure(ruled("lifetime: 20s"));
+  assert.equal(second.take(await knock(8, undefined, clock)), "granted");
+  second.pipeline.reconfigure({ ...ruled(`totp: ${SECRET.replace("G", "H")}`), codeAt });
+  assert.equal(second.take(await coded(9, clock, { step: 1 })), "code_wrong");
+});
+
+Deno.test("too many wrong codes lock, also after the process was killed; a copy of one counts for none", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  await using first = new Process(folder.path, { config: withApp(), clock });
+  for (let n = 1; n <= 4; n++) {
+    const wrong = await coded(n, clock, { code: n });
+    assert.equal(first.take(wrong), "code_wrong");
+    for (let copy = 0; copy < 3; copy++) assert.equal(first.take(wrong), "replay");
+  }
+  await using locking = await killed(folder, { config: withApp(), clock });
+  for (const process of [first, locking]) {
+    assert.equal(process.take(await coded(5, clock, { code: 5 })), "code_wrong");
+    assert.equal(process.take(await coded(6, clock)), "code_locked");
+  }
+  await using second = await killed(folder, { config: withApp(), clock });
+  const right = await coded(7, clock);
+  assert.equal(second.take(right), "code_locked");
+  assert.equal(second.take(right), "replay");
+  clock.pass(5 * 60_000);
+  assert.equal(second.take(await coded(8, clock)), "granted");
+});
+
+Deno.test("a knock that waits for a second person has used its code, and opens for its whole time", async () => {
+  await using folder = await Folder.create();
+  const clock = new MovedClock();
+  const config = { ...configOf(undefined, [], `, totp: ${SECRET}, needs: [bob]`), codeAt };
+  await using process = new Process(folder.path, { config, clock });
+  assert.equal(process.take(await coded(1, clock)), "needs");
+  assert.equal(process.take(await coded(2, clock)), "needs", "--wait knocks again");
+  assert.equal(process.take(await coded(3, clock, { at: "198.51.100.21" })), "code_used");
+  clock.pass(55_000);
+  const bobs = await knockBy(sender("bob", 0x0b), {
+    timestampNs: clock.wallNs,
+    randomNonce: filled(4, 16),
+  });
+  assert.equal(process.take(bobs), "granted");
+  const ends = [...process.grants.list()].map(({ client, endsSteadyMs }) => [
+    client,
+    endsSteadyMs - clock.steadyMs,
+  ]);
+  assert.deepEqual(ends.sort(), [["alice", 30_000], ["bob", 30_000]]);
 });
 
 Deno.test("a knock that a rule has refused is no good later, nor after a restart", async () => {

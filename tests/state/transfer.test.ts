@@ -35,7 +35,7 @@ Deno.test("history and last seen go along, grants do not, nonces only above the 
   const state = exportState(from, FLOOR_NS)!;
   assert.equal(exportState(from, FLOOR_NS), state);
   const { nonces, watermarks, ...rest } = JSON.parse(state);
-  assert.deepEqual(Object.keys(rest), ["last_seen", "uses", "history"]);
+  assert.deepEqual(Object.keys(rest), ["last_seen", "keys", "history"]);
   assert.deepEqual([nonces.length, watermarks.length], [1, 1]);
 
   importState(to, state, { floorNs: FLOOR_NS, nowNs: NOW_NS });
@@ -121,16 +121,14 @@ Deno.test("the floor stands a window above the backup and the restore, whichever
   }
 });
 
-Deno.test("of a key's uses the higher count stays, in a backup and beside one", async () => {
+Deno.test("of a key's uses and codes the higher count stays, in a backup and beside one", async () => {
   await using folder = await Folder.create();
   const [from, to] = [folder.file("from"), folder.file("to")];
   for (const dir of [from, to]) await Deno.mkdir(dir);
   const use = (dir: string, key: string, n: number) => {
     using opened = open(dir);
-    const grant = grantOf("alice");
-    for (let i = 0; i < n; i++) {
-      take(opened, knockRecord(i, { key, opened: { grant, renewed: false, beginsUse: true } }));
-    }
+    const keyRecord = { used: n, step: 10 * n, wrong: 5 - n, lockedUntilMs: 100 * n };
+    take(opened, knockRecord(n, { key, keyRecord }));
   };
   const [one, other] = ["a1".repeat(32), "b2".repeat(32)];
   use(from, one, 2);
@@ -141,5 +139,8 @@ Deno.test("of a key's uses the higher count stays, in a backup and beside one", 
   importState(to, state, { floorNs: FLOOR_NS, nowNs: NOW_NS });
   assert.deepEqual(readSnapshot(to, NOW_MS).uses, new Map([[one, 2], [other, 3]]));
   using opened = open(to);
-  assert.deepEqual([one, other].map((key) => opened.store.usesOf(key)), [2, 3]);
+  assert.deepEqual([one, other].map((key) => opened.store.recordOf(key)), [
+    { used: 2, step: 20, wrong: 4, lockedUntilMs: 200 },
+    { used: 3, step: 30, wrong: 4, lockedUntilMs: 300 },
+  ]);
 });

@@ -26,7 +26,8 @@ export const COMMANDS: Commands = {
   },
   knock: {
     summary: "open a server's ports for this machine",
-    // sys: the interfaces, where one is bound; write: the ssh-agent's socket; here and with connect, status and doctor.
+    // sys: the interfaces, where one is bound; write: the ssh-agent's socket; run: the terminal, for a code; here and
+    // with connect, status and doctor.
     permissions: ["net", "read", "write", "run", "env", "sys"],
     load: async () => (await import("./commands/knock.ts")).knock,
   },
@@ -82,12 +83,12 @@ export const COMMANDS: Commands = {
   },
   connect: {
     summary: "knock, connect, and carry stdin and stdout (ProxyCommand)",
-    permissions: ["net", "read", "write", "env", "sys"],
+    permissions: ["net", "read", "write", "run", "env", "sys"],
     load: async () => (await import("./commands/connect.ts")).connect,
   },
   status: {
     summary: "ask a server what is open for this machine, and for how long",
-    permissions: ["net", "read", "write", "env", "sys"],
+    permissions: ["net", "read", "write", "run", "env", "sys"],
     load: async () => (await import("./commands/status.ts")).status,
   },
   doctor: {

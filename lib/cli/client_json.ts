@@ -28,6 +28,7 @@ export function describeClient(client: ClientEntry, config: ServerConfig) {
         hours: rules.hours?.map(({ text }) => text) ?? null,
         networks: rules.from?.map(formatNetwork) ?? null,
         uses: rules.uses ?? null,
+        totp: rules.totp !== undefined,
         needs: rules.needs ?? null,
         lifetime_ms: rules.lifetimeMs ?? null,
       }

@@ -45,6 +45,27 @@ export async function loadProfile(
   throw flagError("host", `a host of ${profile.name}: ${hostsOf(profile).join(", ")}`, host);
 }
 
+/** The profile, ready to knock. */
+export async function readyToKnock(
+  profile: Profile,
+  args: Arguments,
+  context: Context,
+): Promise<SigningProfile> {
+  return await withCode(await withSigner(profile, context), args, context);
+}
+
+/** Adds the code of `--code`; asks for one where only the profile wants it. */
+export async function withCode(
+  profile: SigningProfile,
+  args: Arguments,
+  context: Context,
+): Promise<SigningProfile> {
+  const given = textFlag(args, "code");
+  if (given === undefined && !profile.totp) return profile;
+  const { codeFor } = await import("./code.ts");
+  return { ...profile, code: await codeFor(profile.name, given, context) };
+}
+
 /** The profile with its key, ready to sign: asks for a passphrase where the key's file has one. */
 export async function withSigner(profile: Profile, context: Context): Promise<SigningProfile> {
   const { clientSeed, clientPublicKey, identity } = profile;

@@ -3,11 +3,19 @@
 import { OpenmeError } from "../values/errors.ts";
 import { type Arguments, durationFlag, type Parameters } from "./context.ts";
 
+/** The variable that holds a code, for programs. */
+export const CODE_VARIABLE = "OPENME_CODE";
+
 /** Where from, and over which family. */
 export const NETWORK: Parameters = {
   "--bind FROM": "use this address or interface of this machine (default: bind of the profile)",
   "-4, --ipv4": "use IPv4 only",
   "-6, --ipv6": "use IPv6 only",
+};
+export const CODE: Parameters = {
+  "--code DIGITS":
+    `the code that the authenticator app shows, where the profile has totp: true; or it is in
+      ${CODE_VARIABLE} (default: asked on the terminal)`,
 };
 /** Which host of several. */
 export const HOST: Parameters = {

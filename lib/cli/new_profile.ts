@@ -68,7 +68,11 @@ export function givenKeyOf(args: Arguments): ClientKey | undefined {
 }
 
 /** The profile for a client of this server. */
-export function profileFor(config: ServerConfig, args: Arguments, key: ClientKey): NewProfile {
+export function profileFor(
+  config: ServerConfig,
+  args: Arguments,
+  key: ClientKey & { readonly totp?: boolean },
+): NewProfile {
   if (config.host === undefined) {
     throw new OpenmeError(
       "CONFIG",

@@ -10,6 +10,8 @@ export const RULE_FLAGS: Parameters = {
     `let in only within these hours, such as "Mon-Fri 08:00-18:00 Europe/Berlin"; several with ; between`,
   "--from NETWORKS": "take only knocks from these networks, such as 203.0.113.0/24,2001:db8::/32",
   "--uses N": "how often the key can be used; 1: once",
+  "--totp": `take only knocks with a code of an authenticator app; the QR code for the app is shown
+      once, on standard error`,
   "--needs CLIENTS": "let in only where these clients knock within a minute as well: two people",
   "--lifetime TIME": "how long a knock opens, such as 8h (default: knock_timeout; at most 24h)",
   "--extend-while-used TIME":
@@ -49,10 +51,11 @@ export function ruleFlags(
   }
 }
 
-/** The flags that say something else than the entry. */
+/** The flags that say something else than the entry. A secret that is there is kept. */
 export function differingRules(args: Arguments, rules: ClientRules | undefined): string[] {
   const there = ruleTexts(rules);
   return Object.entries(ruleTexts(ruleFlags(args).rules))
     .filter(([key, text]) => there[key as keyof typeof there] !== text)
-    .map(([key]) => key);
+    .map(([key]) => key)
+    .concat(args.values["totp"] && rules?.totp === undefined ? ["totp"] : []);
 }

@@ -15,11 +15,19 @@ import { type Bytes, concatBytes, KEY_SIZE, keyPairOf, knockNonce } from "../cry
 import type { Signer } from "../crypto/signer.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
 import type { Log } from "../system/log.ts";
-import { HINT_SIZE, hintedNonce, PACKET_SIZE, RANDOM_NONCE_SIZE, sealBody } from "../packet.ts";
+import { hintedNonce, OFFSET_CODE, OFFSET_HINT, PACKET_SIZE, sealBody } from "../packet.ts";
+
+/** A code of an authenticator app. */
+export interface Code {
+  readonly digits: number;
+  /** When it was given, by this process's clock. */
+  readonly givenMs: number;
+}
 
 /** A profile whose key can sign. */
 export interface SigningProfile extends Profile {
   readonly signer: Signer;
+  readonly code?: Code | undefined;
 }
 
 /** The address to let in, and the families to knock over. */
@@ -110,13 +118,15 @@ export async function knockAt(
 
 /**
  * A knock with new keys, new nonces and the present time. The AEAD nonce is stamp and tag, and the random nonce ends with
- * the client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk.
+ * the client hint (docs/protocol.md, "What openme's own client adds"), by which a server under attack tells it from junk;
+ * before that is the code, if there is one.
  */
 export async function sealFresh(
-  { serverPublicKey, signer }: Pick<SigningProfile, "serverPublicKey" | "signer">,
+  { serverPublicKey, signer, code }: Pick<SigningProfile, "serverPublicKey" | "signer" | "code">,
   target: Address | undefined,
 ): Promise<{ readonly datagram: Bytes; readonly randomNonce: Bytes }> {
-  const random = crypto.getRandomValues(new Uint8Array(RANDOM_NONCE_SIZE - HINT_SIZE));
+  const random = crypto.getRandomValues(new Uint8Array(OFFSET_HINT));
+  if (code) new DataView(random.buffer).setUint32(OFFSET_CODE, code.digits);
   const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
   const randomNonce = await hintedNonce(random, signer.publicKey);
   const nowMs = Date.now();

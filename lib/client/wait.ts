@@ -18,6 +18,9 @@ export const KNOCK_AGAIN_MS = 1000;
  */
 const OPENS_WITHIN_MS = 100;
 
+/** How long a code is surely good after it was given: a server takes it to the end of the next 30 s. */
+const CODE_GOOD_MS = 25_000;
+
 /** What is to open, and how long it may take. */
 export interface WaitOptions {
   /** The host to connect to; `undefined` for the profile's server. */
@@ -115,12 +118,12 @@ export async function waitAt(
       return sent;
     };
     // The first knock is not on the clock: an agent may ask its user before it signs.
-    const sent = quietMs > 0 ? [] : await knockOnce();
+    const sent = quietMs > 0 || isPast(profile.code) ? [] : await knockOnce();
     timer = setTimeout(() => over.abort(), timeoutMs);
     const knocking = (async () => {
       for (let pauseMs = quietMs || KNOCK_AGAIN_MS;; pauseMs = KNOCK_AGAIN_MS) {
         await pause(pauseMs, over.signal);
-        if (over.signal.aborted) return;
+        if (over.signal.aborted || isPast(profile.code)) return;
         // A network that goes away for a moment may be back at the next one.
         await knockOnce().catch(() => {});
       }
@@ -134,4 +137,9 @@ export async function waitAt(
     clearTimeout(timer);
     over.abort();
   }
+}
+
+/** A code that is good no longer would count as a wrong one. */
+function isPast(code: SigningProfile["code"]): boolean {
+  return code !== undefined && performance.now() - code.givenMs > CODE_GOOD_MS;
 }

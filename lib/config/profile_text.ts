@@ -19,6 +19,8 @@ export interface NewProfile {
   readonly privateKey: Uint8Array | undefined;
   /** Where the client has the key, in place of a private key: `agent`. */
   readonly identity?: string | undefined;
+  /** Whether its knocks carry a code. */
+  readonly totp?: boolean | undefined;
   /** Ed25519, 32 bytes. */
   readonly publicKey: Uint8Array;
 }
@@ -32,6 +34,7 @@ const SHORT_KEYS = {
   client_pubkey: "public_key",
   identity: "identity",
   health_port: "health_port",
+  totp: "totp",
 } as const;
 
 /** The keys that are numbers, which a link has as text. */
@@ -55,6 +58,7 @@ export function renderProfileYaml(profile: NewProfile): string {
       ? `    private_key: ${JSON.stringify(encodeBase64(profile.privateKey))}`
       : "    # private_key: stays with the client; openme import puts it here",
     `    public_key: ${JSON.stringify(encodeBase64(profile.publicKey))}`,
+    ...(profile.totp ? ["    totp: true"] : []),
   ];
   return lines.join("\n") + "\n";
 }
@@ -75,7 +79,7 @@ export function renderProfileLink(profile: NewProfile): string {
   return LINK_HEAD + new URLSearchParams(entries);
 }
 
-function shortForm(profile: NewProfile): Record<string, string | number> {
+function shortForm(profile: NewProfile): Record<string, string | number | true> {
   return {
     profile: profile.name,
     host: profile.host,
@@ -85,6 +89,7 @@ function shortForm(profile: NewProfile): Record<string, string | number> {
     client_pubkey: encodeBase64(profile.publicKey),
     ...(profile.identity === undefined ? {} : { identity: profile.identity }),
     ...(hasOwnHealthPort(profile) ? { health_port: profile.healthPort } : {}),
+    ...(profile.totp ? { totp: true as const } : {}),
   };
 }
 
@@ -127,6 +132,8 @@ function fromLink(text: string): Map<string, unknown> {
       key,
       PORT_KEYS.includes(key) && /^\d{1,5}$/.test(value)
         ? Number(value)
+        : key === "totp" && value === "true"
+        ? true
         : value.replaceAll(" ", "+"),
     );
   }

@@ -36,6 +36,8 @@ export interface Profile {
   readonly clientPublicKey: Bytes | undefined;
   /** Where the key is, if not in the profile. */
   readonly identity: Identity | undefined;
+  /** Whether its knocks carry a code of an authenticator app. */
+  readonly totp: boolean;
   /** The address or interface of this machine to send from. */
   readonly bind: string | undefined;
   /** A line for the shell, run after a knock. */
@@ -61,6 +63,7 @@ const PROFILE_KEYS = [
   "private_key",
   "identity",
   "public_key",
+  "totp",
   "bind",
   "post_knock",
 ];
@@ -176,6 +179,7 @@ function readProfile(name: string, section: Section): PendingProfile {
     serverPublicKey,
     clientSeed: privateKey?.slice(0, KEY_SIZE),
     identity,
+    totp: section.optional("totp")?.flag() ?? false,
     bind: section.optional("bind")?.string(BIND_EXPECTED, BIND_PATTERN),
     postKnock: section.optional("post_knock")?.string("a command line", /^[^\0]+$/),
   };

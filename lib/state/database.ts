@@ -16,7 +16,6 @@ import {
 
 /** The row of `meta` with the plan of the guard. */
 export const GUARD = "guard";
-
 const KEYS = "SELECT key, used, step, wrong, locked_until_ms AS lockedUntilMs FROM keys";
 
 /** Everything of a database that a start needs. */

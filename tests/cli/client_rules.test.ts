@@ -71,6 +71,7 @@ Deno.test("openme add takes every rule as a flag, list tells them, and rename ke
     hours: [HOURS, "Sat 09:00-12:00 UTC"],
     networks: ["203.0.113.0/24", "2001:db8::1"],
     uses: 3,
+    totp: false,
     needs: ["chief"],
     lifetime_ms: 28_800_000,
   }, 0]);

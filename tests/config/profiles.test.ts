@@ -33,6 +33,7 @@ const HOME: Profile = {
   clientSeed: must(decodeBase64(CLIENT_SEED)),
   clientPublicKey: must(decodeBase64(CLIENT_PUBLIC)),
   identity: undefined,
+  totp: false,
   bind: undefined,
   postKnock: undefined,
 };
@@ -128,7 +129,7 @@ const ROWS: { why: string; text: string; message: string; hint?: string }[] = [
     message: "profiles.home.colour: unknown key",
     hint:
       "the keys here are server_host, server_udp_port, health_port, server_pubkey, private_key, identity, " +
-      "public_key, bind, post_knock",
+      "public_key, totp, bind, post_knock",
   },
   { why: "no private key", text: profileFile(), message: `${PRIVATE}, got nothing` },
   {

@@ -116,6 +116,7 @@ export const ALICE_PROFILE = {
   clientSeed: ALICE.seed,
   clientPublicKey: ALICE.publicKey,
   identity: undefined,
+  totp: false,
   signer: seedSigner({ privateKey: ALICE.seed, publicKey: ALICE.publicKey }),
 };
 /** The datagram that openme's own client sends with these keys now, for its own source. */

@@ -54,11 +54,14 @@ lets the client in from now on.`,
     const path = configPath(args);
     await editServerFile(path, async (file) => {
       const { config } = file;
-      const profile = profileFor(config, args, key);
       const registered = config.clients.find((client) =>
         client.name === name && client.key === bytesToHex(key.publicKey)
       );
       if (registered) {
+        const profile = profileFor(config, args, {
+          ...key,
+          totp: registered.rules?.totp !== undefined,
+        });
         requireSame(registered, { args, config, ports: readPorts(args, config) });
         const result = { ...describeClient(registered, config), changed: false };
         await printProfile(profile, { name, args, context, file, result });
@@ -67,6 +70,10 @@ lets the client in from now on.`,
       }
       refuseTaken(config, name, bytesToHex(key.publicKey), path);
       const specs = readPorts(args, config);
+      const authenticator = args.values["totp"]
+        ? await (await import("../authenticator.ts")).newAuthenticator(name, config)
+        : undefined;
+      const profile = profileFor(config, args, { ...key, totp: authenticator !== undefined });
       file.edit((text) =>
         insertEntry(text, "clients", name, {
           ed25519_pubkey: encodeBase64(key.publicKey),
@@ -74,6 +81,7 @@ lets the client in from now on.`,
           ...(expires === undefined ? {} : { expires }),
           ...(prefix === undefined ? {} : { prefix }),
           ...rules.entry,
+          ...(authenticator && { totp: authenticator.secret }),
         })
       );
       const ports = specs.flatMap((spec) => portsOf(spec, config.groups) ?? []);
@@ -86,6 +94,7 @@ lets the client in from now on.`,
       told.forEach((line) => context.stderr(line));
       if (prefix) tellWhoGetsIn(name, prefix, config.firewall, context);
       tellHowToKeep(profile, context);
+      await authenticator?.show(context);
     });
     return 0;
   },

@@ -7,9 +7,9 @@ import { knockUntilOpen } from "../../client/wait.ts";
 import { quote } from "../../values/text.ts";
 import { carry } from "../../client/tunnel.ts";
 import { type Arguments, type Command, logOf, OUTPUT_CLOSED, parsePort } from "../context.ts";
-import { NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
+import { CODE, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { tellClosed } from "../knock_outcome.ts";
-import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
+import { loadProfile, permissionsOf, readyToKnock } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 15_000;
 
@@ -23,6 +23,7 @@ export const connect: Command = {
     "PORT": "a TCP port",
     "--timeout TIME": "how long it may take to open (default 15s)",
     ...NETWORK,
+    ...CODE,
   },
   notes: `Standard output carries the connection and nothing else; post_knock is not run.
 
@@ -38,7 +39,11 @@ Example, in ~/.ssh/config:
     const family = readFamily(args);
     const log = logOf(args, context);
     const timeoutMs = timeoutFlag(args) ?? DEFAULT_TIMEOUT_MS;
-    const profile = await withSigner(await loadProfile(args, context, profileName), context);
+    const profile = await readyToKnock(
+      await loadProfile(args, context, profileName),
+      args,
+      context,
+    );
     await context.keepPermissions(permissionsOf(profile));
     const waited = await knockUntilOpen(profile, {
       // `Host home` alone in ssh's configuration makes %h "home", which no name server knows.

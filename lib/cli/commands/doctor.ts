@@ -15,6 +15,7 @@ import {
   textFlag,
 } from "../context.ts";
 import { PROFILE_VARIABLE } from "../load_profile.ts";
+import { CODE } from "../network_flags.ts";
 
 export const doctor: Command = {
   about:
@@ -27,6 +28,7 @@ on a client where there are profiles.`,
     "--client": "only this host as a client; knocks once and asks the server's health port",
     "--json":
       `{"findings": [{"level": "ok", "warn" or "fail", "what", "found", "hint"}]}: docs/json.md`,
+    ...CODE,
     ...STATE_DIR,
   },
   notes:

@@ -10,7 +10,7 @@ import { quote } from "../../values/text.ts";
 import { type Asked, knockAndAsk } from "../../client/check.ts";
 import type { Arguments, Context } from "../context.ts";
 import { describeReport } from "../knock_outcome.ts";
-import { loadProfile, withSigner } from "../load_profile.ts";
+import { loadProfile, withCode, withSigner } from "../load_profile.ts";
 
 const KNOCK_MS = 5000;
 /** For the whole seconds of the server's `Date`, and the time of the answer. */
@@ -39,20 +39,27 @@ export async function examineClient(args: Arguments, context: Context): Promise<
   } catch (error) {
     return [...findings, fail("bind", messageOf(error), hintOf(error, "see bind in the profile"))];
   }
+  let noKnock: Finding | undefined;
+  try {
+    signing = await withCode(signing, args, context);
+  } catch (error) {
+    const hint = hintOf(error, "give it with --code");
+    noKnock = warn("knock", `not tried: ${messageOf(error)}`, hint);
+  }
   const knocks = hostsOf(profile).map(async (serverHost) => {
     const one = { ...signing, serverHost, otherHosts: undefined };
-    const found = await examineHost(one, way, context);
+    const found = await examineHost(one, way, { context, noKnock });
     if (!profile.otherHosts) return found;
     return found.map((each) => ({ ...each, found: `${serverHost}: ${each.found}` }));
   });
   return [...findings, ...(await Promise.all(knocks)).flat()];
 }
 
-/** One host: its name, the routes to it, and a knock. */
+/** One host: its name, the routes to it, and a knock, unless `noKnock` says why there is none. */
 async function examineHost(
   profile: SigningProfile,
   way: Way,
-  context: Context,
+  { context, noKnock }: { readonly context: Context; readonly noKnock: Finding | undefined },
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   let addresses: Address[];
@@ -68,7 +75,7 @@ async function examineHost(
   for (const address of addresses) {
     findings.push(await examineRoute(address, context, way.from && sourceFor(address, way.from)));
   }
-  return [...findings, ...await examineKnock(profile)];
+  return [...findings, ...(noKnock ? [noKnock] : await examineKnock(profile))];
 }
 
 /** Where the key is, if not in the profile. */

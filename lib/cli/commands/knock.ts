@@ -13,8 +13,8 @@ import {
 import { describeSent, tellSent } from "../sent.ts";
 import { isHoldable, parseAddress } from "../../values/address.ts";
 import { knock as sendKnocks } from "../../client/knock.ts";
-import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
-import { HEALTH_PORT, HOST, NETWORK, readFamily } from "../network_flags.ts";
+import { loadProfile, permissionsOf, readyToKnock } from "../load_profile.ts";
+import { CODE, HEALTH_PORT, HOST, NETWORK, readFamily } from "../network_flags.ts";
 
 export const knock: Command = {
   about:
@@ -27,6 +27,7 @@ for a while. Of several hosts (a list as server_host, or a name with several add
     "--ip ADDRESS": "let this address in instead of the one that the knock comes from",
     ...NETWORK,
     ...HOST,
+    ...CODE,
     "--wait PORT": "knock until this TCP port, such as 22/tcp, accepts a connection",
     "--check": "knock until the server's health port answers, and say what is open",
     "--timeout TIME": "how long --wait and --check may take (default 15s)",
@@ -53,10 +54,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 knocked, but --wait or --check sa
     // Loaded where flags need it.
     const more = givenFlag(args, flags) ? await import("./knock_options.ts") : undefined;
     const plan = more?.readPlan(args);
-    const profile = await withSigner(
-      await loadProfile(args, context, args.positionals[0]),
-      context,
-    );
+    const found = await loadProfile(args, context, args.positionals[0]);
+    if (plan) more?.requireRepeatable(plan, found, args);
+    const profile = await readyToKnock(found, args, context);
     // A client runs nothing but the user's own post_knock.
     await context.keepPermissions([
       "read",

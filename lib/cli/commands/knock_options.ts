@@ -3,6 +3,7 @@
 import { type Address, formatAddress } from "../../values/address.ts";
 import { type Door, knockAtEach, withoutOthers } from "../../client/hosts.ts";
 import type { Attempted, Sent } from "../../client/knock.ts";
+import type { Profile } from "../../config/profiles.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { reportToJson } from "../../values/health_report.ts";
 import { knockUntilOpen } from "../../client/wait.ts";
@@ -69,6 +70,14 @@ export function readPlan(args: Arguments): Plan {
     intervalMs: continuous ? intervalMs ?? DEFAULT_INTERVAL_MS : undefined,
     json: json === true,
   };
+}
+
+/** Throws, code `USAGE`, where a code would have to be good again and again. */
+export function requireRepeatable(plan: Plan, { totp }: Profile, args: Arguments): void {
+  if (plan.intervalMs === undefined || !totp && textFlag(args, "code") === undefined) return;
+  throw new OpenmeError("USAGE", "--continuous does not go with a code, which is good once", {
+    hint: "knock when you need it: openme knock PROFILE --wait 22/tcp",
+  });
 }
 
 function readWaitPort(args: Arguments): number | undefined {

@@ -71,7 +71,10 @@ async function rotateClient(name: string, args: Arguments, context: Context): Pr
         hint: "make a new one on the client: openme keygen",
       });
     }
-    const profile = profileFor(config, args, key);
+    const profile = profileFor(config, args, {
+      ...key,
+      totp: client.rules?.totp !== undefined,
+    });
     const nowMs = Date.now();
     const until = formatTime(nowMs + graceMs);
     const holder = file.editClient(name, (text) =>

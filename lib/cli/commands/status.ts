@@ -11,9 +11,9 @@ import { ANSWER_MS } from "../../client/check.ts";
 import { inTime } from "../../client/deadline.ts";
 import { escapeUnprintable } from "../../values/text.ts";
 import { type Command, logOf, portFlag, PROFILE, renderJson, textFlag } from "../context.ts";
-import { HEALTH_PORT, HOST, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
+import { CODE, HEALTH_PORT, HOST, NETWORK, readFamily, timeoutFlag } from "../network_flags.ts";
 import { check, describeReport, hostName } from "../knock_outcome.ts";
-import { loadProfile, permissionsOf, withSigner } from "../load_profile.ts";
+import { loadProfile, permissionsOf, readyToKnock } from "../load_profile.ts";
 
 const DEFAULT_TIMEOUT_MS = 3000;
 /** How long after the first answer the other addresses may answer. */
@@ -25,6 +25,7 @@ export const status: Command = {
   parameters: {
     ...PROFILE,
     "--knock": "knock first",
+    ...CODE,
     "--timeout TIME": "how long to wait for an answer (default 3s, with --knock 15s)",
     ...HEALTH_PORT,
     ...NETWORK,
@@ -41,7 +42,7 @@ Exit codes: 0 let in, 1 failed, 2 wrong usage, 3 not let in.`,
     const givenMs = timeoutFlag(args);
     const givenPort = portFlag(args, "health-port");
     const profile = await loadProfile(args, context, args.positionals[0]);
-    const signing = args.values["knock"] ? await withSigner(profile, context) : undefined;
+    const signing = args.values["knock"] ? await readyToKnock(profile, args, context) : undefined;
     await context.keepPermissions(permissionsOf(profile));
     const healthPort = givenPort ?? profile.healthPort;
     const asked = textFlag(args, "host") === undefined ? undefined : profile.serverHost;

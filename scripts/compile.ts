@@ -16,6 +16,12 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Not in deno.json: Deno fetches all that is there, whatever runs. */
 const ESBUILD = "npm:esbuild@0.25.10";
 
+/** Modules of Node's that packages ask for with `require`. */
+const REQUIRED = [
+  ...["assert", "buffer", "crypto", "dns", "events", "net", "stream", "string_decoder"],
+  ...["tls", "tty", "url", "util"],
+];
+
 /** The program's permissions. */
 const PERMISSIONS = [
   "--allow-net",
@@ -58,11 +64,15 @@ export async function bundleOpenme(dir: string): Promise<void> {
     // A client starts the program for every knock, and each file takes time to load. So all that knock imports comes in
     // one file, and not in one for each set of commands that share it.
     await Deno.writeTextFile(`${work}/together.ts`, 'import "./lib/cli/commands/knock.ts";');
-    // prom-client requires "util", which a bundle of modules cannot.
-    await Deno.writeTextFile(`${work}/util.ts`, 'export { format, inspect } from "node:util";');
+    // A bundle of modules has no `require`.
+    for (const name of REQUIRED) {
+      const text = `module.exports = process.getBuiltinModule("node:${name}");`;
+      await Deno.writeTextFile(`${work}/${name}.cjs`, text);
+    }
     const units = JSON.stringify(await readUnits());
     const flags = [
-      ...["--inject:together.ts", "--alias:util=./util.ts"],
+      "--inject:together.ts",
+      ...REQUIRED.map((name) => `--alias:${name}=./${name}.cjs`),
       `--define:OPENME_UNITS=${units}`,
     ];
     await bundle("main.ts", dir, flags, work);
@@ -136,8 +146,6 @@ async function bundle(
       // Not what npm:yaml has for Node, which requires "process": a bundle has no such name.
       "--main-fields=module,main",
       "--external:node:*",
-      // tweetnacl, which bcrypt-pbkdf hashes with, asks Node for randomness where there is no global `crypto`.
-      "--external:crypto",
       "--log-level=warning",
     ],
     { cwd },

@@ -120,9 +120,10 @@ Deno.test("a second openme serve fails without harm", async () => {
       `see which: ss -ulpn 'sport = :${site.port}'`,
     ),
   );
-  // What was asked since is the first one's verification of its guard.
+  // What was asked since is the first one's verification of its guard, which this nft has lost after 4 s.
   const asked = (await site.asked()).slice(before.length);
-  assert.ok(!asked.includes("nft -f"), asked);
+  const mended = program.stderr.all.filter((line) => line.includes("event=rules_missing"));
+  assert.ok(asked.split("nft -f").length - 1 <= mended.length, asked);
   await site.send(await knockNow());
   await program.stderr.waitFor(/event=granted/);
 });

@@ -26,13 +26,16 @@ e2e("a second factor", async (lab, t) => {
   await server.listen({ tcp: [22] });
   await using site = await Site.create(lab, {
     clients: CLIENTS,
+    knockTimeout: "3s",
     clientLines: { alice: [`totp: "${SECRET}"`] },
   });
   let served = await site.serve();
   // Used in this order, they are all new, without waiting for the next one.
   const codes = await Promise.all([-30, 0, 30].map((seconds) => oathtool(SECRET, seconds)));
-  const wait = ["--wait", "22/tcp", "--timeout", "1s"];
-  const ended = () => served.waitForLine(/event=expired client=alice/, 5000, served.lines.length);
+  const wait = (timeout: string, code: string) => [
+    ...["--wait", "22/tcp", "--timeout", timeout, "--code", code],
+  ];
+  const [opening, staying] = ["10s", "1s"];
 
   /** Waits until the history has so many refusals of alice for this reason. */
   const refused = async (reason: string, count = 1) => {
@@ -57,36 +60,36 @@ e2e("a second factor", async (lab, t) => {
   );
 
   await t.step("a code lets in, once, for the time of one knock", async () => {
-    const ending = ended();
-    await site.knock("alice", [...wait, "--code", codes[0]!]);
-    const elsewhere = await site.tryKnock("alice", [...wait, "--code", codes[0]!], "other");
+    const from = served.lines.length;
+    await site.knock("alice", wait(opening!, codes[0]!));
+    const elsewhere = await site.tryKnock("alice", wait(staying!, codes[0]!), "other");
     assert.equal(elsewhere.code, 3, elsewhere.stderr);
     await refused("code_used");
-    await ending;
-    assert.equal((await site.tryKnock("alice", [...wait, "--code", codes[0]!])).code, 3);
+    await served.waitForLine(/event=expired client=alice/, 10_000, from);
+    assert.equal((await site.tryKnock("alice", wait(staying!, codes[0]!))).code, 3);
   });
 
   await t.step("a wrong code is one guess, however often it is sent", async () => {
     const wrong = String((Number(codes[1]) + 1) % 1e6).padStart(6, "0");
-    assert.equal((await site.tryKnock("alice", [...wait, "--code", wrong])).code, 3);
+    assert.equal((await site.tryKnock("alice", wait(staying!, wrong))).code, 3);
     await refused("code_wrong");
-    await site.knock("alice", [...wait, "--code", codes[1]!]);
+    await site.knock("alice", wait(opening!, codes[1]!));
   });
 
   await t.step("neither a code nor its knock is good again after a SIGKILL", async () => {
     await served.kill("SIGKILL");
     await lab.nft("flush ruleset");
     served = await site.serve();
-    assert.equal((await site.tryKnock("alice", [...wait, "--code", codes[1]!], "other")).code, 3);
+    assert.equal((await site.tryKnock("alice", wait(staying!, codes[1]!), "other")).code, 3);
     assert.equal(await other.connect(IPV4.server, 22), "timeout");
-    await site.knock("alice", [...wait, "--code", codes[2]!], "other");
+    await site.knock("alice", wait(opening!, codes[2]!), "other");
     await opens(other, IPV4.server, 22);
   });
 
   await t.step(
     "a server that asks for none takes a knock with code, client hint and stamp",
     async () => {
-      await site.knock("bob", [...wait, "--code", codes[0]!]);
+      await site.knock("bob", wait(opening!, codes[0]!));
       await opens(client, IPV4.server, 22);
     },
   );
@@ -103,7 +106,7 @@ e2e("a second factor", async (lab, t) => {
       await served.waitForLine(/event=reloaded/, 5000, from);
       const without = await site.tryKnock("carol", []);
       assert.equal(without.code, 2, without.stderr);
-      await site.knock("carol", [...wait, "--code", await oathtool(shown!.replaceAll(" ", ""))]);
+      await site.knock("carol", wait(opening!, await oathtool(shown!.replaceAll(" ", ""))));
       await served.waitForLine(/event=granted client=carol/, 5000, from);
       for (const secret of [SECRET, shown!.replaceAll(" ", "")]) {
         assert.ok(!served.lines.join("\n").includes(secret));

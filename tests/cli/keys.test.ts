@@ -455,7 +455,7 @@ const BAD: readonly (readonly [args: string[], error: string, hint?: string])[] 
   [["revoke"], "openme revoke needs CLIENT", "see openme revoke --help"],
   [
     ["revoke", "alice", "--state-dir", "x"],
-    "--state-dir does nothing without --kill",
+    "--state-dir does nothing without --kill or --fleet",
     "see openme revoke --help",
   ],
   [

@@ -123,11 +123,14 @@ class Connection implements Engine {
     let retryMs = RETRY_MS.first;
     while (!signal.aborted) {
       const opened: Opened[] = [];
+      const startMs = performance.now();
       try {
-        await this.#serve(opened, () => retryMs = RETRY_MS.first);
+        await this.#serve(opened);
       } catch (cause) {
         this.#down(whyOf(cause));
       }
+      // One that comes and goes is not asked in quick succession.
+      if (performance.now() - startMs > 2 * RETRY_MS.most) retryMs = RETRY_MS.first;
       for (const redis of opened) redis.disconnect();
       this.#redis = undefined;
       await pause(retryMs, signal);
@@ -136,7 +139,7 @@ class Connection implements Engine {
   }
 
   /** One connection for claims and entries, another one that waits for entries. Rejects where either fails. */
-  async #serve(opened: Opened[], connected: () => void): Promise<void> {
+  async #serve(opened: Opened[]): Promise<void> {
     const [redis, reader] = [this.#open(opened), this.#open(opened)];
     await inTime(Promise.all([redis.connect(), reader.connect()]), CONNECT_MS);
     const [seconds] = await inTime(redis.time(), ANSWER_MS);
@@ -145,7 +148,6 @@ class Connection implements Engine {
     const probe = this.#key(`probe:${this.#access.claimant}`);
     await inTime(redis.set(probe, "1", "PX", 10 * PING_MS), ANSWER_MS);
     this.#redis = redis;
-    connected();
     this.#up(undefined);
     const failed = Promise.withResolvers<never>();
     for (const each of opened) each.once("end", () => failed.reject(each.lastError ?? gone()));
@@ -199,7 +201,8 @@ class Connection implements Engine {
 
   /** Passes on entries, from that time of the engine on. */
   async #read(reader: Redis, sinceMs: number, signal: AbortSignal): Promise<void> {
-    let last = `${Math.max(0, Math.floor(sinceMs))}-0`;
+    const first = `${Math.max(0, Math.floor(sinceMs))}-0`;
+    let last = first;
     while (!signal.aborted && !this.#end.signal.aborted) {
       const stream = this.#key("stream");
       const waiting = reader.xread(
@@ -212,6 +215,7 @@ class Connection implements Engine {
         last,
       );
       const answer = await inTime(waiting, BLOCK_MS + ANSWER_MS);
+      if (!answer && await this.#isBehind(reader, stream, last)) last = first;
       for (const [id, fields] of answer?.[0]?.[1] ?? []) {
         last = String(id);
         const entry = fields?.[1];
@@ -220,6 +224,14 @@ class Connection implements Engine {
         if (this.#entries.take(1, steadyMs) === 1) this.#listener.entry(entry);
       }
     }
+  }
+
+  /** Whether the stream ends before that number: someone has deleted it. */
+  async #isBehind(reader: Redis, stream: string, last: string): Promise<boolean> {
+    const newest = await inTime(reader.xrevrange(stream, "+", "-", "COUNT", 1), ANSWER_MS);
+    const [ms, sequence] = String(newest[0]?.[0] ?? "0-0").split("-").map(Number);
+    const [lastMs, lastSequence] = last.split("-").map(Number);
+    return ms! < lastMs! || ms === lastMs && sequence! < lastSequence!;
   }
 
   #up(roundTripMs: number | undefined): void {

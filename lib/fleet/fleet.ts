@@ -25,12 +25,13 @@ import {
   openEntry,
   sealEntry,
 } from "./entry.ts";
+import { Claims } from "./claims.ts";
 import { Asking, type AskingParts, type HostAnswer } from "./asking.ts";
 import { ALIVE_MS, type HeardHost, HeardHosts } from "./hosts.ts";
 import { claimName, type FleetSeal, fleetSeal } from "./keys.ts";
 
-/** Claims that are remembered, and with them that nobody has to be asked again. */
-const MOST_CLAIMS = 4096;
+/** Entries that wait until the host takes knocks: the engine keeps those of some time for hosts that were away. */
+const MOST_WAITING = 1000;
 /** Entries of other hosts that are looked at: a signature each. */
 const ENTRIES = { perSecond: 500, capacity: 1000 };
 const TELL_AGAIN_MS = 60_000;
@@ -53,8 +54,10 @@ export class Fleet implements EngineListener {
   readonly config: FleetConfig;
   readonly #parts: FleetParts;
   readonly #entries = new TokenBucket(ENTRIES);
-  /** By claim name: whether it is this host's. */
-  readonly #claims = new Map<string, Promise<boolean | undefined>>();
+  readonly #claims: Claims;
+  /** Until this host takes knocks; `undefined` from then on. */
+  #waiting: string[] | undefined = [];
+  readonly #tried = Promise.withResolvers<void>();
   #engine: Engine | undefined;
   #sink: KnockSink | undefined;
   #server: ServerConfig;
@@ -69,6 +72,7 @@ export class Fleet implements EngineListener {
 
   constructor(server: ServerConfig, config: FleetConfig, parts: FleetParts) {
     this.config = config;
+    this.#claims = new Claims(parts.clock);
     this.#parts = parts;
     this.#server = server;
     this.#seal = fleetSeal(server, config.name);
@@ -83,6 +87,11 @@ export class Fleet implements EngineListener {
   /** The engine, once it is there: until then it counts as one that does not answer. */
   use(engine: Engine): void {
     this.#engine = engine;
+  }
+
+  /** Resolves once the engine has answered, or it is known that it does not. */
+  get tried(): Promise<void> {
+    return this.#tried.promise;
   }
 
   state(): EngineState | undefined {
@@ -118,6 +127,10 @@ export class Fleet implements EngineListener {
 
   /** An entry of the stream, which anyone may have written who reaches the engine. */
   entry(sealed: string): void {
+    if (this.#waiting) {
+      if (this.#waiting.length < MOST_WAITING) this.#waiting.push(sealed);
+      return;
+    }
     const { clock, claimant } = this.#parts;
     const now = clock.now();
     const nowMs = wallMsOf(now);
@@ -174,8 +187,11 @@ export class Fleet implements EngineListener {
     this.#answer = answer;
   }
 
-  /** Tells the others that it is there, until the signal aborts. */
+  /** Takes what others have written so far, and tells them that it is there until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const entry of waiting) this.entry(entry);
     while (!signal.aborted) {
       this.#tellAlive();
       await pause(ALIVE_MS, signal);
@@ -205,8 +221,10 @@ export class Fleet implements EngineListener {
   changed({ isUp, why }: EngineState): void {
     const { log } = this.#parts;
     const { name, whenDown } = this.config;
+    this.#tried.resolve();
     if (isUp) {
       this.#tellAlive();
+      this.#claims.claimMissed(this.#engine);
       return log.info("fleet_up", { fleet: name });
     }
     log.warn("fleet_down", {
@@ -227,22 +245,12 @@ export class Fleet implements EngineListener {
     // What opens nothing anyway needs no claim.
     const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
     if (!client || isStale(knock, wallNs, { replayWindowNs })) return sink.signed(knock);
-    const isOurs = await this.#ask(claimName(knock.key, knock.randomNonce));
+    const name = claimName(knock.key, knock.randomNonce);
+    const lastsMs = CLAIM_LASTS_WINDOWS * replayWindowMs;
+    const isOurs = await this.#claims.claim(this.#engine, name, lastsMs);
     if (isOurs === false) return sink.dropped("replay", () => knock.source, client.name);
     const isRefused = isOurs === undefined && this.config.whenDown === "refuse";
     sink.signed(isRefused ? { ...knock, fleet: { isUnclaimed: true } } : knock);
-  }
-
-  /** `undefined` where the engine cannot say in time. */
-  async #ask(name: string): Promise<boolean | undefined> {
-    const known = await this.#claims.get(name);
-    if (known !== undefined) return known;
-    const forMs = CLAIM_LASTS_WINDOWS * this.#server.replayWindowMs;
-    const asked = this.#engine?.claim(name, forMs).catch(() => undefined) ??
-      Promise.resolve(undefined);
-    this.#claims.set(name, asked);
-    if (this.#claims.size > MOST_CLAIMS) this.#claims.delete(this.#claims.keys().next().value!);
-    return await asked;
   }
 
   #tellOfJunk(steadyMs: number): void {

@@ -60,7 +60,12 @@ class Host {
   constructor(
     engine: MemoryEngine,
     host: string,
-    { server = [], clients }: { server?: string[]; clients?: string } = {},
+    { server = [], clients, isStarting = false }: {
+      server?: string[];
+      clients?: string;
+      /** It takes no entries yet. */
+      isStarting?: boolean;
+    } = {},
   ) {
     const text = serverYaml({
       server: ["fleet:", "  name: vps", "  url: redis://127.0.0.1", ...server.map((l) => `  ${l}`)],
@@ -78,6 +83,7 @@ class Host {
       newId: () => crypto.randomUUID(),
     });
     this.fleet.use(engine.for(`${host}1`));
+    if (!isStarting) this.fleet.run(AbortSignal.abort());
     engine.hosts.push(this);
     const rules = freshRules({ clients: [...config.keys.byKey.values()] });
     this.#sink = this.fleet.over({
@@ -154,6 +160,31 @@ Deno.test("an engine that is away: a host goes on alone, or lets nobody in", asy
   const again = await knockBy(ALICE, { randomNonce: filled(2, 16) });
   await refusing.takes(again, "198.51.100.20");
   assert.deepEqual(refusing.open, ["198.51.100.20 0"]);
+});
+
+Deno.test("a knock that came while the engine was away is claimed once it is back", async () => {
+  const engine = new MemoryEngine();
+  const [a, b] = [new Host(engine, "a"), new Host(engine, "b")];
+  const datagram = await knockBy(ALICE);
+  engine.isUp = false;
+  await a.takes(datagram, "198.51.100.20");
+  engine.isUp = true;
+  a.fleet.changed({ isUp: true, why: undefined, sinceSteadyMs: 0, roundTripMs: undefined });
+  await pause(5);
+  await b.takes(datagram, "203.0.113.66");
+  assert.deepEqual(b.open, []);
+  assert.deepEqual(b.dropped, ["replay"]);
+});
+
+Deno.test("what was written before a host takes knocks waits for it", async () => {
+  const engine = new MemoryEngine();
+  const a = new Host(engine, "a");
+  const starting = new Host(engine, "starting", { isStarting: true });
+  await a.takes(await knockBy(ALICE), "198.51.100.20");
+  engine.deliver();
+  assert.deepEqual(starting.open, []);
+  starting.fleet.run(AbortSignal.abort());
+  assert.deepEqual(starting.open, ["198.51.100.20 0"]);
 });
 
 Deno.test("what no host has written lets nobody in, and is told once a minute", async () => {

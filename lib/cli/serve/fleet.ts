@@ -9,6 +9,7 @@ import type { Running } from "../../server.ts";
 import { REVOKED_KEYS_NAME } from "../../state/names.ts";
 import { readHistory, readSnapshot } from "../../state/read.ts";
 import type { Log } from "../../system/log.ts";
+import { pause } from "../../system/clock.ts";
 import { readSharedFile } from "../../system/read_file.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import type { Clock } from "../../values/moment.ts";
@@ -23,6 +24,8 @@ export interface Joined {
   close(): Promise<void>;
 }
 
+/** How long the start waits for the engine. */
+const ENGINE_MS = 2000;
 /** How long the others have to answer: as long as one of them waits for its firewall. */
 const ANSWER_MS = 10_000;
 /** Entries of the history, and grants, that an answer has room for. */
@@ -59,6 +62,10 @@ export async function joinFleet(
   const access = { name, url, trust, claimant, sinceMs: config.replayWindowMs };
   const engine = startEngine({ access, listener: fleet, clock });
   fleet.use(engine);
+  // A copy of a knock that others know must not be the first that this host decides, alone.
+  const over = new AbortController();
+  await Promise.race([fleet.tried, pause(ENGINE_MS, over.signal)]);
+  over.abort();
   return { fleet, close: () => engine.close() };
 }
 

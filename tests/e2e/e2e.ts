@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { Capture } from "./capture.ts";
 import { lacks, unless } from "../support/programs.ts";
-import { Lab, runToEnd } from "./lab.ts";
+import { Lab, runToEnd, type Side } from "./lab.ts";
 
 export const KNOCK_PORT = 54154;
 
@@ -35,6 +35,8 @@ export interface Expectations {
   readonly silentServer?: boolean;
   /** Why what this one test needs beside a lab is not there; `undefined` where it is. */
   readonly needs?: string | undefined;
+  /** Who takes part. @default {SIDES} */
+  readonly sides?: readonly Side[];
 }
 
 /**
@@ -44,7 +46,7 @@ export interface Expectations {
 export function e2e(
   title: string,
   body: (lab: Lab, t: Deno.TestContext) => Promise<void>,
-  { silentServer = true, needs }: Expectations = {},
+  { silentServer = true, needs, sides }: Expectations = {},
 ): void {
   const lacking = missing ?? needs;
   Deno.test({
@@ -54,7 +56,7 @@ export function e2e(
     sanitizeResources: false,
     fn: async (t) => {
       if (lacking) throw new Error(`OPENME_E2E=require, but this host cannot: ${lacking}`);
-      await using lab = await Lab.create();
+      await using lab = await Lab.create(sides);
       const capture = await Capture.start(lab, KNOCK_PORT);
       await body(lab, t);
       if (!silentServer) return;

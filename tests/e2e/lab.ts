@@ -1,7 +1,7 @@
 /**
  * Throw-away network namespaces: a bridge joins `server`, `client` and `other` on 10.0.0.0/24 and fd00::/64; server and
- * client also have a cable of their own (eth1, 10.0.1.0/24). Nothing is visible from the host's own network namespace,
- * so the addresses can be the same in every lab.
+ * client also have a cable of their own (eth1, 10.0.1.0/24). A lab for a fleet has two more servers and what they share.
+ * Nothing is visible from the host's own network namespace, so the addresses can be the same in every lab.
  */
 
 import { Agent } from "./agent_client.ts";
@@ -9,18 +9,26 @@ import { Program } from "../support/spawned.ts";
 import { within } from "../support/wait.ts";
 
 export const SIDES = ["server", "client", "other"] as const;
-export type Side = typeof SIDES[number];
+/** The sides of a lab for a fleet. */
+export const FLEET_SIDES = [...SIDES, "second", "third", "engine"] as const;
+export type Side = typeof FLEET_SIDES[number];
 
 /** The addresses on the bridge, interface eth0. */
 export const IPV4: Record<Side, string> = {
   server: "10.0.0.1",
   client: "10.0.0.2",
   other: "10.0.0.3",
+  second: "10.0.0.4",
+  third: "10.0.0.5",
+  engine: "10.0.0.6",
 };
 export const IPV6: Record<Side, string> = {
   server: "fd00::1",
   client: "fd00::2",
   other: "fd00::3",
+  second: "fd00::4",
+  third: "fd00::5",
+  engine: "fd00::6",
 };
 export const BROADCAST = "10.0.0.255";
 /** The server's address on eth1, which only the client can reach. */
@@ -42,20 +50,22 @@ let instances = 0;
 /** One set of namespaces, with the programs that run in them. */
 export class Lab implements AsyncDisposable {
   readonly #name: string;
+  readonly #sides: readonly Side[];
   readonly #reaper: Program;
   readonly #programs: Program[] = [];
   readonly #agents = new Map<Side, Promise<Agent>>();
 
-  private constructor(name: string) {
+  private constructor(name: string, sides: readonly Side[]) {
     this.#name = name;
-    const namespaces = ["bridge", ...SIDES].map((part) => `${name}-${part}`);
+    this.#sides = sides;
+    const namespaces = ["bridge", ...sides].map((part) => `${name}-${part}`);
     this.#reaper = new Program("sh", { args: ["-c", REAPER, "reaper", ...namespaces] });
   }
 
   /** Creates the namespaces; on failure nothing is left of them. */
-  static async create(): Promise<Lab> {
+  static async create(sides: readonly Side[] = SIDES): Promise<Lab> {
     const unique = crypto.randomUUID().slice(0, 8);
-    const lab = new Lab(`openme-${Deno.pid}-${++instances}-${unique}`);
+    const lab = new Lab(`openme-${Deno.pid}-${++instances}-${unique}`, sides);
     try {
       await lab.#build();
       return lab;
@@ -137,18 +147,18 @@ export class Lab implements AsyncDisposable {
   async #build(): Promise<void> {
     const bridge = this.namespace("bridge");
     const [server, client] = [this.namespace("server"), this.namespace("client")];
-    await ip([], ["bridge", ...SIDES].map((part) => `netns add ${this.#name}-${part}`));
+    await ip([], ["bridge", ...this.#sides].map((part) => `netns add ${this.#name}-${part}`));
     await ip(["-n", bridge], [
       "link set lo up",
       "link add br0 type bridge mcast_snooping 0", // multicast is to reach everyone
       "link set br0 up",
-      ...SIDES.flatMap((side) => [
+      ...this.#sides.flatMap((side) => [
         `link add ${side} type veth peer name eth0 netns ${this.namespace(side)}`,
         `link set ${side} master br0 up`,
       ]),
     ]);
     await ip(["-n", server], [`link add eth1 type veth peer name eth1 netns ${client}`]);
-    await Promise.all(SIDES.map((side) =>
+    await Promise.all(this.#sides.map((side) =>
       ip(["-n", this.namespace(side)], [
         "link set lo up",
         `address add ${IPV4[side]}/24 broadcast + dev eth0`,

@@ -54,11 +54,9 @@ export function startServe(
   lab: Lab,
   config: string,
   args: readonly string[] = [],
-  options: Deno.CommandOptions = {},
+  { side = "server", ...options }: Deno.CommandOptions & { readonly side?: Side } = {},
 ): Served {
-  return new Served(
-    lab.start("server", [...OPENME, "serve", "--config", config, ...args], options),
-  );
+  return new Served(lab.start(side, [...OPENME, "serve", "--config", config, ...args], options));
 }
 
 /** Starts `openme serve`; resolves once it takes knocks. */
@@ -66,7 +64,7 @@ export async function serve(
   lab: Lab,
   config: string,
   args: readonly string[] = [],
-  options: Deno.CommandOptions = {},
+  options: Deno.CommandOptions & { readonly side?: Side } = {},
 ): Promise<Served> {
   const served = startServe(lab, config, args, options);
   await served.waitForLine(/listening/, START_MS);

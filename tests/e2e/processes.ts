@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { ONE_USER } from "../support/one_user.ts";
 import { KNOCK_PORT } from "./e2e.ts";
-import type { Lab } from "./lab.ts";
+import type { Lab, Side } from "./lab.ts";
+import { runToEnd } from "./lab.ts";
 import { Served } from "./openme.ts";
 import type { Site } from "./site.ts";
 
@@ -71,4 +72,21 @@ export async function networkSocketsOf(lab: Lab, pid: number): Promise<string[]>
   const kinds = ["--udp", "--tcp", "--raw", "--packet", "--sctp"];
   const sockets = await lab.run("server", ["ss", "-Hanp", ...kinds]);
   return sockets.split("\n").filter((line) => line.includes(`pid=${pid},`));
+}
+
+/** Memory of every openme process on one side, MB: a page that several share counts once (Pss, proc_pid_smaps(5)). */
+export async function memoryOf(lab: Lab, side: Side): Promise<number> {
+  const { stdout } = await runToEnd("ip", ["netns", "pids", lab.namespace(side)]);
+  return stdout.split("\n").filter(Boolean).reduce((sum, pid) => sum + memoryOfProcess(pid), 0);
+}
+
+function memoryOfProcess(pid: string): number {
+  try {
+    const command = Deno.readTextFileSync(`/proc/${pid}/cmdline`);
+    if (command.includes("/agent.ts") || command.includes("/wire.ts")) return 0;
+    const sizes = Deno.readTextFileSync(`/proc/${pid}/smaps_rollup`);
+    return Number(/^Pss:\s+(\d+) kB/m.exec(sizes)?.[1] ?? 0) / 1024;
+  } catch {
+    return 0; // it has ended
+  }
 }

@@ -28,6 +28,8 @@ export interface SiteOptions {
   readonly dropPorts?: boolean;
   /** @default {"2s"} */
   readonly knockTimeout?: string;
+  /** Where it runs. @default {"server"} */
+  readonly side?: Side;
   /** @default {"nft"} */
   readonly firewall?: string;
   /** Port groups: guarded, whoever may have them. */
@@ -69,6 +71,19 @@ export class Site implements AsyncDisposable {
     const site = new Site(lab, dir, await newKeyPair("X25519"), options);
     await site.configure({});
     return site;
+  }
+
+  /** Another server with the same keys and clients. */
+  async sibling(changes: Partial<SiteOptions>): Promise<Site> {
+    const dir = await Deno.makeTempDir({ prefix: "openme-e2e-" });
+    const site = new Site(this.#lab, dir, this.#server, this.#options);
+    for (const [name, keys] of this.#clients) site.#clients.set(name, keys);
+    await site.configure(changes);
+    return site;
+  }
+
+  get #side(): Side {
+    return this.#options.side ?? "server";
   }
 
   get config(): string {
@@ -155,20 +170,20 @@ export class Site implements AsyncDisposable {
   /** What `openme sessions --json` prints. */
   async sessions(): Promise<Record<string, unknown>> {
     const command = ["sessions", "--json", "--config", this.config];
-    const { code, stdout, stderr } = await openme(this.#lab, "server", command);
+    const { code, stdout, stderr } = await openme(this.#lab, this.#side, command);
     assert.equal(code, 0, stderr);
     return JSON.parse(stdout) as Record<string, unknown>;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#served.map((served) => served[Symbol.asyncDispose]()));
-    await this.#lab.nft("flush ruleset");
+    await this.#lab.run(this.#side, ["nft", "flush", "ruleset"]);
     await Deno.remove(this.dir, { recursive: true });
   }
 
-  #commandOptions(): Deno.CommandOptions {
+  #commandOptions(): Deno.CommandOptions & { side: Side } {
     const { env } = this.#options;
-    return env ? { env: { ...env } } : {};
+    return { side: this.#side, ...env ? { env: { ...env } } : {} };
   }
 
   #keysOf(name: string): KeyPair {
@@ -201,7 +216,7 @@ export class Site implements AsyncDisposable {
     const { dropPorts = true, knockTimeout = "2s", firewall = "nft" } = this.#options;
     const lines = [
       "server:",
-      `  host: ${IPV4.server}`,
+      `  host: ${IPV4[this.#side]}`,
       `  udp_port: ${KNOCK_PORT}`,
       `  firewall: ${firewall}`,
       `  knock_timeout: ${knockTimeout}`,

@@ -97,6 +97,7 @@ export const PROGRAMS = {
     zypper: "redis",
   },
   "redis-cli": { apt: "redis-tools", dnf: "redis", apk: "redis", pacman: "redis", zypper: "redis" },
+  openssl: { apt: "openssl" },
   chromium: { apt: "chromium" },
   dash: { apt: "dash" },
   busybox: { apt: "busybox-static", dnf: "busybox", apk: "busybox-static", pacman: "busybox" },

@@ -7,7 +7,7 @@ import type { GuardPlan } from "../../../lib/firewall/plan.ts";
 import { createLog } from "../../../lib/system/log.ts";
 import { parseNetwork } from "../../../lib/values/network.ts";
 import { mergePortRanges, parsePortSpec, type PortRange } from "../../../lib/values/ports.ts";
-import { IPV4, IPV6, type Lab, type Side } from "../lab.ts";
+import { IPV4, IPV6, type Lab } from "../lab.ts";
 import { kernelSetsIn } from "../kernel_sets.ts";
 import type { Candidate } from "./candidates.ts";
 import { allRules, Runner } from "./runner.ts";
@@ -74,7 +74,7 @@ export async function startTrial(lab: Lab, candidate: Candidate) {
     ...(standIn ? [[standIn.program, standIn.path] as const] : []),
     ...(hosted ? [["firewall-cmd", hosted.program] as const] : []),
   ]);
-  const reaches = async (side: Side, port: number, family: 4 | 6 = 4) => {
+  const reaches = async (side: keyof typeof agents, port: number, family: 4 | 6 = 4) => {
     const [to, from] = ["server" as const, side].map((each) => (family === 4 ? IPV4 : IPV6)[each]);
     if (standIn) return standIn.passes({ protocol: "tcp", from: from!, port });
     return await agents[side].reaches(to!, port, 300);

@@ -221,6 +221,18 @@ Deno.test("what an ssh key takes is loaded for a profile of one alone", async ()
   assert.doesNotMatch(await textOf("config/ssh_private_key.ts"), /from "[^"]*ssh_cipher/);
 });
 
+Deno.test("a server without a fleet loads nothing of one, and its library is one file's", async () => {
+  const loaded = new Set(["cli/commands/serve.ts"]);
+  for (const file of loaded) for (const next of await loadedBy(file)) loaded.add(next);
+  assert.ok(loaded.has("server.ts"));
+  assert.deepEqual([...loaded].filter((file) => file.startsWith("fleet/")), []);
+  const importing: string[] = [];
+  for (const file of IMPORTS.keys()) {
+    if ((await textOf(file)).includes('"iovalkey"')) importing.push(file);
+  }
+  assert.deepEqual(importing, ["fleet/library.ts"]);
+});
+
 Deno.test("the root of lib/ holds the five files that an auditor opens first", () => {
   const root = [...IMPORTS.keys()].filter((file) => !file.includes("/")).sort();
   assert.deepEqual(root, ["gate.ts", "grants.ts", "packet.ts", "replay.ts", "server.ts"]);

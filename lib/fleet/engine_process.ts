@@ -1,16 +1,167 @@
-/** Starts the connection to the engine. */
+/**
+ * The connection to the engine by a process without rights: the keeper starts it, and again where it ends. The process
+ * reads what the engine sends, so it is trusted with no more: what it says is typed and short, and read only as fast as
+ * {@linkcode MESSAGES} allows.
+ */
 
+import type { StartedProcess } from "../separate/process.ts";
+import { pause } from "../system/clock.ts";
 import type { Clock } from "../values/moment.ts";
-import { connectEngine } from "./connection.ts";
-import type { Engine, EngineAccess, EngineListener } from "./engine.ts";
+import { TokenBucket } from "../values/token_bucket.ts";
+import {
+  CLAIM_MS,
+  type Engine,
+  type EngineAccess,
+  type EngineListener,
+  type EngineState,
+} from "./engine.ts";
+import { EngineFault, FAULTS } from "./faults.ts";
+import { type FleetRole, type FromFleet, readFromFleet, type ToFleet } from "./messages.ts";
 
-/** Connects to the engine. */
-export function startEngine(
-  { access, listener, clock }: {
-    readonly access: EngineAccess;
-    readonly listener: EngineListener;
-    readonly clock: Clock;
-  },
-): Engine {
+/** What is read of the process: entries, answers to claims, and states. */
+const MESSAGES = { perSecond: 2000, capacity: 4000 };
+const READ_ON_MS = 10;
+const MOST_CLAIMS = 256;
+/** How long the process may take for its first message, then for each next one, and to end. */
+const START_MS = 10_000;
+const SILENT_MS = 2000;
+const END_MS = 500;
+/** Before it is started again. */
+const RESTART_MS = { first: 500, most: 10_000 };
+const LASTED_MS = 60_000;
+
+/** What it takes of a process that was started to connect. */
+type Started = Pick<StartedProcess, "channel"> & { kill(): unknown };
+
+/** What an engine works with. */
+export interface EngineParts {
+  readonly access: EngineAccess;
+  readonly listener: EngineListener;
+  readonly clock: Clock;
+  /** Starts a process without rights; `undefined` where this one connects. */
+  readonly start: (() => Promise<Started>) | undefined;
+}
+
+/** Connects to the engine, and goes on trying until it is closed. */
+export async function startEngine(
+  { access, listener, clock, start }: EngineParts,
+): Promise<Engine> {
+  if (start) return new EngineByProcess({ access, listener, clock, start });
+  const { connectEngine } = await import("./connection.ts");
   return connectEngine(access, listener, clock);
+}
+
+class EngineByProcess implements Engine {
+  readonly #parts: EngineParts & { readonly start: () => Promise<Started> };
+  readonly #end = new AbortController();
+  readonly #claims = new Map<number, (ours: boolean | null) => void>();
+  readonly #running: Promise<void>;
+  #process: Started | undefined;
+  #asked = 0;
+  #state: EngineState;
+
+  constructor(parts: EngineParts & { readonly start: () => Promise<Started> }) {
+    this.#parts = parts;
+    this.#state = {
+      isUp: false,
+      why: FAULTS.starting,
+      sinceSteadyMs: parts.clock.now().steadyMs,
+      roundTripMs: undefined,
+    };
+    this.#running = this.#run();
+  }
+
+  state(): EngineState {
+    return this.#state;
+  }
+
+  async claim(name: string, forMs: number): Promise<boolean> {
+    if (!this.#state.isUp || this.#claims.size >= MOST_CLAIMS) throw new EngineFault("late");
+    const claim = ++this.#asked;
+    const { promise, resolve } = Promise.withResolvers<boolean | null>();
+    this.#claims.set(claim, resolve);
+    const timer = setTimeout(() => resolve(null), CLAIM_MS);
+    this.#send({ claim, name, forMs });
+    const ours = await promise;
+    clearTimeout(timer);
+    this.#claims.delete(claim);
+    if (ours === null) throw new EngineFault("late");
+    return ours;
+  }
+
+  publish(entry: string): void {
+    if (this.#state.isUp) this.#send({ publish: entry });
+  }
+
+  async close(): Promise<void> {
+    this.#end.abort();
+    this.#process?.channel.close();
+    const killer = setTimeout(() => this.#process?.kill(), END_MS);
+    await this.#running;
+    clearTimeout(killer);
+  }
+
+  #send(message: ToFleet): void {
+    this.#process?.channel.send(message);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#end;
+    let restartMs = RESTART_MS.first;
+    while (!signal.aborted) {
+      const startMs = performance.now();
+      try {
+        await this.#serve(await this.#parts.start());
+      } catch {
+        // It could not be started: as for one that has ended.
+      }
+      this.#process = undefined;
+      for (const resolve of this.#claims.values()) resolve(null);
+      this.#change({ isUp: false, why: FAULTS.process, roundTripMs: null });
+      if (performance.now() - startMs > LASTED_MS) restartMs = RESTART_MS.first;
+      await pause(restartMs, signal);
+      restartMs = Math.min(2 * restartMs, RESTART_MS.most);
+    }
+  }
+
+  /** Reads until the process has ended, and ends one that is silent or sends junk. */
+  async #serve(process: Started): Promise<void> {
+    this.#process = process;
+    const { access: { trust, ...access }, clock } = this.#parts;
+    const role: FleetRole = { role: "fleet", ...access, trust: trust ?? null };
+    process.channel.send(role);
+    if (this.#end.signal.aborted) process.channel.close();
+    let killer = setTimeout(() => process.kill(), START_MS);
+    const bucket = new TokenBucket(MESSAGES);
+    for await (const value of process.channel.messages) {
+      clearTimeout(killer);
+      const message = readFromFleet(value);
+      if (!message) process.kill();
+      else if (!this.#end.signal.aborted) this.#take(message);
+      killer = setTimeout(() => process.kill(), SILENT_MS);
+      while (bucket.take(1, clock.now().steadyMs) === 0) await pause(READ_ON_MS);
+    }
+    clearTimeout(killer);
+    process.channel.close();
+  }
+
+  #take(message: FromFleet): void {
+    if ("claimed" in message) this.#claims.get(message.claimed)?.(message.ours);
+    else if ("entry" in message) this.#parts.listener.entry(message.entry);
+    else this.#change(message);
+  }
+
+  #change(
+    { isUp, why, roundTripMs }: Extract<FromFleet, { readonly isUp: boolean }>,
+  ): void {
+    const before = this.#state;
+    const isSame = before.isUp === isUp && before.why === (why ?? undefined);
+    this.#state = {
+      isUp,
+      why: why ?? undefined,
+      sinceSteadyMs: before.isUp === isUp ? before.sinceSteadyMs : this.#parts.clock.now().steadyMs,
+      roundTripMs: roundTripMs ?? before.roundTripMs,
+    };
+    if (!isSame && !this.#end.signal.aborted) this.#parts.listener.changed(this.#state);
+  }
 }

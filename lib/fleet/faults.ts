@@ -1,6 +1,6 @@
 /** Why an engine does not answer, in openme's own words: what the engine or the way to it says is never passed on. */
 
-/** Names a fault between processes. */
+/** The name of a fault. */
 export type Fault = keyof typeof FAULTS;
 
 export const FAULTS = {
@@ -21,12 +21,14 @@ export const FAULTS = {
   foreign: "something else is stored under the fleet's name",
   protocol: "it does not speak Redis' protocol",
   flood: "it sends too much",
-  process: "the process that speaks with it has ended",
+  process: "the process that speaks with it has ended, or hangs",
 } as const;
 
-/** Reads a fault's name that another process sent. */
-export function readFault(name: unknown): Fault | undefined {
-  return typeof name === "string" && Object.hasOwn(FAULTS, name) ? name as Fault : undefined;
+const WHYS: ReadonlySet<unknown> = new Set(Object.values(FAULTS));
+
+/** Whether another process that says why an engine is away has said it in these words. */
+export function isWhy(text: unknown): text is string {
+  return WHYS.has(text);
 }
 
 /** A fault as an error. */

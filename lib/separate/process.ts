@@ -28,7 +28,7 @@ export interface StartedProcess {
   kill(): Promise<void>;
 }
 
-/** A line of what it sends: a signed knock is some 300 bytes. */
+/** A line of what it sends, where nothing else is said: a signed knock is some 300 bytes. */
 const MOST_BYTES = 1024;
 /** Of its standard error, in all; the journal has what systemd's says. */
 const MOST_LINES = 20;
@@ -79,6 +79,16 @@ export async function originOf(
   }
 }
 
+/** The same for the fleet process, which connects to the engine: systemd has another socket for it. */
+export function fleetOriginOf(
+  origin: Origin,
+  env: (name: string) => string | undefined,
+): Origin | undefined {
+  if ("setpriv" in origin) return origin;
+  const socketPath = env("OPENME_FLEET_SOCKET");
+  return socketPath && isSocket(socketPath) ? { socketPath } : undefined;
+}
+
 function isSocket(path: string): boolean {
   try {
     return Deno.statSync(path).isSocket === true;
@@ -90,16 +100,20 @@ function isSocket(path: string): boolean {
 /** Starts one. `said` is given what it writes to standard error, safe to print. Throws where it cannot be started. */
 export async function startProcess(
   origin: Origin,
-  { said, command }: {
+  { said, command, mostBytes = MOST_BYTES }: {
     said: (line: string) => void;
     /** The program and its arguments: {@linkcode thisProgram}, but for tests. */
     command: readonly string[];
+    /** Of a line of what it sends. */
+    mostBytes?: number;
   },
 ): Promise<StartedProcess> {
-  return "setpriv" in origin ? startWithSetpriv(command, said) : await connect(origin.socketPath);
+  return "setpriv" in origin
+    ? startWithSetpriv(command, { said, mostBytes })
+    : await connect(origin.socketPath, mostBytes);
 }
 
-async function connect(path: string): Promise<StartedProcess> {
+async function connect(path: string, mostBytes: number): Promise<StartedProcess> {
   const connection = await Deno.connect({ transport: "unix", path });
   let enlarged = Promise.resolve();
   const enlargeBuffer = async () => {
@@ -116,7 +130,7 @@ async function connect(path: string): Promise<StartedProcess> {
     close: () => connection.close(),
   };
   return {
-    channel: channelOver(ends, { mostBytes: MOST_BYTES }),
+    channel: channelOver(ends, { mostBytes }),
     enlargeBuffer: () => enlarged = enlargeBuffer(),
     kill: () => Promise.resolve(closeQuietly(connection)),
   };
@@ -124,7 +138,7 @@ async function connect(path: string): Promise<StartedProcess> {
 
 function startWithSetpriv(
   command: readonly string[],
-  said: (line: string) => void,
+  { said, mostBytes }: { said: (line: string) => void; mostBytes: number },
 ): StartedProcess {
   const child = new Deno.Command("setpriv", {
     args: withoutRights(CAPABILITIES, command),
@@ -138,7 +152,7 @@ function startWithSetpriv(
   }).spawn();
   tell(child.stderr, said).catch(() => {});
   return {
-    channel: channelOver(endsOf(child), { mostBytes: MOST_BYTES }),
+    channel: channelOver(endsOf(child), { mostBytes }),
     enlargeBuffer: () => Promise.resolve(),
     kill: async () => {
       try {

@@ -7,7 +7,7 @@ import { openLibc } from "../system/libc.ts";
 import { OpenmeError } from "../values/errors.ts";
 
 /** What the process is there for: to receive knocks, or to answer requests. */
-export type Purpose = "knocks" | "health" | "metrics";
+export type Purpose = "fleet" | "knocks" | "health" | "metrics";
 export type Architecture = typeof Deno.build.arch;
 
 /** Refused whatever the arguments: the number on x86_64, the one on aarch64, and what the call would be for. */
@@ -38,6 +38,8 @@ const DENIED = {
     "io_setup 206/0, bpf 321/280, perf_event_open 298/241, userfaultfd 323/282",
 };
 const DENIED_TO_THE_TAKER = "accept4 288/242, sendto 44/206";
+/** Not refused to the fleet process as a whole: it connects, and the C library looks up names. */
+const ALLOWED_TO_THE_FLEET = /\b(socket|connect|sendmmsg|open|openat) [^,]*(, |$)/g;
 /** "There is no such call": glibc then takes the older one, whose arguments a filter can see. */
 const MISSING = "clone3 435/435, openat2 437/437";
 
@@ -50,9 +52,19 @@ interface Condition {
 }
 
 /** Refused for some arguments. `self` is the number of this process. */
-function conditions(self: number): readonly Condition[] {
+function conditions(self: number, purpose: Purpose): readonly Condition[] {
   const all = 0xffff_ffff;
+  // Read only: O_WRONLY, O_RDWR, O_CREAT, O_TRUNC.
+  const writing = 0x243;
+  const ofTheFleet: readonly Condition[] = [
+    // AF_INET is 2 and AF_INET6 10.
+    { call: "socket 41/198", word: 0, test: "lacks", value: 2 },
+    { call: "socket 41/198", word: 0, test: "has", value: all - 10 },
+    { call: "openat 257/56", word: 4, test: "has", value: writing },
+    { call: "open 2/-", word: 2, test: "has", value: writing },
+  ];
   return [
+    ...purpose === "fleet" ? ofTheFleet : [],
     // A process that is no thread of this one.
     { call: "clone 56/220", word: 0, test: "lacks", value: 0x10000 }, // CLONE_THREAD
     // MSG_FASTOPEN, which connects, MSG_OOB, which no code here uses, and an address to send to.
@@ -108,9 +120,11 @@ export function systemCallFilter(
   const refuseIf = ({ call, word, test, value }: Condition): Instruction[] => {
     const code = test === "is" || test === "isNot" ? JUMP.equal : JUMP.anyBit;
     const refuses = test === "is" || test === "has";
+    const [number] = numbers(call);
+    if (number === undefined) return [];
     return [
       load(NUMBER),
-      [JUMP.equal, 0, 3, numbers(call)[0]!],
+      [JUMP.equal, 0, 3, number],
       load(ARGUMENTS + 4 * word),
       [code, refuses ? 0 : 1, refuses ? 1 : 0, value],
       answer(EPERM),
@@ -123,10 +137,13 @@ export function systemCallFilter(
     load(NUMBER),
     [JUMP.atLeast, 0, 1, X32],
     answer(EPERM),
-    ...Object.values(DENIED).flatMap((calls) => refuse(calls, EPERM)),
+    ...Object.values(DENIED).flatMap((calls) =>
+      refuse(purpose === "fleet" ? calls.replaceAll(ALLOWED_TO_THE_FLEET, "") : calls, EPERM)
+    ),
+    ...purpose === "fleet" ? refuse(" accept4 288/242", EPERM) : [],
     ...purpose === "knocks" ? refuse(DENIED_TO_THE_TAKER, EPERM) : [],
     ...refuse(MISSING, ENOSYS),
-    ...conditions(self).flatMap(refuseIf),
+    ...conditions(self, purpose).flatMap(refuseIf),
     answer(ALLOW),
   ];
 }

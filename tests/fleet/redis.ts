@@ -1,7 +1,7 @@
 /** A real Redis on the loopback, which a test may treat badly, and what a host has heard of an engine. */
 
 import { connectEngine } from "../../lib/fleet/connection.ts";
-import type { EngineAccess, EngineListener, EngineState } from "../../lib/fleet/engine.ts";
+import type { Engine, EngineAccess, EngineListener, EngineState } from "../../lib/fleet/engine.ts";
 import { processClock } from "../../lib/system/clock.ts";
 import { Program } from "../support/spawned.ts";
 import { waitFor } from "../support/wait.ts";
@@ -64,11 +64,16 @@ export class Host implements EngineListener, AsyncDisposable {
   readonly states: EngineState[] = [];
   readonly engine;
 
-  constructor(port: number, access: Partial<EngineAccess> = {}) {
+  constructor(
+    port: number,
+    access: Partial<EngineAccess> = {},
+    connect: (access: EngineAccess, listener: EngineListener) => Engine = (access, listener) =>
+      connectEngine(access, listener, processClock()),
+  ) {
     const claimant = crypto.randomUUID();
     const url = `redis://127.0.0.1:${port}`;
     const all = { url, trust: undefined, name: "test", claimant, sinceMs: 60_000, ...access };
-    this.engine = connectEngine(all, this, processClock());
+    this.engine = connect(all, this);
   }
 
   entry(entry: string): void {

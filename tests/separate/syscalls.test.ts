@@ -31,7 +31,10 @@ const ask = async (started: StartedProcess, task: string) => {
 
 const EBADF = 9;
 
-for (const purpose of ["knocks", "health"] as const) {
+const EFAULT = 14;
+const ENOTSOCK = 88;
+
+for (const purpose of ["knocks", "health", "fleet"] as const) {
   rootTest(["setpriv"], `the kernel refuses system calls in every thread: ${purpose}`, async () => {
     const { started, pid } = await start(purpose);
     const { main, thread } = await ask(started, "try") as Record<string, Record<string, number>>;
@@ -40,6 +43,9 @@ for (const purpose of ["knocks", "health"] as const) {
       ...{ clone3: ENOSYS, openat2: ENOSYS },
       ...{ "tgkill of itself": 0, "its own limits": 0 },
       ...purpose === "health" ? { accept4: EBADF, sendto: EBADF } : {},
+      ...purpose === "fleet"
+        ? { connect: ENOTSOCK, sendmmsg: ENOTSOCK, open: EFAULT, openat: EFAULT, sendto: EBADF }
+        : {},
     });
     assert.deepEqual(await ask(started, "live"), { lives: true });
     const threads = [...Deno.readDirSync(`/proc/${pid}/task`)];

@@ -97,7 +97,7 @@ second process, without rights, read what strangers send (server.separate).`,
     const { opensSockets } = port;
     await context.keepPermissions([
       ...PERMISSIONS_ONCE_BOUND,
-      ...opensSockets || config.fleet ? NET : [],
+      ...opensSockets || config.fleet && !port.startForFleet ? NET : [],
     ]);
     const dry = isDry ? open.use(new DryState(stateDir)) : undefined;
 
@@ -136,7 +136,7 @@ second process, without rights, read what strangers send (server.separate).`,
       isDry,
       isTrial: confirmation !== undefined,
     });
-    const joining = joinFleet(config, { clock, log, isDry });
+    const joining = joinFleet(config, { clock, log, isDry, start: port.startForFleet });
     const fleet = open.adopt(await joining, (fleet) => fleet?.close())?.fleet;
     const signal = confirmation?.signal ?? stop;
     // What runs beside the server ends with it, also where it fails.

@@ -4,6 +4,7 @@ import type { Command } from "../context.ts";
 import { bindSoon } from "../../receive/socket.ts";
 import { passDescriptors } from "../../separate/descriptor.ts";
 import { dropRights } from "../../separate/drop.ts";
+import type { FleetRole } from "../../fleet/messages.ts";
 import type { HealthRole } from "../../separate/health.ts";
 import type { MetricsRole } from "../../separate/metrics.ts";
 import type { KnocksRole } from "../../separate/messages.ts";
@@ -41,12 +42,17 @@ export const taker: Command = {
         },
       );
     }
-    const role = first.value as KnocksRole | HealthRole | MetricsRole;
+    const role = first.value as KnocksRole | HealthRole | MetricsRole | FleetRole;
     const giveUpRights = async () => {
       dropRights();
       giveUpSystemCalls(role.role);
-      await context.keepPermissions([]);
+      await context.keepPermissions(role.role === "fleet" ? ["net"] : []);
     };
+    if (role.role === "fleet") {
+      const { runFleetProcess } = await import("../../fleet/process.ts");
+      await runFleetProcess(role, { messages, channel, giveUpRights, clock: processClock() });
+      return 0;
+    }
     if (role.role === "health") {
       const { runHealthProcess } = await import("../../separate/health_process.ts");
       await runHealthProcess(role, { messages, channel, giveUpRights });

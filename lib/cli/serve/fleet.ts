@@ -17,6 +17,7 @@ import { shownPorts } from "../../values/ports.ts";
 import { quote } from "../../values/text.ts";
 import { describeEntry, inWords } from "../history_entry.ts";
 import { describeSnapshot } from "../sessions_table.ts";
+import type { KnockPort } from "./knocks.ts";
 
 /** A host in its fleet. */
 export interface Joined {
@@ -35,17 +36,20 @@ const MOST_GRANTS = 150;
 /** Joins the fleet of the configuration, if there is one. A dry run takes no part: its claims would hold for others. */
 export async function joinFleet(
   config: ServerConfig,
-  { clock, log, isDry }: {
+  { clock, log, isDry, start }: {
     readonly clock: Clock;
     readonly log: Log;
     readonly isDry: boolean;
+    /** Starts the process that connects; `undefined` where this one does. */
+    readonly start: KnockPort["startForFleet"];
   },
 ): Promise<Joined | undefined> {
   if (!config.fleet || isDry) return undefined;
-  const [{ Fleet }, { startEngine }, { entryHost }] = await Promise.all([
+  const [{ Fleet }, { startEngine }, { entryHost }, { MOST_MESSAGE_BYTES }] = await Promise.all([
     import("../../fleet/fleet.ts"),
     import("../../fleet/engine_process.ts"),
     import("../../fleet/entry.ts"),
+    import("../../fleet/messages.ts"),
   ]);
   const host = entryHost(config.host ?? Deno.hostname());
   const newId = () => crypto.getRandomValues(new Uint8Array(8)).toHex();
@@ -60,7 +64,10 @@ export async function joinFleet(
   }
   // An older knock opens nothing any more, at any host.
   const access = { name, url, trust, claimant, sinceMs: config.replayWindowMs };
-  const engine = startEngine({ access, listener: fleet, clock });
+  const engine = await startEngine({
+    ...{ access, listener: fleet, clock },
+    start: start && (() => start(MOST_MESSAGE_BYTES)),
+  });
   fleet.use(engine);
   // A copy of a knock that others know must not be the first that this host decides, alone.
   const over = new AbortController();

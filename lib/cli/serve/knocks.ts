@@ -12,6 +12,7 @@ import { listenInProcess } from "../../separate/health.ts";
 import { Taker } from "../../separate/knocks.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import {
+  fleetOriginOf,
   type Origin,
   originOf,
   type StartedProcess,
@@ -36,6 +37,8 @@ export interface KnockPort {
   readonly opensSockets: boolean;
   /** Starts another process without rights; `undefined` where this one does everything. */
   readonly startProcess: (() => Promise<StartedProcess>) | undefined;
+  /** The same for a process that connects to the engine of a fleet; its messages may have so many bytes. */
+  readonly startForFleet: ((mostBytes: number) => Promise<StartedProcess>) | undefined;
   /** Listens for requests on the health port, in the same way. */
   readonly listenForHealth: (clock: Clock) => Listen;
   readonly knocks: (
@@ -64,7 +67,7 @@ export async function openKnockPort(
   const origin = isOff ? { why: off } : await originOf(context);
   if (!("why" in origin)) {
     try {
-      return await openInProcess(config, origin, { log, wildcards });
+      return await openInProcess(config, origin, { context, log, wildcards });
     } catch (cause) {
       if (cause instanceof OpenmeError && cause.code === "SOCKET") throw cause;
       return await openHere(config, wildcards, tellWhy(messageOf(cause), log));
@@ -76,13 +79,14 @@ export async function openKnockPort(
 async function openInProcess(
   config: ServerConfig,
   origin: Origin,
-  { log, wildcards }: Pick<KnockPortParts, "log" | "wildcards">,
+  { context, log, wildcards }: Omit<KnockPortParts, "isDry">,
 ): Promise<KnockPort> {
   const words = new TokenBucket(WORDS);
   const said = (line: string) => {
     if (words.take(1, performance.now()) === 1) log.warn("taker_said", { line });
   };
   const command = thisProgram();
+  const fleet = fleetOriginOf(origin, context.env);
   const start = () => startProcess(origin, { said, command });
   const process = await start();
   const enlarged = process.enlargeBuffer();
@@ -98,6 +102,8 @@ async function openInProcess(
     separation: { separated: true, why: undefined },
     opensSockets: "socketPath" in origin, // to systemd, for the health port
     startProcess: start,
+    startForFleet: fleet &&
+      ((mostBytes) => startProcess(fleet, { said, command, mostBytes })),
     listenForHealth: (clock) => listenInProcess({ start, wildcards, clock }),
     knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
     close: async () => {
@@ -117,6 +123,7 @@ async function openHere(
     separation: { separated: false, why },
     opensSockets: true,
     startProcess: undefined,
+    startForFleet: undefined,
     listenForHealth: () => (port, source) => serveHealth(bindHealthPort(port, wildcards), source),
     knocks: (sink, { stamps, clock }) => new Intake(config, { socket, stamps, clock, sink }),
     close: () => Promise.resolve(socket.close()),

@@ -1,0 +1,184 @@
+/** The fleet process: what the keeper reads of it, that it is started again, and that it connects without any right. */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import type { Engine } from "../../lib/fleet/engine.ts";
+import { type EngineParts, startEngine } from "../../lib/fleet/engine_process.ts";
+import { FAULTS } from "../../lib/fleet/faults.ts";
+import { MOST_MESSAGE_BYTES, readFromFleet } from "../../lib/fleet/messages.ts";
+import { runFleetProcess } from "../../lib/fleet/process.ts";
+import { type StartedProcess, startProcess } from "../../lib/separate/process.ts";
+import { processClock } from "../../lib/system/clock.ts";
+import { rootTest } from "../separate/processes.ts";
+import { channelPair } from "../support/channel_pair.ts";
+import { testWith } from "../support/programs.ts";
+import { waitFor, within } from "../support/wait.ts";
+import { Host, RealRedis } from "./redis.ts";
+
+const clock = processClock();
+
+/** A host whose engine is reached by processes that `start` starts. */
+async function hostBy(
+  port: number,
+  start: EngineParts["start"],
+  name = "127.0.0.1",
+): Promise<Host> {
+  const made: { parts?: Pick<EngineParts, "access" | "listener">; engine?: Engine } = {};
+  const host = new Host(port, { url: `redis://${name}:${port}` }, (access, listener) => {
+    made.parts = { access, listener };
+    return {
+      claim: (name, forMs) => made.engine!.claim(name, forMs),
+      publish: (entry) => made.engine!.publish(entry),
+      state: () => made.engine!.state(),
+      close: () => made.engine!.close(),
+    };
+  });
+  made.engine = await startEngine({ ...made.parts!, clock, start });
+  return host;
+}
+
+/** /proc/PID/status of the fleet process of this one. */
+function statusOfChild(): string {
+  for (const { name } of Deno.readDirSync("/proc")) {
+    try {
+      const command = Deno.readTextFileSync(`/proc/${name}/cmdline`);
+      const status = Deno.readTextFileSync(`/proc/${name}/status`);
+      if (command.includes("__taker") && status.includes(`\nPPid:\t${Deno.pid}\n`)) return status;
+    } catch {
+      // No process, or one that has ended.
+    }
+  }
+  return "there is none";
+}
+
+/** Starts fleet processes in this one. */
+function here() {
+  const started: { kill(): void; rights: number }[] = [];
+  const start = () => {
+    const { keeper, process, kill } = channelPair();
+    const one = { kill, rights: 0 };
+    started.push(one);
+    const run = async () => {
+      const messages = process.messages[Symbol.asyncIterator]();
+      const { value } = await messages.next();
+      const giveUpRights = () => void one.rights++;
+      await runFleetProcess(value, { messages, channel: process, giveUpRights, clock });
+      process.close();
+    };
+    run();
+    return Promise.resolve({ channel: keeper, kill });
+  };
+  return { started, start };
+}
+
+testWith(
+  ["redis-server"],
+  "by a process: claims, entries, states, and another process after its end",
+  async () => {
+    await using redis = await RealRedis.start();
+    const { started, start } = here();
+    await using one = await hostBy(redis.port, start);
+    await using other = new Host(redis.port);
+    await Promise.all([one.up(), other.up()]);
+    assert.equal(await one.engine.claim("a", 5000), true);
+    assert.equal(await other.engine.claim("a", 5000), false);
+    assert.equal(await other.engine.claim("b", 5000), true);
+    assert.equal(await one.engine.claim("b", 5000), false);
+    one.engine.publish("mine");
+    other.engine.publish("theirs");
+    await waitFor("entries", () => one.entries.length === 2 && other.entries.length === 2);
+    assert.deepEqual(one.entries.toSorted(), ["mine", "theirs"]);
+    await waitFor("a round trip", () => one.engine.state().roundTripMs !== undefined);
+    started[0]!.kill();
+    await one.down(/has ended/);
+    await assert.rejects(one.engine.claim("c", 1000));
+    await one.up();
+    assert.equal(await one.engine.claim("a", 5000), true);
+    await redis.stop();
+    await one.down(/refuses connections|connection was lost/);
+    assert.deepEqual(started.map(({ rights }) => rights), [1, 1]);
+  },
+);
+
+Deno.test("a process that is silent, or sends junk, is ended and started again", async () => {
+  const junk = [{ entry: "x".repeat(901) }, { isUp: false, why: "\x1b[31m" }, "hello", null];
+  let ends = 0;
+  const start = () => {
+    const { keeper, process, kill } = channelPair({ obeys: false });
+    process.send(Object(junk[ends]));
+    return Promise.resolve({
+      channel: keeper,
+      kill: () => {
+        ends++;
+        kill();
+      },
+    });
+  };
+  await using host = await hostBy(1, start);
+  await waitFor("two ends", () => ends >= 2, { timeoutMs: 15_000 });
+  await host.down(/has ended/);
+  assert.deepEqual(host.entries, []);
+  assert.equal(await within(host.engine.close(), 1000, "late"), undefined);
+});
+
+Deno.test("what a process says is typed, short and of openme's own words", () => {
+  const good = [
+    { claimed: 1, ours: true },
+    { claimed: 2, ours: null },
+    { entry: "x".repeat(900) },
+    { isUp: true, why: null, roundTripMs: 1.5 },
+    { isUp: false, why: FAULTS.full, roundTripMs: null },
+  ];
+  for (const each of good) assert.deepEqual(readFromFleet(each), each);
+  const bad = [
+    ...[undefined, null, 7, "text", [], {}],
+    ...[{ claimed: 1.5, ours: true }, { claimed: 1, ours: "yes" }, { entry: 7 }],
+    ...[{ isUp: true, why: FAULTS.full, roundTripMs: null }, { isUp: "yes", why: null }],
+    ...[{ isUp: false, why: "of its own", roundTripMs: null }],
+    ...[{ isUp: true, why: null, roundTripMs: -1 }, { isUp: true, why: null, roundTripMs: "1" }],
+  ];
+  for (const each of bad) assert.equal(readFromFleet(each), undefined, JSON.stringify(each));
+  assert.ok(JSON.stringify({ entry: "\x00".repeat(900) }).length <= MOST_MESSAGE_BYTES);
+});
+
+rootTest(
+  ["setpriv", "redis-server"],
+  "the fleet process connects, by name too, and has no right",
+  async () => {
+    await using redis = await RealRedis.start();
+    const main = fileURLToPath(new URL("../../main.ts", import.meta.url));
+    const permissions = ["--allow-net", "--allow-read", "--allow-env", "--allow-ffi"];
+    const command = [Deno.execPath(), "run", "--quiet", "--cached-only", "--no-prompt"];
+    const said: string[] = [];
+    const processes: StartedProcess[] = [];
+    const start = async () => {
+      const started = await startProcess({ setpriv: true }, {
+        said: (line) => said.push(line),
+        command: [...command, "--unstable-net", ...permissions, main, "__taker"],
+        mostBytes: MOST_MESSAGE_BYTES,
+      });
+      processes.push(started);
+      return started;
+    };
+    await using host = await hostBy(redis.port, start, "localhost");
+    try {
+      await host.up();
+    } catch (cause) {
+      throw new Error(said.join("\n"), { cause });
+    }
+    assert.equal(await host.engine.claim("a", 1000), true);
+    host.engine.publish("hello");
+    await waitFor("the entry", () => host.entries.includes("hello"));
+    // After an outage it resolves the name anew, and connects.
+    await redis.stop();
+    await host.down(/refuses connections|connection was lost/);
+    await redis.start();
+    await host.up();
+    const status = statusOfChild();
+    assert.match(status, /^Seccomp:\t2$/m);
+    assert.match(status, /^CapEff:\t0+$/m);
+    assert.doesNotMatch(status, /^Uid:.*\b0\b/m);
+    assert.equal(processes.length, 1);
+    assert.deepEqual(said, []);
+  },
+);

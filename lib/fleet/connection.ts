@@ -20,7 +20,7 @@ const MOST_CLAIMS = 256;
 const MOST_PUBLISHED = 1024;
 /** After so many in a row that are late, the engine counts as away. */
 const LATE_CLAIMS = 5;
-/** Entries that the engine keeps, about. */
+/** Entries that the engine keeps. */
 const KEPT_ENTRIES = 10_000;
 /** Entries that are passed on. */
 const ENTRIES = { perSecond: 1000, capacity: 2000 };
@@ -106,7 +106,8 @@ class Connection implements Engine {
     const opened = this.#current;
     if (!opened || this.#published >= MOST_PUBLISHED) return;
     this.#published++;
-    opened.redis.xadd(this.#key("stream"), "MAXLEN", "~", KEPT_ENTRIES, "*", "e", entry)
+    // Not "~", which takes only some away at a time: others may have written a million.
+    opened.redis.xadd(this.#key("stream"), "MAXLEN", KEPT_ENTRIES, "*", "e", entry)
       .catch((cause) => this.#fail(opened, cause))
       .finally(() => this.#published--);
   }

@@ -8,6 +8,8 @@ export const WHEN_DOWN = ["alone", "refuse"] as const;
 /** The hosts that share this server's key, and what they share it through. */
 export interface FleetConfig {
   readonly name: string;
+  /** What the others call this host; `undefined` for the machine's own name. */
+  readonly host: string | undefined;
   /** Of a server of Redis' protocol; may hold a password. */
   readonly url: string;
   /** The file with the certificates that the engine's is to be signed by; `undefined` for those that the system trusts. */
@@ -18,11 +20,12 @@ export interface FleetConfig {
 /** Reads `server.fleet`. */
 export function readFleet(field: Field | undefined): FleetConfig | undefined {
   if (!field) return undefined;
-  const fleet = field.section(["name", "url", "trust", "when_down"]);
+  const fleet = field.section(["name", "host", "url", "trust", "when_down"]);
   const url = fleet.field("url");
   const trust = fleet.optional("trust");
   const config = {
     name: fleet.field("name").name(),
+    host: fleet.optional("host")?.name(),
     url: readUrl(url),
     trust: trust?.string("the absolute path of a file with certificates (PEM)", /^\/[^\0]*$/),
     whenDown: fleet.optional("when_down")?.choice(WHEN_DOWN) ?? "alone",

@@ -9,13 +9,19 @@ export interface HostAnswer {
   readonly error: string | undefined;
 }
 
+/** Who is asked: a host, by its name and that of its process. */
+export interface AskedHost {
+  readonly host: string;
+  readonly claimant: string;
+}
+
 /** A question that waits for its answers. */
 interface Asked {
-  /** By host: the parts that have come. */
+  /** By the host's process: the parts that have come. */
   readonly parts: Map<string, string[]>;
-  /** Hosts that have answered in full. */
-  readonly answers: Map<string, unknown>;
-  readonly expected: ReadonlySet<string>;
+  /** By the host's process: what was answered in full. */
+  readonly answers: Map<string, { readonly host: string; readonly answer: unknown }>;
+  readonly expected: readonly AskedHost[];
   readonly done: () => void;
 }
 
@@ -51,7 +57,7 @@ export class Asking {
   /** Asks everyone; resolves once those that are expected have answered, or `late` has. */
   async ask(
     request: unknown,
-    expected: readonly string[],
+    expected: readonly AskedHost[],
     late: Promise<unknown>,
   ): Promise<HostAnswer[]> {
     if (this.#asked.size >= MOST_ASKED) throw new RangeError("too many questions at once");
@@ -60,7 +66,7 @@ export class Asking {
     const asked: Asked = {
       parts: new Map(),
       answers: new Map(),
-      expected: new Set(expected),
+      expected,
       done: resolve,
     };
     this.#asked.set(id, asked);
@@ -68,8 +74,11 @@ export class Asking {
     if (expected.length === 0) resolve();
     await Promise.race([promise, late]);
     this.#asked.delete(id);
-    const hosts = new Set([...expected, ...asked.answers.keys()]);
-    return [...hosts].sort().map((host) => answerOf(host, asked.answers));
+    const silent = expected.filter(({ claimant }) => !asked.answers.has(claimant));
+    return [
+      ...[...asked.answers.values()].map(({ host, answer }) => answerOf(host, answer)),
+      ...silent.map(({ host }) => ({ host, value: undefined, error: "no answer in time" })),
+    ].sort((a, b) => a.host.localeCompare(b.host));
   }
 
   /** Another host asks. */
@@ -90,23 +99,22 @@ export class Asking {
   /** A part of another host's answer. */
   takePart(
     { answer, id, part, parts }: { answer: string; id: string; part: number; parts: number },
-    host: string,
+    { host, claimant }: AskedHost,
   ): void {
     const asked = this.#asked.get(id);
-    if (!asked || parts > MOST_PARTS || asked.answers.has(host)) return;
-    const got = asked.parts.get(host) ?? [];
-    if (!asked.parts.has(host) && asked.parts.size >= MOST_HOSTS) return;
-    asked.parts.set(host, got);
+    if (!asked || parts > MOST_PARTS || asked.answers.has(claimant)) return;
+    const got = asked.parts.get(claimant) ?? [];
+    if (!asked.parts.has(claimant) && asked.parts.size >= MOST_HOSTS) return;
+    asked.parts.set(claimant, got);
     got[part] = answer;
     if (got.length !== parts || Array.from(got).includes(undefined as unknown as string)) return;
-    asked.answers.set(host, joinParts(got));
-    asked.parts.set(host, []);
-    if ([...asked.expected].every((each) => asked.answers.has(each))) asked.done();
+    asked.answers.set(claimant, { host, answer: joinParts(got) });
+    asked.parts.set(claimant, []);
+    if (asked.expected.every((each) => asked.answers.has(each.claimant))) asked.done();
   }
 }
 
-function answerOf(host: string, answers: ReadonlyMap<string, unknown>): HostAnswer {
-  if (!answers.has(host)) return { host, value: undefined, error: "no answer in time" };
-  const { value, error } = Object(answers.get(host));
+function answerOf(host: string, answer: unknown): HostAnswer {
+  const { value, error } = Object(answer);
   return { host, value, error: typeof error === "string" ? error.slice(0, 500) : undefined };
 }

@@ -49,6 +49,8 @@ const NAME = /^[\w.:-]{1,64}$/;
 export function sealEntry({ host, claimant, atMs, ...body }: Entry, seal: FleetSeal): string {
   const said = "knock" in body
     ? { knock: encodeBase64(body.knock), source: formatAddress(body.source) }
+    : "alive" in body
+    ? { alive: { ...body.alive, hints: packHints(body.alive.hints) } }
     : body;
   return seal.seal(JSON.stringify({ ...said, host, claimant, at: Math.round(atMs) }));
 }
@@ -98,11 +100,25 @@ function readBody(said: Record<string, unknown>): EntryBody | undefined {
   return isPart ? { answer, id, part, parts } : undefined;
 }
 
-function readAlive({ version, clients, hints, lagMs }: Record<string, unknown>) {
-  const isRead = isName(version) && isCount(clients) && Array.isArray(hints) &&
-    hints.length <= MOST_HINTS && hints.every(isCount) &&
+function readAlive({ version, clients, hints: packed, lagMs }: Record<string, unknown>) {
+  const hints = typeof packed === "string" ? unpackHints(packed) : undefined;
+  const isRead = isName(version) && isCount(clients) && hints &&
     (lagMs === null || typeof lagMs === "number");
   return isRead ? { alive: { version, clients, hints, lagMs } satisfies Alive } : undefined;
+}
+
+/** Four bytes each, big-endian. */
+function packHints(hints: readonly number[]): string {
+  const bytes = new DataView(new ArrayBuffer(4 * hints.length));
+  hints.forEach((hint, i) => bytes.setUint32(4 * i, hint));
+  return encodeBase64(new Uint8Array(bytes.buffer));
+}
+
+function unpackHints(packed: string): number[] | undefined {
+  const bytes = decodeBase64(packed);
+  if (!bytes || bytes.length % 4 !== 0 || bytes.length > 4 * MOST_HINTS) return undefined;
+  const view = new DataView(bytes.buffer);
+  return Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(4 * i));
 }
 
 function isName(value: unknown): value is string {

@@ -147,7 +147,7 @@ export class Fleet implements EngineListener {
     if (Math.abs(ageMs) > this.#server.replayWindowMs) return;
     if ("alive" in entry) this.#heard.heard(entry, nowMs);
     else if ("ask" in entry) this.#asking.take(entry, entry.host);
-    else this.#asking.takePart(entry, entry.host);
+    else this.#asking.takePart(entry, entry);
   }
 
   /** The hosts that were heard of late, without this one. */

@@ -101,6 +101,7 @@ Deno.test("parseServerConfig() reads every key", () => {
     separate: "off",
     fleet: {
       name: "vps",
+      host: undefined,
       url: "rediss://:word@valkey.example.org:6379/1",
       trust: undefined,
       whenDown: "refuse",

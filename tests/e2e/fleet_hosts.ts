@@ -152,6 +152,7 @@ function fleetLines({ url, trust, whenDown = {} }: FleetOptions, host: Host): st
   return [
     "fleet:",
     "  name: vps",
+    `  host: ${host}`,
     `  url: ${JSON.stringify(url)}`,
     ...trust === undefined ? [] : [`  trust: ${trust}`],
     `  when_down: ${whenDown[host] ?? "alone"}`,

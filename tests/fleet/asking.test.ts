@@ -5,6 +5,13 @@ import { Asking } from "../../lib/fleet/asking.ts";
 import { MOST_PARTS, partsOf } from "../../lib/fleet/entry.ts";
 import { pause } from "../support/wait.ts";
 
+const B = { host: "b", claimant: "b1" };
+
+/** Hosts by their names. */
+function named(...hosts: string[]) {
+  return hosts.map((host) => ({ host, claimant: `${host}1` }));
+}
+
 const NEVER = new Promise<never>(() => {});
 
 type Body = Parameters<ConstructorParameters<typeof Asking>[0]["send"]>[0];
@@ -20,7 +27,7 @@ function hosts(answers: Record<string, (request: unknown) => Promise<unknown>>) 
       for (const [name, other] of all) {
         if (name === host) continue;
         if ("ask" in body) other.take(body, host);
-        else other.takePart(body, host);
+        else other.takePart(body, { host, claimant: `${host}1` });
       }
     };
     all.set(host, new Asking({ send, answer, newId: () => `id${ids++}` }));
@@ -36,7 +43,7 @@ Deno.test("a host asks all others, and says who has not answered or has failed",
     c: () => Promise.reject(new Error("the disk is full")),
     d: () => NEVER,
   });
-  const answers = await all.get("a")!.ask({ close: "alice" }, ["b", "c", "d", "e"], pause(50));
+  const answers = await all.get("a")!.ask({ close: "alice" }, named("b", "c", "d", "e"), pause(50));
   assert.deepEqual(answers, [
     { host: "b", value: [{ close: "alice" }, long], error: undefined },
     { host: "c", value: undefined, error: "the disk is full" },
@@ -51,7 +58,7 @@ Deno.test("a host asks until all have answered, and hears those too that it did 
     b: () => Promise.resolve(1),
     c: () => Promise.resolve(2),
   });
-  const answers = await all.get("a")!.ask({}, ["c"], NEVER);
+  const answers = await all.get("a")!.ask({}, named("c"), NEVER);
   assert.deepEqual(answers.map(({ host, value }) => [host, value]), [["b", 1], ["c", 2]]);
   const alone = hosts({ a: () => NEVER }).all.get("a")!;
   assert.deepEqual(await alone.ask({}, [], NEVER), [], "none is known");
@@ -60,7 +67,7 @@ Deno.test("a host asks until all have answered, and hears those too that it did 
 Deno.test("a question that comes again is answered once", async () => {
   let asked = 0;
   const { all, sent } = hosts({ a: () => NEVER, b: () => Promise.resolve(++asked) });
-  await all.get("a")!.ask({}, ["b"], NEVER);
+  await all.get("a")!.ask({}, named("b"), NEVER);
   const [, question] = sent[0]!;
   for (let i = 0; i < 5; i++) all.get("b")!.take(question as { ask: unknown; id: string }, "a");
   await pause(0);
@@ -70,12 +77,14 @@ Deno.test("a question that comes again is answered once", async () => {
 Deno.test("answers that nobody asked for, or in strange parts, are held in bounded memory", async () => {
   const { all, sent } = hosts({ a: () => NEVER });
   const a = all.get("a")!;
-  a.takePart({ answer: "AAAA", id: "id9", part: 0, parts: 1 }, "b");
-  const asking = a.ask({}, ["b"], pause(50));
+  a.takePart({ answer: "AAAA", id: "id9", part: 0, parts: 1 }, B);
+  const asking = a.ask({}, named("b"), pause(50));
   const [, { id }] = sent[0]!;
-  a.takePart({ answer: "AAAA", id, part: 0, parts: MOST_PARTS + 1 }, "b");
-  a.takePart({ answer: "not base64!", id, part: 0, parts: 1 }, "b");
-  for (let i = 0; i < 3000; i++) a.takePart({ answer: "A", id, part: 0, parts: 2 }, `host${i}`);
+  a.takePart({ answer: "AAAA", id, part: 0, parts: MOST_PARTS + 1 }, B);
+  a.takePart({ answer: "not base64!", id, part: 0, parts: 1 }, B);
+  for (let i = 0; i < 3000; i++) {
+    a.takePart({ answer: "A", id, part: 0, parts: 2 }, { ...B, claimant: `${i}` });
+  }
   assert.deepEqual(await asking, [{ host: "b", value: undefined, error: undefined }]);
   assert.equal(partsOf("x".repeat(50_000)).length, 1, "it says that it is too long");
 });

@@ -15,10 +15,22 @@ Deno.test("hosts are known from when they were heard last: present for 25 s, lis
     ["a", 0],
     ["b", 3000],
   ]);
-  assert.deepEqual(hosts.present(1_025_000), ["a", "b"]);
+  assert.deepEqual(hosts.present(1_025_000).map(({ host }) => host), ["a", "b"]);
   assert.deepEqual(hosts.present(1_025_001), []);
   assert.equal(hosts.list(1_100_000).length, 2);
   assert.equal(hosts.list(1_100_001).length, 0);
+});
+
+Deno.test("two hosts of one name are two; one that was restarted is one", () => {
+  const hosts = new HeardHosts();
+  const other = (atMs: number) => ({ ...said("a", atMs), claimant: "a2" });
+  hosts.heard(said("a", 0), 0);
+  hosts.heard(other(1000), 1000);
+  assert.equal(hosts.list(1000).length, 2);
+  hosts.heard(other(10_000), 10_000);
+  const restarted = { ...said("a", 17_000), claimant: "a3" };
+  hosts.heard(restarted, 17_000);
+  assert.deepEqual(hosts.list(17_000).map(({ claimant }) => claimant), ["a2", "a3"]);
 });
 
 Deno.test("the longest unheard of too many hosts are forgotten", () => {

@@ -15,7 +15,7 @@ entry takes through the engine, how far each clock is off, and which clients a h
   parameters: {
     "--json":
       `{"fleet", "host", "engine": {"up", "why", "round_trip_ms"}, "when_down", "lag_ms", "others":
-      [{"host", "version", "clients", "lag_ms", "clock_ahead_ms", "heard_ms_ago", "lacks"}]}:
+      [{"host", "version", "client_count", "lag_ms", "clock_ahead_ms", "heard_ms_ago", "lacks"}]}:
       docs/json.md`,
     ...STATE_DIR,
   },
@@ -67,7 +67,7 @@ function describe({ host, version, clients, lag, clockAhead, heardAgo, lacks }: 
   return {
     host,
     version,
-    clients,
+    "client_count": clients,
     "lag_ms": milliseconds(lag),
     "clock_ahead_ms": milliseconds(clockAhead),
     "heard_ms_ago": milliseconds(heardAgo),

@@ -51,7 +51,7 @@ export async function joinFleet(
     import("../../fleet/entry.ts"),
     import("../../fleet/messages.ts"),
   ]);
-  const host = entryHost(config.host ?? Deno.hostname());
+  const host = entryHost(config.fleet.host ?? Deno.hostname());
   const newId = () => crypto.getRandomValues(new Uint8Array(8)).toHex();
   const claimant = newId();
   const fleet = new Fleet(config, config.fleet, { clock, log, host, claimant, newId });

@@ -1,0 +1,152 @@
+/** The commands that act on every host of a fleet, and what they print as JSON. */
+
+import assert from "node:assert/strict";
+import { e2e } from "./e2e.ts";
+import { RedisServer } from "./fleet_engine.ts";
+import { FleetHosts, HOSTS } from "./fleet_hosts.ts";
+import { checkNames, readTable } from "./json_names.ts";
+import { FLEET_SIDES, IPV4 } from "./lab.ts";
+import { openme } from "./openme.ts";
+import { lacks } from "../support/programs.ts";
+import { waitFor } from "../support/wait.ts";
+
+const needs = lacks("redis-server", "redis-cli");
+
+e2e("the commands of a fleet", async (lab, t) => {
+  const table = await readTable();
+  await using engine = new RedisServer(lab, "swordfish");
+  await engine.start();
+  await using fleet = await FleetHosts.create(lab, { url: engine.url() });
+  await fleet.serve();
+  /** What a command on the first host prints as JSON. */
+  const json = async (args: readonly string[], expected = 0) => {
+    const command = [...args, "--json", "--config", fleet.sites.server.config];
+    const { code, stdout, stderr } = await openme(lab, "server", command);
+    assert.equal(code, expected, stderr);
+    const value = JSON.parse(stdout);
+    checkNames(value, { table, seen: new Set(), where: args.join(" ") });
+    return value;
+  };
+  // deno-lint-ignore no-explicit-any
+  const byHost = (others: any[], what: (other: any) => unknown) =>
+    Object.fromEntries(others.map((other) => [other.host, what(other)]));
+
+  await t.step("openme fleet and doctor show the hosts", async () => {
+    const report = await waitFor("the others", async () => {
+      const report = await json(["fleet"]);
+      return report.others.length === 2 && report.lag_ms !== null ? report : undefined;
+    });
+    assert.deepEqual([report.fleet, report.host, report.engine.up], ["vps", "server", true]);
+    assert.deepEqual(byHost(report.others, ({ lacks }) => lacks), { second: [], third: [] });
+    const { stdout } = await openme(lab, "server", [
+      ...["fleet", "--config", fleet.sites.server.config],
+    ]);
+    assert.match(stdout, /^fleet vps, this host is server\nengine: answers, round trip .* lag /);
+    assert.match(stdout, /^second +\S+ +\\d+ .* right .* ago +-$/m);
+    const { findings } = await json(["doctor"], 1);
+    const found = findings.filter(({ what }: { what: string }) => what === "fleet");
+    const texts = found.map(({ found }: { found: string }) => found);
+    assert.match(texts[0], /^vps: the engine answers, round trip /);
+    assert.deepEqual(texts.slice(1), ["2 other hosts are heard"]);
+  });
+
+  const fresh = fleet.fresh();
+  await t.step("sessions and history tell who is let in where", async () => {
+    await fleet.sites.server.knock(fresh.name);
+    await fleet.opens(fresh);
+    const address = IPV4.client;
+    const { grants, others } = await json(["sessions", "--fleet"]);
+    assert.deepEqual(grants.map(({ client }: { client: string }) => client), [fresh.name]);
+    const expected = [{ client: fresh.name, address, ports: [`${fresh.port}/tcp`] }];
+    const shown = byHost(
+      others,
+      ({ grants }) =>
+        // deno-lint-ignore no-explicit-any
+        grants.map(({ client, address, ports }: any) => ({ client, address, ports })),
+    );
+    assert.deepEqual(shown, { second: expected, third: expected });
+    const history = await json(["history", "--fleet", "--client", fresh.name]);
+    assert.deepEqual(byHost(history.others, ({ history }) => history.length), {
+      second: 1,
+      third: 1,
+    });
+    const { stdout } = await openme(lab, "server", [
+      ...["sessions", "--fleet", "--config", fleet.sites.server.config],
+    ]);
+    for (const host of HOSTS) assert.match(stdout, new RegExp(`^${host} +${fresh.name} `, "m"));
+  });
+
+  await t.step("close ends the grants at every host", async () => {
+    const { closed, others } = await json(["close", fresh.name, "--fleet"]);
+    assert.equal(closed.length, 1);
+    assert.deepEqual(byHost(others, ({ closed }) => closed.length), { second: 1, third: 1 });
+    assert.deepEqual(await fleet.openAt(fresh), []);
+  });
+
+  await t.step(
+    "revoke --kill cuts connections everywhere, and no host lets the key in again",
+    async () => {
+      await fleet.sites.server.knock(fresh.name);
+      await fleet.opens(fresh);
+      const held = await fleet.client.hold(IPV4.third, fresh.port);
+      assert.ok(await held.echoes());
+      const { others } = await json(["revoke", fresh.name, "--fleet", "--kill"]);
+      assert.deepEqual(byHost(others, ({ closed, error }) => [closed.length, error]), {
+        second: [1, null],
+        third: [1, null],
+      });
+      assert.equal(byHost(others, ({ cut }) => cut.connections)["third"], 1);
+      await assert.rejects(held.echoes(), /reset|closed|broken/i);
+      await fleet.served.get("third")!.kill("SIGKILL");
+      await fleet.serve(["third"]);
+      for (const host of ["second", "third"] as const) {
+        await fleet.logs(
+          /reason=signature/,
+          async () => await fleet.send(await fleet.seal(fresh), host),
+          { hosts: [host] },
+        );
+      }
+      assert.deepEqual(await fleet.openAt(fresh), []);
+      const { stdout } = await openme(lab, "third", [
+        ...["list", "--config", fleet.sites.third.config],
+      ]);
+      assert.match(stdout, new RegExp(`^${fresh.name} .*revoked for the fleet`, "m"));
+      const { stdout: asJson } = await openme(lab, "third", [
+        ...["list", "--json", "--config", fleet.sites.third.config],
+      ]);
+      const { clients } = JSON.parse(asJson);
+      checkNames({ clients }, { table, seen: new Set(), where: "list" });
+      assert.equal(
+        clients.filter((each: { fleet_revoked?: true }) => each.fleet_revoked).length,
+        1,
+      );
+    },
+  );
+
+  await t.step("a host that does not answer is named, and the exit code is 1", async () => {
+    await fleet.served.get("second")!.kill("SIGKILL");
+    const next = fleet.fresh();
+    await fleet.sites.server.knock(next.name);
+    const command = ["close", next.name, "--fleet", "--config", fleet.sites.server.config];
+    const { code, stderr } = await openme(lab, "server", command);
+    assert.equal(code, 1);
+    assert.match(stderr, /not done: second: no answer in time/);
+    await fleet.serve(["second"]);
+  });
+
+  await t.step("a client that another host lacks is found", async () => {
+    const gone = fleet.fresh();
+    const { code, stderr } = await openme(lab, "third", [
+      ...["revoke", gone.name, "--config", fleet.sites.third.config],
+    ]);
+    assert.equal(code, 0, stderr);
+    await fleet.served.get("third")!.kill("SIGKILL");
+    await fleet.serve(["third"]);
+    await waitFor("it", async () => {
+      const { others } = await json(["fleet"]);
+      return others.some(({ lacks }: { lacks: string[] }) => lacks?.includes(gone.name));
+    });
+  });
+
+  await fleet.stop();
+}, { needs, sides: FLEET_SIDES });

@@ -42,7 +42,7 @@ e2e("the commands of a fleet", async (lab, t) => {
       ...["fleet", "--config", fleet.sites.server.config],
     ]);
     assert.match(stdout, /^fleet vps, this host is server\nengine: answers, round trip .* lag /);
-    assert.match(stdout, /^second +\S+ +\\d+ .* right .* ago +-$/m);
+    assert.match(stdout, /^second +\S+ +\d+ .* right .* ago +-$/m);
     const { findings } = await json(["doctor"], 1);
     const found = findings.filter(({ what }: { what: string }) => what === "fleet");
     const texts = found.map(({ found }: { found: string }) => found);

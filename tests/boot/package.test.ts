@@ -53,7 +53,7 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
   /** The processes that have the knock port's socket: for a moment at its start, the server too. */
   const takerPids = async () => pidsIn(await type(`sudo ss -Hulpn sport = :${KNOCK_PORT}`));
   const pids = async () => [await serverPid(), ...await takerPids()];
-  const takerUnits = () => type("systemctl list-units --plain --no-legend 'openme-taker*'");
+  const takerUnits = () => type("systemctl list-units --plain --no-legend 'openme-[ft]*'");
 
   await t.step("it is installed, and closes nothing", async () => {
     const told = await type(`sudo apt-get install -y ./${NAMES.deb} 2>&1`);
@@ -76,7 +76,7 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
   });
 
   await t.step("the units are confined", async () => {
-    for (const unit of ["openme", "openme-guard", "openme-taker@try"]) {
+    for (const unit of ["openme", "openme-guard", "openme-taker@try", "openme-fleet@try"]) {
       await type(`systemd-analyze security --no-pager --threshold=${MOST_EXPOSED} ${unit}`);
     }
   });
@@ -134,6 +134,23 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     assert.match(await type(`cat /proc/${reader}/status`), /^CapEff:\t0+$/m);
     assert.doesNotMatch(await type("sudo journalctl -u openme"), /cannot listen/);
     await type(`sudo sed -i '/^  metrics:/d' ${config} && sudo systemctl restart openme`);
+  });
+
+  await t.step("a fleet's engine is reached by a process of systemd's, and by name", async () => {
+    const config = "/etc/openme/config.yaml";
+    const fleet = "fleet: {name: test, url: redis:\\/\\/localhost:6379}";
+    await type(
+      `sudo sed -i 's/^server:/&\\n  ${fleet}/' ${config} && sudo systemctl restart openme`,
+    );
+    await waitFor(
+      "what the process says of the engine",
+      async () =>
+        (await type("sudo journalctl -u openme -o cat")).includes('why="it refuses connections"'),
+    );
+    const units = await type("systemctl list-units --plain --no-legend 'openme-fleet@*'");
+    assert.match(units, /^openme-fleet@\S+ +loaded +active +running .*\n$/);
+    assert.equal(await type("sudo journalctl -u 'openme-fleet@*' -o cat | grep -i error || :"), "");
+    await type(`sudo sed -i '/^  fleet:/d' ${config} && sudo systemctl restart openme`);
   });
 
   for (const killed of ["openme", "'openme-taker@*'"]) {

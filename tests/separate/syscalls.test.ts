@@ -134,9 +134,9 @@ Deno.test("systemCallFilter() refuses every call of another architecture, and x3
 
 Deno.test("systemCallFilter() looks at the arguments on both architectures", () => {
   for (
-    const [arch, [clone, sendto, tgkill, read]] of [
-      ["x86_64", [56, 44, 234, 0]],
-      ["aarch64", [220, 206, 131, 63]],
+    const [arch, [clone, sendto, tgkill, read, socket, openat]] of [
+      ["x86_64", [56, 44, 234, 0, 41, 257]],
+      ["aarch64", [220, 206, 131, 63, 198, 56]],
     ] as const
   ) {
     const verdict = (purpose: Purpose, number: number, ...args: bigint[]) =>
@@ -155,5 +155,15 @@ Deno.test("systemCallFilter() looks at the arguments on both architectures", () 
     assert.equal(verdict("health", sendto, 3n, 1n, 1n, 0x2000_4000n, 0n), "EPERM");
     assert.equal(verdict("health", sendto, 3n, 1n, 1n, 0n, 1n << 12n), "EPERM");
     assert.equal(verdict("health", sendto, 3n, 1n, 1n, 0n, 1n << 40n), "EPERM");
+    // UNIX, INET, INET6, NETLINK, PACKET, ALG, VSOCK; then O_CLOEXEC, and what writes or makes a file.
+    const families = [1n, 2n, 10n, 16n, 17n, 38n, 40n];
+    assert.deepEqual(families.filter((family) => verdict("fleet", socket, family) === "allowed"), [
+      ...[2n, 10n],
+    ]);
+    assert.equal(verdict("health", socket, 2n), "EPERM");
+    assert.equal(verdict("fleet", openat, 0n, 1n, 0x80000n), "allowed");
+    for (const flag of [1n, 2n, 0x40n, 0x200n]) {
+      assert.equal(verdict("fleet", openat, 0n, 1n, 0x80000n | flag), "EPERM");
+    }
   }
 });

@@ -22,6 +22,8 @@ export const UNITS = [
   GUARD_UNIT,
   "openme-taker.socket",
   "openme-taker@.service",
+  "openme-fleet.socket",
+  "openme-fleet@.service",
 ] as const;
 
 /** One step. Removing what is not there is no failure. */

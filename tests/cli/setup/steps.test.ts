@@ -69,7 +69,8 @@ Deno.test("on a host with nothing, all is made, and all of it is taken back", ()
     "systemctl stop openme-guard.service",
     "rm -f /run/systemd/system/openme.service.d/setup.conf /etc/systemd/system/openme.service " +
     "/etc/systemd/system/openme-guard.service /etc/systemd/system/openme-taker.socket " +
-    "/etc/systemd/system/openme-taker@.service",
+    "/etc/systemd/system/openme-taker@.service /etc/systemd/system/openme-fleet.socket " +
+    "/etc/systemd/system/openme-fleet@.service",
     "rmdir --ignore-fail-on-non-empty /run/systemd/system/openme.service.d",
     "systemctl daemon-reload",
     "systemctl reset-failed openme.service",

@@ -20,12 +20,14 @@ export interface FleetProcessParts {
   /** Gives up every right of this process but to connect, for good. Throws where that fails. */
   readonly giveUpRights: () => void | Promise<void>;
   readonly clock: Clock;
+  /** Bytes of memory that this process has. */
+  readonly memory: () => number;
 }
 
 /** Runs until the keeper closes the channel. Throws where it takes too much memory. */
 export async function runFleetProcess(
   { trust, ...access }: FleetRole,
-  { messages, channel, giveUpRights, clock }: FleetProcessParts,
+  { messages, channel, giveUpRights, clock, memory }: FleetProcessParts,
 ): Promise<void> {
   await giveUpRights();
   const tell = (message: FromFleet) => channel.send(message);
@@ -36,8 +38,7 @@ export async function runFleetProcess(
   const grown = Promise.withResolvers<never>();
   const ticking = setInterval(() => {
     tell(stateMessage(engine.state()));
-    const { rss } = Deno.memoryUsage();
-    if (rss > MOST_BYTES) grown.reject(new Error("the engine's replies took too much memory"));
+    if (memory() > MOST_BYTES) grown.reject(new Error("the engine's replies took too much memory"));
   }, STATE_MS);
   try {
     for (;;) {

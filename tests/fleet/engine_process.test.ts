@@ -53,19 +53,21 @@ function statusOfChild(): string {
 
 /** Starts fleet processes in this one. */
 function here() {
-  const started: { kill(): void; rights: number }[] = [];
+  const started: { kill(): void; rights: number; memory: number }[] = [];
   const start = () => {
     const { keeper, process, kill } = channelPair();
-    const one = { kill, rights: 0 };
+    const one = { kill, rights: 0, memory: 0 };
     started.push(one);
     const run = async () => {
       const messages = process.messages[Symbol.asyncIterator]();
       const { value } = await messages.next();
       const giveUpRights = () => void one.rights++;
-      await runFleetProcess(value, { messages, channel: process, giveUpRights, clock });
+      const memory = () => one.memory;
+      await runFleetProcess(value, { messages, channel: process, giveUpRights, clock, memory });
       process.close();
     };
-    run();
+    // As the process does with an error.
+    run().catch(kill);
     return Promise.resolve({ channel: keeper, kill });
   };
   return { started, start };
@@ -89,7 +91,7 @@ testWith(
     await waitFor("entries", () => one.entries.length === 2 && other.entries.length === 2);
     assert.deepEqual(one.entries.toSorted(), ["mine", "theirs"]);
     await waitFor("a round trip", () => one.engine.state().roundTripMs !== undefined);
-    started[0]!.kill();
+    started[0]!.memory = 1e9;
     await one.down(/has ended/);
     await assert.rejects(one.engine.claim("c", 1000));
     await one.up();

@@ -50,7 +50,10 @@ export const taker: Command = {
     };
     if (role.role === "fleet") {
       const { runFleetProcess } = await import("../../fleet/process.ts");
-      await runFleetProcess(role, { messages, channel, giveUpRights, clock: processClock() });
+      await runFleetProcess(role, {
+        ...{ messages, channel, giveUpRights, clock: processClock() },
+        memory: () => Deno.memoryUsage().rss,
+      });
       return 0;
     }
     if (role.role === "health") {

@@ -19,14 +19,21 @@ export interface EntryHead {
 
 /** What an entry says. */
 export type EntryBody =
-  /** The host has let somebody in for this datagram, which came from there. */
-  | { readonly knock: Uint8Array; readonly source: Address }
+  | KnockEntry
   /** The host is there. */
   | { readonly alive: Alive }
   /** The host asks every other one. */
   | { readonly ask: unknown; readonly id: string }
   /** A part of a host's answer, of so many. */
   | { readonly answer: string; readonly id: string; readonly part: number; readonly parts: number };
+
+/** The host has let somebody in for this datagram, which came from there. */
+export interface KnockEntry {
+  readonly knock: Uint8Array;
+  readonly source: Address;
+  /** Whose it is, so that no host has to try the keys of all its clients: the public key in hex. */
+  readonly key: string;
+}
 
 /** What a host tells of itself every few seconds. */
 export interface Alive {
@@ -43,12 +50,13 @@ export const MOST_HINTS = 64;
 /** Parts of an answer: so much of it is read. */
 export const MOST_PARTS = 100;
 
+const KEY = /^[0-9a-f]{64}$/;
 const NAME = /^[\w.:-]{1,64}$/;
 
 /** The entry as text. */
 export function sealEntry({ host, claimant, atMs, ...body }: Entry, seal: FleetSeal): string {
   const said = "knock" in body
-    ? { knock: encodeBase64(body.knock), source: formatAddress(body.source) }
+    ? { knock: encodeBase64(body.knock), source: formatAddress(body.source), key: body.key }
     : "alive" in body
     ? { alive: { ...body.alive, hints: packHints(body.alive.hints) } }
     : body;
@@ -86,11 +94,13 @@ export function joinParts(parts: readonly string[]): unknown {
 }
 
 function readBody(said: Record<string, unknown>): EntryBody | undefined {
-  const { knock, source: from, alive, ask, answer, id, part, parts } = said;
+  const { knock, source: from, key, alive, ask, answer, id, part, parts } = said;
   if (knock !== undefined) {
     const datagram = typeof knock === "string" ? decodeBase64(knock) : undefined;
     const source = typeof from === "string" ? parseAddress(from) : undefined;
-    return datagram?.length === PACKET_SIZE && source ? { knock: datagram, source } : undefined;
+    const isRead = datagram?.length === PACKET_SIZE && source && typeof key === "string" &&
+      KEY.test(key);
+    return isRead ? { knock: datagram, source, key } : undefined;
   }
   if (alive !== undefined) return readAlive(Object(alive));
   if (!isName(id)) return undefined;

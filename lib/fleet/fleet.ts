@@ -7,11 +7,9 @@ import type { FleetConfig } from "../config/fleet.ts";
 import type { ServerConfig } from "../config/server.ts";
 import { keyAgreement } from "../crypto/sync.ts";
 import { identifying, type IdentifyRules, isStale, type SignedKnock } from "../gate.ts";
-import { RankedCandidates } from "../receive/candidates.ts";
 import type { KnockSink } from "../receive/intake.ts";
 import { pause } from "../system/clock.ts";
 import type { Log } from "../system/log.ts";
-import type { Address } from "../values/address.ts";
 import { type Clock, wallMsOf } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import { atOnce } from "../values/steps.ts";
@@ -19,8 +17,9 @@ import { VERSION } from "../values/version.ts";
 import type { Engine, EngineListener, EngineState } from "./engine.ts";
 import {
   type Alive,
-  type Entry,
   type EntryBody,
+  type EntryHead,
+  type KnockEntry,
   MOST_HINTS,
   openEntry,
   sealEntry,
@@ -49,6 +48,8 @@ export interface FleetParts {
   readonly newId: () => string;
 }
 
+type Agreements = Pick<IdentifyRules, "agree" | "previousAgree">;
+
 /** One host of a fleet. */
 export class Fleet implements EngineListener {
   readonly config: FleetConfig;
@@ -62,7 +63,7 @@ export class Fleet implements EngineListener {
   #sink: KnockSink | undefined;
   #server: ServerConfig;
   #seal: FleetSeal;
-  #rules: IdentifyRules;
+  #agreements: Agreements;
   readonly #heard = new HeardHosts();
   readonly #asking: Asking;
   #answer: AskingParts["answer"] = () => Promise.reject(new Error("it is starting"));
@@ -76,7 +77,7 @@ export class Fleet implements EngineListener {
     this.#parts = parts;
     this.#server = server;
     this.#seal = fleetSeal(server, config.name);
-    this.#rules = identifyRules(server);
+    this.#agreements = agreementsOf(server);
     this.#asking = new Asking({
       send: (body) => this.#send(body),
       answer: (request, host) => this.#answer(request, host),
@@ -117,12 +118,12 @@ export class Fleet implements EngineListener {
   reconfigure(server: ServerConfig): void {
     this.#server = server;
     this.#seal = fleetSeal(server, this.config.name);
-    this.#rules = identifyRules(server);
+    this.#agreements = agreementsOf(server);
   }
 
   /** This host has let somebody in for this knock. */
-  granted({ datagram, source, fleet }: SignedKnock): void {
-    if (datagram && fleet?.from === undefined) this.#send({ knock: datagram, source });
+  granted({ datagram, source, key, fleet }: SignedKnock): void {
+    if (datagram && fleet?.from === undefined) this.#send({ knock: datagram, source, key });
   }
 
   /** An entry of the stream, which anyone may have written who reaches the engine. */
@@ -210,11 +211,15 @@ export class Fleet implements EngineListener {
   }
 
   #takeKnock(
-    { knock, source, host }: Entry & { knock: Uint8Array; source: Address },
+    { knock, source, key, host }: EntryHead & KnockEntry,
     ageMs: number,
   ) {
-    const signed = atOnce(identifying(knock, source, this.#rules));
-    if (typeof signed === "string") return; // not a client of this host
+    const client = this.#server.keys.byKey.get(key);
+    if (!client) return; // not a client of this host
+    const only = [client];
+    const candidates = { hinted: () => only, inOrder: () => only, accepted: () => {} };
+    const signed = atOnce(identifying(knock, source, { ...this.#agreements, candidates }));
+    if (typeof signed === "string") return;
     this.#sink?.signed({ ...signed, fleet: { from: host, ageMs: Math.max(0, ageMs) } });
   }
 
@@ -266,12 +271,9 @@ export class Fleet implements EngineListener {
   }
 }
 
-function identifyRules(
-  { privateKey, previousPrivateKey, keys }: ServerConfig,
-): IdentifyRules {
+function agreementsOf({ privateKey, previousPrivateKey }: ServerConfig): Agreements {
   return {
     agree: keyAgreement(privateKey),
     previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
-    candidates: new RankedCandidates(keys),
   };
 }

@@ -20,7 +20,12 @@ const ID = "0123456789abcdef";
 Deno.test("the longest entry of each kind fits into the stream, and is read as it was written", () => {
   const [longest] = partsOf("x".repeat(20_000));
   const entries: Entry[] = [
-    { ...HEAD, knock: filled(255, 165), source: address(`2001:db8:${"ffff:".repeat(5)}ffff`) },
+    {
+      ...HEAD,
+      knock: filled(255, 165),
+      source: address(`2001:db8:${"ffff:".repeat(5)}ffff`),
+      key: "f0".repeat(32),
+    },
     {
       ...HEAD,
       alive: {

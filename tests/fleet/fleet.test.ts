@@ -11,7 +11,7 @@ import { atOnce } from "../../lib/values/steps.ts";
 import { address, ALICE, filled, freshRules, knockBy, NOW_NS } from "../support/knocks.ts";
 import { memoryLog } from "../support/memory_log.ts";
 import { pause } from "../support/wait.ts";
-import { serverYaml } from "../support/server_yaml.ts";
+import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 
 /** What hosts share, as an honest engine keeps it. */
 class MemoryEngine {
@@ -189,7 +189,13 @@ Deno.test("what was written before a host takes knocks waits for it", async () =
 
 Deno.test("what no host has written lets nobody in, and is told once a minute", async () => {
   const engine = new MemoryEngine();
-  const [a, b] = ["a", "b"].map((name) => new Host(engine, name)) as [Host, Host];
+  const client = (
+    name: string,
+    key: string,
+  ) => [`  ${name}:`, `    ed25519_pubkey: ${key}`, "    allowed_ports: [22/tcp]"];
+  const clients = ["clients:", ...client("alice", ALICE_PUBLIC), ...client("bob", OTHER_PUBLIC)];
+  const a = new Host(engine, "a");
+  const b = new Host(engine, "b", { clients: clients.join("\n") });
   const datagram = await knockBy(ALICE);
   await a.takes(datagram, "198.51.100.20");
   const [genuine] = engine.stream.splice(0);
@@ -210,6 +216,11 @@ Deno.test("what no host has written lets nobody in, and is told once a minute", 
     ...[
       { knock: "AAAA" },
       { source: "nowhere" },
+      { key: undefined },
+      { key: said.key.slice(2) },
+      // Another client's, and none's.
+      { key: Uint8Array.fromBase64(OTHER_PUBLIC).toHex() },
+      { key: "00".repeat(32) },
       { host: "a\nb" },
       { claimant: undefined },
       { at: "1" },

@@ -109,7 +109,8 @@ testWith(["redis-server"], "an engine that takes no commands is away until it do
     await assert.rejects(host.engine.claim("a", 1000));
     await redis.send(mend);
     await host.up();
-    assert.equal(await host.engine.claim("a", 1000), true);
+    // A busy machine may take longer than a claim has.
+    await waitFor("the claim", () => host.engine.claim("a", 1000).catch(() => false));
   }));
 });
 

@@ -1,6 +1,7 @@
 /** The commands that act on every host of a fleet, and what they print as JSON. */
 
 import assert from "node:assert/strict";
+import { blocksUnder } from "../documents/blocks.ts";
 import { e2e } from "./e2e.ts";
 import { RedisServer } from "./fleet_engine.ts";
 import { FleetHosts, HOSTS } from "./fleet_hosts.ts";
@@ -8,15 +9,32 @@ import { checkNames, readTable } from "./json_names.ts";
 import { FLEET_SIDES, IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { lacks } from "../support/programs.ts";
+import { Folder } from "../support/folder.ts";
+import { must } from "../support/knocks.ts";
 import { waitFor } from "../support/wait.ts";
 
 const needs = lacks("redis-server", "redis-cli");
 
 e2e("the commands of a fleet", async (lab, t) => {
   const table = await readTable();
-  await using engine = new RedisServer(lab, "swordfish");
-  await engine.start();
-  await using fleet = await FleetHosts.create(lab, { url: engine.url() });
+  // The engine and the fleet are set up as docs/fleet.md has it.
+  const blocks = await blocksUnder({
+    document: "docs/fleet.md",
+    heading: "A fleet of two, in ten minutes",
+    test: import.meta.url,
+  });
+  const text = blocks.map((block) => block.text).join("\n");
+  const read = (pattern: RegExp) =>
+    must(pattern.exec(text)?.[1]).replaceAll("10.0.0.1", IPV4.engine);
+  await using folder = await Folder.create();
+  await folder.write("redis.conf", read(/redis\.conf <<END\n([^]*?)^END$/m));
+  const lines = read(/^  fleet:\n((?:    .*\n)+)/m).trimEnd().split("\n").map((line) =>
+    line.trim()
+  );
+  const url = must(lines.map((line) => /^url: (.*)$/.exec(line)?.[1]).find(Boolean));
+  await using engine = new RedisServer(lab, new URL(url).password);
+  await engine.start(undefined, { config: folder.file("redis.conf") });
+  await using fleet = await FleetHosts.create(lab, { url, lines });
   await fleet.serve();
   /** What a command on the first host prints as JSON. */
   const json = async (args: readonly string[], codes = [0]) => {

@@ -28,15 +28,18 @@ export class RedisServer implements AsyncDisposable {
   }
 
   /** Starts it empty, with TLS where there is a certificate. */
-  async start(tls?: Certificate): Promise<void> {
+  async start(tls?: Certificate, { config }: { config?: string } = {}): Promise<void> {
     const withTls = tls === undefined ? [] : [
       ...["--tls-port", String(TLS_PORT), "--tls-auth-clients", "no"],
       ...["--tls-cert-file", tls.certificate, "--tls-key-file", tls.key],
       ...["--tls-ca-cert-file", tls.trust],
     ];
     this.#program = this.#lab.start("engine", [
-      ...["redis-server", "--port", String(PLAIN_PORT), "--requirepass", this.#password],
-      ...["--save", "", "--appendonly", "no", ...withTls],
+      ...["redis-server", ...config === undefined ? [] : [config], "--port", String(PLAIN_PORT)],
+      ...config !== undefined
+        ? []
+        : ["--requirepass", this.#password, "--save", "", "--appendonly", "no"],
+      ...withTls,
     ], { cwd: "/" });
     await this.#program.stdout.waitFor(/Ready to accept connections/, START_MS);
   }

@@ -21,6 +21,8 @@ export type FreshClient = typeof CLIENTS[number];
 /** How the hosts reach their engine. */
 export interface FleetOptions {
   readonly url: string;
+  /** The lines of `server.fleet` in place of those that the rest gives. */
+  readonly lines?: readonly string[];
   /** The path of the certificate that has signed the engine's. */
   readonly trust?: string;
   /** By host. @default {"alone"} */
@@ -148,7 +150,9 @@ export class FleetHosts implements AsyncDisposable {
   }
 }
 
-function fleetLines({ url, trust, whenDown = {} }: FleetOptions, host: Host): string[] {
+function fleetLines(options: FleetOptions, host: Host): string[] {
+  const { url, trust, whenDown = {}, lines } = options;
+  if (lines) return ["fleet:", ...lines.map((line) => `  ${line}`), `  host: ${host}`];
   return [
     "fleet:",
     "  name: vps",

@@ -253,6 +253,7 @@ export class Fleet implements EngineListener {
     const name = claimName(knock.key, knock.randomNonce);
     const lastsMs = CLAIM_LASTS_WINDOWS * replayWindowMs;
     const isOurs = await this.#claims.claim(this.#engine, name, lastsMs);
+    if (isOurs === undefined) this.#parts.log.debug("not_claimed", { client: client.name });
     if (isOurs === false) return sink.dropped("replay", () => knock.source, client.name);
     const isRefused = isOurs === undefined && this.config.whenDown === "refuse";
     sink.signed(isRefused ? { ...knock, fleet: { isUnclaimed: true } } : knock);

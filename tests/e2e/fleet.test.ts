@@ -47,7 +47,11 @@ e2e("a fleet", async (lab, t) => {
   });
 
   await t.step("sent to two hosts by two addresses at once, it lets one of them in", async () => {
-    for (let i = 0; i < 8; i++) {
+    const notClaimed = () =>
+      HOSTS.flatMap((host) => fleet.lines(host)).filter((line) => line.includes("not_claimed"));
+    for (let [i, good] = [0, 0]; good < 6; i++) {
+      assert.ok(i < 20, "the engine seldom answers within a claim's 50 ms");
+      const before = notClaimed().length;
       const fresh = fleet.fresh();
       const knock = await fleet.seal(fresh);
       await Promise.all([
@@ -58,6 +62,9 @@ e2e("a fleet", async (lab, t) => {
         "all to be open",
         () => HOSTS.every((host) => fleet.letIn(fresh, host).length > 0),
       );
+      // On a busy machine: a host that gets no answer goes on alone.
+      if (notClaimed().length > before) continue;
+      good++;
       const [first] = fleet.letIn(fresh, "third");
       await fleet.assertOnce(fresh, first!);
     }

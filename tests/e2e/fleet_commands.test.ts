@@ -28,7 +28,7 @@ e2e("the commands of a fleet", async (lab, t) => {
     must(pattern.exec(text)?.[1]).replaceAll("10.0.0.1", IPV4.engine);
   await using folder = await Folder.create();
   await folder.write("redis.conf", read(/redis\.conf <<END\n([^]*?)^END$/m));
-  const lines = read(/^  fleet:\n((?:    .*\n)+)/m).trimEnd().split("\n").map((line) =>
+  const lines = read(/^ {2}fleet:\n((?: {4}.*\n)+)/m).trimEnd().split("\n").map((line) =>
     line.trim()
   );
   const url = must(lines.map((line) => /^url: (.*)$/.exec(line)?.[1]).find(Boolean));

@@ -10,7 +10,7 @@ import { formatAddress } from "../../lib/values/address.ts";
 import { atOnce } from "../../lib/values/steps.ts";
 import { address, ALICE, filled, freshRules, knockBy, NOW_NS } from "../support/knocks.ts";
 import { memoryLog } from "../support/memory_log.ts";
-import { pause } from "../support/wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 
 /** What hosts share, as an honest engine keeps it. */
@@ -104,8 +104,10 @@ class Host {
   /** The datagram arrives here. */
   async takes(datagram: Uint8Array, from: string): Promise<void> {
     const signed = atOnce(identifying(datagram, address(from), freshRules()));
+    const decided = () => this.open.length + this.dropped.length;
+    const before = decided();
     this.#sink.signed(signed as SignedKnock);
-    await pause(5);
+    await waitFor("the decision", () => decided() > before, { everyMs: 1 });
   }
 }
 

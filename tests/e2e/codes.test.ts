@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { lacks } from "../support/programs.ts";
-import { waitFor } from "../support/wait.ts";
+import { pause, waitFor } from "../support/wait.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
@@ -10,6 +10,9 @@ import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
 
 const SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+/** How long a code is the one of now, and how long its use may take here. */
+const STEP_MS = 30_000;
+const USING_MS = 6000;
 const CLIENTS = { alice: ["22/tcp"], bob: ["22/tcp"] };
 
 /** What oathtool shows for a secret, so many seconds from now. */
@@ -30,8 +33,8 @@ e2e("a second factor", async (lab, t) => {
     clientLines: { alice: [`totp: "${SECRET}"`] },
   });
   let served = await site.serve();
-  // Used in this order, they are all new, without waiting for the next one.
-  const codes = await Promise.all([-30, 0, 30].map((seconds) => oathtool(SECRET, seconds)));
+  // The one of before, the one of now and the next, each asked for when it is used: then all are new, and none is old.
+  let [first, second] = ["", ""];
   const wait = (timeout: string, code: string) => [
     ...["--wait", "22/tcp", "--timeout", timeout, "--code", code],
   ];
@@ -61,35 +64,40 @@ e2e("a second factor", async (lab, t) => {
 
   await t.step("a code lets in, once, for the time of one knock", async () => {
     const from = served.lines.length;
-    await site.knock("alice", wait(opening!, codes[0]!));
-    const elsewhere = await site.tryKnock("alice", wait(staying!, codes[0]!), "other");
+    // The one of before is good until the step of now ends.
+    const leftMs = STEP_MS - Date.now() % STEP_MS;
+    if (leftMs < USING_MS) await pause(leftMs);
+    first = await oathtool(SECRET, -30);
+    await site.knock("alice", wait(opening!, first));
+    const elsewhere = await site.tryKnock("alice", wait(staying!, first), "other");
     assert.equal(elsewhere.code, 3, elsewhere.stderr);
     await refused("code_used");
     await served.waitForLine(/event=expired client=alice/, 10_000, from);
-    assert.equal((await site.tryKnock("alice", wait(staying!, codes[0]!))).code, 3);
+    assert.equal((await site.tryKnock("alice", wait(staying!, first))).code, 3);
   });
 
   await t.step("a wrong code is one guess, however often it is sent", async () => {
-    const wrong = String((Number(codes[1]) + 1) % 1e6).padStart(6, "0");
+    second = await oathtool(SECRET);
+    const wrong = String((Number(second) + 1) % 1e6).padStart(6, "0");
     assert.equal((await site.tryKnock("alice", wait(staying!, wrong))).code, 3);
     await refused("code_wrong");
-    await site.knock("alice", wait(opening!, codes[1]!));
+    await site.knock("alice", wait(opening!, second));
   });
 
   await t.step("neither a code nor its knock is good again after a SIGKILL", async () => {
     await served.kill("SIGKILL");
     await lab.nft("flush ruleset");
     served = await site.serve();
-    assert.equal((await site.tryKnock("alice", wait(staying!, codes[1]!), "other")).code, 3);
+    assert.equal((await site.tryKnock("alice", wait(staying!, second), "other")).code, 3);
     assert.equal(await other.connect(IPV4.server, 22), "timeout");
-    await site.knock("alice", wait(opening!, codes[2]!), "other");
+    await site.knock("alice", wait(opening!, await oathtool(SECRET, 30)), "other");
     await opens(other, IPV4.server, 22);
   });
 
   await t.step(
     "a server that asks for none takes a knock with code, client hint and stamp",
     async () => {
-      await site.knock("bob", wait(opening!, codes[0]!));
+      await site.knock("bob", wait(opening!, first));
       await opens(client, IPV4.server, 22);
     },
   );

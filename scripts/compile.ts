@@ -110,7 +110,10 @@ export async function compileAsIs(
   env: Record<string, string> = {},
 ) {
   const quiet = ["--quiet", "--no-prompt", "--no-check"];
-  await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main], { env });
+  await deno(["compile", ...quiet, ...PERMISSIONS, ...flags, "--output", output, main], {
+    // Deno 2.6.10 overflows its stack (2 MB) over the packages, where they are not bundled.
+    env: { RUST_MIN_STACK: String(16 * 1024 * 1024), ...env },
+  });
 }
 
 /** Puts the packages of deno.lock into a folder. */

@@ -79,6 +79,7 @@ e2e("openme setup", async (lab, t) => {
     await setup.stdout.waitFor(/waiting for a knock/, 30_000);
     await laptop.typeAtServer("sudo systemctl kill --signal=KILL openme");
     assert.equal((await setup.status).code, 1);
+    await setup.stdout.ended;
     assert.match(`${setup.stdout}`, /error: the server ended before its time; everything is as it/);
     await isUntouched();
   });
@@ -99,6 +100,7 @@ e2e("openme setup", async (lab, t) => {
       await laptop.type(`${fetch} > profile.yaml`);
       const { code } = await setup.status;
       assert.equal(code, 1);
+      await setup.stdout.ended;
       const shown = setup.stdout.toString();
       assert.match(shown, /error: no knock opened within 5s; everything is as it was before/);
       await isUntouched();
@@ -111,6 +113,7 @@ e2e("openme setup", async (lab, t) => {
     const before = await laptop.typeAtServer("sudo sha256sum /etc/openme/config.yaml");
     const setup = laptop.onTerminal("sudo openme setup --yes");
     assert.equal((await setup.status).code, 1);
+    await setup.stdout.ended;
     assert.match(
       `${setup.stdout}`,
       /error: the server did not start: .*iptables.*; everything is as it/,
@@ -172,6 +175,7 @@ e2e("openme setup", async (lab, t) => {
     const told = await laptop.type(command);
     assert.match(told, /^vps: laptop is let in from 10\.0\.0\.2 to 22\/tcp, \d+s left$/m);
     const { code } = await setup.status;
+    await setup.stdout.ended;
     const shown = setup.stdout.all.map((each) => each.replaceAll("\r", ""));
     assert.equal(code, 0, shown.join("\n"));
     assert.match(shown.join("\n"), /expected a host name or an address, got "no name!"/);

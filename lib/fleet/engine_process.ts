@@ -21,6 +21,8 @@ import { type FleetRole, type FromFleet, readFromFleet, type ToFleet } from "./m
 /** What is read of the process: entries, answers to claims, and states. */
 const MESSAGES = { perSecond: 2000, capacity: 4000 };
 const READ_ON_MS = 10;
+/** Changes of state, each a line of the log. An honest process waits between its attempts to connect, so has fewer. */
+const CHANGES = { perSecond: 2, capacity: 20 };
 const MOST_CLAIMS = 256;
 /** How long the process may take for its first message, then for each next one, and to end. */
 const START_MS = 10_000;
@@ -32,6 +34,8 @@ const LASTED_MS = 60_000;
 
 /** What it takes of a process that was started to connect. */
 type Started = Pick<StartedProcess, "channel"> & { kill(): unknown };
+
+type State = Extract<FromFleet, { readonly isUp: boolean }>;
 
 /** What an engine works with. */
 export interface EngineParts {
@@ -56,7 +60,9 @@ class EngineByProcess implements Engine {
   readonly #end = new AbortController();
   readonly #claims = new Map<number, (ours: boolean | null) => void>();
   readonly #running: Promise<void>;
+  readonly #changes = new TokenBucket(CHANGES);
   #process: Started | undefined;
+  #isKilled = false;
   #asked = 0;
   #state: EngineState;
 
@@ -96,13 +102,19 @@ class EngineByProcess implements Engine {
   async close(): Promise<void> {
     this.#end.abort();
     this.#process?.channel.close();
-    const killer = setTimeout(() => this.#process?.kill(), END_MS);
+    const killer = setTimeout(() => this.#kill(), END_MS);
     await this.#running;
     clearTimeout(killer);
   }
 
   #send(message: ToFleet): void {
     this.#process?.channel.send(message);
+  }
+
+  /** What it has sent so far is read at once then, and ignored. */
+  #kill(): void {
+    this.#isKilled = true;
+    this.#process?.kill();
   }
 
   async #run(): Promise<void> {
@@ -127,19 +139,23 @@ class EngineByProcess implements Engine {
   /** Reads until the process has ended, and ends one that is silent or sends junk. */
   async #serve(process: Started): Promise<void> {
     this.#process = process;
+    this.#isKilled = false;
     const { access: { trust, ...access }, clock } = this.#parts;
     const role: FleetRole = { role: "fleet", ...access, trust: trust ?? null };
     process.channel.send(role);
     if (this.#end.signal.aborted) process.channel.close();
-    let killer = setTimeout(() => process.kill(), START_MS);
+    let killer = setTimeout(() => this.#kill(), START_MS);
     const bucket = new TokenBucket(MESSAGES);
     for await (const value of process.channel.messages) {
+      if (this.#isKilled) continue;
       clearTimeout(killer);
       const message = readFromFleet(value);
-      if (!message) process.kill();
+      if (!message) this.#kill();
       else if (!this.#end.signal.aborted) this.#take(message);
-      killer = setTimeout(() => process.kill(), SILENT_MS);
-      while (bucket.take(1, clock.now().steadyMs) === 0) await pause(READ_ON_MS);
+      killer = setTimeout(() => this.#kill(), SILENT_MS);
+      while (!this.#isKilled && bucket.take(1, clock.now().steadyMs) === 0) {
+        await pause(READ_ON_MS);
+      }
     }
     clearTimeout(killer);
     process.channel.close();
@@ -148,14 +164,22 @@ class EngineByProcess implements Engine {
   #take(message: FromFleet): void {
     if ("claimed" in message) this.#claims.get(message.claimed)?.(message.ours);
     else if ("entry" in message) this.#parts.listener.entry(message.entry);
-    else this.#change(message);
+    else if (
+      this.#isKnown(message) || this.#changes.take(1, this.#parts.clock.now().steadyMs) === 1
+    ) {
+      this.#change(message);
+    } else this.#kill();
+  }
+
+  #isKnown({ isUp, why }: Pick<State, "isUp" | "why">): boolean {
+    return isUp === this.#state.isUp && why === (this.#state.why ?? null);
   }
 
   #change(
-    { isUp, why, roundTripMs }: Extract<FromFleet, { readonly isUp: boolean }>,
+    { isUp, why, roundTripMs }: State,
   ): void {
     const before = this.#state;
-    const isSame = before.isUp === isUp && before.why === (why ?? undefined);
+    const isSame = this.#isKnown({ isUp, why });
     this.#state = {
       isUp,
       why: why ?? undefined,

@@ -12,7 +12,7 @@ import { processClock } from "../../lib/system/clock.ts";
 import { rootTest } from "../separate/processes.ts";
 import { channelPair } from "../support/channel_pair.ts";
 import { testWith } from "../support/programs.ts";
-import { waitFor, within } from "../support/wait.ts";
+import { pause, waitFor, within } from "../support/wait.ts";
 import { Host, RealRedis } from "./redis.ts";
 
 const clock = processClock();
@@ -121,6 +121,50 @@ Deno.test("a process that is silent, or sends junk, is ended and started again",
   await host.down(/has ended/);
   assert.deepEqual(host.entries, []);
   assert.equal(await within(host.engine.close(), 1000, "late"), undefined);
+});
+
+/** A process that sends these lines without end, as fast as they are read. */
+async function hostFloodedWith(lines: string): Promise<{ host: Host; starts: () => number }> {
+  let starts = 0;
+  const bytes = new TextEncoder().encode(lines.repeat(64 * 1024 / lines.length));
+  const start = () => {
+    starts++;
+    const { keeper, raw, kill } = channelPair({ obeys: false });
+    const isOver = () => raw.write(bytes).then(() => false, () => true);
+    const flood = async () => {
+      while (!await isOver()) await pause(10);
+    };
+    flood();
+    return Promise.resolve({ channel: keeper, kill });
+  };
+  return { host: await hostBy(1, start), starts: () => starts };
+}
+
+Deno.test("a flood of junk holds up neither another start nor the end", async () => {
+  const { host, starts } = await hostFloodedWith("0\n");
+  await waitFor("another start", () => starts() === 2, { timeoutMs: 10_000 });
+  assert.equal(await within(host.engine.close(), 2000, "late"), undefined);
+});
+
+Deno.test("a flood of answers does not hold up the end", async () => {
+  const { host } = await hostFloodedWith('{"claimed":1,"ours":null}\n');
+  await pause(100);
+  assert.equal(await within(host.engine.close(), 2000, "late"), undefined);
+});
+
+Deno.test("a process whose state changes all the time is ended, and the log is not filled", async () => {
+  const states = [
+    { isUp: true, why: null, roundTripMs: 1 },
+    { isUp: false, why: FAULTS.full, roundTripMs: null },
+    { isUp: false, why: FAULTS.late, roundTripMs: null },
+  ];
+  for (const some of [states.slice(0, 2), states.slice(1)]) {
+    const lines = some.map((state) => `${JSON.stringify(state)}\n`).join("");
+    const { host, starts } = await hostFloodedWith(lines);
+    await waitFor("another start", () => starts() === 3, { timeoutMs: 15_000 });
+    assert.ok(host.states.length < 50, String(host.states.length));
+    assert.equal(await within(host.engine.close(), 2000, "late"), undefined);
+  }
 });
 
 Deno.test("what a process says is typed, short and of openme's own words", () => {

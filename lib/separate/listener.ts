@@ -53,6 +53,7 @@ class ListeningProcess implements Listening {
   readonly begun: Promise<void>;
   readonly ended: Promise<void>;
   #isClosed = false;
+  #isKilled = false;
   #killer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(parts: ListeningParts) {
@@ -67,12 +68,18 @@ class ListeningProcess implements Listening {
     this.#isClosed = true;
     const { process } = this.#parts;
     process.channel.close();
-    this.#killer = setTimeout(() => process.kill(), END_MS);
+    this.#killer = setTimeout(() => this.#kill(), END_MS);
+  }
+
+  /** What it has sent so far is read at once then, and ignored: it must not hold up the server's end. */
+  #kill(): void {
+    this.#isKilled = true;
+    this.#parts.process.kill();
   }
 
   async #begin(): Promise<void> {
     const { name, role, process } = this.#parts;
-    const killer = setTimeout(() => process.kill(), START_MS);
+    const killer = setTimeout(() => this.#kill(), START_MS);
     process.channel.send(role);
     const { done, value } = await this.#messages.next();
     clearTimeout(killer);
@@ -93,7 +100,9 @@ class ListeningProcess implements Listening {
       const { done, value } = await this.#messages.next();
       if (done) break;
       // At the end too: a flood must not hold up the server.
-      while (bucket.take(1, clock.now().steadyMs) === 0) await pause(READ_ON_MS);
+      while (!this.#isKilled && bucket.take(1, clock.now().steadyMs) === 0) {
+        await pause(READ_ON_MS);
+      }
       if (!this.#isClosed) await this.#answer(value);
     }
     clearTimeout(this.#killer);

@@ -25,6 +25,8 @@ export interface FleetOptions {
   readonly lines?: readonly string[];
   /** The path of the certificate that has signed the engine's. */
   readonly trust?: string;
+  /** As for other servers, unless a test is about it. */
+  readonly separate?: "auto";
   /** By host. @default {"alone"} */
   readonly whenDown?: Partial<Record<Host, "alone" | "refuse">>;
   /** @default {"1m"} */
@@ -151,9 +153,11 @@ export class FleetHosts implements AsyncDisposable {
 }
 
 function fleetLines(options: FleetOptions, host: Host): string[] {
-  const { url, trust, whenDown = {}, lines } = options;
-  if (lines) return ["fleet:", ...lines.map((line) => `  ${line}`), `  host: ${host}`];
+  const { url, trust, whenDown = {}, lines, separate } = options;
+  const first = separate ? [`separate: ${separate}`] : [];
+  if (lines) return [...first, "fleet:", ...lines.map((line) => `  ${line}`), `  host: ${host}`];
   return [
+    ...first,
     "fleet:",
     "  name: vps",
     `  host: ${host}`,

@@ -19,7 +19,7 @@ async function connectedToEngine(lab: Lab): Promise<number> {
 e2e("the process that speaks with a fleet's engine", async (lab, t) => {
   await using engine = new RedisServer(lab, "swordfish");
   await engine.start();
-  await using fleet = await FleetHosts.create(lab, { url: engine.url() });
+  await using fleet = await FleetHosts.create(lab, { url: engine.url(), separate: "auto" });
   await fleet.serve(["server", "second"]);
   const served = fleet.served.get("server")!;
   const taker = await takerOf(lab, served);

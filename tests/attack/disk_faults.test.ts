@@ -12,6 +12,7 @@ import { closesOnTime } from "../e2e/timing.ts";
 import { skip } from "../support/programs.ts";
 import { type Fault, FAULTS, readOnlyMissing } from "./bad_disks.ts";
 import { letIn } from "./siege.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const DEBUG = ["--log-level", "debug"];
 const LIFETIME_MS = 3000;
@@ -62,7 +63,7 @@ e2e("a server whose disk fails", async (lab, t) => {
           await send(knock);
           const line = await served.waitForLine(
             /event=(dropped|granted|renewed).*client=alice/,
-            5000,
+            LINE_MS,
             seen,
           );
           assert.match(line, /reason=replay/, `knock ${i}`);
@@ -84,7 +85,7 @@ e2e("a server whose disk fails", async (lab, t) => {
       for (let i = 0; i < 3; i++) await accepts();
       await served.waitForLine(
         fault === "deleted" ? /event=state_written/ : /event=state_not_written/,
-        5000,
+        LINE_MS,
       );
       await refusesAll();
       await before.ends();

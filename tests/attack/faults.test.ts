@@ -13,6 +13,7 @@ import { unless } from "../support/programs.ts";
 import { waitFor } from "../support/wait.ts";
 import { LetInWatch, type Stay } from "./watch_let_in.ts";
 import { flood, goodKnocks, letIn, smallBuffer, taggedKnock } from "./siege.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 async function mount(...args: string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command("mount", { args }).output();
@@ -88,7 +89,7 @@ e2e("a server in trouble", async (lab, t) => {
         const last = knocks[round]![0];
         const about = await served.waitForLine(
           new RegExp(`=granted .*address=${last} `),
-          5000,
+          LINE_MS,
           before,
         );
         assert.ok(about);

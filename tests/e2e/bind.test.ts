@@ -8,6 +8,7 @@ import { OPENME } from "../support/openme_command.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 /** The client's address on the second cable; a knock to 10.0.0.1 goes over the first one all the same. */
 const SECOND = "10.0.1.2";
@@ -29,7 +30,7 @@ e2e("--bind", async (lab, t) => {
     const from = served.lines.length;
     const { code, stderr } = await work();
     assert.equal(code, 0, stderr);
-    const line = await served.waitForLine(/event=(granted|renewed) client=alice/, 5000, from);
+    const line = await served.waitForLine(/event=(granted|renewed) client=alice/, LINE_MS, from);
     return / address=(\S+)/.exec(line)?.[1];
   };
 
@@ -131,7 +132,7 @@ e2e("--bind", async (lab, t) => {
     await lab.run("client", ["ip", "link", "add", "late0", "type", "veth", "peer", "late1"]);
     await lab.run("client", ["ip", "address", "add", "10.0.0.77/32", "dev", "late0"]);
     await lab.run("client", ["ip", "link", "set", "late0", "up"]);
-    await served.waitForLine(/event=granted client=alice address=10\.0\.0\.77 /, 5000, from);
+    await served.waitForLine(/event=granted client=alice address=10\.0\.0\.77 /, LINE_MS, from);
     assert.equal((await program.kill("SIGTERM")).code, 0);
   });
 

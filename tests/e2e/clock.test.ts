@@ -11,6 +11,7 @@ import { Served } from "./openme.ts";
 import { Site } from "./site.ts";
 import { closesOnTime, opens } from "./timing.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const HOUR_MS = 3_600_000;
 const SHIM = fileURLToPath(new URL("./clock_shim.ts", import.meta.url));
@@ -62,7 +63,7 @@ e2e("a clock", async (lab, t) => {
           await client.send(knock, IPV4.server, KNOCK_PORT);
           await served.waitForLine(
             new RegExp(`granted client=alice address=${address} `),
-            5000,
+            LINE_MS,
             seen,
           );
         };
@@ -71,7 +72,11 @@ e2e("a clock", async (lab, t) => {
             const seen = served.lines.length;
             await side.send(knock, IPV4.server, KNOCK_PORT);
             assert.match(
-              await served.waitForLine(/event=dropped .*client=alice|granted|renewed/, 5000, seen),
+              await served.waitForLine(
+                /event=dropped .*client=alice|granted|renewed/,
+                LINE_MS,
+                seen,
+              ),
               new RegExp(`reason=${reason} `),
             );
           }
@@ -148,7 +153,7 @@ e2e("a clock", async (lab, t) => {
             if (reloads) {
               // Another client comes in; alice stays as she is.
               await site.configure({ clients: { alice: ["22/tcp"], [`bob${i}`]: ["22/tcp"] } });
-              await served.waitForLine(/event=reloaded .*grants=1/, 5000, seen);
+              await served.waitForLine(/event=reloaded .*grants=1/, LINE_MS, seen);
             }
             assert.ok(await isOpen(), `closed by the step to ${offsetMs} ms`);
           }

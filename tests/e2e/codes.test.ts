@@ -8,6 +8,7 @@ import { IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 /** How long a code is the one of now, and how long its use may take here. */
@@ -111,11 +112,11 @@ e2e("a second factor", async (lab, t) => {
       const added = await openme(lab, "server", [...args, "--config", site.config]);
       assert.equal(added.code, 0, added.stderr);
       const [, shown] = /or typed into it: ([A-Z2-7 ]+)$/m.exec(added.stderr)!;
-      await served.waitForLine(/event=reloaded/, 5000, from);
+      await served.waitForLine(/event=reloaded/, LINE_MS, from);
       const without = await site.tryKnock("carol", []);
       assert.equal(without.code, 2, without.stderr);
       await site.knock("carol", wait(opening!, await oathtool(shown!.replaceAll(" ", ""))));
-      await served.waitForLine(/event=granted client=carol/, 5000, from);
+      await served.waitForLine(/event=granted client=carol/, LINE_MS, from);
       for (const secret of [SECRET, shown!.replaceAll(" ", "")]) {
         assert.ok(!served.lines.join("\n").includes(secret));
       }

@@ -8,6 +8,7 @@ import { OPENME } from "../support/openme_command.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 /** Drops every knock before openme's own chains see it, and counts them. */
 const LOSE_KNOCKS = `table inet lossy {
@@ -93,7 +94,7 @@ e2e("knock --wait and --continuous", async (lab, t) => {
       ]);
       let at = from;
       for (let renewals = 0; renewals < 4; renewals++) {
-        const renewed = await served.waitForLine(/event=renewed client=alice/, 5000, at);
+        const renewed = await served.waitForLine(/event=renewed client=alice/, LINE_MS, at);
         at = served.lines.indexOf(renewed, at) + 1;
         assert.equal(await client.connect(IPV4.server, 22), "open");
       }

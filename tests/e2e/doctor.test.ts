@@ -11,6 +11,7 @@ import { OPENME } from "../support/openme_command.ts";
 import { openme } from "./openme.ts";
 import { SEPARATE, Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 interface Finding {
   readonly level: "ok" | "warn" | "fail";
@@ -120,7 +121,7 @@ e2e("doctor on a server and on a client", async (lab, t) => {
   await t.step("a profile with another server's key: counted, and nothing else", async () => {
     const from = served.lines.length;
     await site.configure({ clients: { alice: ["22/tcp"] } });
-    await served.waitForLine(/event=reloaded.* clients=1/, 5000, from);
+    await served.waitForLine(/event=reloaded.* clients=1/, LINE_MS, from);
     const profile = `${site.dir}/alice.yaml`;
     const text = await Deno.readTextFile(profile);
     const other = encodeBase64(publicKeyOf("X25519", new Uint8Array(32).fill(7)));
@@ -176,7 +177,7 @@ e2e("sessions --watch", async (lab, t) => {
   await t.step("--json prints one line a second, and ends cleanly", async () => {
     const lines = lab.start("server", [...command, "--json"]);
     await lines.stdout.waitFor(/^\{"grants":\[\{"client":"alice",/, 10_000);
-    await lines.stdout.waitFor(/^\{"grants":\[\{"client":"alice",/, 5000, 1);
+    await lines.stdout.waitFor(/^\{"grants":\[\{"client":"alice",/, LINE_MS, 1);
     assert.equal((await lines.kill("SIGTERM")).code, 0, String(lines.stderr));
   });
 });

@@ -5,6 +5,7 @@ import { e2e } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 interface Finding {
   readonly level: "ok" | "warn" | "fail";
@@ -139,7 +140,7 @@ for (const { firewall, name, pierce } of BACKENDS) {
           const from = served.lines.length;
           await lab.run("server", command);
           await served.waitForLine(/event=rules_missing/, 10_000, from);
-          await served.waitForLine(/event=rules_restored/, 5000, from);
+          await served.waitForLine(/event=rules_restored/, LINE_MS, from);
           assert.equal(await reached(22), false);
         }
         assert.deepEqual((await ask(lab, site)).told, well);

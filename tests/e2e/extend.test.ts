@@ -12,6 +12,7 @@ import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
 import { opens } from "./timing.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const KNOCK_TIMEOUT_MS = 2000;
 const PUBLISHED = 8443;
@@ -203,7 +204,7 @@ e2e("grants that stay open while they are used", async (lab, t) => {
       await site.configure({
         clientLines: { alice: ["extend_while_used: 60s"], bob: ["extend_while_used: 60s"] },
       });
-      await served.waitForLine(/event=reloaded /, 5000, served.lines.length);
+      await served.waitForLine(/event=reloaded /, LINE_MS, served.lines.length);
       await isClosed();
       const knock = await reopens();
       await command("close", "alice");

@@ -7,6 +7,7 @@ import { IPV4, IPV6 } from "./lab.ts";
 import { openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const needs = lacks("conntrack", "ss");
 
@@ -49,7 +50,7 @@ e2e("a flush of connection tracking freezes no session", async (lab, t) => {
   await t.step("also when the table is made anew meanwhile", async () => {
     const from = served.lines.length;
     await site.configure({ clients: { alice: ["22/tcp"], bob: ["80/tcp"] } });
-    await served.waitForLine(/event=reloaded/, 5000, from);
+    await served.waitForLine(/event=reloaded/, LINE_MS, from);
     // A connection that ends while the new table is written is noted there, with nobody behind it.
     await waitFor("the new table", async () => /tcp \. 80\b/.test(await lab.ruleset()));
     await flush();

@@ -13,6 +13,7 @@ import { OPENME } from "../support/openme_command.ts";
 import { startParties } from "./parties.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const KINDS = ["iptables-nft", "iptables-legacy"] as const;
 
@@ -97,7 +98,7 @@ for (const kind of KINDS) {
       for (const host of [IPV4.server, IPV6.server]) {
         const from = served.lines.length;
         await client.send(junk(stampOfNow(serverPublicKey)), host, KNOCK_PORT);
-        await served.waitForLine(/ event=dropped .*reason=/, 5000, from);
+        await served.waitForLine(/ event=dropped .*reason=/, LINE_MS, from);
       }
       assert.equal((await drops(lab, kind))["unstamped"], 4);
     });
@@ -140,7 +141,7 @@ for (const kind of KINDS) {
       const from = served.lines.length;
       const yaml = await Deno.readTextFile(site.config);
       await Deno.writeTextFile(site.config, yaml.replace(/^ +only_stamped_knocks.*\n/m, ""));
-      await served.waitForLine(/event=reloaded /, 5000, from);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       await waitFor("a deployed client to get in", async () => {
         await knock(site);
         return await isOpen();

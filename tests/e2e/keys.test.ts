@@ -6,6 +6,7 @@ import { IPV4, type Lab } from "./lab.ts";
 import { add, knock, openme } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 /** Runs a command on the server's configuration; gives what it printed. */
 async function edit(lab: Lab, site: Site, args: readonly string[]): Promise<string> {
@@ -32,7 +33,7 @@ e2e("keys while the server runs", async (lab, t) => {
       await Deno.writeTextFile(profile, await add(lab, site.config, "bob", ["--ports", "22/tcp"]), {
         mode: 0o600,
       });
-      await served.waitForLine(/event=reloaded .*clients=2/, 5000, from);
+      await served.waitForLine(/event=reloaded .*clients=2/, LINE_MS, from);
       assert.equal(await reaches(), false);
       const { code, stderr } = await knock(lab, "client", profile);
       assert.equal(code, 0, stderr);
@@ -41,7 +42,7 @@ e2e("keys while the server runs", async (lab, t) => {
       from = served.lines.length;
       await edit(lab, site, ["revoke", "bob"]);
       const revokedMs = performance.now();
-      await served.waitForLine(/event=withdrawn client=bob /, 5000, from);
+      await served.waitForLine(/event=withdrawn client=bob /, LINE_MS, from);
       assert.ok(performance.now() - revokedMs < 1000);
       assert.equal(await reaches(), false);
       assert.equal((await knock(lab, "client", profile)).code, 0);
@@ -56,18 +57,18 @@ e2e("keys while the server runs", async (lab, t) => {
     for (const older of [false, true]) {
       let from = served.lines.length;
       await add(lab, site.config, "web", ["--ports", "8080/tcp"]);
-      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, 5000, from);
+      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, LINE_MS, from);
       if (older) {
         // As an openme wrote it that knew nothing of this.
         from = served.lines.length;
         const text = await Deno.readTextFile(site.config);
         await Deno.writeTextFile(site.config, text.replace(/^ports:\n {2}guarded: .*\n/m, ""));
-        await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, 5000, from);
+        await served.waitForLine(/event=reloaded guarded=.*8080\/tcp/, LINE_MS, from);
       }
       await waitFor("the guard", async () => !await other.reaches(IPV4.server, 8080));
       from = served.lines.length;
       await edit(lab, site, ["revoke", "web"]);
-      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp.* clients=1/, 5000, from);
+      await served.waitForLine(/event=reloaded guarded=.*8080\/tcp.* clients=1/, LINE_MS, from);
       assert.doesNotMatch(served.lines.slice(from).join("\n"), /no_longer_guarded/);
       await strangerIsOut();
     }
@@ -76,10 +77,10 @@ e2e("keys while the server runs", async (lab, t) => {
     await Deno.writeTextFile(site.config, text.replace(/^ports:\n {2}guarded: .*\n/m, ""));
     await served.waitForLine(
       /level=warn event=ports_no_longer_guarded ports=8080\/tcp hint="to keep them closed, /,
-      5000,
+      LINE_MS,
       from,
     );
-    await served.waitForLine(/event=reloaded /, 5000, from); // comes after the warning
+    await served.waitForLine(/event=reloaded /, LINE_MS, from); // comes after the warning
   });
 
   await t.step(
@@ -88,15 +89,15 @@ e2e("keys while the server runs", async (lab, t) => {
       const profile = `${site.dir}/alice-new.yaml`;
       let from = served.lines.length;
       await edit(lab, site, ["rotate", "alice", "--grace", "1h", "--out", profile]);
-      await served.waitForLine(/event=reloaded /, 5000, from);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       await site.knock("alice");
-      await served.waitForLine(/event=granted client=alice /, 5000, from);
+      await served.waitForLine(/event=granted client=alice /, LINE_MS, from);
       assert.equal((await knock(lab, "client", profile)).code, 0);
-      await served.waitForLine(/event=renewed client=alice /, 5000, from);
+      await served.waitForLine(/event=renewed client=alice /, LINE_MS, from);
 
       from = served.lines.length;
       await edit(lab, site, ["rename", "alice", "alicia"]);
-      await served.waitForLine(/event=renamed client=alice now=alicia /, 5000, from);
+      await served.waitForLine(/event=renamed client=alice now=alicia /, LINE_MS, from);
       assert.equal(await reaches(), true, "what is open stays open");
 
       // Ending the old key takes nothing from the new one, which has renewed the grant.
@@ -106,7 +107,7 @@ e2e("keys while the server runs", async (lab, t) => {
         site.config,
         text.replace(/previous_until: .*/, "previous_until: 2020-01-01"),
       );
-      await served.waitForLine(/event=reloaded /, 5000, from);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       assert.equal(await reaches(), true);
       await site.knock("alice");
       await waitFor("the old key's refusal", async () => {
@@ -122,9 +123,9 @@ e2e("keys while the server runs", async (lab, t) => {
       const profile = `${site.dir}/alice-new.yaml`;
       let from = served.lines.length;
       const publicKey = (await edit(lab, site, ["rotate", "--server"])).trim();
-      await served.waitForLine(/event=reloaded /, 5000, from);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       assert.equal((await knock(lab, "client", profile)).code, 0);
-      await served.waitForLine(/event=renewed client=alicia /, 5000, from);
+      await served.waitForLine(/event=renewed client=alicia /, LINE_MS, from);
       const text = await Deno.readTextFile(profile);
       const renewed = `${site.dir}/alice-newest.yaml`;
       await Deno.writeTextFile(
@@ -136,15 +137,15 @@ e2e("keys while the server runs", async (lab, t) => {
       );
       from = served.lines.length;
       assert.equal((await knock(lab, "client", renewed)).code, 0);
-      await served.waitForLine(/event=renewed client=alicia /, 5000, from);
+      await served.waitForLine(/event=renewed client=alicia /, LINE_MS, from);
 
       from = served.lines.length;
       await edit(lab, site, ["rotate", "--server", "--finish"]);
-      await served.waitForLine(/event=reloaded /, 5000, from);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       assert.equal((await knock(lab, "client", profile)).code, 0);
       assert.equal((await knock(lab, "client", renewed)).code, 0);
       // Knocks are judged in their order: were the first one taken, it would be the one that renews here.
-      await served.waitForLine(/event=renewed client=alicia /, 5000, from);
+      await served.waitForLine(/event=renewed client=alicia /, LINE_MS, from);
       const renewals = served.lines.slice(from).filter((line) => line.includes("event=renewed"));
       assert.equal(renewals.length, 1);
     },

@@ -8,6 +8,7 @@ import { BOTH, HOST_FIREWALL, type Mode, OWN_TABLE } from "./rules.ts";
 import { Site, type SiteOptions } from "./site.ts";
 import { closesOnTime } from "./timing.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 /** How long an attempt may take before it is given up. */
 const CLOSED_AFTER_MS = 400;
@@ -217,7 +218,7 @@ e2e("a grant for a network, with nft", async (lab, t) => {
       for (const client of clients) all[client] = ["22/tcp"];
       const from = served.lines.length;
       await site.configure({ clients: all, ports: { ssh: ["22/tcp"] } });
-      await served.waitForLine(/withdrawn /, 5000, from);
+      await served.waitForLine(/withdrawn /, LINE_MS, from);
     };
     const are = async () => {
       const found = [];
@@ -310,7 +311,7 @@ e2e("a grant for a network, with nft", async (lab, t) => {
     // What is narrower than allowed goes on.
     const from = served.lines.length;
     await site.configure({ clientLines: { alice: ["prefix: {v4: 20}"] } });
-    await served.waitForLine(/reloaded/, 5000, from);
+    await served.waitForLine(/reloaded/, LINE_MS, from);
     assert.ok(await connects(lab, first));
     await site.configure({ clientLines: {} });
     await served.waitForLine(/withdrawn client=alice address=10\.0\.0\.0\/28 /);

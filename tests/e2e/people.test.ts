@@ -7,6 +7,7 @@ import { IPV4 } from "./lab.ts";
 import { knock } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 e2e("a person's file is in force at once, and so is its removal", async (lab, t) => {
   const { server, client } = await lab.agents("server", "client");
@@ -46,7 +47,7 @@ e2e("a person's file is in force at once, and so is its removal", async (lab, t)
     const from = served.lines.length;
     await Deno.mkdir(folder);
     await Deno.writeTextFile(`${folder}/bob.yaml`, entry);
-    await served.waitForLine(/event=reloaded .*clients=2/, 5000, from);
+    await served.waitForLine(/event=reloaded .*clients=2/, LINE_MS, from);
     const { code, stderr } = await knock(lab, "client", profile, ["--wait", "22/tcp"]);
     assert.equal(code, 0, stderr);
   });
@@ -54,17 +55,17 @@ e2e("a person's file is in force at once, and so is its removal", async (lab, t)
   await t.step("one that is wrong changes nothing and is named", async () => {
     const from = served.lines.length;
     await Deno.writeTextFile(`${folder}/carol.yaml`, entry.replace("bob", "carol"));
-    const line = await served.waitForLine(/event=config_rejected/, 5000, from);
+    const line = await served.waitForLine(/event=config_rejected/, LINE_MS, from);
     assert.match(line, /clients\.d\/carol\.yaml/);
     assert.equal(await reaches(), true);
     await Deno.remove(`${folder}/carol.yaml`);
-    await served.waitForLine(/event=reloaded .*clients=2/, 5000, from);
+    await served.waitForLine(/event=reloaded .*clients=2/, LINE_MS, from);
   });
 
   await t.step("one that is deleted takes its grants along", async () => {
     const from = served.lines.length;
     await Deno.remove(`${folder}/bob.yaml`);
-    await served.waitForLine(/event=withdrawn client=bob /, 5000, from);
+    await served.waitForLine(/event=withdrawn client=bob /, LINE_MS, from);
     await waitFor("the port to close", async () => !await reaches());
     assert.equal((await knock(lab, "client", profile)).code, 0);
     await site.knock("alice", ["--wait", "22/tcp"]);

@@ -8,6 +8,7 @@ import { IPV4, IPV6, type Lab } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
 import { Site } from "./site.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 async function listens(lab: Lab, port: number): Promise<boolean> {
   return (await lab.run("server", ["ss", "-Hltn", "sport", "=", `:${port}`])) !== "";
@@ -300,7 +301,7 @@ e2e("the health port", async (lab, t) => {
   });
 
   await t.step("it is gone with the last grant", async () => {
-    await served.waitForLine(/event=expired client=alice/, 5000, served.lines.length);
+    await served.waitForLine(/event=expired client=alice/, LINE_MS, served.lines.length);
     await waitFor("the listener to go", async () => !await listens(lab, KNOCK_PORT));
   });
 
@@ -331,9 +332,9 @@ e2e("the health port", async (lab, t) => {
       assert.notEqual(changed, text);
       const from = served.lines.length;
       await Deno.writeTextFile(site.config, changed);
-      const line = await served.waitForLine(/event=restart_needed/, 5000, from);
+      const line = await served.waitForLine(/event=restart_needed/, LINE_MS, from);
       assert.match(line, / changed=server\.udp_port doing="going on with the old value"/);
-      await served.waitForLine(/event=reloaded .*54154\/tcp/, 5000, from);
+      await served.waitForLine(/event=reloaded .*54154\/tcp/, LINE_MS, from);
       assert.ok(!served.lines.slice(from).some((each) => /no_longer_guarded/.test(each)));
       await site.knock("alice", ["--check"]);
     },

@@ -16,6 +16,7 @@ import {
   threadsOf,
 } from "./processes.ts";
 import { Site } from "./site.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const DEBUG = ["--log-level", "debug"];
 const AUTO = { server: ["separate: auto"] };
@@ -81,12 +82,12 @@ e2e("a server of two processes", async (lab, t) => {
     const reload = async (clients: Record<string, readonly string[]>) => {
       const from = served.lines.length;
       await site.configure({ clients });
-      await served.waitForLine(/event=reloaded/, 5000, from);
+      await served.waitForLine(/event=reloaded/, LINE_MS, from);
     };
     const isDropped = async (name: string) => {
       const from = served.lines.length;
       await send(name);
-      await served.waitForLine(/event=dropped reason=signature source=10\.0\.0\.2/, 5000, from);
+      await served.waitForLine(/event=dropped reason=signature source=10\.0\.0\.2/, LINE_MS, from);
     };
     await reload({ bob: ["80/tcp"], carol: ["22/tcp"] });
     await isLetIn(served, "carol");

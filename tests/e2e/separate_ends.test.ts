@@ -1,7 +1,7 @@
 /** `serve` as two processes: what happens when one of them is killed, hangs or is stopped. */
 
 import assert from "node:assert/strict";
-import { isAlive } from "../support/spawned.ts";
+import { isAlive, LINE_MS } from "../support/spawned.ts";
 import { waitFor } from "../support/wait.ts";
 import { e2e, KNOCK_PORT } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
@@ -101,7 +101,7 @@ e2e("a taker that is stopped keeps nobody from anything but knocks", async (lab)
   assert.deepEqual([await isOpen(), await isOpenToOther()], [false, true]);
   const from = served.lines.length;
   await run("revoke", "bob");
-  await served.waitForLine(/event=withdrawn client=bob/, 5000, from);
+  await served.waitForLine(/event=withdrawn client=bob/, LINE_MS, from);
   assert.equal(await isOpenToOther(), false);
 
   Deno.kill(taker, "SIGCONT"); // what was said meanwhile, it hears now

@@ -5,6 +5,7 @@ import { OPENME } from "../support/openme_command.ts";
 import { e2e } from "./e2e.ts";
 import { IPV4 } from "./lab.ts";
 import { Site } from "./site.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 /** Nobody has this address. */
 const DEAD = "10.0.0.99";
@@ -59,7 +60,7 @@ e2e("openme with a profile of several hosts", async (lab, t) => {
   await t.step("without a look every host gets a knock", async () => {
     const from = served.lines.length;
     await site.knock("alice");
-    await served.waitForLine(/event=(granted|renewed) client=alice/, 5000, from);
+    await served.waitForLine(/event=(granted|renewed) client=alice/, LINE_MS, from);
   });
 
   await t.step("connect dials the host that is asked for", async () => {

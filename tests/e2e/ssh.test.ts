@@ -8,6 +8,7 @@ import { add } from "./openme.ts";
 import { Site } from "./site.ts";
 import { sshMissing, startSshd } from "./sshd.ts";
 import { waitFor } from "../support/wait.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 e2e("ssh through a guarded port", login, { needs: await sshMissing() });
 
@@ -81,7 +82,7 @@ async function login(lab: Lab, t: Deno.TestContext): Promise<void> {
 
   await t.step("a client that is removed is out within a second; its session goes on", async () => {
     await site.configure({ knockTimeout: "30s" });
-    await served.waitForLine(/event=reloaded.* clients=1 /, 5000, served.lines.length - 1);
+    await served.waitForLine(/event=reloaded.* clients=1 /, LINE_MS, served.lines.length - 1);
     const session = lab.start("client", ssh("alice", "cat"));
     await session.writeLine("in");
     await session.stdout.waitFor(/^in$/, 10_000);

@@ -16,6 +16,7 @@ import { add, init, serve } from "./openme.ts";
 import { OPENME } from "../support/openme_command.ts";
 import { startParties } from "./parties.ts";
 import { sshMissing } from "./sshd.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const MISSING = lacks("ssh-agent", "ssh-add", "ssh-keygen") ?? await sshMissing();
 
@@ -61,10 +62,10 @@ async function withAgent(lab: Lab, t: Deno.TestContext): Promise<void> {
     const { datagram } = await sealFresh({ serverPublicKey, signer }, undefined);
     const before = served.lines.length;
     await client.send(datagram, IPV4.server, KNOCK_PORT);
-    await served.waitForLine(/event=(granted|extended|renewed)/, 5000, before);
+    await served.waitForLine(/event=(granted|extended|renewed)/, LINE_MS, before);
     const seen = served.lines.length;
     for (const from of [client, other]) await from.send(datagram, IPV4.server, KNOCK_PORT);
-    await served.waitForLine(/reason=replay/, 5000, seen);
+    await served.waitForLine(/reason=replay/, LINE_MS, seen);
     assert.ok(!await isOpenToOther());
   });
 

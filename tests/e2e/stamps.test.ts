@@ -9,6 +9,7 @@ import { openme } from "./openme.ts";
 import { startParties } from "./parties.ts";
 import { Site } from "./site.ts";
 import { opens } from "./timing.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 e2e("stamps", async (lab, t) => {
   const { client, isClosed } = await startParties(lab);
@@ -67,7 +68,7 @@ e2e("stamps", async (lab, t) => {
   await t.step("a reload without it lets them in, at one rate for all senders", async () => {
     const from = served.lines.length;
     await site.configure({ server: [] });
-    await served.waitForLine(/event=reloaded /, 5000, from);
+    await served.waitForLine(/event=reloaded /, LINE_MS, from);
     await waitFor("the new rules", async () => {
       const rules = await lab.run("server", ["nft", "list", "chain", "inet", "openme", "knock"]);
       return /@stamps limit rate over 5000\/second burst 500 packets counter/.test(rules);

@@ -14,6 +14,7 @@ import { sha256 } from "../../scripts/package/sums.ts";
 import { findProgram } from "../support/programs.ts";
 import { BusyboxRoot } from "./busybox_root.ts";
 import { NAMES, packagePath, packagesMissing, testPackages } from "./dist.ts";
+import { LINE_MS } from "../support/spawned.ts";
 
 const PORT = 4022;
 /** As OpenWrt's firewall4 guards a router whose wan is eth0. */
@@ -86,7 +87,7 @@ e2e("the portable archive, in a root without glibc", async (lab, t) => {
       await waitFor("the port to be closed", async () => !await client.reaches(IPV4.server, PORT));
       const from = served.lines.length;
       await root.run(lab, "client", [OPENME, "knock", "--client-config", "/root/profile"]);
-      await served.waitForLine(/event=granted/, 5000, from);
+      await served.waitForLine(/event=granted/, LINE_MS, from);
       assert.ok(await client.reaches(IPV4.server, PORT), host);
     }
   });

@@ -48,7 +48,7 @@ export class Program implements AsyncDisposable {
   }
 
   /** Sends a signal and waits for the end. Rejects where the program outlives `timeoutMs`. */
-  async kill(name: Deno.Signal, timeoutMs = 5000): Promise<Deno.CommandStatus> {
+  async kill(name: Deno.Signal, timeoutMs = LINE_MS): Promise<Deno.CommandStatus> {
     this.signal(name);
     const status = await within(this.status, timeoutMs, undefined);
     if (!status) throw new Error(`still running ${timeoutMs} ms after ${name}\n${this.stderr}`);

@@ -2,7 +2,7 @@
 
 /** How long and how often to look. */
 export interface WaitOptions {
-  /** @default {5000} */
+  /** @default {15000} */
   readonly timeoutMs?: number;
   /** @default {50} */
   readonly everyMs?: number;
@@ -12,7 +12,7 @@ export interface WaitOptions {
 export async function waitFor<T>(
   description: string,
   condition: () => T | Promise<T>,
-  { timeoutMs = 5000, everyMs = 50 }: WaitOptions = {},
+  { timeoutMs = 15_000, everyMs = 50 }: WaitOptions = {},
 ): Promise<NonNullable<T>> {
   const startMs = performance.now();
   while (true) {

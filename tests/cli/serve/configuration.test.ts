@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../../support/server_yaml.ts";
 import { failure, mapSome } from "../program.ts";
 import { knockNow, Site } from "./site.ts";
+import { LINE_MS } from "../../support/spawned.ts";
 
 Deno.test("openme serve takes a changed configuration at once, and nothing of one that is wrong", async () => {
   await using site = await Site.create();
@@ -11,7 +12,7 @@ Deno.test("openme serve takes a changed configuration at once, and nothing of on
   const knock = async (event: RegExp) => {
     const seen = program.stderr.all.length;
     await site.send(await knockNow());
-    await program.stderr.waitFor(event, 5000, seen);
+    await program.stderr.waitFor(event, LINE_MS, seen);
   };
   await knock(/event=granted client=alice/);
   const change = async (text: string, event: RegExp) => {
@@ -19,7 +20,7 @@ Deno.test("openme serve takes a changed configuration at once, and nothing of on
     // As editors and openme do it: another file in its place.
     await site.folder.write("new.yaml", text);
     await Deno.rename(site.folder.file("new.yaml"), site.folder.file("server.yaml"));
-    return await program.stderr.waitFor(event, 5000, seen);
+    return await program.stderr.waitFor(event, LINE_MS, seen);
   };
   const wrong = await change(site.yaml(["nonsense: 1"]), /level=error/);
   assert.match(

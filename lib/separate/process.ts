@@ -54,11 +54,7 @@ export async function originOf(
   { env, run }: { env: (name: string) => string | undefined; run: RunProgram },
 ): Promise<Origin | { readonly why: string }> {
   const socketPath = env("OPENME_TAKER_SOCKET");
-  if (socketPath) {
-    return isSocket(socketPath)
-      ? { socketPath }
-      : { why: `there is no socket ${quote(socketPath)}: systemctl start openme-taker.socket` };
-  }
+  if (socketPath) return socketOrigin(socketPath, "openme-taker.socket");
   if (Deno.build.os !== "linux") return { why: "only Linux has the means" };
   passNoDescriptors();
   const { uid, gid } = unprivilegedIds();
@@ -83,18 +79,21 @@ export async function originOf(
 export function fleetOriginOf(
   origin: Origin,
   env: (name: string) => string | undefined,
-): Origin | undefined {
+): Origin | { readonly why: string } {
   if ("setpriv" in origin) return origin;
   const socketPath = env("OPENME_FLEET_SOCKET");
-  return socketPath && isSocket(socketPath) ? { socketPath } : undefined;
+  if (socketPath) return socketOrigin(socketPath, "openme-fleet.socket");
+  return { why: "openme.service does not name it a socket (OPENME_FLEET_SOCKET)" };
 }
 
-function isSocket(path: string): boolean {
+/** systemd's socket at this path, which the unit makes. */
+function socketOrigin(path: string, unit: string): Origin | { readonly why: string } {
   try {
-    return Deno.statSync(path).isSocket === true;
+    if (Deno.statSync(path).isSocket) return { socketPath: path };
   } catch {
-    return false;
+    // There is none.
   }
+  return { why: `there is no socket ${quote(path)}: systemctl start ${unit}` };
 }
 
 /** Starts one. `said` is given what it writes to standard error, safe to print. Throws where it cannot be started. */

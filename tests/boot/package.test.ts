@@ -150,6 +150,14 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
     const units = await type("systemctl list-units --plain --no-legend 'openme-fleet@*'");
     assert.match(units, /^openme-fleet@\S+ +loaded +active +running .*\n$/);
     assert.equal(await type("sudo journalctl -u 'openme-fleet@*' -o cat | grep -i error || :"), "");
+    const told = () => type("sudo journalctl -u openme -o cat | grep not_separated || :");
+    assert.equal(await told(), "");
+    await type(
+      "sudo systemctl mask --runtime --now openme-fleet.socket && sudo systemctl restart openme",
+    );
+    await waitFor("the line about it", async () => await told() !== "");
+    assert.match(await told(), /^[^\n]*openme-fleet\.socket[^\n]*fleet's engine[^\n]*\n$/);
+    await type("sudo systemctl unmask --runtime openme-fleet.socket");
     await type(`sudo sed -i '/^  fleet:/d' ${config} && sudo systemctl restart openme`);
   });
 

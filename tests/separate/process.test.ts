@@ -1,7 +1,7 @@
 /** Processes without rights: where they come from, or why there can be none; and what the one that starts them hears. */
 
 import assert from "node:assert/strict";
-import { originOf, startProcess } from "../../lib/separate/process.ts";
+import { fleetOriginOf, originOf, startProcess } from "../../lib/separate/process.ts";
 import { type RunProgram, runProgram } from "../../lib/system/run_program.ts";
 import { Folder } from "../support/folder.ts";
 import { waitFor, within } from "../support/wait.ts";
@@ -27,6 +27,18 @@ Deno.test("originOf() takes systemd's socket where its name is given, and says s
   assert.deepEqual(await origin(), { why });
   using _listener = Deno.listen({ transport: "unix", path: socketPath });
   assert.deepEqual(await origin(), { socketPath });
+});
+
+Deno.test("fleetOriginOf() takes a socket of its own from systemd, and says so where it is not there", async () => {
+  await using folder = await Folder.create();
+  const socketPath = folder.file("fleet.sock");
+  const origin = (env: string | undefined) => fleetOriginOf({ socketPath: "taker" }, () => env);
+  const why = `there is no socket "${socketPath}": systemctl start openme-fleet.socket`;
+  assert.deepEqual(origin(socketPath), { why });
+  assert.match(Object(origin(undefined)).why, /OPENME_FLEET_SOCKET/);
+  using _listener = Deno.listen({ transport: "unix", path: socketPath });
+  assert.deepEqual(origin(socketPath), { socketPath });
+  assert.deepEqual(fleetOriginOf(SETPRIV, noVariable), SETPRIV);
 });
 
 Deno.test({

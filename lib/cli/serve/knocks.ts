@@ -86,7 +86,7 @@ async function openInProcess(
     if (words.take(1, performance.now()) === 1) log.warn("taker_said", { line });
   };
   const command = thisProgram();
-  const fleet = fleetOriginOf(origin, context.env);
+  const fleet = config.fleet && fleetOriginOf(origin, context.env);
   const start = () => startProcess(origin, { said, command });
   const process = await start();
   const enlarged = process.enlargeBuffer();
@@ -98,12 +98,17 @@ async function openInProcess(
     await process.kill();
     throw cause;
   });
+  const isFleetHere = fleet === undefined || "why" in fleet;
+  if (fleet && isFleetHere) {
+    tellWhy(fleet.why, log, "connecting to the fleet's engine in this process");
+  }
   return {
     separation: { separated: true, why: undefined },
     opensSockets: "socketPath" in origin, // to systemd, for the health port
     startProcess: start,
-    startForFleet: fleet &&
-      ((mostBytes) => startProcess(fleet, { said, command, mostBytes })),
+    startForFleet: isFleetHere
+      ? undefined
+      : (mostBytes) => startProcess(fleet, { said, command, mostBytes }),
     listenForHealth: (clock) => listenInProcess({ start, wildcards, clock }),
     knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
     close: async () => {
@@ -130,10 +135,7 @@ async function openHere(
   };
 }
 
-function tellWhy(why: string, log: Log): string {
-  log.info("not_separated", {
-    why,
-    doing: "reading datagrams in this process, which may change the firewall",
-  });
+function tellWhy(why: string, log: Log, doing = "reading datagrams in this process"): string {
+  log.info("not_separated", { why, doing: `${doing}, which may change the firewall` });
   return why;
 }

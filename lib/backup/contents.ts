@@ -9,6 +9,7 @@ const FORMAT = 1;
 const ABOUT = "backup.json";
 const CONFIG = "config.yaml";
 const STATE = "state.json";
+const REVOKED = "revoked-keys";
 /** A file of `clients.d`, as `listClientFiles` finds them: no dot in front, no folder below. */
 const PERSON = /^clients\.d\/([^./\0][^/\0]*\.yaml)$/;
 
@@ -33,6 +34,8 @@ export interface Backup {
   readonly people: readonly Person[];
   /** What `exportState` gave; `undefined` where no server has run yet. */
   readonly state: string | undefined;
+  /** The keys that were revoked for the whole fleet, as `RevokedKeys` writes them; empty without any. */
+  readonly revokedKeys: string;
 }
 
 /** A file of a backup, for people. */
@@ -63,7 +66,7 @@ export function unpackBackup(archive: Uint8Array<ArrayBuffer>, file: string): Ba
   if (format !== FORMAT) {
     throw wrong("a newer openme made it", "restore it with that version, or a later one");
   }
-  const known = [ABOUT, CONFIG, STATE];
+  const known = [ABOUT, CONFIG, STATE, REVOKED];
   const people = [...files].filter(([name]) => !known.includes(name)).map(([name, { mode }]) => {
     const person = PERSON.exec(name)?.[1];
     if (person === undefined) throw wrong("it holds a file that no backup has");
@@ -78,6 +81,7 @@ export function unpackBackup(archive: Uint8Array<ArrayBuffer>, file: string): Ba
     config,
     people,
     state: textOf(STATE),
+    revokedKeys: textOf(REVOKED) ?? "",
   };
 }
 
@@ -92,11 +96,14 @@ export function contentsOf(backup: Backup): Content[] {
       ? "the configuration, with the server's private key"
       : name === STATE
       ? "who was let in, and when each client was last seen"
+      : name === REVOKED
+      ? "keys that were revoked for the whole fleet"
       : "clients",
   }));
 }
 
-function filesOf({ madeAtMs, madeBy, host, config, people, state }: Backup): TarFile[] {
+function filesOf(backup: Backup): TarFile[] {
+  const { madeAtMs, madeBy, host, config, people, state, revokedKeys } = backup;
   const about = {
     format: FORMAT,
     "made_at": new Date(madeAtMs).toISOString(),
@@ -113,6 +120,7 @@ function filesOf({ madeAtMs, madeBy, host, config, people, state }: Backup): Tar
     file(CONFIG, config),
     ...people.map(({ name, mode, text }) => file(`clients.d/${name}`, text, mode)),
     ...(state === undefined ? [] : [file(STATE, state)]),
+    ...(revokedKeys === "" ? [] : [file(REVOKED, revokedKeys)]),
   ];
 }
 

@@ -25,11 +25,16 @@ export class RevokedKeys {
   /** Throws `OpenmeError`, `STATE`, where the file is not as openme writes it: a revoked key must not come back. */
   static open(stateDir: string): RevokedKeys {
     const path = join(stateDir, REVOKED_KEYS_NAME);
-    const lines = readLines(path);
-    if (lines.every((line) => KEY.test(line))) return new RevokedKeys(path, new Set(lines));
+    const keys = parseRevokedKeys(readText(path));
+    if (keys) return new RevokedKeys(path, new Set(keys));
     throw new OpenmeError("STATE", `${quote(path, 1000)} expected a key in hex on each line`, {
       hint: "take these clients out of the configuration, then delete the file",
     });
+  }
+
+  /** What the file says. */
+  get text(): string {
+    return [...this.#keys].map((key) => `${key}\n`).join("");
   }
 
   has(key: string): boolean {
@@ -60,15 +65,21 @@ export class RevokedKeys {
 
   async #write(keys: ReadonlySet<string>): Promise<void> {
     this.#keys = keys; // also where the disk is full
-    await replaceFile(this.#path, [...keys].map((key) => `${key}\n`).join(""), { mode: 0o600 });
+    await replaceFile(this.#path, this.text, { mode: 0o600 });
   }
 }
 
-function readLines(path: string): string[] {
+/** The keys in the text of such a file; `undefined` where openme has not written it. */
+export function parseRevokedKeys(text: string): string[] | undefined {
+  const lines = text.split("\n").filter(Boolean);
+  return lines.every((line) => KEY.test(line)) ? lines : undefined;
+}
+
+function readText(path: string): string {
   try {
-    return Deno.readTextFileSync(path).split("\n").filter(Boolean);
+    return Deno.readTextFileSync(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound) return [];
+    if (cause instanceof Deno.errors.NotFound) return "";
     throw cause;
   }
 }

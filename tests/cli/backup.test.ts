@@ -9,6 +9,8 @@ import { profilesYaml, serverYaml } from "../support/server_yaml.ts";
 import { age, ENV, fails, floorOf, run, server, WROTE } from "./backup_site.ts";
 import { failure, good, openme, unprivileged } from "./program.ts";
 
+const NO_STATE = { state: undefined, revokedKeys: "" };
+
 const CONTENTS =
   /^FILE +BYTES +WHAT\nbackup\.json .*\nconfig\.yaml .*\nclients\.d\/bob\.yaml .*\n$/;
 
@@ -42,6 +44,31 @@ Deno.test("a backup is one file of the owner's, and restores to the same configu
   assert.equal(await floorOf(folder), BigInt(floorAt) * 1_000_000n);
 });
 
+Deno.test("keys that were revoked for the fleet stay revoked, those of the backup and those from after it", async () => {
+  await using folder = await server();
+  const [before, after] = ["a", "b"].map((digit) => `${digit.repeat(64)}\n`) as [string, string];
+  await Deno.mkdir(folder.file("state"), { mode: 0o700 });
+  await folder.write("state/revoked-keys", before);
+  const made = await run(folder, "backup", "vps.age");
+  assert.match(made.stdout, /^revoked-keys +65 +keys that were revoked for the whole fleet$/m);
+  await Deno.remove(folder.file("state"), { recursive: true });
+  const restore = ["restore", "vps.age", "--force"];
+  assert.equal((await run(folder, ...restore)).code, 0);
+  assert.equal(await folder.read("state/revoked-keys"), before);
+  assert.equal(await folder.mode("state/revoked-keys"), 0o600);
+  await folder.write("state/revoked-keys", after);
+  assert.equal((await run(folder, ...restore)).code, 0);
+  assert.equal(await folder.read("state/revoked-keys"), after + before);
+
+  await folder.write("state/revoked-keys", "no key\n");
+  const damaged = /^openme: error: "\S+revoked-keys" expected a key in hex on each line\n/;
+  for (const args of [["backup", "other.age"], restore]) {
+    const { code, stderr } = await run(folder, ...args);
+    assert.equal(code, 1);
+    assert.match(stderr, damaged);
+  }
+});
+
 Deno.test("restore --force keeps what was there beside the backup's", async () => {
   await using folder = await server();
   assert.equal((await run(folder, "backup", "vps.age")).code, 0);
@@ -68,8 +95,11 @@ Deno.test("restore --force keeps what was there beside the backup's", async () =
 Deno.test("nothing changes where the file, the passphrase or the place is wrong", async () => {
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("state")}`] });
-  const packed = (config: string, madeAtMs = Date.now()) =>
-    packBackup({ madeAtMs, madeBy: "1", host: undefined, config, people: [], state: undefined });
+  const packed = (config: string, madeAtMs = Date.now(), revokedKeys = "") =>
+    packBackup({
+      ...{ madeAtMs, madeBy: "1", host: undefined, config, people: [] },
+      ...{ state: undefined, revokedKeys },
+    });
   const bytes = await age(packed(config));
   await folder.write("vps.age", bytes);
   const archive = packed("server: {}\n");
@@ -103,6 +133,10 @@ Deno.test("nothing changes where the file, the passphrase or the place is wrong"
     [
       await age(packTar([...unpackTar(archive)!, { ...newer[0]!, name: "../x" }], 0)),
       ": it holds a file that no backup has",
+    ],
+    [
+      await age(packed(config, Date.now(), "no key\n")),
+      ": revoked-keys: expected a key in hex on each line",
     ],
     [await age(archive), /: config\.yaml": server\.private_key: /],
     [await age(packed(serverYaml(), future)), /: it is dated \S+, and the clock of this machine /],
@@ -147,8 +181,15 @@ Deno.test("nothing changes where the file, the passphrase or the place is wrong"
 Deno.test("restore refuses while a server runs, with the new state directory or the present one", async () => {
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("other")}`] });
-  const backup = { madeAtMs: Date.now(), madeBy: "1", host: undefined, people: [], config };
-  await folder.write("vps.age", await age(packBackup({ ...backup, state: undefined })));
+  const backup = {
+    madeAtMs: Date.now(),
+    madeBy: "1",
+    host: undefined,
+    people: [],
+    config,
+    ...NO_STATE,
+  };
+  await folder.write("vps.age", await age(packBackup(backup)));
   for (const name of ["other", "state"]) {
     await Deno.mkdir(folder.file(name), { mode: 0o700 });
     const lock = takeLock(folder.file(name));
@@ -166,7 +207,14 @@ Deno.test("restore refuses while a server runs, with the new state directory or 
 Deno.test("a state that is no state, and a full disk, leave everything as it was", async () => {
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("state")}`] });
-  const backup = { madeAtMs: Date.now(), madeBy: "1", host: undefined, people: [], config };
+  const backup = {
+    madeAtMs: Date.now(),
+    madeBy: "1",
+    host: undefined,
+    people: [],
+    config,
+    ...NO_STATE,
+  };
   await folder.write("vps.age", await age(packBackup({ ...backup, state: '{"history": [{}]}' })));
   const restore = ["restore", "vps.age", "--config", "new/config.yaml"];
   const { code, stderr } = await run(folder, ...restore);
@@ -174,7 +222,7 @@ Deno.test("a state that is no state, and a full disk, leave everything as it was
   assert.match(stderr, /^openme: error: cannot write the state into "\S+": \S/);
   assert.deepEqual([...Deno.readDirSync(folder.file("new"))], []);
 
-  await folder.write("vps.age", await age(packBackup({ ...backup, state: undefined })));
+  await folder.write("vps.age", await age(packBackup(backup)));
   const enter = Deno.uid() === 0 ? ["unshare", "-m"] : ["unshare", "-Urm"];
   const onFull = async (...args: string[]) => {
     await Deno.mkdir(folder.file("full"), { recursive: true });

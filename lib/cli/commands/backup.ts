@@ -1,6 +1,7 @@
 /** `openme backup`: configuration, keys and history in one encrypted file. */
 
 import { type Backup, packBackup } from "../../backup/contents.ts";
+import { RevokedKeys } from "../../fleet/revoked.ts";
 import { isDamage } from "../../state/database.ts";
 import { exportState, floorOfRestore } from "../../state/transfer.ts";
 import { clientsFolder } from "../../system/config_files.ts";
@@ -46,6 +47,7 @@ tar -t lists it. Grants are not in it; nor are programs that the configuration n
     refuseExisting(file);
     const madeAtMs = Date.now();
     const { replayWindowMs, host } = config;
+    const stateDir = stateDirOf(args, config);
     const backup: Backup = {
       madeAtMs,
       madeBy: VERSION,
@@ -57,10 +59,11 @@ tar -t lists it. Grants are not in it; nor are programs that the configuration n
         text,
       }))),
       state: readState(
-        stateDirOf(args, config),
+        stateDir,
         floorOfRestore({ madeAtMs, nowMs: madeAtMs, replayWindowMs }),
         context,
       ),
+      revokedKeys: RevokedKeys.open(stateDir).text,
     };
     const passphrase = await newPassphrase(args, context);
     const { encryptBackup } = await import("../../backup/age.ts");

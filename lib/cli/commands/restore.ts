@@ -1,7 +1,9 @@
 /** `openme restore`: puts a backup in place, on the same machine or another one. */
 
 import { type Backup, unpackBackup } from "../../backup/contents.ts";
+import { flawIn } from "../../backup/flaw.ts";
 import { parseServerConfig, type ServerConfig } from "../../config/server.ts";
+import { parseRevokedKeys, RevokedKeys } from "../../fleet/revoked.ts";
 import { makeStateDir } from "../../state/directory.ts";
 import { isLocked, takeLock } from "../../state/lock.ts";
 import { floorOfRestore, importState } from "../../state/transfer.ts";
@@ -86,21 +88,25 @@ async function putInPlace(
     people: people.map(({ name, text }) => ({ file: `${file}: clients.d/${name}`, text })),
   });
   requireClock(file, madeAtMs, config);
+  const revokedKeys = parseRevokedKeys(backup.revokedKeys);
+  if (!revokedKeys) throw flawIn(file, "revoked-keys: expected a key in hex on each line");
   const stateDir = textFlag(args, "state-dir") ?? config.stateDir;
   makeStateDir(stateDir);
   const lock = takeLock(stateDir, { hint: STOP_HINT });
   try {
     // No server runs any more: nothing is taken after this moment.
+    const revoked = RevokedKeys.open(stateDir);
     const nowMs = Date.now();
     const floorNs = floorOfRestore({ madeAtMs, nowMs, replayWindowMs: config.replayWindowMs });
     const staged = await stageConfig(path, { text, people });
     context.stopSignal(() => true); // Ctrl-C has to wait
     try {
-      // Before the configuration: a crash in between must not leave keys without a floor.
+      // Before the configuration: a crash in between must leave no keys without a floor, and none that were revoked.
       const { movedTo } = importState(stateDir, state, {
         floorNs,
         nowNs: BigInt(nowMs) * 1_000_000n,
       });
+      if (revokedKeys.length > 0) await revoked.add(revokedKeys);
       const isThere = await Deno.stat(path).then(() => true, () => false);
       const kept = await (isThere ? withFileLock(path, staged.commit) : staged.commit());
       if (movedTo !== undefined) kept.push(movedTo);

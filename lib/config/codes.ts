@@ -111,12 +111,14 @@ export function judgeCode(
   }
   if (steps.some((step) => step < last && isOf(step))) return refused("code_used");
 
-  // One command sends several knocks with the same code: that is one guess.
-  if (code === record.wrongCode) return refused("code_wrong");
+  // One command sends several knocks with the same code: that is one guess. Later it is another, at codes of then.
+  const { code: before, atMs = Infinity } = record.wrongCode ?? {};
+  if (code === before && nowMs >= atMs && nowMs < atMs + STEP_MS) return refused("code_wrong");
   const wrong = record.wrong + 1;
   const lockMs = Math.min(LOCK_MS * 2 ** (wrong - MOST_WRONG), LONGEST_LOCK_MS);
   const lockedUntilMs = wrong < MOST_WRONG ? 0 : Math.ceil(nowMs + lockMs);
-  return refused("code_wrong", { ...record, wrong, lockedUntilMs, wrongCode: code });
+  const counted = { wrong, lockedUntilMs, wrongCode: { code, atMs: nowMs } };
+  return refused("code_wrong", { ...record, ...counted });
 }
 
 /**

@@ -17,6 +17,6 @@ export interface StoredKeyRecord {
 export interface KeyRecord extends StoredKeyRecord {
   /** When the last code was taken, and for which addresses. */
   readonly codeUse?: { readonly sinceMs: number; readonly addresses: readonly Address[] };
-  /** The last wrong code. */
-  readonly wrongCode?: number;
+  /** The last wrong code that counted, and when: wall clock, ms since 1970. */
+  readonly wrongCode?: { readonly code: number; readonly atMs: number };
 }

@@ -120,8 +120,8 @@ Deno.test("five wrong codes lock for 5 minutes, each further one for twice as lo
   };
   const right = () => keys.judge(code(Math.floor(atMs / 30_000)), atMs);
   for (let i = 0; i < 4; i++) assert.equal(wrong(), "code_wrong");
-  // The same again is the same command's, or nobody's who guesses.
-  for (let i = 0; i < 10; i++) assert.equal(keys.judge(next - 1, atMs), "code_wrong");
+  // The same again is the same command's.
+  for (let i = 0; i < 10; i++) assert.equal(keys.judge(next - 1, atMs + 2999 * i), "code_wrong");
   assert.equal(right(), "taken");
   for (let i = 0; i < 4; i++) assert.equal(wrong(), "code_wrong");
   for (const minutes of [5, 10, 20, 40, 80, 160, 320, 480, 480]) {
@@ -144,4 +144,19 @@ Deno.test("five wrong codes lock for 5 minutes, each further one for twice as lo
   assert.equal(right(), "code_locked");
   atMs -= 24 * 60 * MINUTE_MS;
   assert.notEqual(wrong(), "code_locked", "a clock that was a day ahead");
+});
+
+Deno.test("one wrong code again and again, for the day that it is right, is guessing", () => {
+  const keys = new Keys();
+  const guess = [...Array(20).keys()].find((each) => {
+    return [...Array(20).keys()].every((step) => code(STEP + step - 5) !== each);
+  })!;
+  for (let i = 0; i < 5; i++) {
+    assert.equal(keys.judge(guess, START_MS + i * 30_000), "code_wrong");
+    assert.equal(
+      keys.judge(guess, START_MS + i * 30_000 + 29_999),
+      i < 4 ? "code_wrong" : "code_locked",
+    );
+  }
+  assert.equal(keys.judge(guess, START_MS + 150_000), "code_locked");
 });

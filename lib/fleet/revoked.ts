@@ -16,6 +16,7 @@ const KEY = /^[0-9a-f]{64}$/;
 export class RevokedKeys {
   readonly #path: string;
   #keys: ReadonlySet<string>;
+  #written = Promise.resolve();
 
   private constructor(path: string, keys: ReadonlySet<string>) {
     this.#path = path;
@@ -46,26 +47,33 @@ export class RevokedKeys {
     await this.#write(new Set([...this.#keys, ...keys]));
   }
 
-  /** The configuration without them; keys that its files no longer have are forgotten. */
-  async without(config: ServerConfig): Promise<ServerConfig> {
+  /** The configuration without them. */
+  without(config: ServerConfig): ServerConfig {
     const { keys: { byKey, byHint } } = config;
-    const left = new Set([...this.#keys].filter((key) => byKey.has(key)));
-    if (left.size < this.#keys.size) await this.#write(left).catch(() => {}); // later, then
-    if (left.size === 0) return config;
-    const isGood = ({ key }: { key: string }) => !left.has(key);
+    const isGood = ({ key }: { key: string }) => !this.#keys.has(key);
+    if ([...this.#keys].every((key) => !byKey.has(key))) return config;
     return {
       ...config,
       clients: config.clients.filter(isGood),
       keys: {
-        byKey: new Map([...byKey].filter(([key]) => !left.has(key))),
+        byKey: new Map([...byKey].filter(([key]) => !this.#keys.has(key))),
         byHint: new Map([...byHint].map(([hint, keys]) => [hint, keys.filter(isGood)])),
       },
     };
   }
 
+  /** Forgets keys that the configuration, as its files have it, no longer has. */
+  async forgetGone({ keys: { byKey } }: ServerConfig): Promise<void> {
+    const left = new Set([...this.#keys].filter((key) => byKey.has(key)));
+    if (left.size < this.#keys.size) await this.#write(left).catch(() => {}); // later, then
+  }
+
+  /** One after the other, so that the last one stays. */
   async #write(keys: ReadonlySet<string>): Promise<void> {
     this.#keys = keys; // also where the disk is full
-    await replaceFile(this.#path, this.text, { mode: 0o600 });
+    const written = this.#written.then(() => replaceFile(this.#path, this.text, { mode: 0o600 }));
+    this.#written = written.catch(() => {});
+    await written;
   }
 }
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { blocksUnder } from "../documents/blocks.ts";
 import { e2e } from "./e2e.ts";
 import { RedisServer } from "./fleet_engine.ts";
-import { FleetHosts, HOSTS } from "./fleet_hosts.ts";
+import { FleetHosts, type Host, HOSTS } from "./fleet_hosts.ts";
 import { checkNames, readTable } from "./json_names.ts";
 import { FLEET_SIDES, IPV4 } from "./lab.ts";
 import { openme } from "./openme.ts";
@@ -111,6 +111,14 @@ e2e("the commands of a fleet", async (lab, t) => {
       await fleet.opens(fresh);
       const held = await fleet.client.hold(IPV4.third, fresh.port);
       assert.ok(await held.echoes());
+      // A file that is wrong, half written for instance, keeps no key in force.
+      const { config } = fleet.sites.third;
+      const text = await Deno.readTextFile(config);
+      await fleet.logs(
+        /event=config_rejected/,
+        async () => await Deno.writeTextFile(config, `${text}half: [\n`),
+        { hosts: ["third"] },
+      );
       const { others } = await json(["revoke", fresh.name, "--fleet", "--kill"]);
       assert.deepEqual(byHost(others, ({ closed, error }) => [closed.length, error]), {
         second: [1, null],
@@ -118,15 +126,18 @@ e2e("the commands of a fleet", async (lab, t) => {
       });
       assert.equal(byHost(others, ({ cut }) => cut.connections)["third"], 1);
       await assert.rejects(held.echoes(), /reset|closed|broken/i);
-      await fleet.served.get("third")!.kill("SIGKILL");
-      await fleet.serve(["third"]);
-      for (const host of ["second", "third"] as const) {
+      const isRefused = async (host: Host) => {
         await fleet.logs(
           /reason=signature/,
           async () => await fleet.send(await fleet.seal(fresh), host),
           { hosts: [host] },
         );
-      }
+      };
+      for (const host of ["second", "third"] as const) await isRefused(host);
+      await fleet.served.get("third")!.kill("SIGKILL");
+      await Deno.writeTextFile(config, text);
+      await fleet.serve(["third"]);
+      await isRefused("third");
       assert.deepEqual(await fleet.openAt(fresh), []);
       const { stdout } = await openme(lab, "third", [
         ...["list", "--config", fleet.sites.third.config],

@@ -82,7 +82,11 @@ second process, without rights, read what strangers send (server.separate).`,
     const hint = `openme plan --config ${file.path} shows what a changed file would do`;
     open.adopt(takeLock(stateDir, isDry ? { hint } : {}), (lock) => lock.release());
     const revoked = await openRevokedKeys(stateDir, read);
-    const config = await revoked?.without(read) ?? read;
+    const withoutRevoked = async (config: ServerConfig) => {
+      if (!isDry) await revoked?.forgetGone(config);
+      return revoked?.without(config) ?? config;
+    };
+    const config = await withoutRevoked(read);
     const control = bindControlSocket(stateDir, { isNeeded: confirmMs !== undefined, log });
     open.defer(() => control?.close());
     const hostnames = await wildcards(context.run);
@@ -161,10 +165,8 @@ second process, without rights, read what strangers send (server.separate).`,
           fleet?.reconfigure(config);
           running.reload(config);
         };
-        const load: typeof file.load = async (running) => {
-          const config = await file.load(running);
-          return await revoked?.without(config) ?? config;
-        };
+        const load: typeof file.load = async (running) =>
+          await withoutRevoked(await file.load(running));
         const changes = { started: config, backend, running: { ...running, reload } };
         const changed = () => reloadFrom(load, changes);
         const watch = watchConfig(file.path, file.known, changed, beside);
@@ -180,7 +182,7 @@ second process, without rights, read what strangers send (server.separate).`,
             fleet: fleet && fleetControl(fleet, { config: running.config, clock }),
           });
           if (fleet) {
-            const answering = { stateDir, revoked, handle, reload: changed };
+            const answering = { stateDir, revoked, handle, reload };
             fleet.onAsked((request, by) => answerHost(request, running, answering, by));
           }
           serveControl(control, { handle, log, signal: beside });

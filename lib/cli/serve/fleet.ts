@@ -133,8 +133,8 @@ export interface AnswerParts {
   readonly revoked: RevokedKeys | undefined;
   /** Carries out a request as if a command of this host had sent it. */
   readonly handle: (request: unknown) => Promise<unknown>;
-  /** Reads the configuration anew. */
-  readonly reload: () => Promise<void>;
+  /** Puts a configuration in force. */
+  readonly reload: (config: ServerConfig) => void;
 }
 
 /** Answers what other hosts ask. They have this server's key, so they may; everything else is refused. */
@@ -177,7 +177,8 @@ export async function answerHost(
   if (isRevoked === true && named && revoked) {
     await revoked.add([named.key, ...named.previous ? [named.previous.key] : []])
       .catch((cause) => failures.push(`revoked until a restart only: ${messageOf(cause)}`));
-    await reload();
+    // Not the files anew: one that is wrong, or half written, must not keep the key in force.
+    reload(revoked.without(running.config()));
   }
   const report = await handle({
     command: "close",

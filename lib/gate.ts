@@ -91,8 +91,8 @@ export interface FleetKnock {
   /** The host that it came to, where that is another one, and how long ago that host accepted it. */
   readonly from?: string;
   readonly ageMs?: number;
-  /** It may have been used at another host, and then this one is not to open. */
-  readonly isUnclaimed?: boolean;
+  /** What another host may have taken: the knock, or a code that is good here only for what that host tells of. */
+  readonly unclaimed?: "knock" | "code";
 }
 
 /** Why it cannot be told who has signed a datagram. */

@@ -44,8 +44,8 @@ export interface CodedKnock {
   readonly lifetimeMs: number;
   /** Wall clock, ms since 1970. */
   readonly nowMs: number;
-  /** How long ago it came: to another host, which told this one. */
-  readonly ageMs: number;
+  /** How long ago it came to the host that told this one; and whether its code may have been taken by another host. */
+  readonly fleet: { readonly ageMs?: number; readonly unclaimed?: "knock" | "code" };
   readonly recordOf: (key: string) => KeyRecord;
   /** What was used up to here may be lost: ns since 1970. */
   readonly floorNs: bigint | undefined;
@@ -77,8 +77,8 @@ export function judgeCode(
   knock: CodedKnock,
   { secret, key, previous }: CodeOwner & { readonly secret: string },
 ): JudgedCode {
-  const { code, recordOf, floorNs = 0n, codeAt = () => NaN } = knock;
-  const nowMs = knock.nowMs - knock.ageMs;
+  const { code, recordOf, floorNs = 0n, codeAt = () => NaN, fleet } = knock;
+  const nowMs = knock.nowMs - (fleet.ageMs ?? 0);
   const record = recordOf(knock.key);
   const refused = (refusal: CodeRefusal, changed = record): JudgedCode => ({
     ...{ refusal, record: changed, continues: false },
@@ -98,6 +98,7 @@ export function judgeCode(
   const isOf = (step: number) => codeAt(secret, step) === code;
   const fresh = steps.find((step) => step > last && isOf(step));
   if (fresh !== undefined) {
+    if (fleet.unclaimed) return refused("code_used");
     const { used } = record;
     const codeUse = { sinceMs: nowMs, addresses: [knock.address] };
     const taken = { used, step: fresh, wrong: 0, lockedUntilMs: 0, codeUse };

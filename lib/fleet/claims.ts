@@ -1,10 +1,21 @@
-/** Which knocks are this host's to open: each is claimed at the engine once, and later where that was away. Bounded. */
+/**
+ * Which knocks are this host's to open, and which codes its to take: each is claimed at the engine once, and later where
+ * that was away. Bounded.
+ */
 
 import type { Clock } from "../values/moment.ts";
+import type { ClientEntry } from "../config/client_keys.ts";
+import type { SignedKnock } from "../gate.ts";
+import { codeOf } from "../packet.ts";
 import type { Engine } from "./engine.ts";
+import { claimName, codeClaimName } from "./keys.ts";
 
 /** Claims that are remembered, and with them that nobody has to be asked again. */
 const MOST_CLAIMS = 4096;
+/** A claim outlives the time in which its knock could be accepted, also where two clocks differ. */
+const CLAIM_LASTS_WINDOWS = 3;
+/** The same for a code, which is good for three steps of 30 s. */
+const CODE_CLAIM_LASTS_MS = 180_000;
 
 /** The claims of one host. */
 export class Claims {
@@ -23,7 +34,22 @@ export class Claims {
     return this.#asked.size;
   }
 
-  /** Whether this host has the knock of this name for so long; `undefined` where the engine cannot say in time. */
+  /** Whether this host has a client's knock, and the code in it; `undefined` where the engine cannot say in time. */
+  async claimKnock(
+    engine: Engine | undefined,
+    knock: SignedKnock,
+    { client, replayWindowMs }: { readonly client: ClientEntry; readonly replayWindowMs: number },
+  ): Promise<{ readonly isOurs: boolean | undefined; readonly isCodeOurs: boolean | undefined }> {
+    const name = claimName(knock.key, knock.randomNonce);
+    const isOurs = await this.claim(engine, name, CLAIM_LASTS_WINDOWS * replayWindowMs);
+    const { key, rules: { totp } = {} } = client;
+    // Afterwards: a stranger's copy of a knock must not claim its code at another host.
+    if (isOurs === false || totp === undefined) return { isOurs, isCodeOurs: isOurs };
+    const codeName = codeClaimName(key, totp, codeOf(knock.randomNonce));
+    return { isOurs, isCodeOurs: await this.claim(engine, codeName, CODE_CLAIM_LASTS_MS) };
+  }
+
+  /** Whether this host has what is claimed under this name for so long; `undefined` where the engine cannot say in time. */
   async claim(
     engine: Engine | undefined,
     name: string,

@@ -27,15 +27,15 @@ import {
 import { Claims } from "./claims.ts";
 import { Asking, type AskingParts, type HostAnswer } from "./asking.ts";
 import { ALIVE_MS, type HeardHost, HeardHosts } from "./hosts.ts";
-import { claimName, type FleetSeal, fleetSeal } from "./keys.ts";
+import { type FleetSeal, fleetSeal } from "./keys.ts";
 
 /** Entries that wait until the host takes knocks: the engine keeps those of some time for hosts that were away. */
 const MOST_WAITING = 1000;
 /** Entries of other hosts that are looked at: a signature each. */
 const ENTRIES = { perSecond: 500, capacity: 1000 };
 const TELL_AGAIN_MS = 60_000;
-/** A claim outlives the time in which its knock could be accepted, also where two clocks differ. */
-const CLAIM_LASTS_WINDOWS = 3;
+/** How long the host that has a code may take to tell this one for whom it was used. */
+const TOLD_MS = 200;
 
 /** What a fleet works with. */
 export interface FleetParts {
@@ -250,13 +250,19 @@ export class Fleet implements EngineListener {
     // What opens nothing anyway needs no claim.
     const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
     if (!client || isStale(knock, wallNs, { replayWindowNs })) return sink.signed(knock);
-    const name = claimName(knock.key, knock.randomNonce);
-    const lastsMs = CLAIM_LASTS_WINDOWS * replayWindowMs;
-    const isOurs = await this.#claims.claim(this.#engine, name, lastsMs);
-    if (isOurs === undefined) this.#parts.log.debug("not_claimed", { client: client.name });
+    const { isOurs, isCodeOurs } = await this.#claims.claimKnock(this.#engine, knock, {
+      ...{ client: client.client, replayWindowMs },
+    });
     if (isOurs === false) return sink.dropped("replay", () => knock.source, client.name);
-    const isRefused = isOurs === undefined && this.config.whenDown === "refuse";
-    sink.signed(isRefused ? { ...knock, fleet: { isUnclaimed: true } } : knock);
+    const isUnknown = isOurs === undefined || isCodeOurs === undefined;
+    if (isUnknown) this.#parts.log.debug("not_claimed", { client: client.name });
+    if (isCodeOurs === false) await pause(TOLD_MS);
+    const unclaimed = isUnknown && this.config.whenDown === "refuse"
+      ? "knock"
+      : isCodeOurs === false
+      ? "code"
+      : undefined;
+    sink.signed(unclaimed ? { ...knock, fleet: { unclaimed } } : knock);
   }
 
   #tellOfJunk(steadyMs: number): void {

@@ -57,6 +57,14 @@ export function fleetSeal(
 
 /** The name under which a knock is claimed: a hash, from which the engine learns no nonce. */
 export function claimName(key: string, randomNonce: Uint8Array): string {
-  const bytes = concatBytes(ENCODER.encode("openme fleet claim v1"), hexToBytes(key), randomNonce);
-  return createHash("sha256").update(bytes).digest("hex");
+  return hashOf(ENCODER.encode("openme fleet claim v1"), hexToBytes(key), randomNonce);
+}
+
+/** The name under which a client's code is claimed: the secret in it keeps others from trying all codes. */
+export function codeClaimName(key: string, totp: string, code: number): string {
+  return hashOf(ENCODER.encode(`openme fleet code v1 ${key} ${totp} ${code}`));
+}
+
+function hashOf(...parts: Uint8Array[]): string {
+  return createHash("sha256").update(concatBytes(...parts)).digest("hex");
 }

@@ -101,14 +101,14 @@ export class Pipeline implements KnockSink {
           grants.hasRoom(permission.client, address, permission.prefix);
       },
       ruleAgainst: ({ key }, address) => {
-        if (knock.fleet?.isUnclaimed) return "unclaimed";
+        if (knock.fleet?.unclaimed === "knock") return "unclaimed";
         if (this.#lifetimeOf(knock) <= 0) return "late";
         const { client: { rules, ...client } } = clients.get(key)!;
         const now = clock.now();
         judged = rules && judgeByRules({ ...client, rules }, {
           ...{ key, address, source: knock.source, code: codeOf(knock.randomNonce), codeAt },
           ...{ isRemembered, knockTimeoutMs, nowMs: wallMsOf(now), floorNs: replay.floorNs },
-          ageMs: knock.fleet?.ageMs ?? 0,
+          fleet: knock.fleet ?? {},
           recordOf: (each) => store.recordOf(each),
           isHeld: () => this.#isHeld(key, address),
           isInUse: () => grants.endOfKey(key, now) !== undefined,

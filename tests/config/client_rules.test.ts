@@ -22,7 +22,7 @@ const KNOCK: RuledKnock = {
   isRemembered: false,
   ...{ key: "a1", address: address("203.0.113.7"), isHeld: () => false, knockTimeoutMs: 30_000 },
   recordOf: () => ({ used: 0, step: 0, wrong: 0, lockedUntilMs: 0 }),
-  ...{ code: 123_456, ageMs: 0, codeAt: () => 123_456, floorNs: undefined },
+  ...{ code: 123_456, fleet: {}, codeAt: () => 123_456, floorNs: undefined },
 };
 
 const TOTP = "totp: JBSWY3DPEHPK3PXPJBSWY3DPEH";

@@ -23,7 +23,7 @@ class Keys {
   judge(code: number, nowMs: number, knock: Partial<CodedKnock> = {}) {
     const key = knock.key ?? "new";
     const judged = judgeCode({
-      ...{ key, code, nowMs, address: V4!, isHeld: () => false, lifetimeMs: 30_000, ageMs: 0 },
+      ...{ key, code, nowMs, address: V4!, isHeld: () => false, lifetimeMs: 30_000, fleet: {} },
       ...{ codeAt: this.codeAt, floorNs: this.floorNs },
       recordOf: (each) => this.records.get(each) ?? NO_RECORD,
       ...knock,
@@ -59,7 +59,11 @@ Deno.test("a code is good in its step and the one before and after, by the serve
     assert.equal(new Keys().judge(given, atMs), outcome, `${given} at ${atMs - START_MS}`);
   }
   const told = new Keys();
-  assert.equal(told.judge(code(STEP), START_MS + 60_000, { ageMs: 1 }), "taken", "another host");
+  assert.equal(
+    told.judge(code(STEP), START_MS + 60_000, { fleet: { ageMs: 1 } }),
+    "taken",
+    "another host",
+  );
   const without = new Keys();
   without.codeAt = undefined;
   assert.equal(without.judge(code(STEP), START_MS), "code_wrong");
@@ -99,6 +103,18 @@ Deno.test("the knocks of one command are one use: the same address, one of the o
   assert.equal(short.judge(code(STEP), START_MS, { lifetimeMs: 1000 }), "taken");
   const after = { lifetimeMs: 1000, address: V6! };
   assert.equal(short.judge(code(STEP), START_MS + 1001, after), "code_used", "it has ended");
+});
+
+Deno.test("a code that another host of a fleet has is good for what that host tells of, and for the rest of its use", () => {
+  const keys = new Keys();
+  const judge = (atMs: number, fleet: CodedKnock["fleet"], address = V4!) =>
+    keys.judge(code(STEP), START_MS + atMs, { fleet, address });
+  assert.equal(judge(0, { unclaimed: "code" }, OTHER_V4), "code_used");
+  assert.equal(judge(0, { unclaimed: "code" }), "code_used");
+  assert.equal(judge(20, { ageMs: 15 }), "taken");
+  assert.equal(judge(30, { unclaimed: "code" }), "continues");
+  assert.equal(judge(30, { unclaimed: "code" }, V6), "continues");
+  assert.equal(judge(30, { unclaimed: "code" }, OTHER_V4), "code_used");
 });
 
 Deno.test("what may have been used before something was lost counts as used", () => {

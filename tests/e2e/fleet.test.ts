@@ -3,22 +3,30 @@
 import assert from "node:assert/strict";
 import { e2e } from "./e2e.ts";
 import { RedisServer } from "./fleet_engine.ts";
-import { FleetHosts, type Host, HOSTS } from "./fleet_hosts.ts";
+import { FleetHosts, type FreshClient, type Host, HOSTS } from "./fleet_hosts.ts";
 import { FLEET_SIDES, IPV4 } from "./lab.ts";
+import { loadCodes } from "../../lib/config/codes.ts";
 import { lacks } from "../support/programs.ts";
 import { pause, waitFor } from "../support/wait.ts";
 
 const needs = lacks("redis-server", "redis-cli");
 const OTHERS: readonly Host[] = ["second", "third"];
+const SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 
 e2e("a fleet", async (lab, t) => {
   await using engine = new RedisServer(lab, "swordfish");
   await engine.start();
-  await using fleet = await FleetHosts.create(lab, { url: engine.url(), knockTimeout: "10s" });
+  await using fleet = await FleetHosts.create(lab, {
+    ...{ url: engine.url(), knockTimeout: "10s", totp: SECRET },
+  });
   const { client, other } = fleet;
   await fleet.serve();
   const replays = (host: Host) =>
     fleet.lines(host).filter((line) => line.includes("reason=replay")).length;
+  /** On a busy machine: a host that gets no answer within a claim's time goes on alone. */
+  const notClaimed = () =>
+    HOSTS.flatMap((host) => fleet.lines(host)).filter((line) => line.includes("not_claimed"))
+      .length;
 
   await t.step("one knock with openme knock opens at every host", async () => {
     const fresh = fleet.fresh();
@@ -47,11 +55,9 @@ e2e("a fleet", async (lab, t) => {
   });
 
   await t.step("sent to two hosts by two addresses at once, it lets one of them in", async () => {
-    const notClaimed = () =>
-      HOSTS.flatMap((host) => fleet.lines(host)).filter((line) => line.includes("not_claimed"));
     for (let [i, good] = [0, 0]; good < 6; i++) {
       assert.ok(i < 20, "the engine seldom answers within a claim's 50 ms");
-      const before = notClaimed().length;
+      const before = notClaimed();
       const fresh = fleet.fresh();
       const knock = await fleet.seal(fresh);
       await Promise.all([
@@ -62,8 +68,7 @@ e2e("a fleet", async (lab, t) => {
         "all to be open",
         () => HOSTS.every((host) => fleet.letIn(fresh, host).length > 0),
       );
-      // On a busy machine: a host that gets no answer goes on alone.
-      if (notClaimed().length > before) continue;
+      if (notClaimed() > before) continue;
       good++;
       const [first] = fleet.letIn(fresh, "third");
       await fleet.assertOnce(fresh, first!);
@@ -81,6 +86,57 @@ e2e("a fleet", async (lab, t) => {
       await waitFor("the refusals", () => HOSTS.every((host) => replays(host) > 0));
       assert.deepEqual(await fleet.openAt(fresh), []);
       await fleet.assertOnce(fresh, IPV4.other);
+    },
+  );
+
+  await t.step("a code is judged by every host, and is good once for all of them", async () => {
+    const codeAt = await loadCodes();
+    const codeOfNow = () => codeAt(SECRET, Math.floor(Date.now() / 30_000));
+    const refused = (host: Host, { name }: FreshClient, reason: string) =>
+      fleet.served.get(host)!.waitForLine(new RegExp(`reason=${reason} .*client=${name}`));
+    const fresh = fleet.freshCoded();
+    const [code, wrong] = [codeOfNow(), (codeOfNow() + 1) % 1e6];
+    await fleet.send(await fleet.seal(fresh), "server");
+    await refused("server", fresh, "code_missing");
+    await fleet.send(await fleet.seal(fresh, { code: wrong }), "server");
+    await refused("server", fresh, "code_wrong");
+    assert.deepEqual(await fleet.openAt(fresh), []);
+    await fleet.sites.server.knock(fresh.name, ["--code", String(code).padStart(6, "0")]);
+    await fleet.opens(fresh);
+    // Who has the key and has seen the code.
+    for (const host of HOSTS) {
+      await fleet.send(await fleet.seal(fresh, { code }), host, other);
+      await refused(host, fresh, "code_used");
+    }
+    assert.deepEqual(await fleet.openAt(fresh, other), []);
+    await fleet.assertOnce(fresh, IPV4.client);
+  });
+
+  await t.step(
+    "a code that two addresses use at once at two hosts lets in one of them",
+    async () => {
+      const codeAt = await loadCodes();
+      for (let good = 0; good < 6;) {
+        const before = notClaimed();
+        const fresh = fleet.freshCoded();
+        const code = codeAt(SECRET, Math.floor(Date.now() / 30_000));
+        const [mine, theirs] = [
+          await fleet.seal(fresh, { code }),
+          await fleet.seal(fresh, { code }),
+        ];
+        await Promise.all([
+          fleet.send(mine, "server"),
+          fleet.send(theirs, "second", other),
+        ]);
+        await waitFor(
+          "all to be open",
+          () => HOSTS.every((host) => fleet.letIn(fresh, host).length > 0),
+        );
+        if (notClaimed() > before) continue;
+        good++;
+        const [first] = fleet.letIn(fresh, "third");
+        await fleet.assertOnce(fresh, first!);
+      }
     },
   );
 

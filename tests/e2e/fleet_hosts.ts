@@ -5,7 +5,7 @@ import type { Agent } from "./agent_client.ts";
 import { KNOCK_PORT } from "./e2e.ts";
 import { IPV4, type Lab } from "./lab.ts";
 import { openme, type Served } from "./openme.ts";
-import { Site } from "./site.ts";
+import { type KnockContents, Site } from "./site.ts";
 import { opens } from "./timing.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -14,6 +14,9 @@ export type Host = typeof HOSTS[number];
 
 /** Each client has a port of its own, so that no step has to wait until another one's grant has ended. */
 const CLIENTS = Array.from({ length: 60 }, (_, i) => ({ name: `c${i}`, port: 1001 + i }));
+
+/** Those from here on have an authenticator app, if the test asks for any. */
+const FIRST_CODED = 40;
 
 /** A client that has not knocked yet. */
 export type FreshClient = typeof CLIENTS[number];
@@ -31,6 +34,8 @@ export interface FleetOptions {
   readonly whenDown?: Partial<Record<Host, "alone" | "refuse">>;
   /** @default {"1m"} */
   readonly knockTimeout?: string;
+  /** The secret of some clients' authenticator apps. */
+  readonly totp?: string;
 }
 
 /** The hosts, and who knocks. */
@@ -41,6 +46,7 @@ export class FleetHosts implements AsyncDisposable {
   readonly client: Agent;
   readonly other: Agent;
   #fresh = 0;
+  #freshCoded = FIRST_CODED;
 
   private constructor(lab: Lab, sites: Record<Host, Site>, client: Agent, other: Agent) {
     this.#lab = lab;
@@ -53,8 +59,12 @@ export class FleetHosts implements AsyncDisposable {
   static async create(lab: Lab, options: FleetOptions): Promise<FleetHosts> {
     const clients = Object.fromEntries(CLIENTS.map(({ name, port }) => [name, [`${port}/tcp`]]));
     const on = (side: Host) => ({ side, server: fleetLines(options, side) });
-    const { knockTimeout = "1m" } = options;
-    const server = await Site.create(lab, { clients, knockTimeout, ...on("server") });
+    const { knockTimeout = "1m", totp } = options;
+    const clientLines = totp === undefined ? {} : Object.fromEntries(
+      CLIENTS.slice(FIRST_CODED).map(({ name }) => [name, [`totp: ${totp}`]]),
+    );
+    const site = { clients, clientLines, knockTimeout, ...on("server") };
+    const server = await Site.create(lab, site);
     const [second, third] = [await server.sibling(on("second")), await server.sibling(on("third"))];
     const { client, other, ...agents } = await lab.agents(...HOSTS, "client", "other");
     const tcp = CLIENTS.map(({ port }) => port);
@@ -78,9 +88,16 @@ export class FleetHosts implements AsyncDisposable {
     return fresh;
   }
 
+  /** One whose knocks need a code. */
+  freshCoded(): FreshClient {
+    const fresh = CLIENTS[this.#freshCoded++];
+    if (!fresh) throw new RangeError("no client with a code is left");
+    return fresh;
+  }
+
   /** The bytes of a knock. */
-  seal({ name }: FreshClient): Promise<Uint8Array> {
-    return this.sites.server.seal(name);
+  seal({ name }: FreshClient, contents: KnockContents = {}): Promise<Uint8Array> {
+    return this.sites.server.seal(name, contents);
   }
 
   /** Sends a datagram to a host, by default from the client. */

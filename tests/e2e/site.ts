@@ -48,6 +48,8 @@ export interface KnockContents {
   readonly timestampNs?: bigint;
   /** With stamp, tag and hint, as openme's own client seals; otherwise as other programs do. */
   readonly stamped?: boolean;
+  /** Of an authenticator app. */
+  readonly code?: number;
 }
 
 /** A server's folder. Disposing of it ends what it serves, empties the ruleset and deletes the folder. */
@@ -192,14 +194,16 @@ export class Site implements AsyncDisposable {
     return keys;
   }
 
-  async #seal(client: KeyPair, { target, stamped, ...more }: KnockContents): Promise<Uint8Array> {
-    const { timestampNs = BigInt(Date.now()) * 1_000_000n } = more;
+  async #seal(client: KeyPair, contents: KnockContents): Promise<Uint8Array> {
+    const { target, stamped, code, timestampNs = BigInt(Date.now()) * 1_000_000n } = contents;
+    const randomNonce = crypto.getRandomValues(new Uint8Array(16));
+    if (code !== undefined) new DataView(randomNonce.buffer).setUint32(8, code);
     const ephemeral = await newKeyPair("X25519");
     return await sealKnock({
       timestampNs,
       randomNonce: stamped
-        ? await hintedNonce(crypto.getRandomValues(new Uint8Array(12)), client.publicKey)
-        : crypto.getRandomValues(new Uint8Array(16)),
+        ? await hintedNonce(randomNonce.slice(0, 12), client.publicKey)
+        : randomNonce,
       target: target === undefined ? undefined : parseAddress(target),
     }, {
       serverPublicKey: this.#server.publicKey,

@@ -13,6 +13,8 @@ import { memoryLog } from "../support/memory_log.ts";
 import { pause, waitFor } from "../support/wait.ts";
 import { ALICE_PUBLIC, OTHER_PUBLIC, serverYaml } from "../support/server_yaml.ts";
 
+const SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+
 /** What hosts share, as an honest engine keeps it. */
 class MemoryEngine {
   readonly claims = new Map<string, string>();
@@ -90,7 +92,10 @@ class Host {
       signed: (knock) => {
         const verdict = decide(knock, this.wallNs, {
           ...rules,
-          ruleAgainst: () => knock.fleet?.isUnclaimed ? "unclaimed" : undefined,
+          ruleAgainst: () => {
+            const unclaimed = knock.fleet?.unclaimed;
+            return unclaimed === "code" ? "code_used" : unclaimed && "unclaimed";
+          },
         });
         if (verdict.kind === "drop") return void this.dropped.push(verdict.reason);
         this.open.push(`${formatAddress(verdict.address)} ${knock.fleet?.ageMs ?? 0}`);
@@ -176,6 +181,41 @@ Deno.test("a knock that came while the engine was away is claimed once it is bac
   await b.takes(datagram, "203.0.113.66");
   assert.deepEqual(b.open, []);
   assert.deepEqual(b.dropped, ["replay"]);
+});
+
+Deno.test("a code is claimed after its knock, for all keys and hosts, and later where the engine was away", async () => {
+  const engine = new MemoryEngine();
+  const entry = `{ed25519_pubkey: ${ALICE_PUBLIC}, allowed_ports: [22/tcp], totp: ${SECRET}}`;
+  const clients = `clients:\n  alice: ${entry}`;
+  const [a, b] = [new Host(engine, "a", { clients }), new Host(engine, "b", { clients })];
+  const knockWith = (code: number, i: number) => {
+    const randomNonce = filled(i, 16);
+    new DataView(randomNonce.buffer).setUint32(8, code);
+    return knockBy(ALICE, { randomNonce });
+  };
+  const first = await knockWith(123456, 1);
+  await a.takes(first, "198.51.100.20");
+  assert.equal(engine.claims.size, 2);
+  assert.ok([...engine.claims.keys()].every((name) => /^[0-9a-f]{64}$/.test(name)));
+  await b.takes(first, "203.0.113.66");
+  await b.takes(await knockWith(123456, 2), "203.0.113.66");
+  assert.deepEqual([b.open, b.dropped], [[], ["replay", "code_used"]]);
+  await a.takes(await knockWith(123456, 3), "198.51.100.20");
+  assert.equal(a.open.length, 2, "the rest is for the host's own memory to say");
+
+  engine.claims.clear();
+  // A copy that comes first takes the code along: not the one host the knock, and the other one its code.
+  const both = await knockWith(234567, 4);
+  await Promise.all([a.takes(both, "198.51.100.20"), b.takes(both, "203.0.113.66")]);
+  assert.equal(new Set(engine.claims.values()).size, 1);
+
+  engine.isUp = false;
+  await a.takes(await knockWith(345678, 5), "198.51.100.20");
+  engine.isUp = true;
+  a.fleet.changed({ isUp: true, why: undefined, sinceSteadyMs: 0, roundTripMs: undefined });
+  await pause(5);
+  await b.takes(await knockWith(345678, 6), "203.0.113.66");
+  assert.equal(b.dropped.at(-1), "code_used");
 });
 
 Deno.test("what was written before a host takes knocks waits for it", async () => {

@@ -251,7 +251,7 @@ Deno.test("a knock of another host of the fleet opens for the rest of its time",
   const late = await knock(2, "198.51.100.21");
   assert.equal(process.decide(late, { from: "a", ageMs: 30_000 }), "late");
   const unclaimed = await knock(3, "198.51.100.22");
-  assert.equal(process.decide(unclaimed, { isUnclaimed: true }), "unclaimed");
+  assert.equal(process.decide(unclaimed, { unclaimed: "knock" }), "unclaimed");
   assert.equal(process.grants.size, 1);
   assert.equal(process.take(await knock(4, "198.51.100.23")), "granted");
   assert.deepEqual(told.map(({ fleet }) => fleet?.from), ["a", undefined]);

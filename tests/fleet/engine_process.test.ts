@@ -7,11 +7,13 @@ import { type EngineParts, startEngine } from "../../lib/fleet/engine_process.ts
 import { FAULTS } from "../../lib/fleet/faults.ts";
 import { MOST_MESSAGE_BYTES, readFromFleet } from "../../lib/fleet/messages.ts";
 import { runFleetProcess } from "../../lib/fleet/process.ts";
+import type { Channel } from "../../lib/separate/channel.ts";
 import { type StartedProcess, startProcess } from "../../lib/separate/process.ts";
 import { processClock } from "../../lib/system/clock.ts";
 import { rootTest } from "../separate/processes.ts";
 import { channelPair } from "../support/channel_pair.ts";
 import { testWith } from "../support/programs.ts";
+import { VirtualTime } from "../support/virtual_time.ts";
 import { pause, waitFor, within } from "../support/wait.ts";
 import { Host, RealRedis } from "./redis.ts";
 
@@ -121,6 +123,63 @@ Deno.test("a process that is silent, or sends junk, is ended and started again",
   await host.down(/has ended/);
   assert.deepEqual(host.entries, []);
   assert.equal(await within(host.engine.close(), 1000, "late"), undefined);
+});
+
+Deno.test("a process that does not begin has 10 s, and one that goes silent 2; another follows", async () => {
+  using time = new VirtualTime();
+  const started: { process: Channel; kills: number }[] = [];
+  const start = () => {
+    const { keeper, process, kill } = channelPair({ obeys: false });
+    const one = { process, kills: 0 };
+    started.push(one);
+    const killed = () => {
+      one.kills++;
+      kill();
+    };
+    return Promise.resolve({ channel: keeper, kill: killed });
+  };
+  const kills = () => started.map(({ kills }) => kills);
+  const host = await hostBy(1, start);
+  const up = { isUp: true, why: null, roundTripMs: 1 };
+  await time.pass(9_999);
+  assert.deepEqual(kills(), [0]);
+  await time.pass(1);
+  assert.deepEqual(kills(), [1]);
+  assert.equal(host.engine.state().why, FAULTS.process);
+  await time.pass(500);
+  assert.deepEqual(kills(), [1, 0]);
+
+  const second = started[1]!.process;
+  second.send(up);
+  for (let i = 0; i < 5; i++) {
+    await time.pass(1_999);
+    second.send(up);
+    await time.settle();
+  }
+  assert.equal(host.engine.state().isUp, true);
+  // From here on it says nothing: what it is asked fails in time, and so does what is asked after its end.
+  const claim = host.engine.claim("a", 1000).then(() => "ours", () => "late");
+  await time.pass(50);
+  assert.equal(await claim, "late");
+  host.engine.publish("entry");
+  await time.pass(1_949);
+  assert.deepEqual([kills(), host.engine.state().isUp], [[1, 0], true]);
+  await time.pass(1);
+  assert.deepEqual([kills(), host.engine.state().isUp], [[1, 1], false]);
+  await assert.rejects(host.engine.claim("a", 1000));
+  await time.pass(1_000);
+  started[2]!.process.send(up);
+  await time.settle();
+  assert.equal(host.engine.state().isUp, true);
+  assert.deepEqual(host.states.map(({ isUp }) => isUp), [false, true, false, true]);
+
+  // It does not end by itself either.
+  const closing = host.engine.close();
+  await time.pass(499);
+  assert.deepEqual(kills(), [1, 1, 0]);
+  await time.pass(1);
+  await closing;
+  assert.deepEqual(kills(), [1, 1, 1]);
 });
 
 /** A process that sends these lines without end, as fast as they are read. */

@@ -99,11 +99,6 @@ export class Fleet implements EngineListener {
     return this.#engine?.state();
   }
 
-  /** How many claims are remembered; bounded. */
-  get remembered(): number {
-    return this.#claims.size;
-  }
-
   /** The sink of this host's own knocks: they are claimed first, and only then `sink` decides. */
   over(sink: KnockSink): KnockSink {
     this.#sink = sink;
@@ -249,7 +244,9 @@ export class Fleet implements EngineListener {
     const client = keys.byKey.get(knock.key);
     // What opens nothing anyway needs no claim.
     const replayWindowNs = BigInt(replayWindowMs) * 1_000_000n;
-    if (!client || isStale(knock, wallNs, { replayWindowNs })) return sink.signed(knock);
+    const isRefusedAnyway = !client || wallNs >= (client.expiresNs ?? Infinity) ||
+      isStale(knock, wallNs, { replayWindowNs });
+    if (isRefusedAnyway) return sink.signed(knock);
     const { isOurs, isCodeOurs } = await this.#claims.claimKnock(this.#engine, knock, {
       ...{ client: client.client, replayWindowMs },
     });

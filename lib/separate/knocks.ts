@@ -25,72 +25,58 @@ import {
 const MESSAGES = { perSecond: 5000, capacity: 5000 };
 /** A knock that passed every check counts for so many: it is written to disk and to the firewall. */
 const ACCEPTED_COSTS = 10;
-/** How long a taker may take to begin, and to end. */
+/** How long a taker may take to begin, to put a configuration in force (longer, beside a flood), and to end. */
 const START_MS = 10_000;
+const CONFIGURE_MS = 60_000;
 const END_MS = 1000;
 const TELL_AGAIN_MS = 60_000;
 /** When the taker hears whose knocks were accepted, and of how many at once: it remembers no more. */
 const TELL_MS = 50;
 const MOST_ACCEPTED = 256;
 
-/** A process that has bound the knock port and given up its rights. */
-export class Taker {
-  readonly #channel: Channel;
-  readonly #messages: AsyncIterator<unknown>;
+/** The knocks of a process that has bound the knock port and given up its rights. */
+export type TakersSource = (
+  sink: KnockSink,
+  parts: { readonly clock: Clock; readonly log: Log },
+) => KnockSource;
 
-  private constructor(channel: Channel, messages: AsyncIterator<unknown>) {
-    this.#channel = channel;
-    this.#messages = messages;
+/**
+ * Has a process that was just started bind the port. `namespace`: the network namespace that it must be in. Throws
+ * `OpenmeError`: `SOCKET` where the port cannot be bound, `STATE` where the process cannot be used.
+ */
+export async function beginTaker(
+  channel: Channel,
+  { port, wildcards, config, namespace }: {
+    readonly port: number;
+    readonly wildcards: readonly string[];
+    readonly config: KnockConfig;
+    readonly namespace: string;
+  },
+): Promise<TakersSource> {
+  const messages = channel.messages[Symbol.asyncIterator]();
+  const role: KnocksRole = { role: "knocks", port, wildcards, config: sentConfig(config) };
+  channel.send(role);
+  const timeout = new AbortController();
+  const late = pause(START_MS, timeout.signal).then(() => undefined);
+  const first = await Promise.race([messages.next(), late]).finally(() => timeout.abort());
+  const message = first && !first.done ? readMessage(first.value) : undefined;
+  if (message && "bound" in message && isSame(message.bound, namespace)) {
+    return (sink, parts) => new TakersKnocks(channel, messages, { sink, ...parts });
   }
-
-  /**
-   * Has a process that was just started bind the port. `namespace`: the network namespace that it must be in. Throws
-   * `OpenmeError`: `SOCKET` where the port cannot be bound, `STATE` where the process cannot be used.
-   */
-  static async begin(
-    channel: Channel,
-    { port, wildcards, config, namespace }: {
-      readonly port: number;
-      readonly wildcards: readonly string[];
-      readonly config: KnockConfig;
-      readonly namespace: string;
-    },
-  ): Promise<Taker> {
-    const messages = channel.messages[Symbol.asyncIterator]();
-    const role: KnocksRole = { role: "knocks", port, wildcards, config: sentConfig(config) };
-    channel.send(role);
-    const timeout = new AbortController();
-    const late = pause(START_MS, timeout.signal).then(() => undefined);
-    const first = await Promise.race([messages.next(), late]).finally(() => timeout.abort());
-    const message = first && !first.done ? readMessage(first.value) : undefined;
-    if (message && "bound" in message && isSame(message.bound, namespace)) {
-      return new Taker(channel, messages);
-    }
-    channel.close();
-    if (message && "failed" in message) {
-      const text = (words: string) => escapeUnprintable(words.slice(0, 500));
-      const hint = message.hint === undefined ? undefined : text(message.hint);
-      throw new OpenmeError(message.isPort ? "SOCKET" : "STATE", text(message.failed), { hint });
-    }
-    const why = !first
-      ? `it did not begin within ${START_MS / 1000} s`
-      : first.done
-      ? "it ended at once"
-      : message && "bound" in message
-      ? "it runs in another network namespace"
-      : "it answered with something else than expected";
-    throw new OpenmeError("STATE", `the process that is to take knocks cannot be used: ${why}`);
+  channel.close();
+  if (message && "failed" in message) {
+    const text = (words: string) => escapeUnprintable(words.slice(0, 500));
+    const hint = message.hint === undefined ? undefined : text(message.hint);
+    throw new OpenmeError(message.isPort ? "SOCKET" : "STATE", text(message.failed), { hint });
   }
-
-  /** Its knocks, for this sink. */
-  knocks(sink: KnockSink, parts: { readonly clock: Clock; readonly log: Log }): KnockSource {
-    return new TakersKnocks(this.#channel, this.#messages, { sink, ...parts });
-  }
-
-  /** Ends it. */
-  close(): void {
-    this.#channel.close();
-  }
+  const why = !first
+    ? `it did not begin within ${START_MS / 1000} s`
+    : first.done
+    ? "it ended at once"
+    : message && "bound" in message
+    ? "it runs in another network namespace"
+    : "it answered with something else than expected";
+  throw new OpenmeError("STATE", `the process that is to take knocks cannot be used: ${why}`);
 }
 
 /** A namespace whose name one of them cannot read is taken to be the same. */
@@ -107,6 +93,8 @@ class TakersKnocks implements KnockSource {
   /** How many configurations it was sent, and who waits until one is in force. */
   #configs = 0;
   #configuring: { readonly number: number; readonly done: () => void }[] = [];
+  readonly #hangs = Promise.withResolvers<string>();
+  readonly #closed = new AbortController();
   #stopped = false;
   #ended: Promise<void> | undefined;
   #junk = 0;
@@ -129,9 +117,10 @@ class TakersKnocks implements KnockSource {
       signal.addEventListener("abort", () => resolve(), { once: true });
     });
     this.#ended = this.#takeAll();
-    await Promise.race([this.#ended, aborted]);
+    const ended = this.#ended.then(() => "has ended");
+    const what = await Promise.race([ended, this.#hangs.promise, aborted]);
     if (signal.aborted) return;
-    throw new OpenmeError("SOCKET", "the process that takes knocks has ended", {
+    throw new OpenmeError("SOCKET", `the process that takes knocks ${what}`, {
       hint: "the log says more: taker_said, or journalctl -u 'openme-taker@*'",
     });
   }
@@ -140,7 +129,11 @@ class TakersKnocks implements KnockSource {
     const number = ++this.#configs;
     const message: ToTaker = { config: sentConfig(config), number };
     this.#channel.send(message, "config"); // the newest comes, also to one that was held up
+    const answered = new AbortController();
+    const over = AbortSignal.any([answered.signal, this.#closed.signal]);
+    pause(CONFIGURE_MS, over).then(() => over.aborted || this.#hangs.resolve("does not answer"));
     await new Promise<void>((done) => this.#configuring.push({ number, done }));
+    answered.abort();
   }
 
   accepted(key: string, source: Address): void {
@@ -156,6 +149,7 @@ class TakersKnocks implements KnockSource {
   /** Resolves once it has ended, and the port is free, or after a second. */
   async close(): Promise<void> {
     this.#channel.close();
+    this.#closed.abort();
     this.#stopped = true;
     const late = new AbortController();
     await Promise.race([this.#ended ?? this.#takeAll(), pause(END_MS, late.signal)]);

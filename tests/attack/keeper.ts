@@ -13,7 +13,7 @@ import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { ServerLog } from "../../lib/receive/server_log.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { channelOver } from "../../lib/separate/channel.ts";
-import { Taker } from "../../lib/separate/knocks.ts";
+import { beginTaker } from "../../lib/separate/knocks.ts";
 import { StateStore } from "../../lib/state/store.ts";
 import type { Log } from "../../lib/system/log.ts";
 import { isHoldable } from "../../lib/values/address.ts";
@@ -133,10 +133,10 @@ export class Keeper implements AsyncDisposable {
       close: () => {},
     }, { mostBytes: MOST_BYTES });
     this.#incoming.push(encoder.encode('{"bound":"here"}\n'));
-    const taker = await Taker.begin(channel, {
+    const knocks = await beginTaker(channel, {
       ...{ port: 54154, wildcards: ["::"], config: this.#config, namespace: "here" },
     });
-    this.#knocks = taker.knocks(this.pipeline, { clock: this.clock, log: this.#log });
+    this.#knocks = knocks(this.pipeline, { clock: this.clock, log: this.#log });
     this.#listening = this.#knocks.listen(this.#stop.signal);
     this.#listening.catch(() => {});
   }

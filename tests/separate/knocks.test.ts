@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import type { Channel } from "../../lib/separate/channel.ts";
-import { Taker } from "../../lib/separate/knocks.ts";
+import { beginTaker } from "../../lib/separate/knocks.ts";
 import type { ServerConfig } from "../../lib/config/server.ts";
 import type { KnockConfig } from "../../lib/receive/intake.ts";
 import { processClock } from "../../lib/system/clock.ts";
+import { channelPair } from "../support/channel_pair.ts";
 import { filled } from "../support/knocks.ts";
 import { memoryLog } from "../support/memory_log.ts";
+import { VirtualTime } from "../support/virtual_time.ts";
 import { pause, waitFor } from "../support/wait.ts";
 
 const CONFIG: KnockConfig = {
@@ -36,10 +38,9 @@ function channelFrom(...messages: unknown[]) {
 Deno.test("a taker that floods the keeper is read at its pace, also once the server stops: nothing else waits", async () => {
   for (const junk of [undefined, { dropped: "size", source: "192.0.2.1" }]) {
     const channel = channelFrom({ bound: "net:[1]" }, junk);
-    const taker = await Taker.begin(channel, PARTS);
     const sink = { signed: () => assert.fail(), dropped: () => {}, droppedMore: () => {} };
     const { log, events } = memoryLog();
-    const knocks = taker.knocks(sink, { clock: processClock(), log });
+    const knocks = (await beginTaker(channel, PARTS))(sink, { clock: processClock(), log });
     const stop = new AbortController();
     const listening = knocks.listen(stop.signal);
     await pause(100);
@@ -69,7 +70,7 @@ Deno.test("a configuration is in force once the taker says so of it, or of a lat
   const channel = { messages, send: (message: object) => void sent.push(message), close: () => {} };
   const sink = { signed: () => {}, dropped: () => {}, droppedMore: () => {} };
   const parts = { clock: processClock(), log: memoryLog().log };
-  const knocks = (await Taker.begin(channel, PARTS)).knocks(sink, parts);
+  const knocks = (await beginTaker(channel, PARTS))(sink, parts);
   knocks.listen(new AbortController().signal);
   const inForce: number[] = [];
   const reconfigure = (n: number) =>
@@ -86,6 +87,38 @@ Deno.test("a configuration is in force once the taker says so of it, or of a lat
   }
 });
 
+Deno.test("a taker that does not put a configuration in force within a minute has failed", async () => {
+  using time = new VirtualTime();
+  const { keeper, process } = channelPair({ obeys: false });
+  process.send({ bound: PARTS.namespace });
+  const sink = { signed: () => {}, dropped: () => {}, droppedMore: () => {} };
+  const parts = { clock: processClock(), log: memoryLog().log };
+  const knocks = (await beginTaker(keeper, PARTS))(sink, parts);
+  let failure = "";
+  const listening = knocks.listen(new AbortController().signal)
+    .catch(({ message }) => failure = message);
+  const reconfigure = () => knocks.reconfigure(CONFIG as ServerConfig);
+  const configured = reconfigure();
+  await time.pass(59_000);
+  process.send({ configured: 1 });
+  await configured;
+  await time.pass(120_000);
+  assert.equal(failure, "");
+
+  reconfigure();
+  await time.pass(30_000);
+  reconfigure();
+  await time.pass(29_999);
+  assert.equal(failure, "");
+  await time.pass(1);
+  assert.equal(failure, "the process that takes knocks does not answer");
+  await listening;
+  const closing = knocks.close();
+  await time.pass(1000);
+  await closing;
+  assert.equal(time.waiting, 0);
+});
+
 Deno.test("a process that cannot be a taker is told apart from a port that is taken", async () => {
   for (
     const [first, code] of [
@@ -96,10 +129,10 @@ Deno.test("a process that cannot be a taker is told apart from a port that is ta
       [undefined, "STATE"],
     ] as const
   ) {
-    await assert.rejects(Taker.begin(channelFrom(first), PARTS), { code });
+    await assert.rejects(beginTaker(channelFrom(first), PARTS), { code });
   }
 });
 
 Deno.test("a process that may not read the name of its network namespace may be a taker", async () => {
-  await Taker.begin(channelFrom({ bound: "" }), PARTS);
+  await beginTaker(channelFrom({ bound: "" }), PARTS);
 });

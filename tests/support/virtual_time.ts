@@ -28,6 +28,11 @@ export class VirtualTime implements Disposable {
     Date.now = () => startMs + this.#nowMs;
   }
 
+  /** How many timers are set. */
+  get waiting(): number {
+    return this.#timers.size;
+  }
+
   /** Lets so much time pass, and all that becomes due run to where it waits again. */
   async pass(ms: number): Promise<void> {
     const endMs = this.#nowMs + ms;

@@ -9,7 +9,7 @@ import { Intake, type KnockSink, type KnockSource } from "../../receive/intake.t
 import { bindSoon } from "../../receive/socket.ts";
 import type { CurrentStamps } from "../../receive/stamps.ts";
 import { listenInProcess } from "../../separate/health.ts";
-import { Taker } from "../../separate/knocks.ts";
+import { beginTaker } from "../../separate/knocks.ts";
 import { networkNamespace } from "../../separate/namespace.ts";
 import {
   fleetOriginOf,
@@ -90,11 +90,11 @@ async function openInProcess(
   const start = () => startProcess(origin, { said, command });
   const process = await start();
   const enlarged = process.enlargeBuffer();
-  const begun = Taker.begin(process.channel, {
+  const begun = beginTaker(process.channel, {
     ...{ port: config.udpPort, wildcards, config },
     namespace: networkNamespace(),
   });
-  const [taker] = await Promise.all([begun, enlarged]).catch(async (cause) => {
+  const [knocks] = await Promise.all([begun, enlarged]).catch(async (cause) => {
     await process.kill();
     throw cause;
   });
@@ -110,9 +110,9 @@ async function openInProcess(
       ? undefined
       : (mostBytes) => startProcess(fleet, { said, command, mostBytes }),
     listenForHealth: (clock) => listenInProcess({ start, wildcards, clock }),
-    knocks: (sink, { clock, log }) => taker.knocks(sink, { clock, log }),
+    knocks,
     close: async () => {
-      taker.close();
+      process.channel.close();
       await process.kill();
     },
   };

@@ -3,7 +3,7 @@
 import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { run } from "../run.ts";
 import { debianChangelog } from "./changelog.ts";
-import { COMPLETIONS, MAN_PAGE, ROOT, writeFile, writePrinted } from "./files.ts";
+import { COMPLETIONS, FOR_METRICS, MAN_PAGE, ROOT, writeFile, writePrinted } from "./files.ts";
 import type { PackageOptions } from "./options.ts";
 
 /** A file of a package, or a folder of its own. All belong to root. */
@@ -43,8 +43,8 @@ export async function writeContents(
       contents.push({ path: `/usr/share/${kind}/openme`, mode: 0o755 });
     }
   }
-  for (const file of ["grafana/openme.json", "prometheus/openme.rules.yml"]) {
-    add(`${ROOT}packaging/${file}`, `/usr/share/doc/openme/${file.split("/")[1]}`);
+  for (const [name, source] of Object.entries(FOR_METRICS)) {
+    add(`${ROOT}${source}`, `/usr/share/doc/openme/${name}`);
   }
   if (packager === "deb") {
     const markdown = await Deno.readTextFile(`${ROOT}CHANGELOG.md`);

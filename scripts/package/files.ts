@@ -14,6 +14,12 @@ export const COMPLETIONS = {
 
 export const MAN_PAGE = "share/man/man1/openme.1";
 
+/** A dashboard and alert rules for the metrics: the names under which they are installed, and where they are here. */
+export const FOR_METRICS = {
+  "openme.json": "packaging/grafana/openme.json",
+  "openme.rules.yml": "packaging/prometheus/openme.rules.yml",
+} as const;
+
 /** Writes what the program itself prints into `prefix`: the manual page, and completion for three shells. */
 export async function writePrinted(program: string, prefix: string): Promise<void> {
   await writeFile(`${prefix}/${MAN_PAGE}`, await print(program, "man"));

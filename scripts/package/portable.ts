@@ -8,7 +8,7 @@ import { compileOpenme } from "../compile.ts";
 import { capture } from "../run.ts";
 import { archive } from "./archive.ts";
 import { copyBase } from "./base.ts";
-import { copyFile, writeFile } from "./files.ts";
+import { copyFile, FOR_METRICS, writeFile } from "./files.ts";
 import { FOLDER, installGlibc, LOADERS } from "./glibc.ts";
 import type { PackageOptions } from "./options.ts";
 import { type PypiProgram, pypiProgram } from "./pypi.ts";
@@ -63,6 +63,9 @@ export async function pack(
     const services = `${root}/${FOLDER}/services`;
     for (const name of [...INIT_SCRIPTS, ...UNITS]) {
       await copyFile(`packaging/${name}`, `${services}/${name}`);
+    }
+    for (const [name, source] of Object.entries(FOR_METRICS)) {
+      await copyFile(source, `${root}/${FOLDER}/metrics/${name}`);
     }
     for (const name of INIT_SCRIPTS) await Deno.chmod(`${services}/${name}`, 0o755);
     await archive(root, ["usr/bin/openme", FOLDER], { output, epochSeconds });

@@ -5,7 +5,7 @@
 
 import { UNITS } from "../../lib/cli/setup/steps.ts";
 import { archive } from "./archive.ts";
-import { copyFile, writePrinted } from "./files.ts";
+import { copyFile, FOR_METRICS, writePrinted } from "./files.ts";
 import type { PackageOptions } from "./options.ts";
 
 export const TEXTS = ["README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"];
@@ -21,6 +21,9 @@ export async function make(options: PackageOptions): Promise<string[]> {
     await writePrinted(program, folder);
     for (const unit of UNITS) {
       await copyFile(`packaging/${unit}`, `${folder}/lib/systemd/system/${unit}`);
+    }
+    for (const [name, source] of Object.entries(FOR_METRICS)) {
+      await copyFile(source, `${folder}/share/doc/openme/${name}`);
     }
     for (const text of TEXTS) await copyFile(text, `${folder}/${text}`);
     await Deno.mkdir(`${folder}/bin`);

@@ -112,6 +112,8 @@ await testPackages(["tar", "xz"], "the archive is laid out like /usr/local", asy
     "-rwxr-xr-x root/root bin/openme",
     ...UNITS.toSorted().map((name) => `${FILE} lib/systemd/system/${name}`),
     `${FILE} share/bash-completion/completions/openme`,
+    `${FILE} share/doc/openme/openme.json`,
+    `${FILE} share/doc/openme/openme.rules.yml`,
     `${FILE} share/fish/vendor_completions.d/openme.fish`,
     `${FILE} share/man/man1/openme.1`,
     `${FILE} share/zsh/site-functions/_openme`,

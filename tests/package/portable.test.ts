@@ -57,6 +57,11 @@ e2e("the portable archive, in a root without glibc", async (lab, t) => {
     }
   });
 
+  await t.step("it has the dashboard and the alert rules", async () => {
+    const list = (await root.run(lab, "client", ["ls", `${FOLDER}/metrics`])).trim().split("\n");
+    assert.deepEqual(list.sort(), ["openme.json", "openme.rules.yml"]);
+  });
+
   await t.step("its start scripts are scripts of busybox's shell", async () => {
     for (const system of ["openwrt", "openrc"]) {
       await root.run(lab, "client", ["ash", "-n", `${FOLDER}/services/${system}/openme`]);

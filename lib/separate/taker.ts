@@ -9,6 +9,7 @@ import type { GateClient } from "../gate.ts";
 import type { KeyIndex } from "../receive/candidates.ts";
 import { Intake, type KnockConfig, type KnockSink } from "../receive/intake.ts";
 import type { KnockSocket } from "../receive/socket.ts";
+import { DROP_LINES } from "../receive/server_log.ts";
 import { CurrentStamps } from "../receive/stamps.ts";
 import { formatAddress, parseAddress } from "../values/address.ts";
 import { messageOf, OpenmeError } from "../values/errors.ts";
@@ -25,7 +26,6 @@ import {
 } from "./messages.ts";
 
 const SECOND_MS = 1000;
-const TOLD_DROPS = 400; // a second, one by one: lines and sums are by the seconds of the keeper
 
 /** What a taker works with. */
 export interface TakerParts {
@@ -131,10 +131,10 @@ function clientOf(key: string, verify: VerifySignature): GateClient {
   return { name: "", key, verify, expiresNs: undefined };
 }
 
-/** Tells of single drops while they are few; of the others once a second how many there were. */
+/** Tells of as many single drops as the keeper logs; of the others once a second how many there were. */
 class Drops {
   readonly #send: (message: FromTaker) => void;
-  #left = TOLD_DROPS;
+  #left = DROP_LINES;
   #more: Partial<Record<TakerDrop, number>> = {};
 
   constructor(send: (message: FromTaker) => void) {
@@ -149,6 +149,6 @@ class Drops {
   tick(): void {
     if (Object.keys(this.#more).length > 0) this.#send({ droppedMore: this.#more });
     this.#more = {};
-    this.#left = TOLD_DROPS;
+    this.#left = DROP_LINES;
   }
 }

@@ -4,8 +4,9 @@
  */
 
 import { type Address, isHoldable } from "./values/address.ts";
-import type { KeyAgreement, VerifySignature } from "./crypto/keys.ts";
-import { type Knock, type Unsealed, type UnsealFailure, unsealKnock } from "./packet.ts";
+import type { Bytes, KeyAgreement, VerifySignature } from "./crypto/keys.ts";
+import { keyAgreement } from "./crypto/sync.ts";
+import { type Knock, splitSignature, type UnsealFailure, unsealKnock } from "./packet.ts";
 import { atOnce } from "./values/steps.ts";
 import type { ReplayMemory } from "./replay.ts";
 
@@ -48,13 +49,25 @@ export interface Candidates {
   accepted(key: string, source: Address): void;
 }
 
-/** By what it is found out who has signed. Nothing here changes. */
-export interface IdentifyRules {
+/** The server's key, and the one before it while a rotation is under way. */
+export interface Agreements {
   readonly agree: KeyAgreement;
-  /** The server's key before this one, while a rotation is under way. */
   readonly previousAgree?: KeyAgreement | undefined;
-  readonly candidates: Candidates;
 }
+
+/** With these private keys, 32 bytes each. */
+export function agreementsOf(
+  keys: { readonly privateKey: Bytes; readonly previousPrivateKey: Bytes | undefined },
+): Agreements {
+  const previous = keys.previousPrivateKey;
+  return {
+    agree: keyAgreement(keys.privateKey),
+    previousAgree: previous && keyAgreement(previous),
+  };
+}
+
+/** By what it is found out who has signed. Nothing here changes. */
+export type IdentifyRules = Agreements & { readonly candidates: Candidates };
 
 /** By what a signed knock is decided. `replay` is the only part that a decision changes. */
 export interface DecideRules {
@@ -120,64 +133,43 @@ export interface DropVerdict {
 
 export type Verdict = GrantVerdict | DropVerdict;
 
-/**
- * Judges one datagram: {@linkcode identifying} and {@linkcode decide} in one step. Synchronous on purpose: check and
- * remember cannot be interleaved, so of two copies in flight at most one passes.
- *
- * @example
- * ```ts
- * import { judge } from "./gate.ts";
- * import { parseAddress } from "./values/address.ts";
- * import { ReplayMemory } from "./replay.ts";
- * const rules = {
- *   agree: () => undefined,
- *   candidates: { hinted: () => [], inOrder: () => [], accepted() {} },
- *   clients: new Map(),
- *   replayWindowNs: 60_000_000_000n,
- *   replay: new ReplayMemory(),
- *   hasRoom: () => true,
- * };
- * const verdict = judge(new Uint8Array(164), parseAddress("192.0.2.1")!, 0n, rules);
- * if (verdict.kind !== "drop" || verdict.reason !== "size") throw new Error("unexpected");
- * ```
- */
-export function judge(
-  datagram: Uint8Array,
-  source: Address,
-  nowNs: bigint,
-  rules: GateRules,
-): Verdict {
-  const signed = atOnce(identifying(datagram, source, rules));
-  if (typeof signed === "string") return drop(signed);
-  const verdict = decide(signed, nowNs, rules);
-  if (verdict.kind === "grant") rules.candidates.accepted(signed.key, source);
-  return verdict;
-}
-
-/**
- * Finds out who has signed a datagram, in steps, so that a long search can be interrupted: yields the knock once it is
- * unsealed, and again after each key that does not fit. The datagram's bytes must stay as they are until the end. With
- * `hintedOnly` only the keys are tried that the knock's own hint names.
- */
-export function* identifying(
+/** Reads a datagram, and finds out who has signed it: in one step. */
+export function identify(
   datagram: Uint8Array,
   source: Address,
   rules: IdentifyRules,
+): SignedKnock | Unidentified {
+  const knock = unseal(datagram, rules);
+  if (typeof knock === "string") return knock;
+  return atOnce(identifying({ knock, datagram, source }, rules.candidates));
+}
+
+/** A datagram that was sealed to this server. */
+export interface ReadDatagram {
+  readonly knock: Knock;
+  readonly datagram: Uint8Array;
+  readonly source: Address;
+}
+
+/**
+ * Finds out who has signed a datagram, in steps, so that a long search can be interrupted: each tries one key. The bytes
+ * must stay as they are until the end. With `hintedOnly` only the keys are tried that the knock's own hint names.
+ */
+export function* identifying(
+  { knock, datagram, source }: ReadDatagram,
+  candidates: Candidates,
   { hintedOnly = false }: { readonly hintedOnly?: boolean } = {},
-): Generator<Knock, SignedKnock | Unidentified, void> {
-  const unsealed = unseal(datagram, rules);
-  if (typeof unsealed === "string") return unsealed;
-  const { knock, signedBytes, signature } = unsealed;
-  yield knock;
-  const candidates = hintedOnly
-    ? rules.candidates.hinted(knock.randomNonce)
-    : rules.candidates.inOrder(knock.randomNonce, source);
-  for (const { key, verify } of candidates) {
-    const { randomNonce, timestampNs, target } = knock;
+): Generator<void, SignedKnock | "signature", void> {
+  const { randomNonce, timestampNs, target } = knock;
+  const [signedBytes, signature] = splitSignature(datagram);
+  const tried = hintedOnly
+    ? candidates.hinted(randomNonce)
+    : candidates.inOrder(randomNonce, source);
+  for (const { key, verify } of tried) {
     if (verify(signedBytes, signature)) {
       return { key, source, randomNonce, timestampNs, target, datagram: datagram.slice() };
     }
-    yield knock;
+    yield;
   }
   return "signature";
 }
@@ -192,7 +184,10 @@ export function isStale(
   return ageNs > replayWindowNs || -ageNs > replayWindowNs;
 }
 
-/** Decides about a signed knock; about one that has waited, `isRemembered`, when that may open. */
+/**
+ * Decides about a signed knock; about one that has waited, `isRemembered`, when that may open. Synchronous on purpose:
+ * check and remember cannot be interleaved, so of two copies in flight at most one passes.
+ */
 export function decide(
   signed: SignedKnock,
   nowNs: bigint,
@@ -224,15 +219,15 @@ export function decide(
   return { kind: "grant", client, address, randomNonce, timestampNs };
 }
 
-/** With the server's key, and with the one before it where both are good. The first one's failure is the reason. */
-function unseal(
+/** Reads a datagram with the server's key, and with the one before it where both are good. The first one's failure is the reason. */
+export function unseal(
   datagram: Uint8Array,
-  { agree, previousAgree }: IdentifyRules,
-): Unsealed | UnsealFailure {
-  const unsealed = unsealKnock(datagram, agree);
-  if (unsealed !== "decrypt" || !previousAgree) return unsealed;
+  { agree, previousAgree }: Agreements,
+): Knock | UnsealFailure {
+  const knock = unsealKnock(datagram, agree);
+  if (knock !== "decrypt" || !previousAgree) return knock;
   const earlier = unsealKnock(datagram, previousAgree);
-  return typeof earlier === "string" ? unsealed : earlier;
+  return typeof earlier === "string" ? knock : earlier;
 }
 
 function drop(reason: DropReason, client?: GateClient): DropVerdict {

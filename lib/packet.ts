@@ -139,20 +139,11 @@ export function stampOf(datagram: Uint8Array): Uint8Array {
 /** Why a datagram could not be read: the first four drop reasons, in the order of the checks. */
 export type UnsealFailure = "size" | "version" | "key_agreement" | "decrypt";
 
-/** A datagram that was sealed to this server: views, not copies. Believe nothing in it before its signature is checked. */
-export interface Unsealed {
-  readonly knock: Knock;
-  /** Bytes 0..101. */
-  readonly signedBytes: Uint8Array;
-  /** Bytes 101..165. */
-  readonly signature: Uint8Array;
-}
-
-/** Reads a datagram of any length and content with the server's key; never throws, returns the first failed check. */
-export function unsealKnock(
-  datagram: Uint8Array,
-  agreeWith: KeyAgreement,
-): Unsealed | UnsealFailure {
+/**
+ * Reads a datagram of any length and content with the server's key; never throws, returns the first failed check. The
+ * knock is a copy. Believe nothing in it before its signature is checked.
+ */
+export function unsealKnock(datagram: Uint8Array, agreeWith: KeyAgreement): Knock | UnsealFailure {
   if (datagram.length !== PACKET_SIZE) return "size"; // before anything is read at an offset
   if (datagram[0] !== VERSION) return "version";
   const aeadKey = agreeWith(ephemeralKeyOf(datagram));
@@ -164,11 +155,12 @@ export function unsealKnock(
     datagram.subarray(OFFSET_SEALED, OFFSET_SIGNATURE),
   );
   if (!plaintext) return "decrypt";
-  return {
-    knock: decodePlaintext(plaintext),
-    signedBytes: datagram.subarray(0, OFFSET_SIGNATURE),
-    signature: datagram.subarray(OFFSET_SIGNATURE),
-  };
+  return decodePlaintext(plaintext);
+}
+
+/** A datagram of the right size as 101 bytes and the signature over them, 64 bytes: views, not copies. */
+export function splitSignature(datagram: Uint8Array): [signed: Uint8Array, signature: Uint8Array] {
+  return [datagram.subarray(0, OFFSET_SIGNATURE), datagram.subarray(OFFSET_SIGNATURE)];
 }
 
 /** The ephemeral key of a datagram of the right size, 32 bytes: a view, not a copy. */

@@ -11,7 +11,7 @@ import { sealFresh } from "../lib/client/knock.ts";
 import { aeadOpen, bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { seedSigner } from "../lib/crypto/signer.ts";
 import { keyAgreement, sharedSecret, signatureVerifier } from "../lib/crypto/sync.ts";
-import { type GateRules, judge } from "../lib/gate.ts";
+import { type GateRules } from "../lib/gate.ts";
 import type { ServerConfig } from "../lib/config/server.ts";
 import { Admission } from "../lib/receive/admission.ts";
 import { EphemeralKeys } from "../lib/receive/ephemeral_keys.ts";
@@ -33,6 +33,7 @@ import { bareDisk, clientName, realPipeline } from "./bench_pipeline.ts";
 import { besideAMillion } from "./bench_replay.ts";
 import { indexOf } from "../tests/support/knocks.ts";
 import { print } from "./run.ts";
+import { judge } from "../tests/support/judge.ts";
 
 const ROUNDS = 15;
 /** A server runs for months: V8 has compiled by then what these compile. */

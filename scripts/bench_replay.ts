@@ -5,11 +5,11 @@ import { sealFresh } from "../lib/client/knock.ts";
 import { bytesToHex, keyPairOf } from "../lib/crypto/keys.ts";
 import { seedSigner } from "../lib/crypto/signer.ts";
 import { keyAgreement, signatureVerifier } from "../lib/crypto/sync.ts";
-import { judge } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import { RankedCandidates } from "../lib/receive/candidates.ts";
 import { indexOf } from "../tests/support/knocks.ts";
 import { print } from "./run.ts";
+import { judge } from "../tests/support/judge.ts";
 
 const CLIENTS = 500;
 const NONCES_EACH = 2000;

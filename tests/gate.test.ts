@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatAddress, isHoldable } from "../lib/values/address.ts";
 import { type Bytes, concatBytes, sign } from "../lib/crypto/keys.ts";
-import { type GateRules, judge } from "../lib/gate.ts";
+import { type GateRules } from "../lib/gate.ts";
 import { ReplayMemory } from "../lib/replay.ts";
 import {
   address,
@@ -24,6 +24,7 @@ import {
   SOURCE,
   WINDOW_NS,
 } from "./support/knocks.ts";
+import { judge } from "./support/judge.ts";
 
 const OLD = sender("old", 0x01, NOW_NS);
 

@@ -5,14 +5,12 @@
 
 import type { FleetConfig } from "../config/fleet.ts";
 import type { ServerConfig } from "../config/server.ts";
-import { keyAgreement } from "../crypto/sync.ts";
-import { identifying, type IdentifyRules, isStale, type SignedKnock } from "../gate.ts";
+import { type Agreements, agreementsOf, identify, isStale, type SignedKnock } from "../gate.ts";
 import type { KnockSink } from "../receive/intake.ts";
 import { pause } from "../system/clock.ts";
 import type { Log } from "../system/log.ts";
 import { type Clock, wallMsOf } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
-import { atOnce } from "../values/steps.ts";
 import { VERSION } from "../values/version.ts";
 import type { Engine, EngineListener, EngineState } from "./engine.ts";
 import {
@@ -47,8 +45,6 @@ export interface FleetParts {
   /** A random word. */
   readonly newId: () => string;
 }
-
-type Agreements = Pick<IdentifyRules, "agree" | "previousAgree">;
 
 /** One host of a fleet. */
 export class Fleet implements EngineListener {
@@ -213,7 +209,7 @@ export class Fleet implements EngineListener {
     if (!client) return; // not a client of this host
     const only = [client];
     const candidates = { hinted: () => only, inOrder: () => only, accepted: () => {} };
-    const signed = atOnce(identifying(knock, source, { ...this.#agreements, candidates }));
+    const signed = identify(knock, source, { ...this.#agreements, candidates });
     if (typeof signed === "string") return;
     this.#sink?.signed({ ...signed, fleet: { from: host, ageMs: Math.max(0, ageMs) } });
   }
@@ -273,11 +269,4 @@ export class Fleet implements EngineListener {
       hint: "another fleet of the same name, another server key, or someone who reaches the engine",
     });
   }
-}
-
-function agreementsOf({ privateKey, previousPrivateKey }: ServerConfig): Agreements {
-  return {
-    agree: keyAgreement(privateKey),
-    previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
-  };
 }

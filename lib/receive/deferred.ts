@@ -5,23 +5,19 @@
  */
 
 import type { Address } from "../values/address.ts";
-import type { Candidates, SignedKnock, Unidentified } from "../gate.ts";
+import type { Candidates, ReadDatagram, SignedKnock } from "../gate.ts";
 import { keyName } from "./ephemeral_keys.ts";
-import { ephemeralKeyOf, type Knock } from "../packet.ts";
+import { ephemeralKeyOf } from "../packet.ts";
 
 const MOST = 256;
 const MOST_OF_A_SOURCE = 64;
 
-/** A knock that waits for its client to be found. */
-export interface Deferred {
-  /** A copy of its own. */
-  readonly datagram: Uint8Array;
-  readonly source: Address;
-  readonly knock: Knock;
+/** A knock that waits for its client to be found, with bytes of its own. */
+export interface Deferred extends ReadDatagram {
   /** By which it is judged. */
   readonly candidates: Candidates;
   /** The steps of the search for its signer, of which each tries one key. */
-  readonly steps: Iterator<Knock, SignedKnock | Unidentified>;
+  readonly steps: Iterator<void, SignedKnock | "signature">;
 }
 
 /** The knocks whose verification goes on; one at a time under an ephemeral key. */

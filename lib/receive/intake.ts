@@ -58,10 +58,7 @@ export class Intake implements KnockSource {
     const keys = new EphemeralKeys();
     this.#parts = parts;
     this.#admission = new Admission(config, { stamps, keys });
-    this.#search = new SignerSearch(config, {
-      ...{ clock, keys, signed },
-      dropped: (reason, source) => dropped(reason, () => source),
-    });
+    this.#search = new SignerSearch(config, { clock, keys, signed, dropped });
   }
 
   async listen(signal: AbortSignal): Promise<void> {
@@ -93,10 +90,9 @@ export class Intake implements KnockSource {
     const { clock, sink } = this.#parts;
     const { steadyMs } = clock.now();
     const admitted = this.#admission.admit(datagram, steadyMs);
-    if (typeof admitted === "string") return sink.dropped(admitted, () => parseAddress(from)!);
-    // IPv4 by its own text is read in a third of the time.
-    const source = parseAddress(from.replace("::ffff:", ""));
-    if (!source) return;
+    // Most datagrams of a flood are dropped without that anyone asks.
+    const source = () => parseAddress(from)!;
+    if (typeof admitted === "string") return sink.dropped(admitted, source);
     this.#search.take(datagram, source, admitted);
     this.#admission.took(admitted, clock.now().steadyMs - steadyMs);
     this.#searchOn();

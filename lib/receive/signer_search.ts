@@ -7,19 +7,22 @@ import type { Address } from "../values/address.ts";
 import type { Clock } from "../values/moment.ts";
 import { TokenBucket } from "../values/token_bucket.ts";
 import type { ServerConfig } from "../config/server.ts";
-import { keyAgreement } from "../crypto/sync.ts";
+import type { KeyAgreement } from "../crypto/keys.ts";
 import {
+  type Agreements,
+  agreementsOf,
   identifying,
-  type IdentifyRules,
   isStale,
+  type ReadDatagram,
   type SignedKnock,
   type Unidentified,
+  unseal,
 } from "../gate.ts";
 import { ephemeralKeyOf } from "../packet.ts";
 import type { Admitted } from "./admission.ts";
 import { FREE_CANDIDATES, type KeyIndex, RankedCandidates } from "./candidates.ts";
 import { type Deferred, DeferredVerifications } from "./deferred.ts";
-import type { EphemeralKeys, KnownKey } from "./ephemeral_keys.ts";
+import type { EphemeralKeys } from "./ephemeral_keys.ts";
 
 /** Signatures that deferred verification may check. */
 const VERIFICATIONS = { perSecond: 4000, capacity: 400 };
@@ -40,7 +43,7 @@ export interface SearchParts {
   /** Told each knock whose signer was found, before anything else is looked at. */
   readonly signed: (knock: SignedKnock) => void;
   /** Told of each datagram that no client has signed, and of each that is given up. */
-  readonly dropped: (reason: Unidentified | "overload", source: Address) => void;
+  readonly dropped: (reason: Unidentified | "overload", source: () => Address) => void;
 }
 
 /** Searches under one configuration after the other. */
@@ -49,18 +52,18 @@ export class SignerSearch {
   readonly #verifications = new TokenBucket(VERIFICATIONS);
   readonly #deferred: DeferredVerifications;
   #candidates: RankedCandidates;
-  #rules: IdentifyRules;
+  #agreements: Agreements;
   #replayWindowNs: bigint;
 
   constructor(config: SearchConfig, parts: SearchParts) {
     this.#parts = parts;
     this.#candidates = new RankedCandidates(config.keys);
-    this.#rules = this.#rulesOf(config);
+    this.#agreements = agreementsOf(config);
     this.#replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
     this.#deferred = new DeferredVerifications({
       isStale: ({ knock }) =>
         isStale(knock, parts.clock.now().wallNs, { replayWindowNs: this.#replayWindowNs }),
-      dropped: (source) => parts.dropped("overload", source),
+      dropped: (source) => parts.dropped("overload", () => source),
     });
   }
 
@@ -70,14 +73,21 @@ export class SignerSearch {
   }
 
   /** Looks for the signer of a datagram, or defers that. The bytes are not kept. */
-  take(datagram: Uint8Array, source: Address, { tagged, key }: Admitted): void {
-    const { keys } = this.#parts;
-    const rules = key ? remembering(this.#rules, key) : this.#rules;
-    // A search for a tagged knock ends here: it is not deferred.
-    const begun = this.#begin(tagged ? datagram : datagram.slice(), source, rules, tagged);
-    if (typeof begun === "string") return this.#tell(begun, source);
+  take(datagram: Uint8Array, sourceOf: () => Address, { tagged, key }: Admitted): void {
+    const { keys, dropped } = this.#parts;
+    const { agree, previousAgree } = this.#agreements;
+    const once = (each: KeyAgreement) => key?.remembering(each) ?? each;
+    const rules = { agree: once(agree), previousAgree: previousAgree && once(previousAgree) };
+    const knock = unseal(datagram, rules);
+    if (typeof knock === "string") return dropped(knock, sourceOf);
     // It was sealed to this server: strangers, who do not have its public key, add nothing here.
     const known = key ?? keys.note(ephemeralKeyOf(datagram));
+    const source = sourceOf();
+    // A search for a tagged knock ends here: it is not deferred.
+    const begun = this.#begin(
+      { knock, source, datagram: tagged ? datagram : datagram.slice() },
+      { hintedOnly: tagged },
+    );
     const found = tryKeys(begun, tagged ? Infinity : FREE_CANDIDATES);
     // Without a tag it may be another client's signature on a watched body: the genuine one is still to come.
     if (typeof found === "object" && tagged) known.spend();
@@ -93,9 +103,9 @@ export class SignerSearch {
     if (!deferred) return;
     if (deferred.candidates !== this.#candidates) {
       // The configuration has changed since.
-      const begun = this.#begin(deferred.datagram, deferred.source, this.#rules, false);
-      if (typeof begun === "string") return;
-      deferred = begun;
+      const knock = unseal(deferred.datagram, this.#agreements);
+      if (typeof knock === "string") return;
+      deferred = this.#begin({ ...deferred, knock }, { hintedOnly: false });
     }
     const found = tryKeys(deferred, allowed);
     if (found) this.#tell(found, deferred.source);
@@ -105,7 +115,7 @@ export class SignerSearch {
   /** From now on this configuration holds, for deferred knocks too: their search begins anew when it is their turn. */
   reconfigure(config: SearchConfig): void {
     this.#candidates = new RankedCandidates(config.keys, this.#candidates);
-    this.#rules = this.#rulesOf(config);
+    this.#agreements = agreementsOf(config);
     this.#replayWindowNs = BigInt(config.replayWindowMs) * 1_000_000n;
   }
 
@@ -114,29 +124,14 @@ export class SignerSearch {
     this.#candidates.accepted(key, source);
   }
 
-  #begin(
-    datagram: Uint8Array,
-    source: Address,
-    rules: IdentifyRules,
-    hintedOnly: boolean,
-  ): Deferred | Unidentified {
-    const steps = identifying(datagram, source, rules, { hintedOnly });
-    const { done, value } = steps.next();
-    if (!done) return { datagram, source, knock: value, candidates: this.#candidates, steps };
-    return value as Unidentified; // the first step unseals, and tries no key
+  #begin(read: ReadDatagram, options: { readonly hintedOnly: boolean }): Deferred {
+    const candidates = this.#candidates;
+    return { ...read, candidates, steps: identifying(read, candidates, options) };
   }
 
   #tell(found: SignedKnock | Unidentified, source: Address): void {
-    if (typeof found === "string") this.#parts.dropped(found, source);
+    if (typeof found === "string") this.#parts.dropped(found, () => source);
     else this.#parts.signed(found);
-  }
-
-  #rulesOf({ privateKey, previousPrivateKey }: SearchConfig): IdentifyRules {
-    return {
-      agree: keyAgreement(privateKey),
-      previousAgree: previousPrivateKey && keyAgreement(previousPrivateKey),
-      candidates: this.#candidates,
-    };
   }
 }
 
@@ -147,13 +142,4 @@ function tryKeys({ steps }: Deferred, keys: number): SignedKnock | Unidentified 
     if (done) return value;
   }
   return undefined;
-}
-
-function remembering(rules: IdentifyRules, key: KnownKey): IdentifyRules {
-  const { agree, previousAgree } = rules;
-  return {
-    ...rules,
-    agree: key.remembering(agree),
-    previousAgree: previousAgree && key.remembering(previousAgree),
-  };
 }

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { type GateRules, judge } from "../../lib/gate.ts";
+import { type GateRules } from "../../lib/gate.ts";
 import { Admission } from "../../lib/receive/admission.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts";
@@ -30,6 +30,7 @@ import {
 import { LOW_ORDER_KEYS, NON_CANONICAL_POINTS, SMALL_ORDER_POINTS } from "./curve_points.ts";
 import { CLASSES, EXPIRED, good, type Hostile, UNIT_WORLD } from "./hostile.ts";
 import { Random } from "./random.ts";
+import { judge } from "../support/judge.ts";
 
 const COUNT = Number(Deno.env.get("OPENME_ATTACK_COUNT") ?? 500_000);
 const SEED = Number(

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { parseClientConfig } from "../../lib/config/profiles.ts";
 import { parseServerConfig } from "../../lib/config/server.ts";
-import { codeOf, unsealKnock } from "../../lib/packet.ts";
+import { codeOf, splitSignature, unsealKnock } from "../../lib/packet.ts";
 import { Folder } from "../support/folder.ts";
 import { agreeAsServer, ALICE, ALICE_PROFILE, freshKnock, must } from "../support/knocks.ts";
 import { testWith } from "../support/programs.ts";
@@ -140,10 +140,11 @@ testWith(
 Deno.test("a code is the third quarter of the random nonce, before the client hint; without one that is random", async () => {
   const nonceOf = async (digits?: number) => {
     const code = digits === undefined ? undefined : { digits, givenMs: 0 };
-    const unsealed = unsealKnock(await freshKnock({ ...ALICE_PROFILE, code }), agreeAsServer);
+    const datagram = await freshKnock({ ...ALICE_PROFILE, code });
+    const unsealed = unsealKnock(datagram, agreeAsServer);
     assert.ok(typeof unsealed === "object", "a good knock");
-    assert.ok(ALICE.verify(unsealed.signedBytes, unsealed.signature));
-    return unsealed.knock.randomNonce;
+    assert.ok(ALICE.verify(...splitSignature(datagram)));
+    return unsealed.randomNonce;
   };
   const [one, other, zero, none] = [
     await nonceOf(123456),

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { formatAddress } from "../../lib/values/address.ts";
 import { bytesToHex } from "../../lib/crypto/keys.ts";
-import { judge } from "../../lib/gate.ts";
 import { PACKET_SIZE, unsealKnock } from "../../lib/packet.ts";
 import { skip, testWith } from "../support/programs.ts";
 import {
@@ -18,6 +17,7 @@ import {
 import { ALICE_PRIVATE, profilesYaml, SERVER_PUBLIC } from "../support/server_yaml.ts";
 import { Folder } from "../support/folder.ts";
 import { bareEnvironment, failure, good, mapSome, openme, openmeOnTerminal } from "./program.ts";
+import { judge } from "../support/judge.ts";
 
 /** Too long for a name, so that no name server is asked. */
 const NO_NAME = "x".repeat(64);
@@ -71,8 +71,8 @@ function only<T>(items: readonly T[]): T {
 function read(datagram: Uint8Array) {
   const unsealed = unsealKnock(datagram, agreeAsServer);
   assert.ok(typeof unsealed !== "string", `cannot be read: ${unsealed}`);
-  const { target } = unsealed.knock;
-  return { ...unsealed.knock, target: target && formatAddress(target) };
+  const { target } = unsealed;
+  return { ...unsealed, target: target && formatAddress(target) };
 }
 
 function nowNs(): bigint {

@@ -36,7 +36,7 @@ class FakeServer implements AsyncDisposable {
     for await (const [datagram] of this.#socket) {
       const unsealed = unsealKnock(datagram, agreeAsServer);
       assert.ok(typeof unsealed === "object", "a good knock");
-      this.knocks.push(await knockId(Uint8Array.from(unsealed.knock.randomNonce)));
+      this.knocks.push(await knockId(Uint8Array.from(unsealed.randomNonce)));
     }
   }
 

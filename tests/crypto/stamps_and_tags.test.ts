@@ -59,7 +59,7 @@ Deno.test("openme's own knock bears stamp, tag and hint, no two are alike, and t
     assert.ok(stamps.includes(bytesToHex(stampOf(datagram))));
     const unsealed = unsealKnock(datagram, agreeAsServer);
     assert.ok(typeof unsealed === "object");
-    const hint = clientHintOf(unsealed.knock.randomNonce).toString(16).padStart(8, "0");
+    const hint = clientHintOf(unsealed.randomNonce).toString(16).padStart(8, "0");
     assert.equal(hint, fingerprint(hexToBytes(ALICE.key)).slice(0, 8));
     assert.equal(outcome(datagram, freshRules(), { nowNs }), "grant");
   }

@@ -6,9 +6,8 @@ import type { Engine } from "../../lib/fleet/engine.ts";
 import { Claims } from "../../lib/fleet/claims.ts";
 import { Fleet } from "../../lib/fleet/fleet.ts";
 import { fleetSeal } from "../../lib/fleet/keys.ts";
-import { decide, identifying, type SignedKnock } from "../../lib/gate.ts";
+import { decide, identify, type SignedKnock } from "../../lib/gate.ts";
 import { formatAddress } from "../../lib/values/address.ts";
-import { atOnce } from "../../lib/values/steps.ts";
 import { address, ALICE, filled, freshRules, knockBy, NOW_NS } from "../support/knocks.ts";
 import { memoryLog } from "../support/memory_log.ts";
 import { pause, waitFor } from "../support/wait.ts";
@@ -109,7 +108,7 @@ class Host {
 
   /** The datagram arrives here. */
   async takes(datagram: Uint8Array, from: string): Promise<void> {
-    const signed = atOnce(identifying(datagram, address(from), freshRules()));
+    const signed = identify(datagram, address(from), freshRules());
     const decided = () => this.open.length + this.dropped.length;
     const before = decided();
     this.#sink.signed(signed as SignedKnock);
@@ -315,7 +314,7 @@ Deno.test("a knock that opens nothing anyway is not claimed; one that is repeate
 Deno.test("a client that floods a host has few claims at the engine; all together are in bounded memory", async () => {
   const engine = new MemoryEngine();
   const a = new Host(engine, "a");
-  const signed = atOnce(identifying(await knockBy(ALICE), address("198.51.100.20"), freshRules()));
+  const signed = identify(await knockBy(ALICE), address("198.51.100.20"), freshRules());
   const passed: SignedKnock[] = [];
   const sink = a.fleet.over({
     signed: (knock) => void passed.push(knock),

@@ -1,7 +1,7 @@
 /** The order in which clients' keys are tried: the right one first, however many there are. */
 
 import assert from "node:assert/strict";
-import { type GateClient, identifying } from "../../lib/gate.ts";
+import { type GateClient, identifying, unseal } from "../../lib/gate.ts";
 import { hintedNonce } from "../../lib/packet.ts";
 import { RankedCandidates } from "../../lib/receive/candidates.ts";
 import {
@@ -111,8 +111,11 @@ Deno.test("a hint that names another client costs one key more, and proves nothi
 Deno.test("identifying() never tries more keys than it may: one a step, and then comes who it was", async () => {
   const { clients, tried } = crowd(100);
   const rules = freshRules({ clients: [...clients, ALICE] });
-  const steps = identifying(await knockBy(ALICE), SOURCE, rules);
-  for (let keys = 0; keys <= 100; keys++) {
+  const datagram = await knockBy(ALICE);
+  const knock = unseal(datagram, rules);
+  assert.ok(typeof knock === "object", "a good knock");
+  const steps = identifying({ knock, datagram, source: SOURCE }, rules.candidates);
+  for (let keys = 1; keys <= 100; keys++) {
     assert.equal(steps.next().done, false);
     assert.equal(tried(), keys);
   }

@@ -10,14 +10,13 @@ import { parseServerConfig, type ServerConfig } from "../../lib/config/server.ts
 import type { Clock, Moment } from "../../lib/values/moment.ts";
 import { ServerLog } from "../../lib/receive/server_log.ts";
 import type { Backend, ClientOpenings } from "../../lib/firewall/backend.ts";
-import { type FleetKnock, identifying, type SignedKnock } from "../../lib/gate.ts";
+import { type FleetKnock, identify, type SignedKnock } from "../../lib/gate.ts";
 import { Guard } from "../../lib/firewall/guard.ts";
 import { type Grant, GRANT_CAPS, type GrantCaps, Grants } from "../../lib/grants.ts";
 import { EphemeralKeys } from "../../lib/receive/ephemeral_keys.ts";
 import { Pipeline } from "../../lib/receive/pipeline.ts";
 import { SignerSearch } from "../../lib/receive/signer_search.ts";
 import { formatPortRange } from "../../lib/values/ports.ts";
-import { atOnce } from "../../lib/values/steps.ts";
 import { OFFSET_CODE } from "../../lib/packet.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { GRANT_COLUMNS, grantFromRow, type GrantRow } from "../../lib/state/schema.ts";
@@ -135,8 +134,7 @@ class Process implements AsyncDisposable {
     });
     const { signed, dropped } = this.pipeline;
     this.search = new SignerSearch(config, {
-      ...{ clock, signed, keys: new EphemeralKeys() },
-      dropped: (reason, source) => dropped(reason, () => source),
+      ...{ clock, signed, dropped, keys: new EphemeralKeys() },
     });
     this.pipeline.resume(stored);
   }
@@ -153,7 +151,7 @@ class Process implements AsyncDisposable {
   /** Takes a datagram; gives the reason where it was dropped. */
   take(datagram: Uint8Array): string {
     const seen = this.#events.length;
-    this.search.take(datagram, SOURCE, { tagged: false, key: undefined, isOther: true });
+    this.search.take(datagram, () => SOURCE, { tagged: false, key: undefined, isOther: true });
     const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
     return drop ? String(drop.fields["reason"]) : "granted";
   }
@@ -161,7 +159,7 @@ class Process implements AsyncDisposable {
   /** Decides about a knock that a fleet knows something of. */
   decide(datagram: Uint8Array, fleet: FleetKnock): string {
     const seen = this.#events.length;
-    const signed = atOnce(identifying(datagram, SOURCE, freshRules()));
+    const signed = identify(datagram, SOURCE, freshRules());
     this.pipeline.signed({ ...(signed as SignedKnock), fleet });
     const drop = this.#events.slice(seen).find(({ event }) => event === "dropped");
     return drop ? String(drop.fields["reason"]) : "granted";

@@ -1,7 +1,6 @@
 /** Which refusals are told, and in which words. */
 
 import assert from "node:assert/strict";
-import { judge } from "../../lib/gate.ts";
 import { causeOf } from "../../lib/receive/refusal_causes.ts";
 import { formatOffset, RefusalLimit, type RefusalReason } from "../../lib/receive/refusals.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
@@ -18,6 +17,7 @@ import {
   SOURCE,
   WINDOW_NS,
 } from "../support/knocks.ts";
+import { judge } from "../support/judge.ts";
 
 const STALE_NS = NOW_NS - 5n * WINDOW_NS;
 

@@ -119,8 +119,7 @@ export class SimulatedServer implements Disposable {
     });
     const { signed, dropped } = this.pipeline;
     this.search = new SignerSearch(this.configOf(clients), {
-      ...{ clock, signed, keys: this.#keys },
-      dropped: (reason, source) => dropped(reason, () => source),
+      ...{ clock, signed, dropped, keys: this.#keys },
     });
     this.#stamps = new CurrentStamps(this.configOf(clients), clock.now());
     this.#admission = new Admission(this.configOf(clients), {
@@ -168,7 +167,7 @@ export class SimulatedServer implements Disposable {
     if (typeof admitted === "string") return admitted;
     const startMs = this.#nowMs;
     this.#nowMs += again ? COST.unsealAgain : COST.unseal;
-    this.search.take(datagram, source, admitted);
+    this.search.take(datagram, () => source, admitted);
     this.#admission.took(admitted, this.#nowMs - startMs);
     if (this.#searchMs === Infinity) this.#searchLater();
     return undefined;

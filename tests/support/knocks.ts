@@ -25,13 +25,7 @@ import {
   publicKeyOf,
   signatureVerifier,
 } from "../../lib/crypto/sync.ts";
-import {
-  type DropReason,
-  type GateClient,
-  type GateRules,
-  judge,
-  type Verdict,
-} from "../../lib/gate.ts";
+import { type DropReason, type GateClient, type GateRules, type Verdict } from "../../lib/gate.ts";
 import type { Grant, Permission } from "../../lib/grants.ts";
 import { type Network, parseNetwork } from "../../lib/values/network.ts";
 import { sealFresh } from "../../lib/client/knock.ts";
@@ -39,6 +33,7 @@ import { type Knock, sealKnock } from "../../lib/packet.ts";
 import { expandPortSpec, parsePortSpec } from "../../lib/values/ports.ts";
 import { ReplayMemory } from "../../lib/replay.ts";
 import { RankedCandidates } from "../../lib/receive/candidates.ts";
+import { judge } from "./judge.ts";
 
 /** The value, where a test knows that there is one. */
 export function must<T>(value: T | null | undefined): T {

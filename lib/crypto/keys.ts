@@ -4,7 +4,7 @@
  * WebCrypto lacks, comes from noble. A server takes the others from `sync.ts`. No file but these two and `ssh_cipher.ts` names a library.
  */
 
-import { poly1305 } from "@noble/ciphers/_poly1305.js";
+import { Poly1305 } from "@noble/ciphers/_poly1305.js";
 import { chacha20, chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { equalBytes } from "@noble/ciphers/utils.js";
 
@@ -121,14 +121,19 @@ export function aeadOpen(
   if (size < 0) return undefined;
   const ciphertext = sealed.subarray(0, size);
   // RFC 8439 section 2.8: over the ciphertext, zeros up to 16 bytes, and two sizes: of no associated data, and its own.
-  const padded = Math.ceil(size / 16) * 16;
-  const message = new Uint8Array(padded + 16);
-  message.set(ciphertext);
-  new DataView(message.buffer).setUint32(padded + 8, size, true);
-  const tag = poly1305(message, chacha20(key, nonce, new Uint8Array(32)));
-  if (!equalBytes(tag, sealed.subarray(size))) return undefined;
+  const mac = new Poly1305(chacha20(key, nonce, ZEROS, macKey)).update(ciphertext);
+  if (size % 16 > 0) mac.update(ZEROS.subarray(size % 16, 16));
+  sizes.setUint32(8, size, true);
+  mac.update(new Uint8Array(sizes.buffer)).digestInto(macTag);
+  if (!equalBytes(macTag, sealed.subarray(size))) return undefined;
   return ownBytes(chacha20(key, nonce, ciphertext, undefined, 1));
 }
+
+// Of one call, and made once: each datagram of a flood would leave them to be collected.
+const ZEROS = new Uint8Array(32);
+const macKey = new Uint8Array(32);
+const macTag = new Uint8Array(AEAD_TAG_SIZE);
+const sizes = new DataView(new ArrayBuffer(16));
 
 /** X25519 in WebCrypto. Throws where the peer's key is of low order (RFC 7748 section 6.1). */
 export async function agree(privateKey: Bytes, peerPublicKey: Bytes): Promise<Bytes> {

@@ -1,6 +1,7 @@
 /** The systemd units: systemd reads them without a complaint, and finds them confined. */
 
 import assert from "node:assert/strict";
+import { LOOKUP_PATHS } from "../lib/fleet/lookup_files.ts";
 import { UNITS } from "../lib/cli/setup/steps.ts";
 import { testWith } from "./support/programs.ts";
 
@@ -49,6 +50,17 @@ test("systemd-analyze security finds the units confined", () =>
       assert.match(text, /Overall exposure level/);
     }
   }));
+
+Deno.test("the fleet's process has the files by which names are looked up, and no other of their folder", async () => {
+  const unit = new URL("../packaging/openme-fleet@.service", import.meta.url);
+  const text = await Deno.readTextFile(unit);
+  const lines = [...text.matchAll(/^BindReadOnlyPaths=(.*)$/gm)].flatMap(([, paths]) =>
+    paths!.split(" ")
+  );
+  assert.deepEqual(LOOKUP_PATHS.filter((path) => !lines.includes(`-${path}`)), []);
+  assert.deepEqual(lines.filter((path) => !/^-\/etc\/[\w.-]+$/.test(path)), []);
+  assert.match(text, /^TemporaryFileSystem=\/etc:ro /m);
+});
 
 test("the units run what openme has", async () => {
   const { COMMANDS, HIDDEN_COMMANDS } = await import("../lib/cli/catalog.ts");

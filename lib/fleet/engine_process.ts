@@ -16,6 +16,7 @@ import {
   type EngineState,
 } from "./engine.ts";
 import { EngineFault, FAULTS } from "./faults.ts";
+import { lookupFiles } from "./lookup_files.ts";
 import { type FleetRole, type FromFleet, readFromFleet, type ToFleet } from "./messages.ts";
 
 /** What is read of the process: entries, answers to claims, and states. */
@@ -28,12 +29,16 @@ const MOST_CLAIMS = 256;
 const START_MS = 10_000;
 const SILENT_MS = 2000;
 const END_MS = 500;
+/** How often it is looked whether a process without an engine looks up names by files of before. */
+const LOOK_MS = 5000;
 /** Before it is started again. */
 const RESTART_MS = { first: 500, most: 10_000 };
 const LASTED_MS = 60_000;
 
 /** What it takes of a process that was started to connect. */
 type Started = Pick<StartedProcess, "channel"> & { kill(): unknown };
+
+type PartsByProcess = Required<EngineParts> & { readonly start: () => Promise<Started> };
 
 type State = Extract<FromFleet, { readonly isUp: boolean }>;
 
@@ -44,19 +49,21 @@ export interface EngineParts {
   readonly clock: Clock;
   /** Starts a process without rights; `undefined` where this one connects. */
   readonly start: (() => Promise<Started>) | undefined;
+  /** By which files names are looked up now ({@linkcode lookupFiles}). */
+  readonly lookup?: () => string;
 }
 
 /** Connects to the engine, and goes on trying until it is closed. */
 export async function startEngine(
-  { access, listener, clock, start }: EngineParts,
+  { access, listener, clock, start, lookup = lookupFiles }: EngineParts,
 ): Promise<Engine> {
-  if (start) return new EngineByProcess({ access, listener, clock, start });
+  if (start) return new EngineByProcess({ access, listener, clock, start, lookup });
   const { connectEngine } = await import("./connection.ts");
   return connectEngine(access, listener, clock);
 }
 
 class EngineByProcess implements Engine {
-  readonly #parts: EngineParts & { readonly start: () => Promise<Started> };
+  readonly #parts: PartsByProcess;
   readonly #end = new AbortController();
   readonly #claims = new Map<number, (ours: boolean | null) => void>();
   readonly #running: Promise<void>;
@@ -66,7 +73,7 @@ class EngineByProcess implements Engine {
   #asked = 0;
   #state: EngineState;
 
-  constructor(parts: EngineParts & { readonly start: () => Promise<Started> }) {
+  constructor(parts: PartsByProcess) {
     this.#parts = parts;
     this.#state = {
       isUp: false,
@@ -122,11 +129,18 @@ class EngineByProcess implements Engine {
     let restartMs = RESTART_MS.first;
     while (!signal.aborted) {
       const startMs = performance.now();
+      const { start, lookup } = this.#parts;
+      const lookedUpBy = lookup();
+      // Only another process sees the files of now.
+      const looking = setInterval(() => {
+        if (!this.#state.isUp && lookup() !== lookedUpBy) this.#kill();
+      }, LOOK_MS);
       try {
-        await this.#serve(await this.#parts.start());
+        await this.#serve(await start());
       } catch {
         // It could not be started: as for one that has ended.
       }
+      clearInterval(looking);
       this.#process = undefined;
       for (const resolve of this.#claims.values()) resolve(null);
       this.#change({ isUp: false, why: FAULTS.process, roundTripMs: null });

@@ -138,23 +138,30 @@ e2e("the Debian package, from its installation to its purge", async (lab, t) => 
 
   await t.step("a fleet's engine is reached by a process of systemd's, and by name", async () => {
     const config = "/etc/openme/config.yaml";
-    const fleet = "fleet: {name: test, url: redis:\\/\\/localhost:6379}";
+    const fleet = "fleet: {name: test, url: redis:\\/\\/engine.test:6379}";
     await type(
       `sudo sed -i 's/^server:/&\\n  ${fleet}/' ${config} && sudo systemctl restart openme`,
     );
-    await waitFor(
-      "what the process says of the engine",
-      async () =>
-        (await type("sudo journalctl -u openme -o cat")).includes('why="it refuses connections"'),
-    );
+    const says = (pattern: RegExp) =>
+      waitFor(
+        "what the process says of the engine",
+        async () => pattern.test(await type("sudo journalctl -u openme -o cat")),
+        { timeoutMs: 30_000 },
+      );
+    await says(/fleet_down .*why="(its name is not found|it does not answer)"/);
+    // As what manages names does: another file, of which a process that has the one of before never hears.
+    const known = "127.0.0.1 engine.test";
+    await type(`sudo sh -c "(cat /etc/hosts; echo ${known}) > /etc/new; mv /etc/new /etc/hosts"`);
+    await says(/fleet_down .*why="it refuses connections"/);
     const units = await type("systemctl list-units --plain --no-legend 'openme-fleet@*'");
     assert.match(units, /^openme-fleet@\S+ +loaded +active +running .*\n$/);
     assert.equal(await type("sudo journalctl -u 'openme-fleet@*' -o cat | grep -i error || :"), "");
     const told = () => type("sudo journalctl -u openme -o cat | grep not_separated || :");
     assert.equal(await told(), "");
-    await type(
-      "sudo systemctl mask --runtime --now openme-fleet.socket && sudo systemctl restart openme",
-    );
+    for (const command of ["stop", "mask --runtime"]) {
+      await type(`sudo systemctl ${command} openme-fleet.socket`);
+    }
+    await type("sudo systemctl restart openme");
     await waitFor("the line about it", async () => await told() !== "");
     assert.match(await told(), /^[^\n]*openme-fleet\.socket[^\n]*fleet's engine[^\n]*\n$/);
     await type("sudo systemctl unmask --runtime openme-fleet.socket");

@@ -23,7 +23,7 @@ const clock = processClock();
 async function hostBy(
   port: number,
   start: EngineParts["start"],
-  name = "127.0.0.1",
+  { name = "127.0.0.1", ...more }: { name?: string } & Pick<EngineParts, "lookup"> = {},
 ): Promise<Host> {
   const made: { parts?: Pick<EngineParts, "access" | "listener">; engine?: Engine } = {};
   const host = new Host(port, { url: `redis://${name}:${port}` }, (access, listener) => {
@@ -35,7 +35,7 @@ async function hostBy(
       close: () => made.engine!.close(),
     };
   });
-  made.engine = await startEngine({ ...made.parts!, clock, start });
+  made.engine = await startEngine({ ...made.parts!, clock, start, ...more });
   return host;
 }
 
@@ -182,6 +182,41 @@ Deno.test("a process that does not begin has 10 s, and one that goes silent 2; a
   assert.deepEqual(kills(), [1, 1, 1]);
 });
 
+Deno.test("a process without an engine is replaced once names are looked up by other files, as it sees those of before", async () => {
+  using time = new VirtualTime();
+  let files = "of before";
+  const started: Channel[] = [];
+  const start = () => {
+    const { keeper, process, kill } = channelPair();
+    started.push(process);
+    return Promise.resolve({ channel: keeper, kill });
+  };
+  const host = await hostBy(1, start, { lookup: () => files });
+  /** Lets so many seconds pass in which the last process says this. */
+  const seconds = async (count: number, isUp: boolean) => {
+    for (let second = 0; second < count; second++) {
+      started.at(-1)!.send({ isUp, why: isUp ? null : FAULTS.name, roundTripMs: null });
+      await time.pass(1000);
+    }
+  };
+  await seconds(20, false);
+  assert.equal(started.length, 1);
+  files = "replaced";
+  await seconds(7, false);
+  assert.equal(started.length, 2);
+  await seconds(20, false);
+  await seconds(1, true);
+  files = "replaced again";
+  await seconds(20, true);
+  assert.equal(started.length, 2, "the engine is there");
+  await seconds(7, false);
+  assert.equal(started.length, 3);
+  const closing = host.engine.close();
+  await time.pass(1000);
+  await closing;
+  assert.equal(time.waiting, 0);
+});
+
 /** A process that sends these lines without end, as fast as they are read. */
 async function hostFloodedWith(lines: string): Promise<{ host: Host; starts: () => number }> {
   let starts = 0;
@@ -265,7 +300,7 @@ rootTest(
       processes.push(started);
       return started;
     };
-    await using host = await hostBy(redis.port, start, "localhost");
+    await using host = await hostBy(redis.port, start, { name: "localhost" });
     try {
       await host.up();
     } catch (cause) {

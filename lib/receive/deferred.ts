@@ -6,7 +6,7 @@
 
 import type { Address } from "../values/address.ts";
 import type { Candidates, ReadDatagram, SignedKnock } from "../gate.ts";
-import { keyName } from "./ephemeral_keys.ts";
+import { bytesToHex } from "../crypto/keys.ts";
 import { ephemeralKeyOf } from "../packet.ts";
 
 const MOST = 256;
@@ -46,25 +46,25 @@ export class DeferredVerifications {
 
   /** Adds a knock, behind the others of its source. Where there is no room, it or another one is dropped. */
   add(deferred: Deferred): void {
-    const name = keyName(ephemeralKeyOf(deferred.datagram));
+    const name = bytesToHex(ephemeralKeyOf(deferred.datagram));
     if (this.#keys.has(name)) return this.#dropped(deferred.source);
     this.#keys.add(name);
     const queue = this.#isStale(deferred) ? this.#stale : this.#inTime;
     const given = queue.push(deferred);
     if (!given) return;
-    this.#keys.delete(keyName(ephemeralKeyOf(given.datagram)));
+    this.#keys.delete(bytesToHex(ephemeralKeyOf(given.datagram)));
     this.#dropped(given.source);
   }
 
   /** Takes out the knock whose turn it is; {@linkcode add} lets it wait for its next turn. */
   take(): Deferred | undefined {
     for (let next = this.#inTime.shift(); next; next = this.#inTime.shift()) {
-      this.#keys.delete(keyName(ephemeralKeyOf(next.datagram)));
+      this.#keys.delete(bytesToHex(ephemeralKeyOf(next.datagram)));
       if (!this.#isStale(next)) return next;
       this.add(next);
     }
     const stale = this.#stale.shift();
-    if (stale) this.#keys.delete(keyName(ephemeralKeyOf(stale.datagram)));
+    if (stale) this.#keys.delete(bytesToHex(ephemeralKeyOf(stale.datagram)));
     return stale;
   }
 }

@@ -4,7 +4,7 @@
  * docs/protocol.md, "Under load".
  */
 
-import type { KeyAgreement } from "../crypto/keys.ts";
+import { bytesToHex, type KeyAgreement } from "../crypto/keys.ts";
 
 /** The first that was noted is forgotten first: those of 50 knocks a second while their stamps are good. */
 const MOST_KEYS = 8192;
@@ -41,12 +41,12 @@ export class EphemeralKeys {
   readonly #keys = new Map<string, KnownKey>();
 
   get(key: Uint8Array): KnownKey | undefined {
-    return this.#keys.get(keyName(key));
+    return this.#keys.get(bytesToHex(key));
   }
 
   /** Notes a key, unless it is known. */
   note(key: Uint8Array): KnownKey {
-    const name = keyName(key);
+    const name = bytesToHex(key);
     const before = this.#keys.get(name);
     if (before) return before;
     const known = new KnownKey();
@@ -54,9 +54,4 @@ export class EphemeralKeys {
     if (this.#keys.size > MOST_KEYS) this.#keys.delete(this.#keys.keys().next().value!);
     return known;
   }
-}
-
-/** An ephemeral key as a key of maps. */
-export function keyName(key: Uint8Array): string {
-  return String.fromCharCode(...key);
 }

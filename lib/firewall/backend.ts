@@ -31,8 +31,13 @@ import type { CommandLines, GuardPlan } from "./plan.ts";
 export interface QuickSets {
   /** Of these openings each of the sets gets those that belong there, and nothing else stays in it. */
   replaceOpenings(sets: Iterable<string>, openings: readonly AddressOpenings[]): Promise<boolean>;
+  /** Changes what these addresses have, however many others there are. Not for ranges of ports. */
+  changeOpenings(change: OpeningsChange): Promise<boolean>;
   replaceStamps(stamps: readonly KnockStamp[]): Promise<boolean>;
 }
+
+/** What some addresses had, and what they get. */
+export type OpeningsChange = Readonly<Record<"before" | "after", readonly AddressOpenings[]>>;
 
 /** Gives the generation of nf_tables' rules, which grows with every change; `undefined` where it cannot be had. */
 export type ReadGeneration = () => number | undefined;

@@ -44,7 +44,6 @@ export class RankedCandidates implements Candidates {
     return { sources: this.#recency.bySource.size, clients: this.#recency.all.length };
   }
 
-  /** The clients that the hint in a random nonce names: one, or by chance a few. */
   hinted(randomNonce: Uint8Array): readonly GateClient[] {
     return this.#keys.byHint.get(clientHintOf(randomNonce)) ?? [];
   }
@@ -60,7 +59,6 @@ export class RankedCandidates implements Candidates {
     for (const client of this.#keys.byKey.values()) if (!first.has(client)) yield client;
   }
 
-  /** Remembers that a knock under this key was accepted from there. Only for knocks that passed every check. */
   accepted(key: string, source: Address): void {
     const { bySource, all } = this.#recency;
     const text = formatAddress(source);

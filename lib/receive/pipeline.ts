@@ -73,8 +73,8 @@ export class Pipeline implements KnockSink {
     const { steadyMs } = this.#parts.clock.now();
     const verdict = this.#decide(knock);
     if (verdict.kind === "grant") {
-      this.#parts.accepted(knock.key, knock.source);
       this.#open(verdict, knock);
+      this.#parts.accepted(knock.key, knock.source);
     } else {
       this.#refuse(verdict, knock.source);
       if (verdict.reason !== "needs") return;
@@ -216,7 +216,7 @@ export class Pipeline implements KnockSink {
     }
   }
 
-  /** From now on `listener` is told of every knock that lets somebody in, before the firewall has it. */
+  /** From now on `listener` is told of every knock that lets somebody in, before the firewall answers. */
   onGranted(listener: (knock: SignedKnock) => void): void {
     this.#grantedListeners.push(listener);
   }
@@ -242,8 +242,6 @@ export class Pipeline implements KnockSink {
     const record = { client, randomNonce, timestampNs, source, at: now, keyRecord };
     // On disk before the firewall is asked for anything.
     store.recordKnock(recordOf({ ...record, opened: { grant, renewed } }));
-    const id = this.knocks.accept(grant, verdict.randomNonce);
-    for (const tell of this.#grantedListeners) tell(knock);
     let failed = false;
     guard.changed(grant.address, {
       done: () => {
@@ -262,6 +260,9 @@ export class Pipeline implements KnockSink {
         failed = true;
       },
     });
+    // While the firewall is at work: it answers in a later turn.
+    const id = this.knocks.accept(grant, randomNonce);
+    for (const tell of this.#grantedListeners) tell(knock);
   }
 
   /** Whether a grant of this key, first or renewed, is in force for an address. */

@@ -76,8 +76,8 @@ export class Reporter {
 
   /** A grant does not go on as it was. */
   changing(change: GrantChange, healthPort: number): void {
-    const events = eventsOf(change, { atMs: this.#nowMs(), healthPort });
-    for (const event of events) this.#parts.store.recordEvent(event);
+    const atMs = wallMsOf(this.#parts.clock.now());
+    for (const each of eventsOf(change, { atMs, healthPort })) this.#parts.store.recordEvent(each);
   }
 
   /** The firewall has that change. */
@@ -134,11 +134,7 @@ export class Reporter {
 
   #refusal(reason: RefusalReason, client: string, address: Address, aheadMs?: number): void {
     const source = formatAddress(address);
-    const atMs = this.#nowMs();
+    const atMs = wallMsOf(this.#parts.clock.now());
     this.#parts.store.recordEvent({ event: "refused", atMs, client, source, reason, aheadMs });
-  }
-
-  #nowMs(): number {
-    return wallMsOf(this.#parts.clock.now());
   }
 }

@@ -16,7 +16,7 @@ import { IptablesProgram } from "../host/iptables.ts";
 import { HostRules } from "../host/look.ts";
 import { NftProgram, type NftView } from "../host/nft.ts";
 import type { Narrowing } from "./narrowing.ts";
-import { HeldOpenings } from "./openings.ts";
+import { HeldOpenings, type SetsChange } from "./openings.ts";
 import { GUARD_PRIORITY, renderRemoval, renderTable } from "./rules.ts";
 import { OwnTable } from "./table.ts";
 import { nameProcess, requireNoLivingOwner } from "../owner.ts";
@@ -60,13 +60,12 @@ class NftBackend implements Backend {
   #legacy: string | undefined;
   /** Steady clock, ms: when the host's rules may be listed again. */
   #nextLookMs = 0;
-  readonly #held = new HeldOpenings();
-  /** Loaded once a grant may be for a network. */
-  #narrowing: Narrowing | undefined;
-  /** The number of the last write of `#held`, and of the last that ended, for each set and for the whole table. */
+  #held = new HeldOpenings();
+  #narrowing: Promise<Narrowing> | undefined;
+  /** The number of the last write of `#held`, the highest that has ended, and the sets written since the last install. */
   #version = 0;
-  readonly #written = new Map<string, number>();
-  #writtenWhole = 0;
+  #ended = 0;
+  readonly #written = new Set<string>();
   readonly #connections: SeenConnections;
   #installed: Installed | undefined;
 
@@ -91,13 +90,15 @@ class NftBackend implements Backend {
     const narrowing = await this.#loadNarrowing(openings);
     const notes = await narrowing?.notesToKeep(openings) ?? [];
     this.#checked.forget();
-    this.#held.replace(openings, startMs);
+    this.#held = new HeldOpenings();
+    this.#held.hold(openings, startMs);
     const host = await this.#host.look(this.#plan);
     if (!this.#installed) await this.#host.requireWayIn(this.#plan, host);
     const kept = await this.#connections.lookBefore(this.#plan.guardedPorts);
     const owner = await nameProcess(Deno.pid, this.#run);
     await this.#host.putOtherHoles(this.#plan, host);
     const version = ++this.#version;
+    this.#written.clear();
     const live = this.#held.live(performance.now());
     const networks = narrowing?.render(this.#plan, live, notes);
     const extending = this.#plan.activeMs && await import("./extending.ts");
@@ -117,12 +118,11 @@ class NftBackend implements Backend {
         renderNftHoles(this.#host.ownChanges(this.#plan, host)),
     );
     narrowing?.replace(openings, startMs);
-    this.#writtenWhole = version;
+    this.#ended = Math.max(this.#ended, version);
     kept.areInstalled();
     // A table that is gone already is seen by the next check.
     this.#installed = { table: await this.#table.read() ?? "", holes: host.hole };
-    const later = [...this.#written].filter(([, each]) => each > version).map(([set]) => set);
-    await this.#write(new Set(later));
+    if (this.#ended > version) await this.#write({ sets: this.#written });
   }
 
   reconfigure(plan: GuardPlan): void {
@@ -131,11 +131,10 @@ class NftBackend implements Backend {
   }
 
   async apply(changes: readonly ClientOpenings[]): Promise<void> {
-    const narrowing = await this.#loadNarrowing(changes);
-    await narrowing?.forget(changes);
-    const nowMs = performance.now();
-    narrowing?.remember(changes, nowMs);
-    await this.#write(this.#held.hold(changes, nowMs));
+    // Without networks in one step up to the kernel: each turn of the event loop would be in the time of a knock.
+    const narrowing = this.#loadNarrowing(changes);
+    if (narrowing) await (await narrowing).open(changes);
+    await this.#write(this.#held.hold(changes, performance.now()));
   }
 
   restamp(): Promise<void> {
@@ -146,31 +145,32 @@ class NftBackend implements Backend {
     return this.#table.stampFlaw();
   }
 
-  async #loadNarrowing(openings: readonly ClientOpenings[]): Promise<Narrowing | undefined> {
-    if (this.#narrowing) return this.#narrowing;
+  /** Loaded once a grant may be for a network. */
+  #loadNarrowing(openings: readonly ClientOpenings[]): Promise<Narrowing> | undefined {
     if (this.#plan.prefixes.length === 0 && openings.every(({ address }) => isSingle(address))) {
-      return undefined;
+      return this.#narrowing;
     }
-    const { Narrowing } = await import("./narrowing.ts");
-    return this.#narrowing ??= new Narrowing({
-      listSet: (set) => this.#table.listSet(set),
-      transact: (text) => this.#table.transact(text),
-      close: async (networks) => {
-        const closed = networks.map((address) => ({ address, openings: [] }));
-        await this.#write(this.#held.hold(closed, performance.now()));
-      },
-    });
+    return this.#narrowing ??= import("./narrowing.ts").then(({ Narrowing }) =>
+      new Narrowing({
+        listSet: (set) => this.#table.listSet(set),
+        transact: (text) => this.#table.transact(text),
+        close: (networks) => {
+          const closed = networks.map((address) => ({ address, openings: [] }));
+          return this.#write(this.#held.hold(closed, performance.now()));
+        },
+      })
+    );
   }
 
-  /** Writes all that these sets are to hold. Where a later write ended first, this put something old over it: once more. */
-  async #write(sets: ReadonlySet<string>): Promise<void> {
-    if (sets.size === 0) return;
-    while (true) {
+  /** Where a later write ended first, this put something old over it: then the sets are written whole. */
+  async #write(change: SetsChange): Promise<void> {
+    for (let next = change; change.sets.size > 0; next = { sets: change.sets }) {
+      for (const set of change.sets) this.#written.add(set);
       const version = ++this.#version;
-      await this.#table.replaceOpenings(sets, this.#held.live(performance.now()));
-      const overtaken = this.#writtenWhole > version ||
-        [...sets].some((set) => (this.#written.get(set) ?? 0) > version);
-      if (!overtaken) return sets.forEach((set) => this.#written.set(set, version));
+      await this.#table.writeOpenings(next, () => this.#held.live(performance.now()));
+      const isLatest = this.#ended < version;
+      this.#ended = Math.max(this.#ended, version);
+      if (isLatest) return;
     }
   }
 
@@ -181,7 +181,8 @@ class NftBackend implements Backend {
     const isAsChecked = this.#checked.isUnchanged() && legacy === this.#legacy;
     if (!isAsChecked && !await this.#isAsInstalled(installed, legacy)) return false;
     await this.#connections.look(this.#plan.guardedPorts);
-    this.#narrowing?.forgetEnded(performance.now());
+    (await this.#narrowing)?.forgetEnded(performance.now());
+    this.#held.live(performance.now()); // forgets what has ended
     return true;
   }
 
@@ -218,7 +219,7 @@ class NftBackend implements Backend {
       () => this.#table.transact(renderRemoval()),
       () => this.#host.takeOutHoles(),
     ]);
-    this.#held.replace([], performance.now());
+    this.#held = new HeldOpenings();
     this.#installed = undefined;
   }
 

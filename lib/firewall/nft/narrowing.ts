@@ -91,6 +91,12 @@ export class Narrowing {
     }
   }
 
+  /** To be called before these changes are written; throws as {@linkcode forget} does. */
+  async open(changes: readonly AddressOpenings[]): Promise<void> {
+    await this.forget(changes);
+    this.remember(changes, performance.now());
+  }
+
   forgetEnded(nowMs: number): void {
     for (const [text, { notedUntilMs }] of this.#seen) {
       if (notedUntilMs < nowMs) this.#seen.delete(text);

@@ -1,13 +1,10 @@
 /**
  * The sets that hold what is open, as pure functions: which opening stands in which set, and the text that gives a set
- * exactly its contents.
+ * exactly its contents. Openings of one port are in a hash set; a range of ports needs an interval set, whose writing takes
+ * time by the square of its length, and has a set of its own, so that only ranges pay for it.
  *
- * Openings of one port are in a hash set: 4,000 are written in 50 ms. A range of ports needs an interval set, whose
- * writing takes time by the square of its length; it has a set of its own, so that only ranges pay for it.
- *
- * A set is always written whole, by `flush set` and the syntax of a table's block in one transaction. `add element` and
- * `delete element` are not for this: nft then first reads every interval set of the whole host, other people's blocklists
- * too, which takes 3 s beside 200,000 addresses.
+ * nft writes a set whole, by `flush set` and the syntax of a table's block. For `add element` and `delete element` it first
+ * reads every interval set of the whole host, other people's blocklists too, which takes 3 s beside 200,000 addresses.
  */
 
 import { formatAddress } from "../../values/address.ts";

@@ -10,6 +10,7 @@ import { runNft } from "../host/nft_listing.ts";
 import type { ProcessName } from "../owner.ts";
 import { type GuardPlan, TABLE } from "../plan.ts";
 import { EXAMINED_CHAINS, examineTable } from "./examine.ts";
+import type { SetsChange } from "./openings.ts";
 import { parseGranted, parseKnockCounters, parseOwner } from "./rules.ts";
 import { elementsBySet, parseOpeningSets, renderContents } from "./sets.ts";
 import { renderStamps, STAMP_PROBE } from "./stamps.ts";
@@ -33,9 +34,11 @@ export class OwnTable {
     this.#stamps = parts.stamps ?? (() => []);
   }
 
-  /** Gives these sets all of the openings that belong there: without a program where that is possible. */
-  replaceOpenings(sets: ReadonlySet<string>, openings: readonly AddressOpenings[]): Promise<void> {
+  /** Changes sets, or gives them all that is `live`: without a program where that is possible. */
+  writeOpenings({ sets, change }: SetsChange, live: () => AddressOpenings[]): Promise<void> {
     return this.#checked.ownChange(async () => {
+      if (change && await this.#quickSets?.changeOpenings(change)) return;
+      const openings = live();
       if (await this.#quickSets?.replaceOpenings(sets, openings)) return;
       await this.#load(renderContents(sets, elementsBySet(openings)));
     });

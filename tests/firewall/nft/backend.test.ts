@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import type { Address } from "../../../lib/values/address.ts";
 import { OpenmeError } from "../../../lib/values/errors.ts";
-import type { ClientOpenings } from "../../../lib/firewall/backend.ts";
+import type { ClientOpenings, QuickSets } from "../../../lib/firewall/backend.ts";
 import { HOLE_COMMENT, type Prefix } from "../../../lib/firewall/plan.ts";
 import { createNftBackend } from "../../../lib/firewall/nft/backend.ts";
 import { type AddressOpenings, Grants } from "../../../lib/grants.ts";
@@ -167,6 +167,33 @@ Deno.test("apply() writes whole sets, with the time that is left, and asks nothi
     writing("granted4_ranges"),
   ]);
   assert.deepEqual(machine.asked, Array(3).fill("nft -f -"));
+});
+
+Deno.test("apply() asks for what changes alone, before it returns, and for whole sets where that cannot be", async () => {
+  const asked: string[] = [];
+  let isBusy = false;
+  const text = (each: readonly AddressOpenings[]) =>
+    each.flatMap(({ openings }) => openings.map(({ first }) => first)).join();
+  const quickSets: QuickSets = {
+    changeOpenings: ({ before, after }) => {
+      asked.push(`${text(before)} -> ${text(after)}`);
+      return Promise.resolve(!isBusy);
+    },
+    replaceOpenings: (sets, openings) => {
+      asked.push(`${[...sets].join()}: ${text(openings)}`);
+      return Promise.resolve(true);
+    },
+    replaceStamps: () => Promise.resolve(true),
+  };
+  const backend = createNftBackend(planOf({}), new FakeMachine().run, { quickSets });
+  await backend.install([openings("198.51.100.1", { "21/tcp": 60_000 })]);
+  const opened = backend.apply([openings("198.51.100.2", { "22/tcp": 60_000 })]);
+  assert.deepEqual(asked, [" -> 22"]);
+  await opened;
+  await backend.apply([openings("198.51.100.2", { "23/tcp": 60_000 })]);
+  isBusy = true;
+  await backend.apply([openings("198.51.100.2", {})]);
+  assert.deepEqual(asked, [" -> 22", "22 -> 23", "23 -> ", "granted4: 21"]);
 });
 
 Deno.test("apply() leaves out openings that have ended, and gives the others the time they have left", async () => {

@@ -101,9 +101,10 @@ export interface SignedKnock {
 
 /** What a fleet knows of a knock. */
 export interface FleetKnock {
-  /** The host that it came to, where that is another one, and how long ago that host accepted it. */
+  /** The host that it came to, where that is another one; how long ago that let in for it, after how long a wait (`needs`). */
   readonly from?: string;
   readonly ageMs?: number;
+  readonly waitedMs?: number;
   /** What another host may have taken: the knock, or a code that is good here only for what that host tells of. */
   readonly unclaimed?: "knock" | "code";
 }
@@ -160,14 +161,13 @@ export function* identifying(
   candidates: Candidates,
   { hintedOnly = false }: { readonly hintedOnly?: boolean } = {},
 ): Generator<void, SignedKnock | "signature", void> {
-  const { randomNonce, timestampNs, target } = knock;
   const [signedBytes, signature] = splitSignature(datagram);
   const tried = hintedOnly
-    ? candidates.hinted(randomNonce)
-    : candidates.inOrder(randomNonce, source);
+    ? candidates.hinted(knock.randomNonce)
+    : candidates.inOrder(knock.randomNonce, source);
   for (const { key, verify } of tried) {
     if (verify(signedBytes, signature)) {
-      return { key, source, randomNonce, timestampNs, target, datagram: datagram.slice() };
+      return { ...knock, key, source, datagram: datagram.slice() };
     }
     yield;
   }

@@ -44,8 +44,12 @@ export interface CodedKnock {
   readonly lifetimeMs: number;
   /** Wall clock, ms since 1970. */
   readonly nowMs: number;
-  /** How long ago it came to the host that told this one; and whether its code may have been taken by another host. */
-  readonly fleet: { readonly ageMs?: number; readonly unclaimed?: "knock" | "code" };
+  /** How long ago another host let in for it, after how long a wait; whether another one may have taken its code. */
+  readonly fleet: {
+    readonly ageMs?: number;
+    readonly waitedMs?: number;
+    readonly unclaimed?: "knock" | "code";
+  };
   readonly recordOf: (key: string) => KeyRecord;
   /** What was used up to here may be lost: ns since 1970. */
   readonly floorNs: bigint | undefined;
@@ -78,7 +82,7 @@ export function judgeCode(
   { secret, key, previous }: CodeOwner & { readonly secret: string },
 ): JudgedCode {
   const { code, recordOf, floorNs = 0n, codeAt = () => NaN, fleet } = knock;
-  const nowMs = knock.nowMs - (fleet.ageMs ?? 0);
+  const nowMs = knock.nowMs - (fleet.ageMs ?? 0) - (fleet.waitedMs ?? 0);
   const record = recordOf(knock.key);
   const refused = (refusal: CodeRefusal, changed = record): JudgedCode => ({
     ...{ refusal, record: changed, continues: false },

@@ -33,6 +33,8 @@ export interface KnockEntry {
   readonly source: Address;
   /** Whose it is, so that no host has to try the keys of all its clients: the public key in hex. */
   readonly key: string;
+  /** How long it had waited for another client's. */
+  readonly waitedMs: number;
 }
 
 /** What a host tells of itself every few seconds. */
@@ -47,6 +49,8 @@ export interface Alive {
 
 /** Hints that an entry has room for. */
 export const MOST_HINTS = 64;
+/** A knock waits no longer for another one. */
+const MOST_WAITED_MS = 60_000;
 /** Parts of an answer: so much of it is read. */
 export const MOST_PARTS = 100;
 
@@ -56,7 +60,7 @@ const NAME = /^[\w.:-]{1,64}$/;
 /** The entry as text. */
 export function sealEntry({ host, claimant, atMs, ...body }: Entry, seal: FleetSeal): string {
   const said = "knock" in body
-    ? { knock: encodeBase64(body.knock), source: formatAddress(body.source), key: body.key }
+    ? { ...body, knock: encodeBase64(body.knock), source: formatAddress(body.source) }
     : "alive" in body
     ? { alive: { ...body.alive, hints: packHints(body.alive.hints) } }
     : body;
@@ -94,13 +98,13 @@ export function joinParts(parts: readonly string[]): unknown {
 }
 
 function readBody(said: Record<string, unknown>): EntryBody | undefined {
-  const { knock, source: from, key, alive, ask, answer, id, part, parts } = said;
+  const { knock, source: from, key, waitedMs, alive, ask, answer, id, part, parts } = said;
   if (knock !== undefined) {
     const datagram = typeof knock === "string" ? decodeBase64(knock) : undefined;
     const source = typeof from === "string" ? parseAddress(from) : undefined;
     const isRead = datagram?.length === PACKET_SIZE && source && typeof key === "string" &&
-      KEY.test(key);
-    return isRead ? { knock: datagram, source, key } : undefined;
+      KEY.test(key) && isCount(waitedMs) && waitedMs <= MOST_WAITED_MS;
+    return isRead ? { knock: datagram, source, key, waitedMs } : undefined;
   }
   if (alive !== undefined) return readAlive(Object(alive));
   if (!isName(id)) return undefined;

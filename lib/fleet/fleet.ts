@@ -62,6 +62,8 @@ export class Fleet implements EngineListener {
   #agreements: Agreements;
   readonly #heard = new HeardHosts();
   readonly #asking: Asking;
+  /** When knocks were decided, by the steady clock: some then wait for another one. */
+  readonly #decidedAtMs = new WeakMap<SignedKnock, number>();
   #answer: AskingParts["answer"] = () => Promise.reject(new Error("it is starting"));
   #lagMs: number | null = null;
   #junk = 0;
@@ -113,8 +115,12 @@ export class Fleet implements EngineListener {
   }
 
   /** This host has let somebody in for this knock. */
-  granted({ datagram, source, key, fleet }: SignedKnock): void {
-    if (datagram && fleet?.from === undefined) this.#send({ knock: datagram, source, key });
+  granted(knock: SignedKnock): void {
+    const { datagram, source, key, fleet } = knock;
+    if (!datagram || fleet?.from !== undefined) return;
+    const { steadyMs } = this.#parts.clock.now();
+    const waitedMs = Math.round(steadyMs - (this.#decidedAtMs.get(knock) ?? steadyMs));
+    this.#send({ knock: datagram, source, key, waitedMs });
   }
 
   /** An entry of the stream, which anyone may have written who reaches the engine. */
@@ -202,7 +208,7 @@ export class Fleet implements EngineListener {
   }
 
   #takeKnock(
-    { knock, source, key, host }: EntryHead & KnockEntry,
+    { knock, source, key, host, waitedMs }: EntryHead & KnockEntry,
     ageMs: number,
   ) {
     const client = this.#server.keys.byKey.get(key);
@@ -211,7 +217,7 @@ export class Fleet implements EngineListener {
     const candidates = { hinted: () => only, inOrder: () => only, accepted: () => {} };
     const signed = identify(knock, source, { ...this.#agreements, candidates });
     if (typeof signed === "string") return;
-    this.#sink?.signed({ ...signed, fleet: { from: host, ageMs: Math.max(0, ageMs) } });
+    this.#sink?.signed({ ...signed, fleet: { from: host, ageMs: Math.max(0, ageMs), waitedMs } });
   }
 
   changed({ isUp, why }: EngineState): void {
@@ -255,7 +261,9 @@ export class Fleet implements EngineListener {
       : isCodeOurs === false
       ? "code"
       : undefined;
-    sink.signed(unclaimed ? { ...knock, fleet: { unclaimed } } : knock);
+    const claimed: SignedKnock = unclaimed ? { ...knock, fleet: { unclaimed } } : knock;
+    this.#decidedAtMs.set(claimed, this.#parts.clock.now().steadyMs);
+    sink.signed(claimed);
   }
 
   #tellOfJunk(steadyMs: number): void {

@@ -64,6 +64,11 @@ Deno.test("a code is good in its step and the one before and after, by the serve
     "taken",
     "another host",
   );
+  const waited = { ageMs: 1, waitedMs: 59_999 };
+  assert.equal(
+    new Keys().judge(code(STEP), START_MS + 2 * MINUTE_MS - 1, { fleet: waited }),
+    "taken",
+  );
   const without = new Keys();
   without.codeAt = undefined;
   assert.equal(without.judge(code(STEP), START_MS), "code_wrong");

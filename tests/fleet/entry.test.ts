@@ -25,6 +25,7 @@ Deno.test("the longest entry of each kind fits into the stream, and is read as i
       knock: filled(255, 165),
       source: address(`2001:db8:${"ffff:".repeat(5)}ffff`),
       key: "f0".repeat(32),
+      waitedMs: 60_000,
     },
     {
       ...HEAD,

@@ -218,6 +218,26 @@ Deno.test("a code is claimed after its knock, for all keys and hosts, and later 
   assert.equal(b.dropped.at(-1), "code_used");
 });
 
+Deno.test("others are told how long a knock had waited for another one, so that they judge its code for then", async () => {
+  const engine = new MemoryEngine();
+  const [a, b] = [new Host(engine, "a"), new Host(engine, "b")];
+  const held: SignedKnock[] = [];
+  const told: SignedKnock["fleet"][] = [];
+  const rest = { dropped: () => {}, droppedMore: () => {} };
+  const sink = a.fleet.over({ ...rest, signed: (knock) => void held.push(knock) });
+  b.fleet.over({ ...rest, signed: ({ fleet }) => void told.push(fleet) });
+  sink.signed(
+    identify(await knockBy(ALICE), address("198.51.100.20"), freshRules()) as SignedKnock,
+  );
+  await waitFor("the claim", () => held.length > 0, { everyMs: 1 });
+  a.steadyMs += 45_000.4;
+  for (const host of [a, b]) host.wallNs += 45_000_000_000n;
+  a.fleet.granted(held[0]!);
+  b.wallNs += 2_000_000_000n;
+  engine.deliver();
+  assert.deepEqual(told, [{ from: "a", ageMs: 2000, waitedMs: 45_000 }]);
+});
+
 Deno.test("what was written before a host takes knocks waits for it", async () => {
   const engine = new MemoryEngine();
   const a = new Host(engine, "a");
@@ -263,6 +283,7 @@ Deno.test("what no host has written lets nobody in, and is told once a minute", 
       // Another client's, and none's.
       { key: Uint8Array.fromBase64(OTHER_PUBLIC).toHex() },
       { key: "00".repeat(32) },
+      ...[-1, 60_001, "1", undefined].map((waitedMs) => ({ waitedMs })),
       { host: "a\nb" },
       { claimant: undefined },
       { at: "1" },

@@ -52,7 +52,11 @@ export class Claims {
     if (isOurs === false || totp === undefined) return { isOurs, isCodeOurs: isOurs };
     const codeName = codeClaimName(key, totp, codeOf(knock.randomNonce));
     const ofCode = { ...of, name: codeName, forMs: CODE_CLAIM_LASTS_MS };
-    return { isOurs, isCodeOurs: await this.claim(engine, ofCode) };
+    const isCodeOurs = await this.claim(engine, ofCode);
+    // A key that has had too many claims must not get a code good at two hosts for that.
+    const left = this.#byKey.get(knock.key)?.left(this.#clock.now().steadyMs) ?? 1;
+    const hadTooMany = left < 1 && engine?.state().isUp;
+    return { isOurs, isCodeOurs: isCodeOurs ?? (hadTooMany ? false : undefined) };
   }
 
   /**

@@ -209,6 +209,20 @@ Deno.test("a code is claimed after its knock, for all keys and hosts, and later 
   await Promise.all([a.takes(both, "198.51.100.20"), b.takes(both, "203.0.113.66")]);
   assert.equal(new Set(engine.claims.values()).size, 1);
 
+  // Whoever has the key and the code floods a host, so that nothing of that key is claimed there.
+  const [c, open] = [new Host(engine, "c", { clients }), b.open.length];
+  await a.takes(await knockWith(456789, 7), "198.51.100.20");
+  const flood = Array.from({ length: 1000 }, async (_, i) => {
+    const randomNonce = filled(8, 16);
+    new DataView(randomNonce.buffer).setUint32(0, i);
+    await c.takes(await knockBy(ALICE, { randomNonce }), "203.0.113.66");
+  });
+  await Promise.all(flood);
+  c.open.length = 0;
+  await c.takes(await knockWith(456789, 9), "203.0.113.66");
+  assert.deepEqual([c.open, b.open.length], [[], open]);
+  assert.equal(c.dropped.at(-1), "code_used");
+
   engine.isUp = false;
   await a.takes(await knockWith(345678, 5), "198.51.100.20");
   engine.isUp = true;

@@ -6,15 +6,24 @@ import { escapeUnprintable } from "../values/text.ts";
 import type { Context } from "./context.ts";
 import { formatTime } from "./flags.ts";
 
-/** The other hosts' answers, and this host's name. Those that have not answered are told on standard error. */
+/**
+ * The other hosts' answers, and this host's name. Those that have not answered are told on standard error; where the engine
+ * does not answer, all of them as `*`.
+ */
 export async function askFleet(
   stateDir: string,
   request: object,
   { stderr }: Pick<Context, "stderr">,
 ): Promise<{ readonly host: string; readonly answers: readonly FleetAnswer[] }> {
-  const { host, hosts } = await askServer(stateDir, { command: "fleet" }) as FleetReport;
-  const answers = await askServer(stateDir, { command: "ask_fleet", request }) as FleetAnswer[];
-  if (hosts.length === 0) stderr("openme: warning: no other host of the fleet is heard");
+  const report = await askServer(stateDir, { command: "fleet" }) as FleetReport;
+  const { host, hosts, engine } = report;
+  const why = `the engine does not answer (${engine.why})`;
+  const answers = engine.up
+    ? await askServer(stateDir, { command: "ask_fleet", request }) as FleetAnswer[]
+    : [{ host: "*", value: null, error: why }];
+  if (engine.up && hosts.length === 0) {
+    stderr("openme: warning: no other host of the fleet is heard");
+  }
   for (const { host, error } of answers) {
     if (error !== null) {
       stderr(`openme: not done: ${escapeUnprintable(host)}: ${escapeUnprintable(error)}`);

@@ -32,6 +32,7 @@ const MOST_WAITING = 1000;
 /** Entries of other hosts that are looked at: a signature each. */
 const ENTRIES = { perSecond: 500, capacity: 1000 };
 const TELL_AGAIN_MS = 60_000;
+const DAY_MS = 86_400_000;
 /** How long the host that has a code may take to tell this one for whom it was used. */
 const TOLD_MS = 200;
 
@@ -141,16 +142,17 @@ export class Fleet implements EngineListener {
     }
     if (this.#entries.take(1, now.steadyMs) === 0) return;
     if ("knock" in entry) return this.#takeKnock(entry, ageMs);
+    // Also of a host whose clock is far off: that is to be found out.
+    if ("alive" in entry && Math.abs(ageMs) <= DAY_MS) return this.#heard.heard(entry, now);
     // What is this old, the engine has kept back.
-    if (Math.abs(ageMs) > this.#server.replayWindowMs) return;
-    if ("alive" in entry) this.#heard.heard(entry, nowMs);
-    else if ("ask" in entry) this.#asking.take(entry, entry.host);
+    if (Math.abs(ageMs) > this.#server.replayWindowMs || "alive" in entry) return;
+    if ("ask" in entry) this.#asking.take(entry, entry.host);
     else this.#asking.takePart(entry, entry);
   }
 
   /** The hosts that were heard of late, without this one. */
   hosts(): HeardHost[] {
-    return this.#heard.list(wallMsOf(this.#parts.clock.now()));
+    return this.#heard.list(this.#parts.clock.now());
   }
 
   /** What the metrics tell. */
@@ -172,11 +174,10 @@ export class Fleet implements EngineListener {
     };
   }
 
-  /** Asks every other host; those that are there have this long. */
+  /** Asks every other host; those that were heard of late have this long. */
   async ask(request: unknown, forMs: number): Promise<HostAnswer[]> {
     const over = new AbortController();
-    const present = this.#heard.present(wallMsOf(this.#parts.clock.now()));
-    return await this.#asking.ask(request, present, pause(forMs, over.signal))
+    return await this.#asking.ask(request, this.hosts(), pause(forMs, over.signal))
       .finally(() => over.abort());
   }
 

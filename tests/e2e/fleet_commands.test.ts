@@ -180,5 +180,20 @@ e2e("the commands of a fleet", async (lab, t) => {
     });
   });
 
+  await t.step("without the engine a command closes here, says so at once, and fails", async () => {
+    const last = fleet.fresh();
+    await fleet.sites.server.knock(last.name);
+    await fleet.opens(last);
+    await fleet.logs(/event=fleet_down/, () => engine.kill(), { hosts: ["server"] });
+    const { closed, others } = await json(["close", last.name, "--fleet"], [1]);
+    assert.deepEqual([closed.length, others.length, others[0].host], [1, 1, "*"]);
+    assert.match(others[0].error, /^the engine does not answer \(.+\)$/);
+    assert.equal((await fleet.openAt(last)).includes("server"), false);
+    const command = ["revoke", last.name, "--fleet", "--config", fleet.sites.server.config];
+    const { code, stderr } = await openme(lab, "server", command);
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`hint: on each of those hosts: openme revoke ${last.name}`));
+  });
+
   await fleet.stop();
 }, { needs, sides: FLEET_SIDES });

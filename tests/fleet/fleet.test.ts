@@ -375,3 +375,21 @@ Deno.test("a client that floods a host has few claims at the engine; all togethe
   }
   assert.equal(claims.size, 4096);
 });
+
+const UP = { isUp: true, why: undefined, sinceSteadyMs: 0, roundTripMs: undefined };
+
+Deno.test("a host whose clock is far off is heard, and told that it is; what it asks is too old", async () => {
+  const engine = new MemoryEngine();
+  const [a, b] = [new Host(engine, "a"), new Host(engine, "b")];
+  let asked = 0;
+  b.fleet.onAsked(() => Promise.resolve(asked++));
+  b.wallNs -= 600_000_000_000n;
+  for (const { fleet } of [a, b]) fleet.changed(UP);
+  engine.deliver();
+  assert.deepEqual(a.fleet.hosts().map(({ host, aheadMs }) => [host, aheadMs]), [["b", -600_000]]);
+  assert.deepEqual(b.fleet.hosts().map(({ host, aheadMs }) => [host, aheadMs]), [["a", 600_000]]);
+  const answers = a.fleet.ask({ command: "close", all: true }, 20);
+  engine.deliver();
+  assert.deepEqual(await answers, [{ host: "b", value: undefined, error: "no answer in time" }]);
+  assert.equal(asked, 0);
+});

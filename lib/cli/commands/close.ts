@@ -50,7 +50,7 @@ then 1. It is 1 too where there is no grant for the ADDRESS.`,
     }
     if (args.values["json"]) context.stdout(renderJson({ closed, cut, failures, others }));
     else tellClosed(report, context, others);
-    requireAllClosed(report, context, others);
+    requireAllClosed(report, context, { others, again: "run it again once they answer" });
     if (didNothing && "address" in request) {
       throw new OpenmeError("STATE", `there is no grant for ${request.address}`, {
         hint: "openme sessions shows who is let in",
@@ -104,11 +104,11 @@ function keysOf(request: CloseRequest, config: ServerConfig | undefined): string
   return client ? [client.key, ...client.previous ? [client.previous.key] : []] : [];
 }
 
-/** Prints what could not be done, a line each, and then throws, code `COMMAND`. */
+/** Prints what could not be done, a line each, and then throws, code `COMMAND`. `again`: what to do at other hosts. */
 export function requireAllClosed(
   { cut, failures }: CloseReport,
   context: Context,
-  others: readonly HostClosed[] = [],
+  { others = [], again }: { readonly others: readonly HostClosed[] | undefined; again: string },
 ): void {
   const { left = [], missing = [] } = cut ?? {};
   const remote = others.filter(({ error, cut, failures }) =>
@@ -139,6 +139,8 @@ export function requireAllClosed(
         hint:
           "restart the service, or the container, behind the port (a kernel without CONFIG_INET_DIAG_DESTROY ends no sockets)",
       }
+      : remote.length > 0
+      ? { hint: again }
       : {},
   );
 }

@@ -59,6 +59,7 @@ listed, and the exit code is 1.`,
       await save();
       return { client, file, told, stateDir, open };
     });
+    const again = `on each of those hosts: openme revoke ${name}`;
     const key = fingerprint(edited.client.publicKey);
     context.stderr(`openme: revoked ${name} (key ${key}) in ${escapeUnprintable(edited.file)}`);
     if (edited.file !== path) {
@@ -81,7 +82,7 @@ listed, and the exit code is 1.`,
       const report = { closed: [], cut: null, failures: [] };
       if (json) context.stdout(renderJson({ revoked, others }));
       else if (others) tellClosed(report, context, others);
-      requireAllClosed(report, context, others);
+      requireAllClosed(report, context, { others, again });
       return 0;
     }
     const report = await askToCut(name, edited.stateDir);
@@ -98,7 +99,7 @@ listed, and the exit code is 1.`,
     if (json) {
       context.stdout(renderJson({ revoked, ...told, others }));
     } else tellClosed(told, context, others);
-    requireAllClosed(told, context, others);
+    requireAllClosed(told, context, { others, again });
     return 0;
   },
 };

@@ -97,7 +97,7 @@ export function fleetControl(fleet: Fleet, { config, clock }: {
       const { name, whenDown } = fleet.config;
       const { isUp = false, why, roundTripMs } = fleet.state() ?? {};
       const { clients } = config();
-      const nowMs = Number(clock.now().wallNs / 1_000_000n);
+      const { steadyMs } = clock.now();
       return {
         name,
         host,
@@ -110,7 +110,7 @@ export function fleetControl(fleet: Fleet, { config, clock }: {
           clients: other.clients,
           lag: other.lagMs,
           clockAhead: other.aheadMs,
-          heardAgo: nowMs - other.heardAtMs,
+          heardAgo: steadyMs - other.heardSteadyMs,
           lacks: self.hints.length === clients.length && other.hints.length === other.clients
             ? clients.filter(({ publicKey }) => !other.hints.includes(clientKeyHint(publicKey)))
               .map(({ name }) => name)

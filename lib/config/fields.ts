@@ -23,9 +23,10 @@ export class ConfigError extends Error {
   }
 }
 
-/** Takes out what looks like a key, at any place of an error: errors are logged and pasted. */
+/** Takes out what may hold a key or a password, at any place of an error: errors are logged and pasted. */
 function hideKeys(text: string): string {
-  return text.replaceAll(/[A-Za-z0-9+/]{28,}={0,2}/g, "(hidden: it looks like a key)");
+  return text.replaceAll(/[A-Za-z0-9+/]{28,}={0,2}/g, "(hidden: it looks like a key)")
+    .replaceAll(/(rediss?:\/\/)(?!:PASSWORD@)(?:\\.|[^"\\])+/gi, "$1(hidden)");
 }
 
 const NAME_EXPECTED =

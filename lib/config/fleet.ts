@@ -58,6 +58,11 @@ function readUrl(field: Field): string {
   if (url.protocol !== "redis:" && url.protocol !== "rediss:") throw wrong("another protocol");
   if (url.hostname === "") throw wrong("one without a host");
   if (url.search || url.hash) throw wrong("one with a query or a fragment");
+  try {
+    decodeURIComponent(`${url.username}${url.password}`);
+  } catch {
+    throw wrong("a % that stands for no character: write %25 for it");
+  }
   if (!/^(\/\d{0,4})?$/.test(url.pathname)) throw wrong("a path that is no database's number");
   return value;
 }

@@ -176,15 +176,27 @@ e2e("a process without rights serves the metrics, and may die", async (lab, t) =
     await site.knock("alice");
   });
 
-  await t.step("a port that another program has is an error that names the key", async () => {
+  await t.step("a port that another program has keeps nobody out, and is tried again", async () => {
     await served.stop();
-    const agent = await lab.agent("server");
-    await agent.listen({ tcp: [9469] });
-    await using failing = site.startServe();
-    assert.equal((await failing.status).code, 1);
-    const lines = failing.lines.join("\n");
-    assert.match(lines, /error: cannot listen on server\.metrics 127\.0\.0\.1:9469: .*in use/i);
-    assert.match(lines, /hint: see who listens there: ss -ltnp sport = :9469/);
+    const other = lab.start("server", [
+      ...[Deno.execPath(), "eval"],
+      `await Deno.listen({ hostname: "127.0.0.1", port: 9469 }).accept()`,
+    ]);
+    await waitFor("the other program", async () => await listener() !== undefined, {
+      timeoutMs: 20_000,
+    });
+    await using serving = await site.serve();
+    const line = await serving.waitForLine(/event=metrics_unavailable /);
+    assert.match(line, /error="cannot listen on server\.metrics 127\.0\.0\.1:9469: .*in use/i);
+    assert.match(line, /hint="see who listens there: ss -ltnp sport = :9469/);
+    const granted = serving.waitForLine(/event=(granted|renewed)/);
+    await site.knock("alice");
+    await granted;
+    await other.kill("SIGKILL");
+    await waitFor("the metrics", async () => await metric(lab, "openme_rules_in_place") === 1, {
+      timeoutMs: 20_000,
+    });
+    await serving.stop();
   });
 
   await t.step("a Unix socket, and one process", async () => {
@@ -195,6 +207,13 @@ e2e("a process without rights serves the metrics, and may die", async (lab, t) =
     assert.match(text, /^openme_rules_in_place 1$/m);
     await served.stop();
     await assert.rejects(Deno.lstat(path));
+    await site.configure({ server: ["separate: auto", "metrics: /nowhere/metrics.sock"] });
+    await using without = await site.serve();
+    assert.match(
+      await without.waitForLine(/event=metrics_unavailable /),
+      /hint="make its folder.*doing="going on without metrics until a restart"/,
+    );
+    await without.stop();
   });
 
   await t.step("one process, and an address that others reach, of which check warns", async () => {

@@ -37,24 +37,14 @@ export class MetricsPort {
     this.#count = count;
   }
 
-  /** Loads what it takes, and listens. Throws `OpenmeError` where the address cannot be had. */
+  /**
+   * Loads what it takes, and listens. An address that cannot be had is told, and must not keep the server from starting,
+   * and with it everyone out: any local user can take a port while the server restarts.
+   */
   static async open(parts: MetricsPortParts): Promise<MetricsPort> {
     const port = new MetricsPort(parts, await loadMetrics());
-    try {
-      await port.#listen();
-    } catch (cause) {
-      const address = formatMetricsAddress(parts.address);
-      throw new OpenmeError(
-        "SOCKET",
-        `cannot listen on server.metrics ${address}: ${messageOf(cause)}`,
-        {
-          hint: parts.address.transport === "tcp"
-            ? `see who listens there: ss -ltnp sport = :${parts.address.port}; or name another address`
-            : "make its folder, or name another path",
-          cause,
-        },
-      );
-    }
+    await port.#listen().catch((cause) => port.#complain(cause, RETRY_MS.first));
+    if (parts.address.transport === "tcp") port.#keepListening();
     return port;
   }
 
@@ -73,37 +63,45 @@ export class MetricsPort {
     if (address.transport === "unix") await Deno.remove(address.path).catch(() => {});
   }
 
+  /** Throws `OpenmeError` where the address cannot be had. */
   async #listen(): Promise<void> {
     const { address, start } = this.#parts;
     const render = () => this.#render();
-    // A Unix socket is no network's, and root says who may open its file: this process serves it.
-    if (!start || address.transport === "unix") {
-      this.#listening = serveMetrics([await bindMetrics(address)], render);
-      return;
-    }
-    const listen = async () => {
-      const listening = await listenForMetrics({ address, render, process: await start() });
+    try {
+      // A Unix socket is no network's, and root says who may open its file: this process serves it.
+      const listening = !start || address.transport === "unix"
+        ? serveMetrics([await bindMetrics(address)], render)
+        : await listenForMetrics({ address, render, process: await start() });
       if (this.#end.signal.aborted) listening.close();
       this.#listening = listening;
-    };
-    await listen();
-    this.#keepListening(listen);
+    } catch (cause) {
+      const text = `cannot listen on server.metrics ${formatMetricsAddress(address)}`;
+      throw new OpenmeError("SOCKET", `${text}: ${messageOf(cause)}`, {
+        hint: address.transport === "tcp"
+          ? `see who listens there: ss -ltnp sport = :${address.port}; or name another address`
+          : "make its folder, or name another path",
+        cause,
+      });
+    }
   }
 
-  /** Starts another process whenever one has ended, until the port is closed. */
-  async #keepListening(listen: () => Promise<void>): Promise<void> {
+  /** Listens again whenever that has ended or failed, until the port is closed. */
+  async #keepListening(): Promise<void> {
     const { signal } = this.#end;
     let retryMs = RETRY_MS.first;
-    for (let startedMs = performance.now();; startedMs = performance.now()) {
+    while (!signal.aborted) {
+      const startedMs = performance.now();
       await this.#listening?.ended;
       if (signal.aborted) return;
       if (performance.now() - startedMs > LIVED_MS) retryMs = RETRY_MS.first;
+      if (this.#listening) {
+        this.#complain(new Error("the process that listens has ended"), retryMs);
+      }
       this.#listening = undefined;
-      this.#complain(new Error("the process that listens has ended"), retryMs);
       await pause(retryMs, signal);
-      retryMs = Math.min(2 * retryMs, RETRY_MS.most);
       if (signal.aborted) return;
-      await listen().catch((cause) => this.#complain(cause, retryMs));
+      retryMs = Math.min(2 * retryMs, RETRY_MS.most);
+      await this.#listen().catch((cause) => this.#complain(cause, retryMs));
     }
   }
 
@@ -111,7 +109,10 @@ export class MetricsPort {
     this.#parts.log.warn("metrics_unavailable", {
       address: formatMetricsAddress(this.#parts.address),
       ...errorFields(cause),
-      doing: `trying again in ${formatDuration(retryMs)}`,
+      // To bind a Unix socket takes a permission that is given up by then.
+      doing: this.#parts.address.transport === "tcp"
+        ? `trying again in ${formatDuration(retryMs)}`
+        : "going on without metrics until a restart",
     });
   }
 }

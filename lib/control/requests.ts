@@ -43,6 +43,8 @@ export interface ServerReport {
   /** Knocks of the last hour with a wrong or unknown key. */
   readonly recentDrops: DropCounts;
   readonly separate: { readonly separated: boolean; readonly why: string | null };
+  /** The fleet, where the server is a host of one. */
+  readonly fleet: FleetReport | null;
 }
 
 /** Whether another process, without rights, reads what strangers send; if not, why. */
@@ -155,6 +157,7 @@ export function controlHandler(
         grants: [...running.grants()].length,
         recentDrops: running.recentDrops(),
         separate: { separated, why },
+        fleet: parts.fleet?.report() ?? null,
       };
       return report;
     }

@@ -189,6 +189,15 @@ e2e("the commands of a fleet", async (lab, t) => {
     assert.deepEqual([closed.length, others.length, others[0].host], [1, 1, "*"]);
     assert.match(others[0].error, /^the engine does not answer \(.+\)$/);
     assert.equal((await fleet.openAt(last)).includes("server"), false);
+    const sessions = await openme(lab, "server", [
+      "sessions",
+      "--config",
+      fleet.sites.server.config,
+    ]);
+    assert.match(
+      sessions.stderr,
+      /warning: the engine of the fleet does not answer \(.+\); until it does, knocks open this host/,
+    );
     const command = ["revoke", last.name, "--fleet", "--config", fleet.sites.server.config];
     const { code, stderr } = await openme(lab, "server", command);
     assert.equal(code, 1);

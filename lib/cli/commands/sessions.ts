@@ -8,12 +8,13 @@ import { askServer } from "../../control/socket.ts";
 import type { ServerReport } from "../../control/requests.ts";
 import { messageOf, OpenmeError } from "../../values/errors.ts";
 import { escapeUnprintable } from "../../values/text.ts";
-import { type DropCounts, tellDrops } from "../../receive/recent_drops.ts";
+import { tellDrops } from "../../receive/recent_drops.ts";
 import { readSnapshot } from "../../state/read.ts";
 import { type Command, renderJson, STATE_DIR } from "../context.ts";
 import { findState, requireState } from "../load.ts";
 import { askFleet, type Entry, textOf, timeOf, valuesOf } from "../fleet_question.ts";
 import { renderTable } from "../output.ts";
+import { inWords } from "./fleet.ts";
 import { rulesWithoutGrant } from "../without_grant.ts";
 
 export const sessions: Command = {
@@ -69,7 +70,7 @@ export const sessions: Command = {
         context.stderr(`openme: warning: ${escapeUnprintable(messageOf(error))}`);
         return [];
       });
-    const drops = await recentDrops(stateDir);
+    const { recentDrops: drops, fleet } = await serverReport(stateDir) ?? {};
     if (json) {
       const more = {
         ...(config?.firewall === "command" ? { without_grant: stray } : {}),
@@ -87,6 +88,9 @@ export const sessions: Command = {
         }`,
       );
     }
+    if (fleet && !fleet.engine.up) {
+      context.stderr(`openme: warning: the engine of the fleet ${inWords(fleet)}`);
+    }
     for (const line of drops ? tellDrops(drops) : []) context.stderr(`openme: ${line}`);
     if (stray.length > 0) {
       context.stderr(
@@ -98,9 +102,9 @@ export const sessions: Command = {
 };
 
 /** What only a running server knows; `undefined` where none runs. */
-async function recentDrops(stateDir: string): Promise<DropCounts | undefined> {
+async function serverReport(stateDir: string): Promise<ServerReport | undefined> {
   try {
-    return (await askServer(stateDir, { command: "status" }) as ServerReport).recentDrops;
+    return await askServer(stateDir, { command: "status" }) as ServerReport;
   } catch {
     return undefined;
   }

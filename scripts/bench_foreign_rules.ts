@@ -70,7 +70,7 @@ export async function besideForeignRules(): Promise<boolean> {
     for (const count of GRANTS) {
       for (; held < count; held++) {
         await knock(lab, site, `client${1 + Math.floor(held / PER_CLIENT)}`, held);
-        if (held % 100 === 99) await pause(300); // every change of a set writes all of it
+        if (held % 100 === 99) await pause(300); // so many at once would be written as whole sets
       }
       await pause(10_000);
       const times: number[] = [];

@@ -230,6 +230,7 @@ e2e("a process without rights serves the metrics, and may die", async (lab, t) =
     await site.configure({ server: lines, ports: { metrics: ["9471/tcp"] } });
     await served.waitForLine(/event=reloaded/);
     await waitFor("the guard", async () => await fromClient() === "");
+    assert.doesNotMatch(served.lines.join("\n"), /metrics_unavailable/);
     assert.doesNotMatch((await check()).stderr, warning);
     await served.stop();
   });

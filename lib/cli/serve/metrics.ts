@@ -89,7 +89,8 @@ export class MetricsPort {
   async #keepListening(): Promise<void> {
     const { signal } = this.#end;
     let retryMs = RETRY_MS.first;
-    while (!signal.aborted) {
+    // This process's own listening ends with the port alone.
+    while (!signal.aborted && (!this.#listening || this.#listening.ended)) {
       const startedMs = performance.now();
       await this.#listening?.ended;
       if (signal.aborted) return;

@@ -207,13 +207,15 @@ e2e("a process without rights serves the metrics, and may die", async (lab, t) =
     assert.match(text, /^openme_rules_in_place 1$/m);
     await served.stop();
     await assert.rejects(Deno.lstat(path));
-    await site.configure({ server: ["separate: auto", "metrics: /nowhere/metrics.sock"] });
+    await Deno.writeTextFile(path, "another's");
+    await site.configure({ server: ["separate: auto", `metrics: ${path}`] });
     await using without = await site.serve();
     assert.match(
       await without.waitForLine(/event=metrics_unavailable /),
       /hint="make its folder.*doing="going on without metrics until a restart"/,
     );
     await without.stop();
+    assert.equal(await Deno.readTextFile(path), "another's");
   });
 
   await t.step("one process, and an address that others reach, of which check warns", async () => {

@@ -59,8 +59,10 @@ export class MetricsPort {
     this.#listening?.close();
     await this.#listening?.ended;
     const { address } = this.#parts;
-    // A file that is gone, or that the next server replaces.
-    if (address.transport === "unix") await Deno.remove(address.path).catch(() => {});
+    // Its own file alone, which may be gone, or is replaced by the next server.
+    if (address.transport === "unix" && this.#listening) {
+      await Deno.remove(address.path).catch(() => {});
+    }
   }
 
   /** Throws `OpenmeError` where the address cannot be had. */

@@ -3,7 +3,7 @@
 import { formatDuration, parseDuration } from "../values/duration.ts";
 import { OpenmeError } from "../values/errors.ts";
 import { createLog, type Log, LOG_FORMATS, LOG_LEVELS, type LogLevel } from "../system/log.ts";
-import { quote } from "../values/text.ts";
+import { escapeUnprintable, quote } from "../values/text.ts";
 import type { RunProgram } from "../system/run_program.ts";
 
 /**
@@ -191,7 +191,8 @@ export function portFlag(args: Arguments, name: string): number | undefined {
 
 /** What `--json` prints. */
 export function renderJson(value: unknown): string {
-  return JSON.stringify(value, undefined, 2) + "\n";
+  return JSON.stringify(value, undefined, 2).replaceAll(/[^\n\x20-\x7e]/g, escapeUnprintable) +
+    "\n";
 }
 
 export { isoTime } from "../values/moment.ts";

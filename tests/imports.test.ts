@@ -263,7 +263,7 @@ const WAY = [
 /** Not on the way: read before the first datagram; read when the guard is installed or repaired. */
 const BESIDE_THE_WAY = /^(config|firewall\/host)\/|^firewall\/nft\/examine\.ts$/;
 /** Lines of all files on the way. Only ever lower this. */
-const MOST_LINES_ON_THE_WAY = 7583;
+const MOST_LINES_ON_THE_WAY = 7582;
 
 /** The files that a file loads before it does anything: neither types nor `import()`. */
 async function loadedBy(file: string): Promise<string[]> {

@@ -243,9 +243,11 @@ export class Pipeline implements KnockSink {
     // On disk before the firewall is asked for anything.
     store.recordKnock(recordOf({ ...record, opened: { grant, renewed } }));
     let failed = false;
+    let id: string | undefined;
+    const accept = () => id ??= this.knocks.accept(grant, randomNonce);
     guard.changed(grant.address, {
       done: () => {
-        this.knocks.settle(grant, id, "open");
+        this.knocks.settle(grant, accept(), "open");
         if (failed) {
           if (!this.#isHeld(grant.key, grant.address.base)) return; // ended meanwhile
           this.reporter.carriedOut(grant, now);
@@ -254,14 +256,13 @@ export class Pipeline implements KnockSink {
         this.reporter.opened({ grant, renewed, source, lifetimeMs, knockedAt: now });
       },
       failed: () => {
-        this.knocks.settle(grant, id, "refused");
+        this.knocks.settle(grant, accept(), "refused");
         if (!failed) this.reporter.failed(grant, source, now);
         if (!failed) this.#parts.drops.observer?.dropped("backend", 1);
         failed = true;
       },
     });
-    // While the firewall is at work: it answers in a later turn.
-    const id = this.knocks.accept(grant, randomNonce);
+    accept(); // while the firewall is at work, unless it has failed at once
     for (const tell of this.#grantedListeners) tell(knock);
   }
 

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { IPV4, IPV6, type Lab } from "../e2e/lab.ts";
-import type { Program } from "../support/spawned.ts";
-import { waitFor, within } from "../support/wait.ts";
+import { LINE_MS, type Program } from "../support/spawned.ts";
+import { waitFor, withinTurns } from "../support/wait.ts";
 
 const EVERY_MS = 20;
 /** How long a closed port is given to answer. Everything is on one machine: an open one takes a millisecond. */
@@ -53,7 +53,7 @@ export class Stranger {
 
   /** Waits until an attempt succeeds. */
   async getsIn(): Promise<void> {
-    await this.#program.stdout.waitFor(/^open/, 5000, this.#tries().length);
+    await this.#program.stdout.waitFor(/^open/, LINE_MS, this.#tries().length);
   }
 
   #tries(): string[] {
@@ -70,7 +70,7 @@ if (import.meta.main) {
       return `open to ${hostname} after ${Math.round(performance.now() - since)} ms`;
     }, () => "shut");
     // deno-lint-ignore no-console
-    within(attempt, CLOSED_AFTER_MS, "shut").then(console.log);
+    withinTurns(attempt, CLOSED_AFTER_MS, "shut").then(console.log);
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
   }
 }

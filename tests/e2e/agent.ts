@@ -3,7 +3,7 @@
  * JSON line `{"number":…,"value":…}` or `{"number":…,"error":…}` goes out for each, in the order in which they finish.
  */
 
-import { within } from "../support/wait.ts";
+import { within, withinTurns } from "../support/wait.ts";
 
 /** What became of an attempt to connect. */
 export type Reachability = "open" | "refused" | "timeout" | "unreachable";
@@ -74,7 +74,7 @@ async function tryToConnect(
     if (error instanceof Deno.errors.TimedOut) return "timeout";
     return "unreachable";
   });
-  return await within(attempt, timeoutMs, "timeout");
+  return await withinTurns(attempt, timeoutMs, "timeout");
 }
 
 async function echoes(connection: Deno.Conn, text: string): Promise<boolean> {
@@ -124,7 +124,7 @@ async function probeUdp(hostname: string, port: number, timeoutMs: number): Prom
   })();
   try {
     await socket.send(probe, { transport: "udp", hostname, port });
-    return await within(answered, timeoutMs, false);
+    return await withinTurns(answered, timeoutMs, false);
   } finally {
     socket.close();
   }

@@ -201,10 +201,11 @@ e2e("grants that stay open while they are used", async (lab, t) => {
         return ![...(await elements(lab, "extended4")).keys()].some((key) => key.includes(",22]"));
       });
       await isClosed();
+      const from = served.lines.length;
       await site.configure({
         clientLines: { alice: ["extend_while_used: 60s"], bob: ["extend_while_used: 60s"] },
       });
-      await served.waitForLine(/event=reloaded /, LINE_MS, served.lines.length);
+      await served.waitForLine(/event=reloaded /, LINE_MS, from);
       await isClosed();
       const knock = await reopens();
       await command("close", "alice");

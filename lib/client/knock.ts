@@ -127,8 +127,10 @@ export async function sealFresh(
 ): Promise<{ readonly datagram: Bytes; readonly randomNonce: Bytes }> {
   const random = crypto.getRandomValues(new Uint8Array(OFFSET_HINT));
   if (code) new DataView(random.buffer).setUint32(OFFSET_CODE, code.digits);
-  const ephemeral = await keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE)));
-  const randomNonce = await hintedNonce(random, signer.publicKey);
+  const [ephemeral, randomNonce] = await Promise.all([
+    keyPairOf("X25519", crypto.getRandomValues(new Uint8Array(KEY_SIZE))),
+    hintedNonce(random, signer.publicKey),
+  ]);
   const nowMs = Date.now();
   const body = await sealBody(
     { timestampNs: BigInt(nowMs) * 1_000_000n, randomNonce, target },

@@ -56,16 +56,16 @@ export async function knockNonce(
   ephemeralPublicKey: Bytes,
   unixSeconds: number,
 ): Promise<Bytes> {
-  const mac = async (info: Bytes, message: Bytes, size: number) => {
-    const derived = await hkdfSha256(serverPublicKey, info);
+  const macWith = async (use: "stampKey" | "tagKey") => {
     const hmac = { name: "HMAC", hash: "SHA-256" };
+    const derived = await hkdfSha256(serverPublicKey, HKDF_INFO[use]);
     const key = await crypto.subtle.importKey("raw", derived, hmac, false, ["sign"]);
-    return new Uint8Array(await crypto.subtle.sign("HMAC", key, message), 0, size);
+    return async (bytes: Bytes) => new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes));
   };
-  const window = encodeWindow(stampWindowOf(unixSeconds));
-  const stamp = await mac(HKDF_INFO.stampKey, window, STAMP_SIZE);
-  const signed = concatBytes(stamp, ephemeralPublicKey);
-  return concatBytes(stamp, await mac(HKDF_INFO.tagKey, signed, KNOCK_TAG_SIZE));
+  const [macStamp, macTag] = await Promise.all([macWith("stampKey"), macWith("tagKey")]);
+  const stamp = (await macStamp(encodeWindow(stampWindowOf(unixSeconds)))).slice(0, STAMP_SIZE);
+  const tag = await macTag(concatBytes(stamp, ephemeralPublicKey));
+  return concatBytes(stamp, tag.subarray(0, KNOCK_TAG_SIZE));
 }
 
 /** The window that a time lies in: windows are numbered from 1970 on. */

@@ -132,6 +132,7 @@ e2e("openme setup", async (lab, t) => {
     await atLaptop(late);
     await late.writeLine("\x03");
     assert.equal((await late.status).code, 1);
+    await late.stdout.ended;
     assert.match(`${late.stdout}`, /error: setup was stopped; everything is as it was before/);
     await isUntouched();
   });
@@ -229,6 +230,7 @@ e2e("openme setup", async (lab, t) => {
     const undo = laptop.onTerminal(linesOf(UNDO!.text)[0]!.command);
     await undo.writeLine("yes");
     const { code } = await undo.status;
+    await undo.stdout.ended;
     const shown = undo.stdout.all.map((each) => each.replaceAll("\r", ""));
     assert.equal(code, 0, shown.join("\n"));
     undone = shown.flatMap((each) => /^\+ (.*)$/.exec(each)?.[1] ?? []);

@@ -1,7 +1,7 @@
 /** `openme backup` and `openme restore`: everything in one file, and back, or nothing. */
 
 import assert from "node:assert/strict";
-import { packBackup } from "../../lib/backup/contents.ts";
+import { type Backup, packBackup } from "../../lib/backup/contents.ts";
 import { packTar, unpackTar } from "../../lib/backup/tar.ts";
 import { takeLock } from "../../lib/state/lock.ts";
 import { Folder } from "../support/folder.ts";
@@ -9,7 +9,11 @@ import { profilesYaml, serverYaml } from "../support/server_yaml.ts";
 import { age, ENV, fails, floorOf, run, server, WROTE } from "./backup_site.ts";
 import { failure, good, openme, unprivileged } from "./program.ts";
 
-const NO_STATE = { state: undefined, revokedKeys: "" };
+/** A backup of this configuration alone. */
+const backupOf = (config: string): Backup => ({
+  ...{ madeAtMs: Date.now(), madeBy: "1", host: undefined, people: [], config },
+  ...{ state: undefined, revokedKeys: "" },
+});
 
 const CONTENTS =
   /^FILE +BYTES +WHAT\nbackup\.json .*\nconfig\.yaml .*\nclients\.d\/bob\.yaml .*\n$/;
@@ -96,10 +100,7 @@ Deno.test("nothing changes where the file, the passphrase or the place is wrong"
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("state")}`] });
   const packed = (config: string, madeAtMs = Date.now(), revokedKeys = "") =>
-    packBackup({
-      ...{ madeAtMs, madeBy: "1", host: undefined, config, people: [] },
-      ...{ state: undefined, revokedKeys },
-    });
+    packBackup({ ...backupOf(config), madeAtMs, revokedKeys });
   const bytes = await age(packed(config));
   await folder.write("vps.age", bytes);
   const archive = packed("server: {}\n");
@@ -181,14 +182,7 @@ Deno.test("nothing changes where the file, the passphrase or the place is wrong"
 Deno.test("restore refuses while a server runs, with the new state directory or the present one", async () => {
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("other")}`] });
-  const backup = {
-    madeAtMs: Date.now(),
-    madeBy: "1",
-    host: undefined,
-    people: [],
-    config,
-    ...NO_STATE,
-  };
+  const backup = backupOf(config);
   await folder.write("vps.age", await age(packBackup(backup)));
   for (const name of ["other", "state"]) {
     await Deno.mkdir(folder.file(name), { mode: 0o700 });
@@ -207,14 +201,7 @@ Deno.test("restore refuses while a server runs, with the new state directory or 
 Deno.test("a state that is no state, and a full disk, leave everything as it was", async () => {
   await using folder = await server();
   const config = serverYaml({ server: [`state_dir: ${folder.file("state")}`] });
-  const backup = {
-    madeAtMs: Date.now(),
-    madeBy: "1",
-    host: undefined,
-    people: [],
-    config,
-    ...NO_STATE,
-  };
+  const backup = backupOf(config);
   await folder.write("vps.age", await age(packBackup({ ...backup, state: '{"history": [{}]}' })));
   const restore = ["restore", "vps.age", "--config", "new/config.yaml"];
   const { code, stderr } = await run(folder, ...restore);

@@ -98,7 +98,7 @@ e2e("keys while the server runs", async (lab, t) => {
       from = served.lines.length;
       await edit(lab, site, ["rename", "alice", "alicia"]);
       await served.waitForLine(/event=renamed client=alice now=alicia /, LINE_MS, from);
-      await served.waitForLine(/event=reloaded /, LINE_MS, from); // or it passes for the next one
+      await served.waitForLine(/event=reloaded /, LINE_MS, from); // the next wait must not take it for its own
       assert.equal(await reaches(), true, "what is open stays open");
 
       // Ending the old key takes nothing from the new one, which has renewed the grant.

@@ -50,7 +50,7 @@ async function speakFrom(lab: Lab, guest: Guest): Promise<void> {
 async function connects(lab: Lab, guest: Guest, port = 22): Promise<boolean> {
   await speakFrom(lab, guest);
   const to = JSON.stringify({ hostname: serverOf(guest), port });
-  // In time that it had: see withinTurns().
+  // Its time is counted in turns of its loop, as withinTurns() does.
   const script = `let turns = 0;
     setInterval(() => ++turns === ${CLOSED_AFTER_MS / 20} && Deno.exit(3), 20);
     Deno.connect(${to}).then(() => Deno.exit(0), () => Deno.exit(3));`;
@@ -307,7 +307,7 @@ e2e("a grant for a network, with nft", async (lab, t) => {
     assert.ok(await connects(lab, first));
     await site.configure({ clientLines: { alice: ["prefix: {v4: 28}"] } });
     await served.waitForLine(/withdrawn client=alice address=10\.0\.0\.0\/24 /);
-    await served.waitForLine(/reloaded/); // or it passes for the next one
+    await served.waitForLine(/reloaded/); // the next wait must not take it for its own
     assert.deepEqual([await connects(lab, first), await connects(lab, second)], [false, false]);
     assert.match(await knock(lab, site, served, second.address), /address=10\.0\.0\.0\/28 /);
     assert.ok(await connects(lab, first));

@@ -55,6 +55,23 @@ export async function takerOf(lab: Lab, served: Served): Promise<number> {
   return taker;
 }
 
+/** Asserts that no thread of a process has a capability, may get one, is of root's, or may make every system call. */
+export function assertNoRights(pid: number): void {
+  const threads = threadsOf(pid);
+  assert.ok(threads.length > 1);
+  for (const thread of threads) {
+    const status = statusOf(pid, thread);
+    for (const field of ["CapPrm", "CapEff", "CapBnd", "CapAmb"]) {
+      assert.match(status[field]!, /^0+$/, field);
+    }
+    assert.equal(status["NoNewPrivs"], "1");
+    assert.equal(status["Seccomp"], "2");
+    assert.ok(
+      !`${status["Uid"]} ${status["Gid"]} ${status["Groups"]}`.split(/\s+/).includes("0"),
+    );
+  }
+}
+
 /** /proc/PID/status, of one thread where that is given. */
 export function statusOf(pid: number, thread = pid): Record<string, string> {
   const text = Deno.readTextFileSync(`/proc/${pid}/task/${thread}/status`);
@@ -63,7 +80,7 @@ export function statusOf(pid: number, thread = pid): Record<string, string> {
   );
 }
 
-export function threadsOf(pid: number): number[] {
+function threadsOf(pid: number): number[] {
   return Array.from(Deno.readDirSync(`/proc/${pid}/task`), ({ name }) => Number(name));
 }
 
